@@ -1,0 +1,120 @@
+"""Static descriptions: what is to be run, as validated numbers.
+
+Everything here is a frozen dataclass: hashable (so it may be static under `jax.jit`), checked when
+it is made, and free of JAX, so that a mistyped option is refused before anything heavy is loaded.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+
+def require(condition: bool, name: str, value: object, admissible: str) -> None:
+    """Raise a `ValueError` that names the setting, its value and what would be right."""
+    if not condition:
+        raise ValueError(f"{name} must be {admissible}, but it is {value!r}")
+
+
+def _positive(name: str, value: float) -> None:
+    require(isfinite(value) and value > 0, name, value, "a positive number")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    require(value >= least, name, value, f"a whole number of at least {least}")
+
+
+@dataclass(frozen=True)
+class LinearRegression:
+    """The real law D_0 of prompts: y_k = <w, x_k> + σ ε_k for k = 1..m, one task w a prompt."""
+
+    dim: int = 2
+    """d, the dimension of an input."""
+    context: int = 8
+    """m, the in-context examples of a prompt."""
+    noise: float = 0.5
+    """σ, standard deviation of the label noise."""
+    prior_scale: float = 1.0
+    """τ, the task is w ~ N(0, τ² I_d)."""
+    inputs: Literal["gaussian", "sphere"] = "gaussian"
+    """x ~ N(0, I_d), or uniform on the sphere of radius √d; E[x xᵀ] = I_d either way."""
+
+    def __post_init__(self) -> None:
+        _at_least("dim", self.dim, 1)
+        _at_least("context", self.context, 2)
+        _positive("noise", self.noise)
+        _positive("prior_scale", self.prior_scale)
+        require(
+            self.inputs in ("gaussian", "sphere"),
+            "inputs",
+            self.inputs,
+            "'gaussian' or 'sphere'",
+        )
+
+    @property
+    def label_variance(self) -> float:
+        """Var y = d τ² + σ², the marginal variance of a label."""
+        return self.dim * self.prior_scale**2 + self.noise**2
+
+    @property
+    def prefixes(self) -> tuple[int, ...]:
+        """The prefix lengths at which laws are compared: 1, 2, 4, 8, ... and the whole prompt."""
+        powers = [2**p for p in range(self.context.bit_length()) if 2**p < self.context]
+        return (*powers, self.context)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A causal pre-norm transformer."""
+
+    depth: int = 2
+    """Layers."""
+    width: int = 32
+    """Dimension of the residual stream."""
+    heads: int = 4
+    """Attention heads of a layer; they share the width equally."""
+
+    def __post_init__(self) -> None:
+        _at_least("depth", self.depth, 1)
+        _at_least("width", self.width, 1)
+        _at_least("heads", self.heads, 1)
+        require(
+            self.heads <= self.width and self.width % self.heads == 0,
+            "heads",
+            self.heads,
+            f"a divisor of the width ({self.width})",
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one generation is fitted: AdamW, warm-up then cosine, a fixed number of steps.
+
+    The number of steps does not depend on the size of the training set: every generation of every
+    regime starts afresh and gets the same budget.
+    """
+
+    steps: int = 500
+    """Optimiser steps of one fit."""
+    batch: int = 32
+    """Prompts a step."""
+    learning_rate: float = 1.5e-2
+    """Peak learning rate."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay (AdamW)."""
+    warmup: float = 0.1
+    """Share of the steps spent warming up."""
+    shuffle_examples: bool = True
+    """Show the examples of the prompts in a new random order in each step. The real law does not
+    depend on their order, so this regularises without any knowledge beyond that symmetry."""
+
+    def __post_init__(self) -> None:
+        _at_least("steps", self.steps, 1)
+        _at_least("batch", self.batch, 1)
+        _positive("learning_rate", self.learning_rate)
+        require(
+            isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "weight_decay",
+            self.weight_decay,
+            "a number of at least 0",
+        )
+        require(0 <= self.warmup <= 1, "warmup", self.warmup, "in [0, 1]")

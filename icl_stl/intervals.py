@@ -1,0 +1,105 @@
+"""Confidence intervals and verdicts, on the host in float64.
+
+Within one loop the unit is a prompt (i.i.d. given the generation): empirical-Bernstein intervals,
+valid for bounded values at every sample size. Across loops the unit is a replicate, a whole loop
+with its own real set: Student's t on per-replicate margins, which assumes that the mean margin of
+the replicates is about normal. Over many cells, Holm's step-down keeps the chance of any false
+verdict at the level.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+LEVEL = 0.05
+"""Chance of any false decision within one claim."""
+
+Floats = NDArray[np.float64]
+
+
+def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -> Floats:
+    """Half-width of a two-sided interval for the mean of `count` i.i.d. values in [0, 1].
+
+    sqrt(2 V ln(4/δ) / n) + 7 ln(4/δ) / (3 (n - 1)), V the sample variance with ddof = 1.
+
+    Args:
+        variance: V, sample variance.
+        count: n >= 2.
+        level: δ, the chance of missing the mean.
+
+    Returns:
+        Half-widths, shaped as `variance`.
+
+    Raises:
+        ValueError: If there are fewer than two values.
+
+    Source: published (Maurer and Pontil 2009; two-sided by a union bound).
+    """
+    if count < 2:
+        raise ValueError(f"count must be at least 2, but it is {count!r}")
+    log = np.log(4 / level)
+    return np.sqrt(2 * np.asarray(variance, float) * log / count) + 7 * log / (3 * (count - 1))
+
+
+class TTest(NamedTuple):
+    """One-sided tests of the mean margin of a cell over replicates."""
+
+    mean: float
+    stderr: float
+    p_positive: float
+    """P-value against "the mean margin is at most 0": small where the margin is positive."""
+    p_negative: float
+    """P-value against "the mean margin is at least 0": small where it is negative."""
+    replicates: int
+
+
+def t_test(margins: ArrayLike) -> TTest:
+    """Student's one-sided tests that the mean of per-replicate margins is positive, or negative.
+
+    A margin that is the same in every replicate needs no test: it is what it is.
+
+    Args:
+        margins: One margin for each replicate, `[R]`, R >= 2.
+
+    Raises:
+        ValueError: If there are fewer than two replicates.
+
+    Assumes: replicates are independent and their mean margin is about normal.
+    """
+    values = np.asarray(margins, float)
+    if values.ndim != 1 or values.size < 2:
+        raise ValueError(f"margins must be at least 2 replicates, but have shape {values.shape}")
+    mean, r = float(values.mean()), values.size
+    stderr = float(values.std(ddof=1) / np.sqrt(r))
+    if stderr <= 1e-15 * max(1.0, abs(mean)):
+        return TTest(mean, 0.0, float(mean < 0), float(mean >= 0), r)
+    t = mean / stderr
+    return TTest(mean, stderr, float(stats.t.sf(t, r - 1)), float(stats.t.cdf(t, r - 1)), r)
+
+
+def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], Floats]:
+    """Holm's step-down: which hypotheses are rejected, and the level each was tested at.
+
+    The k-th smallest of K p-values is compared with level / (K - k + 1); the first that exceeds it
+    and all larger ones are kept.
+
+    Returns:
+        Rejected `[K]` and the level of each `[K]`.
+
+    Source: published (Holm 1979).
+    """
+    p = np.asarray(p_values, float)
+    levels = np.empty(p.size)
+    order = np.argsort(p, kind="stable")
+    levels[order] = level / (p.size - np.arange(p.size))
+    passed = np.minimum.accumulate(p[order] <= levels[order])
+    rejected = np.empty(p.size, bool)
+    rejected[order] = passed
+    return rejected, levels
+
+
+def t_half_width(stderr: float, replicates: int, level: float) -> float:
+    """Half-width of a Student interval that misses with chance `level` on each side."""
+    return float(stats.t.isf(level, replicates - 1) * stderr)

@@ -1,0 +1,134 @@
+"""Learners: a learner is a pair of pure functions, `fit` and `generate`.
+
+`fit` is the learning algorithm A (data -> θ), `generate` the generative model it returns (θ -> data
+from D_θ). In-context learners also `predict`. Everything is written for one seed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.models import InContextModel, Params, bayes, generate_labels, transformer
+from icl_stl.tasks import Normal, Prompts, sample_inputs
+
+Data = Any
+
+
+class Learner(NamedTuple):
+    """A learning algorithm and the generative model it returns."""
+
+    fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]
+    """key, N rows of data, their weights -> parameters."""
+    generate: Callable[[PRNGKeyArray, Params, int], Data]
+    """key, parameters, count -> that many rows from D_θ."""
+    predict: Callable[[Params, Data], Normal] | None = None
+    """parameters, one prompt -> the law of every label given what precedes it."""
+
+
+class Fitted(NamedTuple):
+    """Trained parameters and how the training went."""
+
+    weights: Params
+    loss: Float[Array, ""]
+    """Mean training loss of the last tenth of the steps, nats a label."""
+    diverged_at: Int[Array, ""]
+    """The first step with a loss that is not finite; -1 if there is none."""
+
+
+def _in_context(
+    task: LinearRegression,
+    model: InContextModel,
+    fit: Callable[[PRNGKeyArray, Prompts, Float[Array, " N"]], Params],
+    weights: Callable[[Params], Params],
+    plug_in: bool,
+) -> Learner:
+    """A learner whose generator draws inputs from the real law and labels from the model."""
+
+    def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
+        key_xs, key_ys = jax.random.split(key)
+        xs = sample_inputs(task, key_xs, count, task.context)
+        std = task.noise if plug_in else None
+        return generate_labels(model, weights(params), key_ys, xs, plug_in_std=std)
+
+    def predict(params: Params, prompt: Prompts) -> Normal:
+        return model.predict(weights(params), prompt)
+
+    return Learner(fit, generate, predict)
+
+
+def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
+    """The learner that knows the real law and ignores its data: with it every drift is zero.
+
+    Args:
+        task: The real law.
+        plug_in: Generate with the noise σ alone instead of the predictive deviation.
+    """
+    return _in_context(
+        task, bayes(task), lambda key, data, weights: (), lambda params: params, plug_in
+    )
+
+
+def adam_transformer(
+    task: LinearRegression,
+    architecture: Architecture,
+    training: Training,
+    *,
+    plug_in: bool = False,
+) -> Learner:
+    """A transformer fitted by AdamW to the negative log-likelihood of the labels.
+
+    Minimises Σ_rows weight · mean_k -ln p_θ(y_k | x_{1:k}, y_{<k}) by minibatches: in each step the
+    unit interval of the cumulated weights is cut into `batch` equal parts and one row is drawn in
+    each, so every batch holds real and synthetic rows in their exact shares. The whole training is
+    one scan.
+
+    Args:
+        task: The real law (its noise floor σ and the law of its inputs are known to the learner).
+        architecture: Depth, width, heads.
+        training: Steps, batch, learning rate, weight decay.
+        plug_in: Generate with the noise σ alone instead of the predictive deviation.
+
+    Returns:
+        The learner; its parameters are a `Fitted`.
+    """
+    model = transformer(task, architecture)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, training.learning_rate, round(training.warmup * training.steps), training.steps
+    )
+    optimiser = optax.adamw(schedule, b2=0.95, weight_decay=training.weight_decay)
+
+    def loss(weights: Params, batch: Prompts) -> Float[Array, ""]:
+        laws = jax.vmap(model.predict, in_axes=(None, 0))(weights, batch)
+        return -jnp.mean(laws.log_density(batch.ys))
+
+    def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
+        key_init, key_rows, key_order = jax.random.split(key, 3)
+        cumulated = jnp.cumsum(row_weights) / jnp.sum(row_weights)
+        jitter = jax.random.uniform(key_rows, (training.steps, training.batch))
+        points = (jnp.arange(training.batch) + jitter) / training.batch
+        last = prompts.ys.shape[0] - 1
+        rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
+        order = jnp.broadcast_to(jnp.arange(task.context), (training.steps, task.context))
+        if training.shuffle_examples:
+            order = jax.random.permutation(key_order, order, axis=1, independent=True)
+
+        def step(carry: Any, chosen: Any) -> Any:
+            weights, state = carry
+            row, examples = chosen
+            batch = jax.tree.map(lambda a: a[row[:, None], examples], prompts)
+            value, grads = jax.value_and_grad(loss)(weights, batch)
+            updates, state = optimiser.update(grads, state, weights)
+            return (optax.apply_updates(weights, updates), state), value
+
+        start = model.init(key_init)
+        (weights, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), (rows, order))
+        bad = ~jnp.isfinite(losses)
+        diverged_at = jnp.where(bad.any(), jnp.argmax(bad), -1)
+        return Fitted(weights, jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
+
+    return _in_context(task, model, fit, lambda fitted: fitted.weights, plug_in)

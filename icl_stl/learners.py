@@ -107,15 +107,18 @@ def adam_transformer(
         return -jnp.mean(laws.log_density(batch.ys))
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
-        key_init, key_rows, key_order = jax.random.split(key, 3)
+        key_init, key_batches = jax.random.split(key)
         cumulated = jnp.cumsum(row_weights) / jnp.sum(row_weights)
-        jitter = jax.random.uniform(key_rows, (training.steps, training.batch))
+        columns = training.batch + task.context
+        drawn = jax.random.uniform(key_batches, (training.steps, columns))
+        jitter, ranks = jnp.split(drawn, [training.batch], axis=1)
         points = (jnp.arange(training.batch) + jitter) / training.batch
         last = prompts.ys.shape[0] - 1
         rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
-        order = jnp.broadcast_to(jnp.arange(task.context), (training.steps, task.context))
         if training.shuffle_examples:
-            order = jax.random.permutation(key_order, order, axis=1, independent=True)
+            order = jnp.argsort(ranks, axis=1)  # uniform among the permutations
+        else:
+            order = jnp.broadcast_to(jnp.arange(task.context), ranks.shape)
 
         def step(carry: Any, chosen: Any) -> Any:
             weights, state = carry

@@ -68,7 +68,7 @@ def probability(name: str, value: ArrayLike) -> FloatArray:
 
 
 def sample_size(name: str, value: ArrayLike) -> FloatArray:
-    """A number of samples, at least 1; fractions are allowed so that rates can be differentiated."""
+    """A number of samples, at least 1; fractions are allowed, for slopes."""
     return real(name, value, 1, np.inf, open_high=True)
 
 

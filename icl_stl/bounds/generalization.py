@@ -160,7 +160,7 @@ def generalization_gap(
         given = size * influence_from_stability(n, alpha, gamma)
         spread = spread._replace(influence=np.where(i == 0, 1.0, given))
     loss, sensitivity = positive("M", M), nonnegative("b", b)
-    change = (2 if pathwise else 1) * loss + 2 * sensitivity
+    change = np.where((i > 0) & pathwise, 2.0, 1.0) * loss + 2 * sensitivity
     return _gap(
         shift,
         _stability_part(size, real_share, i, sensitivity, spread),
@@ -173,7 +173,9 @@ def generalization_gap(
 def _stability_part(
     size: FloatArray, alpha: FloatArray, i: FloatArray, b: FloatArray, spread: Propagation
 ) -> FloatArray:
-    shares = np.where(i == 0, 1.0, times(alpha, spread.influence + (1 - alpha)))
+    with np.errstate(invalid="ignore"):
+        later = alpha * (spread.influence + (1 - alpha))
+    shares = np.where(i == 0, 1.0, np.where(np.isinf(spread.influence), np.inf, later))
     return times(b, shares) / size
 
 

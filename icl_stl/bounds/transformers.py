@@ -12,6 +12,7 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    common_shape,
     constants,
     generation_index,
     nonnegative,
@@ -20,7 +21,7 @@ from icl_stl.bounds._check import (
     share,
     times,
 )
-from icl_stl.bounds._series import geometric, one_minus_product
+from icl_stl.bounds._series import geometric, harmonic, one_minus_product
 from icl_stl.bounds.stability import BoolArray
 
 # sup |phi'|: none but ReLU's is 1.
@@ -38,8 +39,8 @@ class Certificate(NamedTuple):
     Attributes:
         change: bound on |f(S) - f(S^(j))|.
         constant: ``change`` times the number of examples, c in c/m.
-        label_sensitivity: kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|; nan-free: inf where
-            nothing is certified.
+        label_sensitivity: kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|, over the labels of
+            all examples (of the one position for a causal model).
         radii: bound on the token norms entering each layer, and leaving the last.
         constants: the norms used and where they come from.
     """
@@ -135,16 +136,16 @@ class SoftmaxLayer:
         for h, (logit, value) in enumerate(zip(self.logits, self.values, strict=True)):
             alignment = _product(logit, inside, inside)
             spread = self.oscillations[h] if self.oscillations else 2 * alignment
-            weight = attention_cap(keys, spread) * keys
+            weight = float(attention_cap(keys, spread)) * keys
             own += _product(value, alignment)
             other += _product(weight, value, 1 + 2 * alignment)
             width = self.diameters[h] if self.diameters else _product(2, inside, value)
             direct.append((_product(weight, width), _product(weight, value, 1 + 2 * alignment)))
         reach = _product(2, inside, sum(self.values))
         return _Growth(
-            own=_product(mlp, 1 + _product(stretch, own)),
-            other=_product(mlp, stretch, other),
             mlp=mlp,
+            attended=_product(stretch, own),
+            attending=_product(stretch, other),
             replaced=tuple((width, _product(stretch, slope)) for width, slope in direct),
             reach=reach,
             radius=self._next_radius(radius, inside),
@@ -180,9 +181,9 @@ class LinearLayer:
         square = _product(self.logit, self.value, radius, radius)
         cube = _product(square, radius)
         return _Growth(
-            own=1 + square,
-            other=2 * square,
             mlp=1.0,
+            attended=square,
+            attending=2 * square,
             replaced=((cube, 2 * square),),
             reach=2 * cube,
             radius=radius + cube,
@@ -193,14 +194,34 @@ Layer = SoftmaxLayer | LinearLayer
 
 
 class _Growth(NamedTuple):
-    """|Delta_k| grows to own |Delta_k| + other mean_l |Delta_l|; the replaced token is apart."""
+    """How differences between tokens grow in one layer.
 
-    own: float
-    other: float
+    Attributes:
+        mlp: mu, stretch by the residual MLP.
+        attended: what attention adds to a token's own difference, per unit of it.
+        attending: what it adds per unit of the mean difference of the keys.
+        replaced: for each head, how far m times the output can move with the replaced key: at
+            most, and per unit of that key's difference.
+        reach: diameter of all that attention can add to a token.
+        radius: bound on the norm of the tokens that leave.
+    """
+
     mlp: float
+    attended: float
+    attending: float
     replaced: tuple[tuple[float, float], ...]
     reach: float
     radius: float
+
+    @property
+    def own(self) -> float:
+        """Growth of a token's own difference: r = mu (1 + beta)."""
+        return _product(self.mlp, 1 + self.attended)
+
+    @property
+    def other(self) -> float:
+        """Growth of the mean difference of the keys: b = mu chi."""
+        return _product(self.mlp, self.attending)
 
 
 def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
@@ -320,13 +341,11 @@ def replace_one(
     others, replaced, radii = 0.0, moved, [start]
     for layer in layers:
         growth = layer.growth(radii[-1], m)
-        jump = sum(min(width, _product(slope, replaced)) for width, slope in growth.replaced)
-        jump = _product(growth.mlp, jump)
-        passed = growth.own + growth.other * (m - 1) / m
-        stretched = _product(growth.own / growth.mlp - 1, replaced)
-        pushed = stretched + _product(growth.other / growth.mlp, others) + jump / growth.mlp / m
+        jump = sum(min(width, _product(slope, replaced)) for width, slope in growth.replaced) / m
+        pushed = _product(growth.attended, replaced) + _product(growth.attending, others) + jump
+        passed = growth.own + _product(growth.other, (m - 1) / m)
         replaced = _product(growth.mlp, replaced + min(growth.reach, pushed))
-        others = _product(passed, others) + jump / m
+        others = _product(passed, others) + _product(growth.mlp, jump)
         radii.append(growth.radius)
         others, replaced = min(others, 2 * growth.radius), min(replaced, 2 * growth.radius)
     labels = replace_one_path(
@@ -349,6 +368,7 @@ def causal_replace_one(
     radius: float,
     readout: float,
     change: float | None = None,
+    label_embedding: float = 1.0,
     provenance: Provenance = "certified",
 ) -> Certificate:
     r"""Replace-one stability of a causal transformer, by position of the replaced token.
@@ -363,11 +383,11 @@ def causal_replace_one(
         radius: bound R_0 on the norm of embedded tokens, >= 0.
         readout: |w_o|, >= 0.
         change: bound on the change of the replaced token; None for 2 R_0.
+        label_embedding: |E_y|, >= 0.
         provenance: how the norms are known.
 
     Returns:
-        Certificate with ``constant`` = T ``change``; no label sensitivity is certified uniformly
-        in position (inf).
+        Certificate with ``constant`` = T ``change``.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -384,24 +404,47 @@ def causal_replace_one(
         raise ValueError(f"position = {position!r} is outside the admissible range [1, {tokens}]")
     reach = np.zeros(int(length))
     reach[-1] = 1.0
-    radii, steps = [start], []
+    counts, radii = np.arange(1, length + 1), [start]
     for layer in layers:
         growth = layer.growth(radii[-1], length)
-        steps.append((growth.own, growth.other))
-        radii.append(growth.radius)
-    counts = np.arange(1, length + 1)
-    for own, other in steps:
         averaged = np.cumsum((reach / counts)[::-1])[::-1]
-        reach = times(np.asarray(own), reach) + times(np.asarray(other), averaged)
-        reach = np.where(np.isnan(reach), inf, reach)
-    bound = _product(out, moved, float(reach[int(j) - 1]))
+        kept = times(reach, np.asarray(growth.own))
+        reach = kept + times(averaged, np.asarray(growth.other))
+        radii.append(growth.radius)
+    passed = _product(out, float(reach[int(j) - 1]))
+    embedding = _one("label_embedding", nonnegative("label_embedding", label_embedding))
     return Certificate(
-        bound,
-        _product(bound, length),
-        inf,
+        _product(passed, moved),
+        _product(passed, moved, length),
+        _product(passed, embedding, length),
         tuple(radii),
         constants(provenance, radius=start, readout=out, change=moved),
     )
+
+
+def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> FloatArray:
+    r"""Bound on (C^s)_{Tj}, the share of token j in s causal averages: (H_T - H_{j-1})^{s-1}/T.
+
+    Args:
+        tokens: T >= 1.
+        position: j in 1..T.
+        layers: s >= 1, averages taken one after the other.
+
+    Returns:
+        the bound, exact for s = 1 and 2; at j = 1 the harmonic numbers give (1 + ln T)^{s-1}/T.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 31.
+    """
+    last = real("tokens", tokens, 1, inf, open_high=True)
+    first = generation_index("position", position, first=1)
+    if (first > last).any():
+        raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
+    spread = harmonic(last) - harmonic(first - 1)
+    return (spread ** (generation_index("layers", layers, first=1) - 1) / last)[()]
 
 
 def linear_attention(
@@ -541,10 +584,8 @@ def context_loop(
     """
     one = nonnegative("c", c) / real("examples", examples, 1, inf, open_high=True)
     gap, power, total = _context_powers(alpha, kappa, generation, extra=1)
-    shape = np.broadcast_shapes(one.shape, gap.shape, total.shape)
-    gamma = np.broadcast_to(times(one, total if kept else power), shape)[()]
-    stable = np.broadcast_to(gap > 0, shape)[()]
-    return ContextLoop(gamma, stable, constants(provenance, c=c, kappa=kappa))
+    gamma, gap = common_shape(times(one, total if kept else power), gap)
+    return ContextLoop(gamma, gap > 0, constants(provenance, c=c, kappa=kappa))
 
 
 def context_error(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icl_stl.bounds import drift, generalization, optimum, stability
-from icl_stl.bounds._check import Constant, FloatArray
+from icl_stl.bounds._check import Constant, FloatArray, share
 
 Report = dict[str, Any]
 # Beyond so many generations the drift of equal errors is reported in two terms.
@@ -84,8 +84,7 @@ def _listed_errors(options: argparse.Namespace, errors: FloatArray) -> drift.Dri
     elif options.regime == "replace":
         bound = drift.drift_replace(errors, provenance="assumed")
     else:
-        alphas = np.full(len(errors) - 1, options.alpha, dtype=np.float64)
-        drift.share("alpha", options.alpha)
+        alphas = np.full(len(errors) - 1, share("alpha", options.alpha))
         bound = drift.drift_varying_share(errors, alphas, provenance="assumed")
     return bound._replace(total=bound.total[-1], terms=bound.terms[-1])
 
@@ -183,7 +182,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add("gap", _gap, "generalization bound of generation i, by parts")
     add("stability", _stability, "recursive stability of generation i")
     add("optimum", _optimum, "synthetic-to-real ratio of least bound, certified")
-    number = {"type": float, "metavar": "X"}
+    number: dict[str, Any] = {"type": float, "metavar": "X"}
     drifts = commands["drift"]
     drifts.add_argument("--regime", choices=("augment", "replace", "accumulate"), default="augment")
     drifts.add_argument("--alpha", help="real share in [0, 1] (augment)", **number)

@@ -444,7 +444,8 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
     spread = harmonic(last) - harmonic(first - 1)
-    return (spread ** (generation_index("layers", layers, first=1) - 1) / last)[()]
+    bound = np.asarray(spread ** (generation_index("layers", layers, first=1) - 1) / last)
+    return bound[()]
 
 
 def linear_attention(

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 Provenance = str | Mapping[str, str]
 
+# Decorates the public functions: what overflows is infinite, and a limit is taken without a word.
+to_infinity = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+
 SOURCES = ("certified", "measured", "assumed")
 
 
@@ -113,5 +116,4 @@ def common_shape(*parts: FloatArray) -> tuple[FloatArray, ...]:
 
 def times(zero_wins: FloatArray, other: FloatArray) -> FloatArray:
     """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(zero_wins == 0, 0.0, zero_wins * other)
+    return np.where(zero_wins == 0, 0.0, zero_wins * other)

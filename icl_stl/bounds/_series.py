@@ -30,11 +30,10 @@ class Geometric(NamedTuple):
 def geometric(ratio: FloatArray, gap: FloatArray, count: FloatArray) -> Geometric:
     """Powers and sums of ``ratio`` = 1 - ``gap`` >= 0; both are given since both can be tiny."""
     near = np.abs(gap) < 0.25
-    with np.errstate(all="ignore"):
-        exponent = times(np.log1p(-np.where(near, gap, 0.0)), count)
-        power = np.where(near, np.exp(exponent), np.power(ratio, count))
-        deficit = np.where(near, -np.expm1(exponent), 1 - power)
-        total = np.where(gap == 0, count, deficit / gap)
+    exponent = times(np.log1p(-np.where(near, gap, 0.0)), count)
+    power = np.where(near, np.exp(exponent), np.power(ratio, count))
+    deficit = np.where(near, -np.expm1(exponent), 1 - power)
+    total = np.where(gap == 0, count, deficit / gap)
     return Geometric(power, deficit, total)
 
 
@@ -81,17 +80,16 @@ def _power_sum_from(first: int, exponent: FloatArray, last: FloatArray) -> Float
     """sum_{k=first}^{last} k^{-exponent} by Euler-Maclaurin; 0 where last < first."""
     end = np.maximum(last, first)
     step = 1 - exponent
-    with np.errstate(all="ignore"):
-        growth = times(step, np.log(end / first))
-        integral = np.where(step == 0, np.log(end / first), first**step * np.expm1(growth) / step)
-        at_first, at_end = first**-exponent, end**-exponent
-        total = integral + (at_first + at_end) / 2
-        rising = np.asarray(exponent, dtype=np.float64)
-        slope_first, slope_end = at_first / first, at_end / end
-        for j, coefficient in enumerate(_EULER_MACLAURIN):
-            total = total + coefficient * rising * (slope_first - slope_end)
-            rising = rising * (exponent + 2 * j + 1) * (exponent + 2 * j + 2)
-            slope_first, slope_end = slope_first / first**2, slope_end / end**2
+    growth = times(step, np.log(end / first))
+    integral = np.where(step == 0, np.log(end / first), first**step * np.expm1(growth) / step)
+    at_first, at_end = first**-exponent, end**-exponent
+    total = integral + (at_first + at_end) / 2
+    rising = np.asarray(exponent, dtype=np.float64)
+    slope_first, slope_end = at_first / first, at_end / end
+    for j, coefficient in enumerate(_EULER_MACLAURIN):
+        total = total + coefficient * rising * (slope_first - slope_end)
+        rising = rising * (exponent + 2 * j + 1) * (exponent + 2 * j + 2)
+        slope_first, slope_end = slope_first / first**2, slope_end / end**2
     return np.where(last < first, 0.0, total)
 
 

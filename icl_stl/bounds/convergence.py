@@ -16,6 +16,7 @@ from icl_stl.bounds._check import (
     sample_size,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import one_minus_product
 from icl_stl.bounds.generalization import Gap, _gap, _log_odds
@@ -38,6 +39,7 @@ class TimeScales(NamedTuple):
     influence: FloatArray
 
 
+@to_infinity
 def uniform_gap(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -83,8 +85,7 @@ def uniform_gap(
     rate = real("a", a, 0, 1, open_low=True)
     change, scale = nonnegative("b", b), nonnegative("c", c)
     worst = uniform_recursive_stability(n, alpha, kappa)
-    with np.errstate(divide="ignore"):
-        drift = times(1 - real_share, real_share ** (rate - 1))
+    drift = times(1 - real_share, real_share ** (rate - 1))
     injected = times(real_share, size * worst.influence + (1 - real_share))
     return _gap(
         loss * times(scale, size**-rate * drift),
@@ -95,6 +96,7 @@ def uniform_gap(
     )
 
 
+@to_infinity
 def convergence_exponents(
     a: ArrayLike, kappa: ArrayLike, *, alpha: ArrayLike | None = None, p: ArrayLike | None = None
 ) -> Exponents:
@@ -139,6 +141,7 @@ def convergence_exponents(
     return Exponents(shift, stability, fluctuation, total)
 
 
+@to_infinity
 def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
     r"""How many generations the loop takes to settle: 1/ln(1/(1-alpha)) and 1/ln(1/r).
 
@@ -162,10 +165,10 @@ def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
 
 
 def _settling(gap: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore"):
-        return np.where(gap == 0, np.inf, -1 / np.log1p(-np.minimum(gap, 1.0)))[()]
+    return np.where(gap == 0, np.inf, -1 / np.log1p(-np.minimum(gap, 1.0)))[()]
 
 
+@to_infinity
 def necessary_share(error_floor: ArrayLike, tolerance: ArrayLike) -> FloatArray:
     r"""Real share without which some loop with that error floor drifts further: floor/tolerance.
 

@@ -16,6 +16,7 @@ from icl_stl.bounds._check import (
     real,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product
 
@@ -34,6 +35,7 @@ class Drift(NamedTuple):
     constants: tuple[Constant, ...]
 
 
+@to_infinity
 def drift_recursion(
     eps: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured"
 ) -> Drift:
@@ -99,6 +101,7 @@ def _resolvent(weights: FloatArray) -> FloatArray:
     return inverse
 
 
+@to_infinity
 def varying_share_weights(alphas: ArrayLike) -> FloatArray:
     r"""Weights of a loop that mixes real data with the last generation only: w_{i,i-1} = 1 - a_i.
 
@@ -117,6 +120,7 @@ def varying_share_weights(alphas: ArrayLike) -> FloatArray:
     return np.diag(1 - np.atleast_1d(share("alphas", alphas)), k=-1)
 
 
+@to_infinity
 def accumulate_weights(generations: int) -> FloatArray:
     r"""Weights of a loop that keeps all data, one equal batch a generation: w_ij = 1/(i+1).
 
@@ -136,6 +140,7 @@ def accumulate_weights(generations: int) -> FloatArray:
     return np.tril(np.broadcast_to(1 / (i + 1), (len(i), len(i))), k=-1)
 
 
+@to_infinity
 def anchored_weights(alpha: float, generations: int) -> FloatArray:
     r"""Weights of a loop that keeps all synthetic data but fixes the real share: (1 - alpha)/i.
 
@@ -164,6 +169,7 @@ def _all_generations(last: int) -> FloatArray:
     return np.arange(int(end) + 1, dtype=np.float64)[:, None]
 
 
+@to_infinity
 def drift_constant_share(
     eps0: ArrayLike,
     eps: ArrayLike,
@@ -211,6 +217,7 @@ def _two_terms(
     return Drift(terms.sum(axis=-1), terms, constants(provenance, **errors))
 
 
+@to_infinity
 def drift_varying_share(
     eps: ArrayLike, alphas: ArrayLike, *, provenance: Provenance = "measured"
 ) -> Drift:
@@ -252,6 +259,7 @@ def drift_varying_share(
     return Drift(terms.sum(axis=-1), terms, constants(provenance, eps=errors))
 
 
+@to_infinity
 def drift_replace(eps: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when every generation sees the last one only: errors add up, T_i <= sum_j eps_j.
 
@@ -276,6 +284,7 @@ def drift_replace(eps: ArrayLike, *, provenance: Provenance = "measured") -> Dri
     return Drift(terms.sum(axis=-1), terms, constants(provenance, eps=errors))
 
 
+@to_infinity
 def drift_accumulate(eps: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when all data are kept, one equal batch a generation.
 
@@ -304,6 +313,7 @@ def drift_accumulate(eps: ArrayLike, *, provenance: Provenance = "measured") -> 
     return Drift(terms.sum(axis=-1), terms, constants(provenance, eps=errors))
 
 
+@to_infinity
 def drift_accumulate_constant(
     eps: ArrayLike, generation: ArrayLike, *, provenance: Provenance = "assumed"
 ) -> Drift:
@@ -331,6 +341,7 @@ def drift_accumulate_constant(
     return _two_terms(earlier, error, provenance, eps=error)
 
 
+@to_infinity
 def drift_accumulate_growing(
     eps0: ArrayLike, rate: ArrayLike, generation: ArrayLike, *, provenance: Provenance = "assumed"
 ) -> Drift:
@@ -362,6 +373,7 @@ def drift_accumulate_growing(
     return _two_terms(error * growing_sum(a, i), own, provenance, eps0=error, rate=a)
 
 
+@to_infinity
 def drift_anchored(
     eps0: ArrayLike,
     eps: ArrayLike,
@@ -396,9 +408,8 @@ def drift_anchored(
     """
     first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
     real_share, i = share("alpha", alpha), generation_index("generation", generation)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.log1p(-real_share) + log_product(-real_share, i)
-        forgotten = np.where(real_share == 0, harmonic(i), -np.expm1(exponent) / real_share)
+    exponent = np.log1p(-real_share) + log_product(-real_share, i)
+    forgotten = np.where(real_share == 0, harmonic(i), -np.expm1(exponent) / real_share)
     kept = np.where(i == 0, 1.0, np.exp(exponent))
     return _two_terms(
         times(first, kept),
@@ -409,6 +420,7 @@ def drift_anchored(
     )
 
 
+@to_infinity
 def drift_root_share(
     eps0: ArrayLike,
     eps: ArrayLike,
@@ -450,6 +462,7 @@ def drift_root_share(
     )
 
 
+@to_infinity
 def drift_convex_square(
     eps: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured"
 ) -> Drift:
@@ -485,6 +498,7 @@ def drift_convex_square(
     return Drift(total, terms, constants(provenance, eps=errors))
 
 
+@to_infinity
 def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift in KL divergence KL(D_0 || D_i) of every generation, for any mixture of earlier ones.
 
@@ -511,8 +525,7 @@ def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "me
     """
     own = real("eta", eta, open_low=True, open_high=True)
     shares = _mixture_weights(weights, own.shape[-1] if own.ndim else 0)
-    with np.errstate(divide="ignore"):
-        cap = -np.log(np.maximum(1 - shares.sum(axis=1), 0.0))
+    cap = -np.log(np.maximum(1 - shares.sum(axis=1), 0.0))
     cap[0] = 0.0
     total, inherited = np.zeros(own.shape), np.zeros(own.shape)
     for i in range(own.shape[-1]):
@@ -522,6 +535,7 @@ def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "me
     return Drift(total, terms, constants(provenance, eta=own))
 
 
+@to_infinity
 def kl_eta_bound(excess: ArrayLike, real_share: ArrayLike) -> FloatArray:
     r"""Bound on eta_i of `drift_kl` from the one-step excess log-loss: (K + sqrt(K/2))/w.
 
@@ -543,6 +557,7 @@ def kl_eta_bound(excess: ArrayLike, real_share: ArrayLike) -> FloatArray:
     return ((k + np.sqrt(k / 2)) / w)[()]
 
 
+@to_infinity
 def total_variation_from_kl(kl: ArrayLike) -> FloatArray:
     r"""Total variation allowed by a KL divergence: min(sqrt(K/2), sqrt(1 - exp(-K))).
 

@@ -19,6 +19,7 @@ from icl_stl.bounds._check import (
     sample_size,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric
 from icl_stl.bounds.stability import (
@@ -100,6 +101,7 @@ def _log_odds(delta: ArrayLike) -> FloatArray:
     return -np.log(probability("delta", delta))
 
 
+@to_infinity
 def generalization_gap(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -173,8 +175,7 @@ def generalization_gap(
 def _stability_part(
     size: FloatArray, alpha: FloatArray, i: FloatArray, b: FloatArray, spread: Propagation
 ) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        later = alpha * (spread.influence + (1 - alpha))
+    later = alpha * (spread.influence + (1 - alpha))
     shares = np.where(i == 0, 1.0, np.where(np.isinf(spread.influence), np.inf, later))
     return times(b, shares) / size
 
@@ -186,9 +187,10 @@ def _fluctuation_part(
     delta: ArrayLike,
     spread: Propagation,
 ) -> FloatArray:
-    return change * np.sqrt(_log_odds(delta) / (2 * size)) * deviation(alpha, spread)
+    return times(deviation(alpha, spread), change) * np.sqrt(_log_odds(delta) / (2 * size))
 
 
+@to_infinity
 def discrepancy_at_rate(
     n: ArrayLike, alpha: ArrayLike, generation: ArrayLike, *, c: ArrayLike, a: ArrayLike
 ) -> FloatArray:
@@ -216,17 +218,17 @@ def discrepancy_at_rate(
     rate, i = positive("a", a), generation_index("generation", generation)
     rho = 1 - real_share
     earlier = geometric(rho, real_share, np.maximum(i - 1, 0))
-    with np.errstate(divide="ignore", over="ignore"):
-        later = np.where(
-            np.isinf(i),
-            real_share ** (rate - 1),
-            times(real_share**rate, earlier.total),
-        )
-        transient = np.where(np.isinf(i), 0.0, earlier.power)
-        mixed = np.where(i == 0, 0.0, times(rho, transient + later))
-    return times(nonnegative("c", c), size**-rate * mixed)[()]
+    later = np.where(
+        np.isinf(i),
+        real_share ** (rate - 1),
+        times(real_share**rate, earlier.total),
+    )
+    transient = np.where(np.isinf(i), 0.0, earlier.power)
+    mixed = np.where(i == 0, 0.0, times(rho, transient + later))
+    return times(nonnegative("c", c) * size**-rate, mixed)[()]
 
 
+@to_infinity
 def generalization_gap_at_rate(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -283,6 +285,7 @@ def generalization_gap_at_rate(
     )
 
 
+@to_infinity
 def expected_gap(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -331,6 +334,7 @@ def expected_gap(
     )
 
 
+@to_infinity
 def excess_risk(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -374,6 +378,7 @@ def excess_risk(
     return _gap(2 * gap.shift, gap.stability, gap.fluctuation, positive("M", M), gap.constants)
 
 
+@to_infinity
 def excess_risk_at_rate(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -420,6 +425,7 @@ def excess_risk_at_rate(
     return _gap(2 * gap.shift, gap.stability, none, positive("M", M), gap.constants)
 
 
+@to_infinity
 def weighted_gap(
     n: ArrayLike,
     n_syn: ArrayLike,
@@ -482,6 +488,7 @@ def weighted_gap(
     )
 
 
+@to_infinity
 def uniform_convergence_gap(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -533,6 +540,7 @@ def uniform_convergence_gap(
     return UniformGap(shift, cover, fluctuation, total, total > loss, known)
 
 
+@to_infinity
 def log_cover_ball(
     dimension: ArrayLike, radius: ArrayLike, lipschitz: ArrayLike, cover_radius: ArrayLike
 ) -> FloatArray:
@@ -558,6 +566,7 @@ def log_cover_ball(
     return (q * np.log1p(2 * reach / positive("cover_radius", cover_radius)))[()]
 
 
+@to_infinity
 def bousquet_elisseeff(
     n: ArrayLike,
     beta: ArrayLike,
@@ -593,6 +602,7 @@ def bousquet_elisseeff(
     return _stable_gap(change, fluctuation, loss, constants(provenance, beta=beta, M=M))
 
 
+@to_infinity
 def bousquet_klochkov_zhivotovskiy(
     n: ArrayLike,
     beta: ArrayLike,
@@ -648,6 +658,7 @@ def _stable_gap(
     return StableAlgorithmGap(stability, fluctuation, total, total > loss, record)
 
 
+@to_infinity
 def coupled_gap(
     n: ArrayLike,
     n_syn: ArrayLike,
@@ -705,6 +716,7 @@ def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArr
     return np.minimum(first, bousquet_klochkov_zhivotovskiy(n, beta, M, delta).total)
 
 
+@to_infinity
 def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> FloatArray:
     r"""Failure probability to spend on generation i so that all i >= 1 hold: 6 delta/(pi i)^2.
 

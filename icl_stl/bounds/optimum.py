@@ -18,6 +18,7 @@ from icl_stl.bounds._check import (
     probability,
     real,
     sample_size,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric
 
@@ -80,10 +81,12 @@ class Landscape:
     a: float
     generation: float
 
+    @to_infinity
     def value(self, lam: ArrayLike) -> FloatArray:
         """The objective at ``lam`` in [0, inf]; at inf its limit."""
         return self._combined(self.shapes(np.asarray(lam, dtype=np.float64)))
 
+    @to_infinity
     def slope(self, lam: ArrayLike) -> FloatArray:
         """Derivative of the objective at finite ``lam``; inf where the objective is."""
         at = np.asarray(lam, dtype=np.float64)
@@ -99,13 +102,13 @@ class Landscape:
         """Shift, stability and fluctuation at ``lam``, each 0, 1 and 1 without synthetic data."""
         mix = _Mixture.at(lam, self.kappa)
         influence, spread = self._influence(mix)
-        with np.errstate(all="ignore"):
-            return Shapes(
-                self._transient(mix) + self._accumulated(mix, mix),
-                np.where(np.isinf(influence), np.inf, mix.alpha * influence + mix.product),
-                np.hypot(influence, np.sqrt(mix.rho * spread)),
-            )
+        return Shapes(
+            self._transient(mix) + self._accumulated(mix, mix),
+            np.where(np.isinf(influence), np.inf, mix.alpha * influence + mix.product),
+            np.hypot(influence, np.sqrt(mix.rho * spread)),
+        )
 
+    @to_infinity
     def lower(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """A number below the objective on all of [left, right], from monotone factors."""
         low, high = _Mixture.at(left, self.kappa), _Mixture.at(right, self.kappa)
@@ -114,20 +117,18 @@ class Landscape:
         influence = (at_low if growing else at_high)[0]
         spread = at_high[1] if self.kappa <= 1 else self._least_spread(low, high)
         product = np.minimum(low.product, high.product)
-        with np.errstate(all="ignore"):
-            shapes = Shapes(
-                self._transient(low) + self._accumulated(low, high),
-                np.where(np.isinf(influence), np.inf, high.alpha * influence + product),
-                np.hypot(influence, np.sqrt(low.rho * spread)),
-            )
+        shapes = Shapes(
+            self._transient(low) + self._accumulated(low, high),
+            np.where(np.isinf(influence), np.inf, high.alpha * influence + product),
+            np.hypot(influence, np.sqrt(low.rho * spread)),
+        )
         return self._combined(shapes) * (1 - _ROUNDING)
 
     def _least_spread(self, low: "_Mixture", high: "_Mixture") -> FloatArray:
         """Alpha sum_{s<i} r^{2s} from below for kappa > 1, where r^{2s} grows and alpha falls."""
         series = geometric(low.ratio, low.gap, np.asarray(self.generation))
-        with np.errstate(all="ignore"):
-            squares = series.total * (1 + series.power) / (1 + low.ratio)
-            return np.where(high.alpha == 0, 0.0, high.alpha * squares)
+        squares = series.total * (1 + series.power) / (1 + low.ratio)
+        return np.where(high.alpha == 0, 0.0, high.alpha * squares)
 
     def _transient(self, mix: "_Mixture") -> FloatArray:
         """rho^i, what is left of generation 0's error."""
@@ -136,14 +137,13 @@ class Landscape:
     def _accumulated(self, growing: "_Mixture", falling: "_Mixture") -> FloatArray:
         """Rho alpha^{a-1} (1 - rho^{i-1}), its growing and its falling factors taken apart."""
         power_at = growing if self.a <= 1 else falling
-        with np.errstate(all="ignore"):
-            scale = growing.rho * power_at.alpha ** (self.a - 1)
-            if np.isinf(self.generation):
-                return scale
-            if self.generation == 1:
-                return np.zeros_like(scale)
-            spent = -np.expm1((self.generation - 1) * falling.log_rho)
-            return np.where(spent == 0, 0.0, scale * spent)
+        scale = growing.rho * power_at.alpha ** (self.a - 1)
+        if np.isinf(self.generation):
+            return scale
+        if self.generation == 1:
+            return np.zeros_like(scale)
+        spent = -np.expm1((self.generation - 1) * falling.log_rho)
+        return np.where(spent == 0, 0.0, scale * spent)
 
     def _influence(self, mix: "_Mixture") -> tuple[FloatArray, FloatArray]:
         """N chi_i, and alpha sum_{s<i} r^{2s}."""
@@ -152,30 +152,28 @@ class Landscape:
             reached = np.where((mix.gap > 0) | (self.kappa == 1), mix.injected, np.inf)
             return reached, reached / (1 + mix.ratio)
         series = geometric(mix.ratio, mix.gap, i)
-        with np.errstate(all="ignore"):
-            injected = np.where(mix.alpha == 0, 0.0, mix.alpha * series.total)
-            square = np.where(injected == 0, 0.0, injected * (1 + series.power))
+        injected = np.where(mix.alpha == 0, 0.0, mix.alpha * series.total)
+        square = np.where(injected == 0, 0.0, injected * (1 + series.power))
         return injected + series.power, square / (1 + mix.ratio)
 
     def slopes(self, lam: FloatArray) -> Shapes:
         """Derivatives of the three shapes in lambda, at finite ``lam``."""
         mix, i = _Mixture.at(lam, self.kappa), self.generation
         d_rho = mix.alpha**2
-        with np.errstate(all="ignore"):
-            scale = mix.rho * mix.alpha ** (self.a - 1)
-            d_scale = d_rho * mix.alpha ** (self.a - 2) * (mix.alpha + (1 - self.a) * mix.rho)
-            if np.isinf(i):
-                d_shift = d_scale
-            else:
-                spent = 1 - _power(mix, i - 1) if i == 1 else -np.expm1((i - 1) * mix.log_rho)
-                d_spent = -(i - 1) * _power(mix, i - 2) * d_rho if i > 1 else 0.0
-                d_shift = i * _power(mix, i - 1) * d_rho + d_scale * spent + scale * d_spent
-            influence, spread = self._influence(mix)
-            d_influence, d_spread = self._influence_slopes(mix, d_rho)
-            d_stability = mix.alpha * d_influence + d_rho * (mix.alpha - mix.rho - influence)
-            fluctuation = np.hypot(influence, np.sqrt(mix.rho * spread))
-            d_square = 2 * influence * d_influence + d_rho * spread + mix.rho * d_spread
-            return Shapes(d_shift, d_stability, d_square / (2 * fluctuation))
+        scale = mix.rho * mix.alpha ** (self.a - 1)
+        d_scale = d_rho * mix.alpha ** (self.a - 2) * (mix.alpha + (1 - self.a) * mix.rho)
+        if np.isinf(i):
+            d_shift = d_scale
+        else:
+            spent = 1 - _power(mix, i - 1) if i == 1 else -np.expm1((i - 1) * mix.log_rho)
+            d_spent = -(i - 1) * _power(mix, i - 2) * d_rho if i > 1 else 0.0
+            d_shift = i * _power(mix, i - 1) * d_rho + d_scale * spent + scale * d_spent
+        influence, spread = self._influence(mix)
+        d_influence, d_spread = self._influence_slopes(mix, d_rho)
+        d_stability = mix.alpha * d_influence + d_rho * (mix.alpha - mix.rho - influence)
+        fluctuation = np.hypot(influence, np.sqrt(mix.rho * spread))
+        d_square = 2 * influence * d_influence + d_rho * spread + mix.rho * d_spread
+        return Shapes(d_shift, d_stability, d_square / (2 * fluctuation))
 
     def _influence_slopes(
         self, mix: "_Mixture", d_rho: FloatArray
@@ -208,13 +206,12 @@ class _Mixture(NamedTuple):
 
     @staticmethod
     def at(lam: FloatArray, kappa: float) -> "_Mixture":
-        with np.errstate(all="ignore"):
-            alpha = 1 / (1 + lam)
-            rho = 1 / (1 + 1 / lam)
-            log_rho = -np.log1p(1 / lam)
-            gap = np.where(np.isinf(lam), 1 - kappa, (1 + lam * (1 - kappa)) * alpha)
-            # alpha/(1 - r) = 1/(1 + (1 - kappa) lambda), also where lambda is infinite
-            injected = 1 / (1 + lam * (1 - kappa)) if kappa != 1 else np.ones_like(lam)
+        alpha = 1 / (1 + lam)
+        rho = 1 / (1 + 1 / lam)
+        log_rho = -np.log1p(1 / lam)
+        gap = np.where(np.isinf(lam), 1 - kappa, (1 + lam * (1 - kappa)) * alpha)
+        # alpha/(1 - r) = 1/(1 + (1 - kappa) lambda), also where lambda is infinite
+        injected = 1 / (1 + lam * (1 - kappa)) if kappa != 1 else np.ones_like(lam)
         return _Mixture(alpha, rho, log_rho, alpha * rho, kappa * rho, gap, injected)
 
 
@@ -230,15 +227,15 @@ def _sum_and_slope(
 ) -> tuple[FloatArray, FloatArray]:
     """S(r) = 1 + r + ... + r^{k-1} and dS/dr, by its series in 1 - r where that is small."""
     series = geometric(ratio, gap, np.asarray(count))
-    with np.errstate(all="ignore"):
-        slope = (series.total - count * ratio ** (count - 1)) / gap
-        near, term = np.zeros_like(ratio), np.ones_like(ratio) * count * (count - 1) / 2
-        for k in range(2, 12):
-            near = near + (k - 1) * term
-            term = term * (-gap) * (count - k) / (k + 1)
+    slope = (series.total - count * ratio ** (count - 1)) / gap
+    near, term = np.zeros_like(ratio), np.ones_like(ratio) * count * (count - 1) / 2
+    for k in range(2, 12):
+        near = near + (k - 1) * term
+        term = term * (-gap) * (count - k) / (k + 1)
     return series.total, np.where(np.abs(gap) * count < 0.05, near, slope)
 
 
+@to_infinity
 def optimal_size(
     n: float,
     *,
@@ -288,7 +285,7 @@ def optimal_size(
         derived here: THEORY.md statements 21 to 26. That there is a trade-off: paper,
         abstract-level claim.
     """
-    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size)
+    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size).checked()
     landscape = problem.landscape()
     cap = float(_number("max_lam", real("max_lam", max_lam, 0, np.inf)))
     search = branch_and_bound(landscape, cap)
@@ -323,7 +320,7 @@ def _regime(lam: float, cap: float) -> str:
 
 
 class Problem(NamedTuple):
-    """The constants of `optimal_size`, checked when the landscape is drawn."""
+    """The constants of `optimal_size`, one number each."""
 
     n: float
     M: float
@@ -336,43 +333,56 @@ class Problem(NamedTuple):
     objective: str
     log_size: float
 
+    def checked(self) -> "Problem":
+        """The same problem, every constant one admissible number."""
+        if self.objective not in ("gap", "risk", "uniform"):
+            raise ValueError(
+                f"objective = {self.objective!r} is outside the admissible range: "
+                "gap, risk, uniform"
+            )
+        return Problem(
+            n=_number("n", sample_size("n", self.n)),
+            M=_number("M", positive("M", self.M)),
+            b=_number("b", nonnegative("b", self.b)),
+            kappa=_number("kappa", nonnegative("kappa", self.kappa)),
+            c=_number("c", nonnegative("c", self.c)),
+            a=_number("a", positive("a", self.a)),
+            delta=_number("delta", probability("delta", self.delta)),
+            generation=_number(
+                "generation", generation_index("generation", self.generation, first=1)
+            ),
+            objective=self.objective,
+            log_size=_number("log_size", nonnegative("log_size", self.log_size)),
+        )
+
     def landscape(self) -> Landscape:
         """The objective as a function of lambda."""
-        size, loss = _number("n", sample_size("n", self.n)), _number("M", positive("M", self.M))
-        change = _number("b", nonnegative("b", self.b))
-        follow = _number("kappa", nonnegative("kappa", self.kappa))
-        rate = _number("a", positive("a", self.a))
-        logs = -np.log(_number("delta", probability("delta", self.delta)))
-        i = _number("generation", generation_index("generation", self.generation, first=1))
-        drift = loss * _number("c", nonnegative("c", self.c)) * size**-rate
-        if self.objective == "gap":
-            weight = (loss + 2 * change) * np.sqrt(logs / (2 * size))
-            return Landscape(drift, change / size, float(weight), follow, rate, i)
+        drift, change = self.M * self.c * self.n**-self.a, self.b / self.n
+        logs = -np.log(self.delta)
         if self.objective == "risk":
-            return Landscape(2 * drift, change / size, 0.0, follow, rate, i)
+            return Landscape(2 * drift, change, 0.0, self.kappa, self.a, self.generation)
         if self.objective == "uniform":
-            logs = logs + _number("log_size", nonnegative("log_size", self.log_size))
-            return Landscape(drift, 0.0, loss * float(np.sqrt(logs / (2 * size))), 0.0, rate, i)
-        raise ValueError(
-            f"objective = {self.objective!r} is outside the admissible range: gap, risk, uniform"
-        )
+            weight = self.M * np.sqrt((logs + self.log_size) / (2 * self.n))
+            return Landscape(drift, 0.0, float(weight), 0.0, self.a, self.generation)
+        weight = (self.M + 2 * self.b) * np.sqrt(logs / (2 * self.n))
+        return Landscape(drift, change, float(weight), self.kappa, self.a, self.generation)
 
     def elasticities(self, lam: float) -> dict[str, float]:
         """D ln lambda*/d ln q of an interior optimum, by the implicit function theorem."""
         step = 1e-5
-        at = np.asarray([lam * (1 - step), lam * (1 + step)])
-        down, up = self.landscape().slope(at)
-        curvature = (up - down) / (2 * step)
-        if not curvature > 0:
+        less, more = self.landscape().slope(np.asarray([lam * (1 - step), lam * (1 + step)]))
+        if not more > less:
             return {}
         return {
-            name: 0.0 - self._slope_change(name, lam, step) / (2 * step) / float(curvature)
+            name: 0.0 - self._slope_change(name, lam, step) / float(more - less)
             for name in ("n", "M", "b", "kappa", "c", "a", "delta")
         }
 
     def _slope_change(self, name: str, lam: float, step: float) -> float:
+        """Slope at ``lam`` with ln ``name`` raised, minus that with it lowered, by ``step``."""
+        step = min(step, -np.log(self.delta) / 2) if name == "delta" else step
         changed: list[float] = []
-        for factor in (1 + step, 1 - step):
+        for factor in (np.exp(step), np.exp(-step)):
             fields = self._asdict()
             fields[name] = fields[name] * factor
             changed.append(float(Problem(**fields).landscape().slope(lam)))
@@ -431,8 +441,7 @@ def branch_and_bound(landscape: Landscape, cap: float) -> Search:
 def _middle(left: FloatArray, right: FloatArray) -> FloatArray:
     """The middle in ln(1 + lambda); beyond the last finite edge the logarithm is doubled."""
     low = np.log1p(left)
-    with np.errstate(over="ignore"):
-        return np.expm1(np.where(np.isinf(right), 2 * low + 1, (low + np.log1p(right)) / 2))
+    return np.expm1(np.where(np.isinf(right), 2 * low + 1, (low + np.log1p(right)) / 2))
 
 
 def polished(landscape: Landscape, search: Search, cap: float) -> float:
@@ -471,6 +480,7 @@ def _bracket(landscape: Landscape, search: Search, cap: float) -> tuple[float, f
     return below, above
 
 
+@to_infinity
 def closed_form_size(  # noqa: PLR0911
     n: float,
     *,
@@ -511,7 +521,7 @@ def closed_form_size(  # noqa: PLR0911
     Source:
         derived here: THEORY.md statements 21, 22, 24 and 26.
     """
-    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size)
+    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size).checked()
     A, H, G, follow, rate, i = _fields(problem.landscape())
     gains = A < G + H
     if follow >= 1 and H == 0:
@@ -547,6 +557,7 @@ def _cubic_root(p: float, q: float) -> float:
     return float(2 * scale * np.cosh(np.arccosh(ratio) / 3))
 
 
+@to_infinity
 def proved_directions(
     *, b: float, kappa: float, a: float, generation: float = np.inf
 ) -> dict[str, str]:

@@ -18,6 +18,7 @@ from icl_stl.bounds._check import (
     sample_size,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric, power_sum
 
@@ -41,6 +42,7 @@ def _form(*terms: FloatArray, **stand_ins: ArrayLike) -> PaperForm:
     return PaperForm(stacked.sum(axis=-1), stacked, constants("assumed", **stand_ins))
 
 
+@to_infinity
 def accumulated_error(
     alpha: ArrayLike, generation: ArrayLike, one_step: ArrayLike = 1.0
 ) -> PaperForm:
@@ -67,6 +69,7 @@ def accumulated_error(
     return _form(times(nonnegative("one_step", one_step), factor), one_step=one_step)
 
 
+@to_infinity
 def augmentation_trade_off(
     n: ArrayLike, generation: ArrayLike, leading: ArrayLike = 1.0, second: ArrayLike = 1.0
 ) -> PaperForm:
@@ -93,6 +96,7 @@ def augmentation_trade_off(
     return _form(first, rest, leading=leading, second=second)
 
 
+@to_infinity
 def transformer_factor(
     weight_norm: ArrayLike, depth: ArrayLike, constant: ArrayLike = 1.0
 ) -> PaperForm:
@@ -113,6 +117,5 @@ def transformer_factor(
         paper, abstract-level claim.
     """
     norm, layers = nonnegative("weight_norm", weight_norm), nonnegative("depth", depth)
-    with np.errstate(over="ignore"):
-        factor = np.exp(norm * layers)
+    factor = np.exp(norm * layers)
     return _form(times(nonnegative("constant", constant), factor), constant=constant)

@@ -16,6 +16,7 @@ from icl_stl.bounds._check import (
     sample_size,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric, log_product, one_minus_product
 
@@ -82,6 +83,7 @@ def deviation(alpha: FloatArray, spread: Propagation) -> FloatArray:
     return np.asarray(np.hypot(spread.influence, batches))
 
 
+@to_infinity
 def recursive_stability(
     n: ArrayLike,
     alpha: ArrayLike,
@@ -119,8 +121,7 @@ def recursive_stability(
     size, real_share = sample_size("n", n), share("alpha", alpha)
     follow, i = nonnegative("kappa", kappa), generation_index("generation", generation)
     spread = propagation(real_share, follow, i)
-    with np.errstate(over="ignore"):
-        variance = deviation(real_share, spread) ** 2 / size
+    variance = deviation(real_share, spread) ** 2 / size
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
 
 
@@ -137,6 +138,7 @@ def _stability(
     return Stability(influence, gamma, gap > 0, variance, constants(provenance, kappa=kappa))
 
 
+@to_infinity
 def phase_threshold(kappa: ArrayLike) -> FloatArray:
     r"""Real share above which recursive stability is bounded in i: max(0, 1 - 1/kappa).
 
@@ -153,10 +155,10 @@ def phase_threshold(kappa: ArrayLike) -> FloatArray:
         derived here: THEORY.md statement 9.
     """
     follow = nonnegative("kappa", kappa)
-    with np.errstate(divide="ignore"):
-        return np.where(follow > 1, (follow - 1) / np.maximum(follow, 1), 0.0)[()]
+    return np.where(follow > 1, (follow - 1) / np.maximum(follow, 1), 0.0)[()]
 
 
+@to_infinity
 def uniform_recursive_stability(
     n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, *, provenance: Provenance = "assumed"
 ) -> Stability:
@@ -189,6 +191,7 @@ def uniform_recursive_stability(
     return _stability(follow, largest.gap, largest.influence / size, variance, provenance)
 
 
+@to_infinity
 def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) -> FloatArray:
     r"""Influence when share and generator change from one generation to the next.
 
@@ -221,6 +224,7 @@ def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) 
     return np.stack(chi, axis=-1) / size[..., None]
 
 
+@to_infinity
 def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) -> FloatArray:
     r"""Influence when all data are kept: chi_i = (1/n) prod_{k=1}^{i} (k + kappa)/(k + 1).
 
@@ -245,10 +249,10 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
     """
     size, follow = sample_size("n", n), nonnegative("kappa", kappa)
     i = generation_index("generation", generation)
-    with np.errstate(over="ignore"):
-        return (np.exp(log_product(follow - 1, i + 1)) / size)[()]
+    return (np.exp(log_product(follow - 1, i + 1)) / size)[()]
 
 
+@to_infinity
 def synthetic_influence(
     n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, lag: ArrayLike
 ) -> FloatArray:
@@ -277,6 +281,7 @@ def synthetic_influence(
     return (times(real_share, spread.power) / size)[()]
 
 
+@to_infinity
 def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -> FloatArray:
     r"""Influence on generation i from the recursive stability of i - 1: alpha/n + (1-alpha) gamma.
 
@@ -298,6 +303,7 @@ def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -
     return (real_share / size + (1 - real_share) * share("gamma", gamma))[()]
 
 
+@to_infinity
 def parameter_stability(
     n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, sensitivity: ArrayLike
 ) -> FloatArray:
@@ -328,6 +334,7 @@ def parameter_stability(
     return times(omega, recursive_stability(n, alpha, kappa, generation).influence)[()]
 
 
+@to_infinity
 def weighted_stability(
     n: ArrayLike,
     n_syn: ArrayLike,
@@ -365,12 +372,12 @@ def weighted_stability(
     size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
     w, follow = share("weight", weight), nonnegative("kappa", kappa)
     spread = propagation(w, follow, generation_index("generation", generation))
-    with np.errstate(over="ignore"):
-        batches = times((1 - w) ** 2 / synthetic, spread.total * spread.square_ratio)
-        variance = spread.influence**2 / size + batches
+    batches = times((1 - w) ** 2 / synthetic, spread.total * spread.square_ratio)
+    variance = spread.influence**2 / size + batches
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
 
 
+@to_infinity
 def fresh_data_stability(
     n: ArrayLike,
     n_syn: ArrayLike,
@@ -408,12 +415,12 @@ def fresh_data_stability(
     size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
     w, follow = share("weight", weight), nonnegative("kappa", kappa)
     spread = propagation(w, follow, generation_index("generation", generation))
-    with np.errstate(over="ignore"):
-        batch = w**2 / size + (1 - w) ** 2 / synthetic
-        variance = batch * spread.total * spread.square_ratio + spread.power**2 / size
+    batch = w**2 / size + (1 - w) ** 2 / synthetic
+    variance = batch * spread.total * spread.square_ratio + spread.power**2 / size
     return _stability(follow, spread.gap, spread.power / size, variance, provenance)
 
 
+@to_infinity
 def best_fresh_weight(n: ArrayLike, n_syn: ArrayLike) -> FloatArray:
     r"""Real weight of least limiting variance proxy with fresh data and kappa = 1.
 

@@ -20,6 +20,7 @@ from icl_stl.bounds._check import (
     real,
     share,
     times,
+    to_infinity,
 )
 from icl_stl.bounds._series import geometric, harmonic, one_minus_product
 from icl_stl.bounds.stability import BoolArray
@@ -224,6 +225,7 @@ class _Growth(NamedTuple):
         return _product(self.mlp, self.attending)
 
 
+@to_infinity
 def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     r"""Largest attention weight one key can get: 1/(1 + (n-1) e^{-b}) = omega(n, b)/n.
 
@@ -244,6 +246,7 @@ def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
 
 
+@to_infinity
 def replace_one_path(
     layers: Sequence[Layer],
     *,
@@ -299,6 +302,7 @@ def replace_one_path(
     )
 
 
+@to_infinity
 def replace_one(
     layers: Sequence[Layer],
     *,
@@ -360,6 +364,7 @@ def replace_one(
     )
 
 
+@to_infinity
 def causal_replace_one(
     layers: Sequence[Layer],
     *,
@@ -422,6 +427,7 @@ def causal_replace_one(
     )
 
 
+@to_infinity
 def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> FloatArray:
     r"""Bound on (C^s)_{Tj}, the share of token j in s causal averages: (H_T - H_{j-1})^{s-1}/T.
 
@@ -444,10 +450,12 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
     spread = harmonic(last) - harmonic(first - 1)
-    bound = np.asarray(spread ** (generation_index("layers", layers, first=1) - 1) / last)
+    power = generation_index("layers", layers, first=1) - 1
+    bound: FloatArray = np.power(spread, power) / last
     return bound[()]
 
 
+@to_infinity
 def linear_attention(
     examples: ArrayLike, gamma_norm: ArrayLike, input_radius: ArrayLike, label_radius: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
@@ -477,6 +485,7 @@ def linear_attention(
     return (2 * kappa * labels / m)[()], kappa[()]
 
 
+@to_infinity
 def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLike) -> FloatArray:
     r"""The published generic certificate: (2/(2m-1)) ((1 + G) e^G)^L.
 
@@ -500,10 +509,10 @@ def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLi
     """
     m = real("examples", examples, 1, inf, open_high=True)
     g, layers = nonnegative("logit_norm", logit_norm), nonnegative("depth", depth)
-    with np.errstate(over="ignore"):
-        return (2 / (2 * m - 1) * np.exp(layers * (np.log1p(g) + g)))[()]
+    return (2 / (2 * m - 1) * np.exp(layers * (np.log1p(g) + g)))[()]
 
 
+@to_infinity
 def gaussian_head(
     mean_change: ArrayLike, log_scale_change: ArrayLike, least_scale: ArrayLike
 ) -> FloatArray:
@@ -545,6 +554,7 @@ class ContextLoop(NamedTuple):
     constants: tuple[Constant, ...]
 
 
+@to_infinity
 def context_loop(
     examples: ArrayLike,
     alpha: ArrayLike,
@@ -589,6 +599,7 @@ def context_loop(
     return ContextLoop(gamma, gap > 0, constants(provenance, c=c, kappa=kappa))
 
 
+@to_infinity
 def context_error(
     start: ArrayLike,
     one_round: ArrayLike,

@@ -1,7 +1,7 @@
 """How much synthetic data the bounds recommend, with a certificate of global optimality."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -103,7 +103,7 @@ class Landscape:
         mix = _Mixture.at(lam, self.kappa)
         influence, spread = self._influence(mix)
         return Shapes(
-            self._transient(mix) + self._accumulated(mix, mix),
+            self._shift(mix, mix),
             np.where(np.isinf(influence), np.inf, mix.alpha * influence + mix.product),
             np.hypot(influence, np.sqrt(mix.rho * spread)),
         )
@@ -115,35 +115,35 @@ class Landscape:
         at_low, at_high = self._influence(low), self._influence(high)
         growing = self.kappa >= 1
         influence = (at_low if growing else at_high)[0]
-        spread = at_high[1] if self.kappa <= 1 else self._least_spread(low, high)
+        spread = at_high[1] if self.kappa <= 1 else self._least_spread(left, right)
         product = np.minimum(low.product, high.product)
         shapes = Shapes(
-            self._transient(low) + self._accumulated(low, high),
+            self._shift(low, high),
             np.where(np.isinf(influence), np.inf, high.alpha * influence + product),
             np.hypot(influence, np.sqrt(low.rho * spread)),
         )
         return self._combined(shapes) * (1 - _ROUNDING)
 
-    def _least_spread(self, low: "_Mixture", high: "_Mixture") -> FloatArray:
-        """Alpha sum_{s<i} r^{2s} from below for kappa > 1, where r^{2s} grows and alpha falls."""
+    def _least_spread(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """Alpha sum_{s<i} r^{2s} from below for kappa > 1: factor by factor, or kappa put to 1."""
+        low, high = _Mixture.at(left, self.kappa), _Mixture.at(right, self.kappa)
         series = geometric(low.ratio, low.gap, np.asarray(self.generation))
         squares = series.total * (1 + series.power) / (1 + low.ratio)
-        return np.where(high.alpha == 0, 0.0, high.alpha * squares)
+        by_factors = np.where(high.alpha == 0, 0.0, high.alpha * squares)
+        neutral = replace(self, kappa=1.0)._influence(_Mixture.at(right, 1.0))[1]
+        return np.maximum(by_factors, neutral)
 
-    def _transient(self, mix: "_Mixture") -> FloatArray:
-        """rho^i, what is left of generation 0's error."""
-        return _power(mix, self.generation)
+    def _shift(self, low: "_Mixture", high: "_Mixture") -> FloatArray:
+        """Rho [P + w (1 - P)], P = rho^{i-1}, w = alpha^{a-1}, from below between two mixtures.
 
-    def _accumulated(self, growing: "_Mixture", falling: "_Mixture") -> FloatArray:
-        """Rho alpha^{a-1} (1 - rho^{i-1}), its growing and its falling factors taken apart."""
-        power_at = growing if self.a <= 1 else falling
-        scale = growing.rho * power_at.alpha ** (self.a - 1)
-        if np.isinf(self.generation):
-            return scale
-        if self.generation == 1:
-            return np.zeros_like(scale)
-        spent = -np.expm1((self.generation - 1) * falling.log_rho)
-        return np.where(spent == 0, 0.0, scale * spent)
+        It rises in rho and in w; in P it falls where w >= 1 (a <= 1) and rises where w <= 1.
+        """
+        slow = self.a <= 1
+        weight = (low if slow else high).alpha ** (self.a - 1)
+        at = high if slow else low
+        old = _power(at, self.generation - 1)
+        new = np.zeros_like(old) if self.generation == 1 else _one_minus_power(at, self)
+        return low.rho * (old + np.where(new == 0, 0.0, weight * new))
 
     def _influence(self, mix: "_Mixture") -> tuple[FloatArray, FloatArray]:
         """N chi_i, and alpha sum_{s<i} r^{2s}."""
@@ -220,6 +220,12 @@ def _power(mix: _Mixture, exponent: float) -> FloatArray:
     if exponent == 0:
         return np.ones_like(mix.rho)
     return np.zeros_like(mix.rho) if np.isinf(exponent) else np.exp(exponent * mix.log_rho)
+
+
+def _one_minus_power(mix: _Mixture, landscape: Landscape) -> FloatArray:
+    """1 - rho^{i-1} without cancellation; 1 in the limit of the loop."""
+    count = landscape.generation - 1
+    return np.ones_like(mix.rho) if np.isinf(count) else -np.expm1(count * mix.log_rho)
 
 
 def _sum_and_slope(
@@ -431,6 +437,12 @@ def branch_and_bound(landscape: Landscape, cap: float) -> Search:
             break
         edges, values = np.append(edges, middle), np.append(values, landscape.value(middle))
         left, right = np.append(left, middle), np.append(middle, right)
+    if np.isinf(cap) and best > 0 and values[edges == np.inf][0] <= best * (1 + 1e-14):
+        # As good at infinity as anywhere, but for 0: the tail is flat to rounding.
+        edges, values = (
+            edges[(edges == 0) | np.isinf(edges)],
+            values[(edges == 0) | np.isinf(edges)],
+        )
     order = np.argsort(edges)
     edges, values = edges[order], values[order]
     k = int(values.argmin())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isinf, prod, sqrt
+from math import exp, inf, isinf, pi, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -536,8 +536,8 @@ def gaussian_head(
     """
     mean = nonnegative("mean_change", mean_change) / positive("least_scale", least_scale)
     scale = nonnegative("log_scale_change", log_scale_change)
-    density = 1 / np.sqrt(2 * np.pi)
-    return (density * mean + 2 * density * np.exp(-0.5) * scale)[()]
+    density = 1 / sqrt(2 * pi)
+    return (density * mean + 2 * density * exp(-0.5) * scale)[()]
 
 
 class ContextLoop(NamedTuple):

@@ -472,7 +472,9 @@ def polished(landscape: Landscape, search: Search, cap: float) -> float:
         if above - below <= 1e-15 * above:
             break
     middle = (below + above) / 2
-    return middle if landscape.value(middle) <= landscape.value(search.best) else search.best
+    rounding = 1 + 1e-14
+    better = landscape.value(middle) <= landscape.value(search.best) * rounding
+    return middle if better else search.best
 
 
 def _bracket(landscape: Landscape, search: Search, cap: float) -> tuple[float, float]:

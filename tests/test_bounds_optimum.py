@@ -75,7 +75,7 @@ def test_optimum_is_no_worse_than_a_fine_grid_and_certified(n: float, given: dic
     i=st.one_of(st.just(INF), st.integers(1, 300)),
     objective=st.sampled_from(["gap", "risk"]),
 )
-def test_no_sampled_ratio_beats_the_certificate(n, a, kappa, c, b, i, objective) -> None:
+def test_no_sampled_ratio_beats_the_certificate(*, n, a, kappa, c, b, i, objective) -> None:
     given = BASE | {"a": a, "kappa": kappa, "c": c, "b": b, "generation": i}
     given["objective"] = objective
     best = bounds.optimal_size(n, **given)

@@ -30,9 +30,9 @@ class Mutant(NamedTuple):
     count: int = 1
 
 
-D, S, G, C, O, T = (
+D, S, G, C, P, T = (
     f"tests/test_bounds_{room}.py"
-    for room in (  # noqa: E741
+    for room in (
         "drift",
         "stability",
         "generalization",
@@ -161,37 +161,37 @@ MUTANTS = (
     Mutant("convergence", "size * worst.influence + (1 - real_share)", "size * worst.influence", G),
     Mutant("convergence", "stable, decay = follow <= 1", "stable, decay = follow < 1", G),
     # optimum
-    Mutant("optimum", "growing = self.kappa >= 1", "growing = self.kappa < 1", O),
-    Mutant("optimum", "low.rho * (old", "high.rho * (old", O),
-    Mutant("optimum", "at = high if slow else low", "at = low if slow else high", O),
+    Mutant("optimum", "growing = self.kappa >= 1", "growing = self.kappa < 1", P),
+    Mutant("optimum", "low.rho * (old", "high.rho * (old", P),
+    Mutant("optimum", "at = high if slow else low", "at = low if slow else high", P),
     Mutant(
         "optimum",
         "np.minimum(low.product, high.product)",
         "np.maximum(low.product, high.product)",
-        O,
+        P,
     ),
-    Mutant("optimum", "_TOLERANCE = 2e-7", "_TOLERANCE = 2e-5", O),
+    Mutant("optimum", "_TOLERANCE = 2e-7", "_TOLERANCE = 2e-5", P),
     Mutant(
         "optimum",
         "certified = min(certified, float(lower[settled].min(initial=np.inf)))",
         "certified = min(certified, best)",
-        O,
+        P,
     ),
-    Mutant("optimum", "i * _power(mix, i - 1) * d_rho", "_power(mix, i - 1) * d_rho", O),
-    Mutant("optimum", "(mix.alpha + (1 - self.a) * mix.rho)", "(mix.alpha + mix.rho)", O),
-    Mutant("optimum", "2 * mix.ratio * d_ratio", "mix.ratio * d_ratio", O),
-    Mutant("optimum", "Landscape(2 * drift", "Landscape(drift", O),
-    Mutant("optimum", "(self.M + 2 * self.b)", "(self.M + self.b)", O),
+    Mutant("optimum", "i * _power(mix, i - 1) * d_rho", "_power(mix, i - 1) * d_rho", P),
+    Mutant("optimum", "(mix.alpha + (1 - self.a) * mix.rho)", "(mix.alpha + mix.rho)", P),
+    Mutant("optimum", "2 * mix.ratio * d_ratio", "mix.ratio * d_ratio", P),
+    Mutant("optimum", "Landscape(2 * drift", "Landscape(drift", P),
+    Mutant("optimum", "(self.M + 2 * self.b)", "(self.M + self.b)", P),
     Mutant(
         "optimum",
         "change = self.M * self.c * self.n**-self.a, self.b / self.n",
         "change = self.M * self.c * self.n**-self.a, self.b / self.n**2",
-        O,
+        P,
     ),
-    Mutant("optimum", "2 * H / A) ** 2 - 1", "2 * H / A) ** 2 - 2", O),
-    Mutant("optimum", "A < G / 2 + H", "A < G + H", O),
-    Mutant("optimum", 'directions["M"] = "falls"', 'directions["M"] = "rises"', O),
-    Mutant("optimum", "near = near + (k - 1) * term", "near = near + k * term", O),
+    Mutant("optimum", "2 * H / A) ** 2 - 1", "2 * H / A) ** 2 - 2", P),
+    Mutant("optimum", "gains = A < G + H", "gains = A < G / 2 + H", P),
+    Mutant("optimum", 'directions["M"] = "falls"', 'directions["M"] = "rises"', P),
+    Mutant("optimum", "near = near + (k - 1) * term", "near = near + k * term", P),
     # transformers
     Mutant("transformers", "(count - 1) * np.exp(-real", "count * np.exp(-real", T),
     Mutant("transformers", "else 2 * alignment", "else alignment", T),
@@ -260,7 +260,7 @@ def survives(mutant: Mutant) -> bool:
         for name in ("icl_stl/__init__.py", "pyproject.toml"):
             shutil.copy(ROOT / name, copy / name)
         (copy / "icl_stl" / "bounds" / f"{mutant.file}.py").write_text(text, encoding="utf-8")
-        rest = sorted({D, S, G, C, O, T} - {mutant.test})
+        rest = sorted({D, S, G, C, P, T} - {mutant.test})
         return passes(copy, [mutant.test]) and passes(copy, rest)
 
 

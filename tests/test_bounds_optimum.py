@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icl_stl import bounds
+from icl_stl.bounds import optimum
 from icl_stl.bounds.optimum import Landscape
 
 BASE = {"M": 1.0, "b": 0.0, "kappa": 0.0, "c": 0.3, "a": 0.5, "delta": 0.05}
@@ -216,6 +217,15 @@ def test_lower_bounds_are_below_and_close_in(i: float, kappa: float, a: float) -
     np.testing.assert_allclose(lower[finite], landscape.value(left)[finite], rtol=1e-3)
     tail = landscape.lower(np.array([50.0]), np.array([INF]))
     assert tail <= landscape.value(np.geomspace(50, 1e9, 200)).min()
+
+
+def test_nothing_is_certified_that_the_lower_bounds_do_not_prove(monkeypatch) -> None:
+    landscape = Landscape(A=0.3, H=0.7, G=1.1, kappa=0.2, a=0.5, generation=INF)
+    proven = optimum.branch_and_bound(landscape, INF)
+    assert proven.lower_bound < landscape.value(proven.best)
+    monkeypatch.setattr(optimum, "_MOST_INTERVALS", 1000)
+    monkeypatch.setattr(Landscape, "lower", lambda self, left, right: 0.1 + 0 * left)
+    assert optimum.branch_and_bound(landscape, INF).lower_bound == 0.1
 
 
 def test_sensitivities_are_those_of_the_optimum() -> None:

@@ -44,12 +44,14 @@ def test_path_certificate_is_the_difference_of_products(
     assert result.radii == pytest.approx(radii, rel=1e-13)
 
 
-def test_refined_certificate_is_its_recursion() -> None:
+@pytest.mark.parametrize(("logit", "change"), [(0.3, 0.7), (0.3, 2.0), (6.0, 0.2)])
+def test_refined_certificate_is_its_recursion(logit: float, change: float) -> None:
     layers = [
-        SoftmaxLayer((0.3, 0.2), (0.4, 0.1), 0.5, 0.6, 0.1, 1.129),
+        SoftmaxLayer((logit, 0.2), (0.4, 0.1), 0.5, 0.6, 0.1, 1.129),
         SoftmaxLayer((0.05, 0.01), (0.3, 0.2), 0.2, 0.7, 0.0, 1.0),
+        SoftmaxLayer((1e-4,), (0.3,)),
     ]
-    m, q, moved, radius = 12, 0.0, 0.7, 1.0
+    m, q, moved, radius = 12000, 0.0, change, 1.0
     for layer in layers:
         r, b, mu, after = layer_terms(layer, radius, m)
         jump = 0.0
@@ -61,7 +63,7 @@ def test_refined_certificate_is_its_recursion() -> None:
         moved = min(2 * after, mu * (moved + min(2 * radius * sum(layer.values), pushed)))
         q = min(2 * after, (r + b * (m - 1) / m) * q + jump / m)
         radius = after
-    result = bounds.replace_one(layers, examples=m, radius=1.0, readout=1.5, change=0.7)
+    result = bounds.replace_one(layers, examples=m, radius=1.0, readout=1.5, change=change)
     assert result.change == pytest.approx(1.5 * q, rel=1e-12)
     assert result.constant == pytest.approx(1.5 * q * m, rel=1e-12)
 

@@ -549,7 +549,7 @@ def closed_form_size(  # noqa: PLR0911
     if follow == 0 and np.isinf(i) and rate == 0.5:
         if A == 0:
             return float(np.inf) if gains else 0.0
-        return max(0.0, _cubic_root((A - G) / A, 2 * H / A) ** 2 - 1) if A < G / 2 + H else 0.0
+        return max(0.0, _cubic_root((A - G) / A, 2 * H / A) ** 2 - 1)
     return None
 
 
@@ -559,7 +559,7 @@ def _fields(landscape: Landscape) -> tuple[float, float, float, float, float, fl
 
 
 def _cubic_root(p: float, q: float) -> float:
-    """The positive root of y^3 + p y = q for q >= 0 (and p < 0 if q = 0)."""
+    """The largest root of y^3 + p y = q for q >= 0."""
     if p == 0:
         return float(np.cbrt(q))
     scale = np.sqrt(abs(p) / 3)

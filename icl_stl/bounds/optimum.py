@@ -410,6 +410,7 @@ class Search(NamedTuple):
     lower_bound: float
 
 
+@to_infinity
 def branch_and_bound(landscape: Landscape, cap: float) -> Search:
     """Discard intervals of lambda whose lower bound is not below the best value found.
 
@@ -456,6 +457,7 @@ def _middle(left: FloatArray, right: FloatArray) -> FloatArray:
     return np.expm1(np.where(np.isinf(right), 2 * low + 1, (low + np.log1p(right)) / 2))
 
 
+@to_infinity
 def polished(landscape: Landscape, search: Search, cap: float) -> float:
     """The stationary point next to the best ratio tried, or the end of the range it leans on."""
     if np.isinf(search.best):

@@ -168,7 +168,7 @@ PRESETS = {
             shares=(0.5,),
             held_out=64,
         ),
-        Preset("quick", training=Training(steps=300), samples=500, generations=4, shares=(0.5,)),
+        Preset("quick", training=Training(steps=400), samples=1000, generations=4, shares=(0.5,)),
         Preset("default"),
         Preset(
             "paper",

@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from numpy.typing import NDArray
 
 from icl_stl import __version__
 from icl_stl.config import Preset
@@ -35,16 +34,17 @@ from icl_stl.measure import (
     HeldOut,
     Measurements,
     draw_held_out,
+    implied_task_variance,
     measure_generation,
 )
 from icl_stl.models import Params
 from icl_stl.regimes import RealOnly, Regime, real_share
+from icl_stl.results import Arrays, LoopResult, label, write_atomically, write_json
 from icl_stl.tasks import Prompts, sample_prompts
 
 FORMAT = 1
 """Version of the run folder; another version is refused."""
 
-Arrays = dict[str, NDArray[Any]]
 Report = Callable[[str, int, int], None]
 """(what is going on, done, in all) -> None."""
 
@@ -66,35 +66,6 @@ class Observation(NamedTuple):
     """Mean loss of the last tenth of the training, nats a label (NaN without training)."""
     diverged_at: jax.Array
     """Training step with the first loss that is not finite, -1 if none."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A replicate whose numbers stopped being finite; it is left out of every verdict."""
-
-    regime: str
-    replicate: int
-    generation: int
-    step: int
-    """Training step, -1 if the training was fine and a measurement was not finite."""
-
-
-@dataclass(frozen=True)
-class LoopResult:
-    """All replicates of one regime: arrays `[R, G + 1, ...]` by name, and what failed."""
-
-    regime: Regime
-    observations: Arrays
-    failures: tuple[Failure, ...]
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        return self.observations[name].astype(np.float64)
-
-
-def label(regime: Regime, samples: int) -> str:
-    """The regime with its share, as in `augment-0.5`: the name of its files."""
-    share = real_share(regime, samples, 1)
-    return f"{regime.name}-{share:g}" if 0 < share < 1 else regime.name
 
 
 # --- devices -------------------------------------------------------------------------------------
@@ -171,6 +142,17 @@ def draw_replicates(preset: Preset, seed: int) -> Replicate:
     return drawn
 
 
+def parameter_shapes(preset: Preset, learner: Learner) -> Params:
+    """Shapes of the parameters of all replicates, found without any computation."""
+    weights = jnp.full(preset.samples, 1 / preset.samples)
+
+    def fit(key: Any) -> Params:
+        return learner.fit(key, sample_prompts(preset.task, key, preset.samples), weights)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), preset.replicates))
+    return jax.eval_shape(jax.vmap(fit), keys)
+
+
 def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Any:
     """One generation of all replicates, jitted: (replicates, θ_{i-1}, i) -> θ_i, observations.
 
@@ -206,25 +188,6 @@ def _named(observation: Observation) -> Arrays:
     return {name: np.asarray(value) for name, value in arrays.items()}
 
 
-def _failures(name: str, observations: Arrays) -> tuple[Failure, ...]:
-    """For each replicate the first generation with a number that is not finite."""
-    step = observations["diverged_at"]
-    bad = step >= 0
-    for key, values in observations.items():
-        if key != "training_loss":  # a learner without training has none
-            bad = bad | ~np.isfinite(values).reshape(*bad.shape, -1).all(-1)
-    first = np.argmax(bad, axis=1)
-    return tuple(
-        Failure(name, int(r), int(first[r]), int(step[r, first[r]]))
-        for r in np.flatnonzero(bad.any(1))
-    )
-
-
-def loop_result(regime: Regime, name: str, observations: Arrays) -> LoopResult:
-    """The observations of a regime with what failed in them."""
-    return LoopResult(regime, observations, _failures(name, observations))
-
-
 # --- the run folder ------------------------------------------------------------------------------
 
 
@@ -253,22 +216,6 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         keys = sorted({*old, *new})
         return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}")]
     return [] if old == new else [f"{path.lstrip('.')}: {old!r} -> {new!r}"]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is either the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, indented, atomically; numbers that JSON does not know are an error."""
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, f"{text}\n".encode())
 
 
 class Folder:
@@ -393,14 +340,7 @@ def run_loops(
     total = len(chosen) * preset.generations + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(preset, seed)
-    uniform = jnp.full(preset.samples, 1 / preset.samples)
-
-    def shape_of_params(replicate: Replicate) -> Params:
-        return jax.vmap(lambda key, real: learner.fit(key, real, uniform))(
-            replicate.key, replicate.real
-        )
-
-    shapes = jax.eval_shape(shape_of_params, replicates)
+    shapes = parameter_shapes(preset, learner)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     first = _Loop("generation-0", folder, shapes)
@@ -442,8 +382,42 @@ def run_loops(
             done += 1
     report("measured", total, total)
     return {
-        name: LoopResult(
-            regime, loops[name].observations, _failures(name, loops[name].observations)
-        )
-        for name, regime in chosen.items()
+        name: LoopResult(chosen[name], preset.samples, loop.observations)
+        for name, loop in loops.items()
     }
+
+
+def implied_variances_by_generator(
+    preset: Preset, *, seed: int, folder: Folder, count: int = 10_000
+) -> Arrays:
+    """Implied task variance by generator, for generation 0's transformer and the Bayes predictor.
+
+    Each generates `count` prompts in two ways, with the predictive deviation and with the noise σ
+    alone (plug-in). Needs a finished generation 0 in the folder.
+
+    Returns:
+        `transformer_predictive`, `transformer_plug_in`, `bayes_predictive`, `bayes_plug_in`,
+        each `[R]`.
+    """
+    name = "predictive_sampling"
+    stored = folder.load(name)
+    if stored is not None:
+        return stored
+    task = preset.task
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
+    found: Arrays = {}
+    for learner_name in ("transformer", "bayes"):
+        learner = make_learner(preset, learner_name)
+        structure = parameter_shapes(preset, learner)
+        params = (_Loop("generation-0", folder, structure).params) if structure else structure
+
+        def both(key: Any, params: Params, name: str = learner_name) -> tuple[Any, Any]:
+            predictive = make_learner(preset, name).generate(key, params, count)
+            plug_in = make_learner(preset, name, plug_in=True).generate(key, params, count)
+            return implied_task_variance(task, predictive), implied_task_variance(task, plug_in)
+
+        predictive, plug_in = over_replicates(both)(keys, params)
+        found[f"{learner_name}_predictive"] = np.asarray(predictive)
+        found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
+    folder.save(name, found)
+    return found

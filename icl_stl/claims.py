@@ -295,8 +295,8 @@ CLAIMS = {
         Claim(
             name="predictive_sampling",
             statement="prompts of generation 0 imply a task variance between "
-            f"{KEPT[0]} and {KEPT[1]} times the prior's if generated with the predictive deviation, "
-            f"and below {LOST} times if generated with the noise alone (plug-in)",
+            f"{KEPT[0]} and {KEPT[1]} times the prior's if drawn with the predictive deviation, "
+            f"and below {LOST} times if drawn with the noise alone (plug-in)",
             source="derived here for the Bayes predictor; not proved for a trained transformer",
             proved=False,
             control="the roles exchanged",
@@ -337,16 +337,18 @@ def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
     return verdicts, levels
 
 
-def _usable(evidence: Evidence) -> tuple[Evidence, list[int], list[str]]:
-    """The evidence without the replicates that failed anywhere; who is left, and what failed."""
-    failures = [failure for result in evidence.loops.values() for failure in result.failures]
+def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list[str]]:
+    """A claim's evidence without replicates that failed in it; who is left, and what failed."""
+    own = claim.regimes(evidence.preset)
+    asked = {name: result for name, result in evidence.loops.items() if result.regime in own}
+    failures = [failure for result in asked.values() for failure in result.failures]
     everyone = range(evidence.preset.replicates)
     kept = sorted(set(everyone) - {failure.replicate for failure in failures})
     loops = {
         name: LoopResult(
             result.regime, result.samples, {k: v[kept] for k, v in result.observations.items()}
         )
-        for name, result in evidence.loops.items()
+        for name, result in asked.items()
     }
     generators = {name: values[kept] for name, values in evidence.generators.items()}
     return Evidence(evidence.preset, loops, generators), kept, [str(f) for f in failures]
@@ -383,7 +385,7 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     A cell's interval is Student's over replicates, one-sided at its Holm level on each side, so
     that it agrees with the verdict. With fewer than 3 usable replicates nothing is decided.
     """
-    usable, kept, failed = _usable(evidence)
+    usable, kept, failed = _usable(claim, evidence)
     entry: Json = {
         "name": claim.name,
         "statement": claim.statement,

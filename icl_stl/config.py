@@ -144,7 +144,7 @@ class Preset:
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
         _at_least("generations", self.generations, 1)
-        _at_least("replicates", self.replicates, 2)
+        _at_least("replicates", self.replicates, 1)
         _at_least("held_out", self.held_out, 2)
         for regime in self.regimes:
             regime.synthetic_size(self.samples)

@@ -95,6 +95,21 @@ def regime_of(label: str) -> Regime:
 # --- files ---------------------------------------------------------------------------------------
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and see that it can be written.
+
+    Raises:
+        ValueError: If it cannot; the message names it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{os.getpid()}.tmp"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"out must be a writable folder, but {path} is not: {error}") from None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that at any moment it is either the old or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -47,6 +47,7 @@ FORMAT = 1
 
 Report = Callable[[str, int, int], None]
 """(what is going on, done, in all) -> None."""
+Watch = Callable[[LoopResult], None]
 
 
 def make_learner(preset: Preset, name: str, *, plug_in: bool = False) -> Learner:
@@ -69,6 +70,11 @@ class Observation(NamedTuple):
 
 
 # --- devices -------------------------------------------------------------------------------------
+
+
+def default_cache() -> Path:
+    """Where compiled programs are kept between runs of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icl_stl" / "jax"
 
 
 def use_all_cores(cache: Path | None) -> None:
@@ -223,7 +229,6 @@ class Folder:
 
     Raises:
         ValueError: If the folder was made by another configuration; the message says what differs.
-        OSError: If it cannot be written.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], *, fresh: bool = False):
@@ -322,6 +327,7 @@ def run_loops(
     seed: int,
     folder: Folder,
     report: Report = lambda text, done, total: None,
+    watch: Watch = lambda result: None,
 ) -> dict[str, LoopResult]:
     """Run all replicates of the given regimes, or take up where the folder left off.
 
@@ -332,6 +338,7 @@ def run_loops(
         seed: Seed of all replicates.
         folder: Where every finished generation is stored.
         report: Called before each piece of work.
+        watch: Called with the loops of a regime after each generation.
 
     Returns:
         The results by the label of their regime, such as `augment-0.5`.
@@ -375,11 +382,13 @@ def run_loops(
     for name, loop in loops.items():
         if not loop.generations:
             loop.start_from(first)
+        watch(LoopResult(chosen[name], preset.samples, loop.observations))
         while loop.generations <= preset.generations:
             index = loop.generations
             report(f"{name}, generation {index}", done, total)
             loop.add(*steps[name](replicates, loop.params, jnp.array(index)))
             done += 1
+            watch(LoopResult(chosen[name], preset.samples, loop.observations))
     report("measured", total, total)
     return {
         name: LoopResult(chosen[name], preset.samples, loop.observations)

@@ -1,0 +1,112 @@
+"""What a person sees while and after a script runs: progress, tables, errors."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Report = Callable[[str, int, int], None]
+
+_COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "finding": "cyan"}
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong with the input and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def console() -> Console:
+    """A console as wide as the terminal; as wide as it takes where there is none."""
+    wide = Console()
+    return wide if wide.is_terminal else Console(width=120)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Report]:
+    """A live bar with the time left on a terminal, a line for each piece of work elsewhere."""
+    screen = Console(stderr=True)
+    start = time.monotonic()
+    if not screen.is_terminal:
+
+        def line(text: str, done: int, total: int) -> None:
+            clock = f"{time.monotonic() - start:6.1f} s"
+            print(f"{clock}  {done:3d}/{total}  {what}: {text}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen) as bars:
+        task = bars.add_task(what, total=None)
+
+        def advance(text: str, done: int, total: int) -> None:
+            bars.update(task, description=f"{what}: {text}", completed=done, total=total)
+
+        yield advance
+
+
+def _tightness(cell: Mapping[str, Any]) -> float:
+    """How near a cell is to its bound: measured/bound, or bound/measured for a lower bound."""
+    measured, bound = cell["measured"], cell["bound"]
+    above = cell.get("direction") == "above"
+    top, bottom = (bound, measured) if above else (measured, bound)
+    return float(top / bottom) if bottom else 0.0
+
+
+def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The tested cell of a claim that comes nearest to its bound."""
+    tested = [
+        cell
+        for cell in entry["cells"]
+        if cell["bound"] is not None and not cell.get("by_definition", False)
+    ]
+    return max(tested, key=_tightness, default=None)
+
+
+def place(cell: Mapping[str, Any]) -> str:
+    """Where a cell was measured, in words."""
+    parts = [str(cell["regime"])]
+    if 0 < cell["alpha"] < 1:
+        parts[0] += f" {cell['alpha']:g}"
+    if cell["regime"] != "generation 0":
+        parts.append(f"generation {cell['generation']}")
+    if "prefix" in cell:
+        parts.append(f"{cell['prefix']} labels")
+    if "generator" in cell:
+        parts.append(str(cell["generator"]))
+    return ", ".join(parts)
+
+
+def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """One line a claim: where it is tightest, measured against bound, verdict, source."""
+    table = Table(title="claims", title_justify="left")
+    for name in ("claim", "where it is tightest"):
+        table.add_column(name)
+    for name in ("measured", "bound", "ratio"):
+        table.add_column(name, justify="right")
+    for name in ("verdict", "control rejected", "source"):
+        table.add_column(name)
+    for entry in entries:
+        cell = worst_cell(entry)
+        numbers = ["", "-", "-", "-"]
+        if cell is not None:
+            limit = (">" if cell.get("direction") == "above" else "<=") + f" {cell['bound']:.3f}"
+            numbers = [place(cell), f"{cell['measured']:.3f}", limit, f"{_tightness(cell):.2f}"]
+        control = entry["negative_control"]
+        rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
+        colour = _COLOURS[entry["verdict"]]
+        source = entry["source"].partition(":")[0].partition(";")[0]
+        verdict = f"[{colour}]{entry['verdict']}[/{colour}]"
+        table.add_row(entry["name"], *numbers, verdict, rejected, source)
+    return table

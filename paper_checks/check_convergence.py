@@ -48,7 +48,7 @@ def test_time_scale_of_the_drift(ledger) -> None:
 
 @pytest.mark.parametrize("alpha", [1e-4, 0.1, 0.5, 0.9])
 def test_no_generator_that_contracts_needs_a_share(ledger, alpha) -> None:
-    """Kappa <= 1: n V_i <= 3/2 and the stability part <= b/n for every share and generation."""
+    """With kappa <= 1: n V_i <= 3/2 and stability part <= b/n, for all shares and generations."""
     worst = 0.0
     for kappa in (0.3, 0.9, 1.0):
         chi, squares = 1.0, 0.0

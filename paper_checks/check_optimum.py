@@ -35,7 +35,7 @@ GRID = np.concatenate([[0.0], np.geomspace(1e-6, 1e10, 200_000)])
 
 
 def test_closed_form_without_generator_feedback(ledger) -> None:
-    """Kappa = 0, a <= 1/2: one sign change of the slope; a = 1/2 and b = 0: G/A - 2."""
+    """For kappa = 0, a <= 1/2: one sign change of the slope; a = 1/2 and b = 0: G/A - 2."""
     rng, worst, changed = np.random.default_rng(1), 0.0, 0
     for _ in range(60):
         a = float(rng.choice([0.1, 0.3, 0.5]))
@@ -106,7 +106,7 @@ def test_order_of_limits(ledger) -> None:
 
 
 def exact_factors(lam, kappa, i):
-    """N chi_i and alpha sum r^{2s} in fractions."""
+    """Influence n chi_i and squares alpha sum r^{2s}, in fractions."""
     alpha, rho = 1 / (1 + lam), lam / (1 + lam)
     r = kappa * rho
     chi = alpha * sum((r**s for s in range(i)), Fraction(0)) + r**i
@@ -151,7 +151,7 @@ def test_certificate_holds_on_a_dense_grid(ledger, i, kappa) -> None:
 
 
 def test_role_of_kappa(ledger) -> None:
-    """Phi = n V_inf falls for kappa <= 1/2, has a maximum between, rises to 3/2 for kappa = 1."""
+    """The limit of n V falls for kappa <= 1/2, has a maximum above, rises to 3/2 for kappa = 1."""
     shape, grid = {}, GRID[:120_000]  # further out 1 - r cancels in this file's own formula
     for kappa in (0.2, 0.5, 0.55, 0.8, 1.0):
         _, stability, fluctuation = limit_shapes(grid, kappa, 0.5)

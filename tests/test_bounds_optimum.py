@@ -123,6 +123,7 @@ def test_a_tiny_optimum_is_still_polished(excess: float) -> None:
     ("given", "closed"),
     [
         ({"a": 1.0, "c": 0.2}, INF),
+        ({"a": 1.0, "c": 30.0}, INF),
         ({"a": 1.0, "c": 500.0}, 0.0),
         ({"a": 1.5}, INF),
         ({"generation": 1.0}, INF),

@@ -125,7 +125,7 @@ class Landscape:
         return self._combined(shapes) * (1 - _ROUNDING)
 
     def _least_spread(self, left: FloatArray, right: FloatArray) -> FloatArray:
-        """Alpha sum_{s<i} r^{2s} from below for kappa > 1: factor by factor, or kappa put to 1."""
+        """Squares alpha sum r^{2s} from below for kappa > 1: by factors, or with kappa put to 1."""
         low, high = _Mixture.at(left, self.kappa), _Mixture.at(right, self.kappa)
         series = geometric(low.ratio, low.gap, np.asarray(self.generation))
         squares = series.total * (1 + series.power) / (1 + low.ratio)
@@ -134,7 +134,7 @@ class Landscape:
         return np.maximum(by_factors, neutral)
 
     def _shift(self, low: "_Mixture", high: "_Mixture") -> FloatArray:
-        """Rho [P + w (1 - P)], P = rho^{i-1}, w = alpha^{a-1}, from below between two mixtures.
+        """Shift rho [P + w (1 - P)], P = rho^{i-1}, w = alpha^{a-1}, from below on an interval.
 
         It rises in rho and in w; in P it falls where w >= 1 (a <= 1) and rises where w <= 1.
         """
@@ -146,7 +146,7 @@ class Landscape:
         return low.rho * (old + np.where(new == 0, 0.0, weight * new))
 
     def _influence(self, mix: "_Mixture") -> tuple[FloatArray, FloatArray]:
-        """N chi_i, and alpha sum_{s<i} r^{2s}."""
+        """Influence n chi_i, and squares alpha sum_{s<i} r^{2s}."""
         i = np.asarray(self.generation)
         if np.isinf(i):
             reached = np.where((mix.gap > 0) | (self.kappa == 1), mix.injected, np.inf)
@@ -209,7 +209,7 @@ class _Mixture(NamedTuple):
         alpha = 1 / (1 + lam)
         rho = 1 / (1 + 1 / lam)
         log_rho = -np.log1p(1 / lam)
-        gap = np.where(np.isinf(lam), 1 - kappa, (1 + lam * (1 - kappa)) * alpha)
+        gap = alpha + rho * (1 - kappa)
         # alpha/(1 - r) = 1/(1 + (1 - kappa) lambda), also where lambda is infinite
         injected = 1 / (1 + lam * (1 - kappa)) if kappa != 1 else np.ones_like(lam)
         return _Mixture(alpha, rho, log_rho, alpha * rho, kappa * rho, gap, injected)
@@ -374,7 +374,7 @@ class Problem(NamedTuple):
         return Landscape(drift, change, float(weight), self.kappa, self.a, self.generation)
 
     def elasticities(self, lam: float) -> dict[str, float]:
-        """D ln lambda*/d ln q of an interior optimum, by the implicit function theorem."""
+        """Elasticities d ln lambda*/d ln q at an interior optimum: implicit function theorem."""
         step = 1e-5
         less, more = self.landscape().slope(np.asarray([lam * (1 - step), lam * (1 + step)]))
         if not more > less:
@@ -463,16 +463,12 @@ def polished(landscape: Landscape, search: Search, cap: float) -> float:
     if np.isinf(search.best):
         return float(np.inf)
     below, above = _bracket(landscape, search, cap)
-    if below == above:
-        return below
-    while True:
+    while above - below > 1e-15 * above:
         grid = np.linspace(below, above, 17)
         k = int(np.searchsorted(landscape.slope(grid[1:-1]) >= 0, True))
         if grid[k] <= below and grid[k + 1] >= above:
             break
         below, above = float(grid[k]), float(grid[k + 1])
-        if above - below <= 1e-15 * above:
-            break
     middle = (below + above) / 2
     rounding = 1 + 1e-14
     better = landscape.value(middle) <= landscape.value(search.best) * rounding
@@ -538,7 +534,8 @@ def closed_form_size(  # noqa: PLR0911
         derived here: THEORY.md statements 21, 22, 24 and 26.
     """
     problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size).checked()
-    A, H, G, follow, rate, i = _fields(problem.landscape())
+    at = problem.landscape()
+    A, H, G, follow, rate, i = at.A, at.H, at.G, at.kappa, at.a, at.generation
     gains = A < G + H
     if follow >= 1 and H == 0:
         return 0.0
@@ -553,11 +550,6 @@ def closed_form_size(  # noqa: PLR0911
             return float(np.inf) if gains else 0.0
         return max(0.0, _cubic_root((A - G) / A, 2 * H / A) ** 2 - 1)
     return None
-
-
-def _fields(landscape: Landscape) -> tuple[float, float, float, float, float, float]:
-    at = landscape
-    return at.A, at.H, at.G, at.kappa, at.a, at.generation
 
 
 def _cubic_root(p: float, q: float) -> float:

@@ -62,6 +62,9 @@ class RMSNorm:
         gain: largest |g|, >= 0.
         eps: the constant under the root, >= 0.
         least_norm: rho, a proven or measured lower bound on the norm of tokens entering, >= 0.
+
+    Source:
+        derived here: THEORY.md statement 36.
     """
 
     dim: int
@@ -103,6 +106,9 @@ class SoftmaxLayer:
         oscillations: for the first layer, sharper bounds on the spread of a query's logits over
             the keys, one a head; None for 2 |W_h| R^2.
         diameters: likewise on the diameter of the values U_h h; None for 2 |U_h| R.
+
+    Source:
+        derived here: THEORY.md statements 27, 28 and 36.
     """
 
     logits: tuple[float, ...]
@@ -166,6 +172,9 @@ class LinearLayer:
     Attributes:
         logit: |W|, >= 0.
         value: |U|, >= 0.
+
+    Source:
+        derived here: THEORY.md statement 32.
     """
 
     logit: float

@@ -286,8 +286,9 @@ CLAIMS = {
             name="constant_real_share",
             statement=f"T_last - T_2 <= {GROWTH_TOLERANCE} with a constant share of real prompts, "
             "and T_last - T_2 > 0 without (total variation of whole prompts)",
-            source="paper, abstract-level claim: a constant share of real data prevents collapse; "
-            "the threshold is ours",
+            source="paper, abstract-level claim: a constant share of real data prevents collapse. "
+            "Threshold and burn-in are ours: to miss them refutes nothing",
+            proved=False,
             control="the roles exchanged: no growth without real prompts, growth with them",
             regimes=_consuming,
             judge=_judge_constant_real_share,
@@ -344,12 +345,7 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list
     failures = [failure for result in asked.values() for failure in result.failures]
     everyone = range(evidence.preset.replicates)
     kept = sorted(set(everyone) - {failure.replicate for failure in failures})
-    loops = {
-        name: LoopResult(
-            result.regime, result.samples, {k: v[kept] for k, v in result.observations.items()}
-        )
-        for name, result in asked.items()
-    }
+    loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in evidence.generators.items()}
     return Evidence(evidence.preset, loops, generators), kept, [str(f) for f in failures]
 
@@ -382,6 +378,9 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
 def judge(claim: Claim, evidence: Evidence) -> Json:
     """Judge a claim: the entry of `claims.json`.
 
+    A cell that is significantly on the wrong side is `violated` if the statement is proved or
+    published for what is measured; otherwise it is `inconclusive` and marked as `missed`.
+
     A cell's interval is Student's over replicates, one-sided at its Holm level on each side, so
     that it agrees with the verdict. With fewer than 3 usable replicates nothing is decided.
     """
@@ -402,14 +401,18 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
         verdicts, levels = ["finding"] * len(cells), [LEVEL / 2] * len(cells)
     else:
         verdicts, levels = _verdicts(cells)
+    missed = [verdict == "violated" for verdict in verdicts]
     if not claim.proved:
-        verdicts = ["inconclusive" if v == "violated" else v for v in verdicts]
+        verdicts = ["inconclusive" if miss else v for v, miss in zip(verdicts, missed, strict=True)]
     rejected = _verdicts(control_cells)[0]
     return {
         **entry,
         "verdict": "finding" if claim.finding else _overall(verdicts),
         "constants": list(constants),
-        "cells": [_json(*triple) for triple in zip(cells, verdicts, levels, strict=True)],
+        "cells": [
+            {**_json(cell, verdict, level), **({"missed": True} if miss else {})}
+            for cell, verdict, level, miss in zip(cells, verdicts, levels, missed, strict=True)
+        ],
         "negative_control": {
             "what": claim.control,
             "rejected": "violated" in rejected,

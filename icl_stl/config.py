@@ -89,20 +89,20 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Training:
-    """How one generation is fitted: AdamW, warm-up then cosine, a fixed number of steps.
+    """How one generation is fitted: NAdam with decoupled weight decay, warm-up, then cosine.
 
     The number of steps does not depend on the size of the training set: every generation of every
     regime starts afresh and gets the same budget.
     """
 
-    steps: int = 500
+    steps: int = 600
     """Optimiser steps of one fit."""
     batch: int = 32
     """Prompts a step."""
     learning_rate: float = 1.5e-2
     """Peak learning rate."""
     weight_decay: float = 0.1
-    """Decoupled weight decay (AdamW)."""
+    """Decoupled weight decay."""
     warmup: float = 0.1
     """Share of the steps spent warming up."""
     shuffle_examples: bool = True

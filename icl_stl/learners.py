@@ -80,7 +80,7 @@ def adam_transformer(
     *,
     plug_in: bool = False,
 ) -> Learner:
-    """A transformer fitted by AdamW to the negative log-likelihood of the labels.
+    """A transformer fitted to the negative log-likelihood of the labels by NAdam.
 
     Minimises Σ_rows weight · mean_k -ln p_θ(y_k | x_{1:k}, y_{<k}) by minibatches: in each step the
     unit interval of the cumulated weights is cut into `batch` equal parts and one row is drawn in
@@ -100,7 +100,7 @@ def adam_transformer(
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, training.learning_rate, round(training.warmup * training.steps), training.steps
     )
-    optimiser = optax.adamw(schedule, b2=0.95, weight_decay=training.weight_decay)
+    optimiser = optax.nadamw(schedule, b2=0.95, weight_decay=training.weight_decay)
 
     def loss(weights: Params, batch: Prompts) -> Float[Array, ""]:
         laws = jax.vmap(model.predict, in_axes=(None, 0))(weights, batch)

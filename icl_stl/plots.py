@@ -380,10 +380,10 @@ def _arrow(
 
 
 def _draw_loop(stored: Stored) -> Figure:
-    figure = Figure(figsize=(9.0, 3.6))
+    figure = Figure(figsize=(8.6, 3.7))
     ax = figure.subplots()
     ax.set_axis_off()
-    ax.set_xlim(0, 11.6)
+    ax.set_xlim(0, 9.9)
     ax.set_ylim(0, 4.4)
     real, mixed, model, made, law = (_PALETTE[k] for k in (0, 4, 1, 2, 3))
     _box(ax, 1.4, 3.5, "real law $D_0$\nlinear regression", law)
@@ -394,8 +394,8 @@ def _draw_loop(stored: Stored) -> Figure:
     _arrow(ax, (1.4, 2.98), (1.4, 1.84), "sampled once", at=(2.15, 2.4))
     _arrow(ax, (2.62, 1.3), (3.7, 1.3))
     _arrow(ax, (6.12, 1.3), (7.2, 1.3), "fit", at=(6.65, 1.55))
-    _arrow(ax, (8.4, 1.84), (8.4, 2.98), "generate", at=(9.1, 2.4))
-    _arrow(ax, (7.2, 3.3), (4.9, 1.84), "next generation i + 1", at=(4.95, 2.75), bend=0.25)
+    _arrow(ax, (8.4, 1.84), (8.4, 2.98), "generate", at=(9.05, 2.4))
+    _arrow(ax, (7.2, 3.3), (4.9, 1.84), "next generation i + 1", at=(4.35, 2.6), bend=0.25)
     _arrow(
         ax,
         (7.2, 3.75),
@@ -404,7 +404,7 @@ def _draw_loop(stored: Stored) -> Figure:
         at=(4.9, 4.0),
     )
     ax.text(
-        5.6,
+        4.95,
         0.3,
         "an error of one generation enters the next training set with weight 1 - α",
         ha="center",

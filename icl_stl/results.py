@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class LoopResult:
             Failure(self.label, int(r), int(first[r]), int(step[r, first[r]]))
             for r in np.flatnonzero(bad.any(1))
         )
+
+    def replicates(self, kept: Sequence[int]) -> "LoopResult":
+        """These replicates alone."""
+        own = {name: values[list(kept)] for name, values in self.observations.items()}
+        return LoopResult(self.regime, self.samples, own)
 
 
 def label(regime: Regime, samples: int) -> str:

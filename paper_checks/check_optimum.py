@@ -27,7 +27,7 @@ def limit_shapes(lam, kappa, a):
     return lam * alpha**a, alpha * (chi + rho), np.sqrt(chi**2 + alpha * rho / (1 - r**2))
 
 
-def coefficients(n, M, b, c, a, delta):  # noqa: PLR0917
+def coefficients(n, M, b, c, a, delta):
     return M * c * n**-a, b / n, (M + 2 * b) * math.sqrt(math.log(1 / delta) / (2 * n))
 
 

@@ -68,8 +68,8 @@ class Attention(nn.Module):
         return self.attend(queries, keys, values, causal)
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2p"]]:
+        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
         """Position k attends to the cached keys and values of positions 0..k-1 and to its own."""
         query, key_and_value = jnp.split(self.project(h), [self.width])
         cache = jax.lax.dynamic_update_slice_in_dim(cache, key_and_value[None], k, axis=0)
@@ -112,8 +112,8 @@ class Block(nn.Module):
         return h + self.mlp(h)
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2p"]]:
+        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
         attended, cache = self.attention.step(self.attention_norm(h), cache, k)
         h = h + attended
         return h + self.mlp(h), cache
@@ -155,8 +155,8 @@ class Transformer(nn.Module):
         return self.law(h)
 
     def step(
-        self, token: Float[Array, " t"], caches: list[Float[Array, "m 2p"]], k: Int[Array, ""]
-    ) -> tuple[list[Float[Array, "m 2p"]], Normal]:
+        self, token: Float[Array, " t"], caches: list[Float[Array, "m c"]], k: Int[Array, ""]
+    ) -> tuple[list[Float[Array, "m c"]], Normal]:
         h = self.embedded(token) + self.position[k]
         grown = []
         for block, cache in zip(self.blocks, caches, strict=True):

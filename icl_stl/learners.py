@@ -110,7 +110,7 @@ def adam_transformer(
         key_init, key_rows, key_order = jax.random.split(key, 3)
         cumulated = jnp.cumsum(row_weights) / jnp.sum(row_weights)
         jitter = jax.random.uniform(key_rows, (training.steps, training.batch))
-        points = (jnp.arange(training.batch) + jitter) / training.batch
+        points = (jnp.arange(training.batch)[None] + jitter) / training.batch
         last = prompts.ys.shape[0] - 1
         rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
         order = jnp.broadcast_to(jnp.arange(task.context), (training.steps, task.context))

@@ -140,7 +140,7 @@ class Transformer(nn.Module):
 
     def embedded(self, token: Float[Array, "*n t"]) -> Float[Array, "*n p"]:
         scale = jnp.ones(token.shape[-1]).at[-1].set(self.task.label_variance**-0.5)
-        return self.embed(token * scale)
+        return self.embed(token * jnp.broadcast_to(scale, token.shape))
 
     def law(self, h: Float[Array, "*n p"]) -> Normal:
         out = self.head(self.final_norm(h))

@@ -97,8 +97,9 @@ def adam_transformer(
         The learner; its parameters are a `Fitted`.
     """
     model = transformer(task, architecture)
+    warmup = min(round(training.warmup * training.steps), training.steps - 1)
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, training.learning_rate, round(training.warmup * training.steps), training.steps
+        0.0, training.learning_rate, warmup, training.steps
     )
     optimiser = optax.adamw(schedule, b2=0.95, weight_decay=training.weight_decay)
 

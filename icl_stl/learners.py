@@ -109,10 +109,12 @@ def adam_transformer(
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
         key_init, key_rows, key_order = jax.random.split(key, 3)
-        cumulated = jnp.cumsum(row_weights) / jnp.sum(row_weights)
+        cumulated = jnp.cumsum(row_weights)
+        cumulated = cumulated / cumulated[-1]
         jitter = jax.random.uniform(key_rows, (training.steps, training.batch))
         points = (jnp.arange(training.batch)[None] + jitter) / training.batch
-        last = prompts.ys.shape[0] - 1
+        # A point may round up to 1: it belongs to the last row that has a weight.
+        last = jnp.searchsorted(cumulated, 1.0)
         rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
         order = jnp.broadcast_to(jnp.arange(task.context), (training.steps, task.context))
         if training.shuffle_examples:

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-import icl_stl.config  # noqa: F401  (imported unchecked: it refuses bad types itself)
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
-# Shapes and types of the package's functions are checked in tests, and only there.
-install_import_hook("icl_stl", "beartype.beartype")
+# Wherever annotations are shapes they are checked, in tests and only there.
+SHAPED = ["tasks", "models", "learners", "loops", "measure"]
+install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
+from icl_stl.regimes import Augment, RealOnly, Regime, Replace
+
 
 def require(condition: bool, name: str, value: object, admissible: str) -> None:
     """Raise a `ValueError` that names the setting, its value and what would be right."""
@@ -123,3 +125,67 @@ class Training:
             "a number of at least 0",
         )
         require(0 <= self.warmup <= 1, "warmup", self.warmup, "in [0, 1]")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of the main job. Presets differ in numbers only."""
+
+    name: str
+    task: LinearRegression = LinearRegression()
+    architecture: Architecture = Architecture()
+    training: Training = Training()
+    samples: int = 2000
+    """n, real prompts of a replicate."""
+    generations: int = 8
+    """Generations after generation 0."""
+    replicates: int = 6
+    """Whole loops, each with its own real set."""
+    shares: tuple[float, ...] = (0.2, 0.5)
+    """The constant shares α of real prompts."""
+    held_out: int = 2000
+    """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+
+    def __post_init__(self) -> None:
+        _at_least("samples", self.samples, 1)
+        _at_least("generations", self.generations, 1)
+        _at_least("replicates", self.replicates, 2)
+        _at_least("held_out", self.held_out, 2)
+        for regime in self.regimes:
+            regime.synthetic_size(self.samples)
+
+    @property
+    def regimes(self) -> tuple[Regime, ...]:
+        """The data regimes of the main job, each run from the same real sets and seeds."""
+        return (RealOnly(), *(Augment(share) for share in self.shares), Replace())
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "tiny",
+            task=LinearRegression(dim=1, context=4),
+            architecture=Architecture(depth=1, width=8, heads=2),
+            training=Training(steps=20, batch=8),
+            samples=64,
+            generations=2,
+            shares=(0.5,),
+            held_out=64,
+        ),
+        Preset("quick", training=Training(steps=400), samples=1000, generations=4, shares=(0.5,)),
+        Preset("default"),
+        Preset(
+            "paper",
+            task=LinearRegression(dim=5, context=20),
+            architecture=Architecture(depth=4, width=64, heads=4),
+            training=Training(steps=10_000, batch=64, learning_rate=3e-3),
+            samples=10_000,
+            generations=10,
+            replicates=8,
+            shares=(0.1, 0.2, 0.5),
+            held_out=10_000,
+        ),
+    )
+}
+"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `paper` a GPU."""

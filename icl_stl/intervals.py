@@ -40,8 +40,8 @@ def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -
     if count < 2:
         raise ValueError(f"count must be at least 2, but it is {count!r}")
     log = np.log(4 / level)
-    v: Floats = np.asarray(variance, float)
-    half: Floats = np.sqrt(2 * v * log / count) + 7 * log / (3 * (count - 1))
+    spread = np.sqrt(2 * np.asarray(variance, float) * log / count)
+    half: Floats = spread + 7 * log / (3 * (count - 1))
     return half
 
 

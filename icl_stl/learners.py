@@ -108,17 +108,20 @@ def adam_transformer(
         return -jnp.mean(laws.log_density(batch.ys))
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
-        key_init, key_rows, key_order = jax.random.split(key, 3)
+        key_init, key_batches = jax.random.split(key)
         cumulated = jnp.cumsum(row_weights)
         cumulated = cumulated / cumulated[-1]
-        jitter = jax.random.uniform(key_rows, (training.steps, training.batch))
+        columns = training.batch + task.context
+        drawn = jax.random.uniform(key_batches, (training.steps, columns))
+        jitter, ranks = jnp.split(drawn, [training.batch], axis=1)
         points = (jnp.arange(training.batch)[None] + jitter) / training.batch
         # A point may round up to 1: it belongs to the last row that has a weight.
         last = jnp.searchsorted(cumulated, 1.0)
         rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
-        order = jnp.broadcast_to(jnp.arange(task.context), (training.steps, task.context))
         if training.shuffle_examples:
-            order = jax.random.permutation(key_order, order, axis=1, independent=True)
+            order = jnp.argsort(ranks, axis=1)  # uniform among the permutations
+        else:
+            order = jnp.broadcast_to(jnp.arange(task.context), ranks.shape)
 
         def step(carry: Any, chosen: Any) -> Any:
             weights, state = carry

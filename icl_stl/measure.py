@@ -43,12 +43,22 @@ def deficiency(log_p: Float[Array, "*n"], log_q: Float[Array, "*n"]) -> Float[Ar
 
 
 def predictions(learner: Learner, params: Params, prompts: Prompts) -> Normal:
-    """The law of every label of every prompt, `[E, m]`, computed in chunks."""
+    """The law of every label of every prompt, `[E, m]`, computed in chunks of equal size."""
     if learner.predict is None:
         raise ValueError("learner must be an in-context learner, but its predict is None")
     predict = learner.predict
-    laws: Normal = jax.lax.map(lambda prompt: predict(params, prompt), prompts, batch_size=CHUNK)
-    return laws
+    count = prompts.ys.shape[0]
+    size = min(CHUNK, count)
+
+    def in_chunks(a: Array) -> Array:  # the first rows again fill the last chunk
+        a = jnp.concatenate([a, a[: -count % size]])
+        return a.reshape(-1, size, *a.shape[1:])
+
+    laws = jax.lax.map(
+        lambda chunk: jax.vmap(predict, in_axes=(None, 0))(params, chunk),
+        jax.tree.map(in_chunks, prompts),
+    )
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], laws)  # type: ignore[no-any-return]
 
 
 def prefix_log_densities(
@@ -111,6 +121,8 @@ class Measurements(NamedTuple):
     """KL(D_0 || D_θ_i) of each prefix, nats."""
     excess_squared_risk: Float[Array, " m"]
     """E (mean_k - Bayes mean_k)², the excess squared error at each position k."""
+    bayes_squared_risk: Float[Array, " m"]
+    """E (σ² + x_kᵀ S_k x_k), the squared error of the Bayes predictor at each position k."""
     risk: Float[Array, ""]
     """Bounded loss on the real law."""
     training_risk: Float[Array, ""]
@@ -180,6 +192,7 @@ def measure_generation(
         eps=eps,
         kl=chain[jnp.array(task.prefixes) - 1],
         excess_squared_risk=jnp.mean((on_test.mean - held_out.bayes.mean) ** 2, axis=0),
+        bayes_squared_risk=jnp.mean(held_out.bayes.std**2, axis=0),
         risk=jnp.mean(bounded_loss(task, on_test, test)),
         training_risk=jnp.sum(generation.row_weights * bounded_loss(task, on_rows, rows)),
         implied_task_variance=implied_task_variance(task, fresh),

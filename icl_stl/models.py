@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, LinearRegression
@@ -165,6 +166,29 @@ class Transformer(nn.Module):
         return grown, self.law(h)
 
 
+def _initial(key: PRNGKeyArray, shapes: Any) -> Params:
+    """Kernels N(0, 1/fan-in), positions N(0, 0.02²), norms 1, biases 0, all from ONE normal draw.
+
+    (Compiling a draw of its own for every leaf takes as long as compiling the training.)
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    ends = np.cumsum([leaf.size for _, leaf in leaves])
+    draws = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1])
+    started = []
+    for (path, leaf), draw in zip(leaves, draws, strict=True):
+        kind = path[-1].key
+        normal = draw.reshape(leaf.shape)
+        started.append(
+            {
+                "kernel": normal * leaf.shape[0] ** -0.5,
+                "position": normal * 0.02,
+                "scale": jnp.ones(leaf.shape),
+                "bias": jnp.zeros(leaf.shape),
+            }[kind]
+        )
+    return jax.tree.unflatten(structure, started)
+
+
 def transformer(task: LinearRegression, architecture: Architecture) -> InContextModel:
     """A causal softmax transformer, one token an example: a prompt of m examples is m tokens.
 
@@ -173,8 +197,10 @@ def transformer(task: LinearRegression, architecture: Architecture) -> InContext
     net = Transformer(task, architecture)
     m, width = task.context, architecture.width
 
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((m, 2 * task.dim + 1)))
+
     def init(key: PRNGKeyArray) -> Params:
-        return net.init(key, jnp.zeros((m, 2 * task.dim + 1)))
+        return _initial(key, shapes)
 
     def predict(params: Params, prompt: Prompts) -> Normal:
         return net.apply(params, tokens(prompt))  # type: ignore[return-value]

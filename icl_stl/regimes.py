@@ -7,7 +7,7 @@ sources give the weights w_ij of the training law M_{i-1}, which `bounds` needs.
 
 from dataclasses import dataclass
 from math import isclose, isfinite
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,10 @@ REAL = -1
 @runtime_checkable
 class Regime(Protocol):
     """What every regime answers."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, in result files and figures."""
 
     def synthetic_size(self, samples: int) -> int:
         """n_syn, the synthetic prompts each generation leaves behind, for n real prompts."""
@@ -34,6 +38,7 @@ class Augment:
     """
 
     alpha: float
+    name: ClassVar[str] = "augment"
 
     def __post_init__(self) -> None:
         if not (isfinite(self.alpha) and 0 < self.alpha < 1):
@@ -66,6 +71,8 @@ class Augment:
 class Replace:
     """The last generation's prompts alone, as many as there were real ones: M_{i-1} = D_θ_{i-1}."""
 
+    name: ClassVar[str] = "replace"
+
     def synthetic_size(self, samples: int) -> int:
         return samples
 
@@ -76,6 +83,8 @@ class Replace:
 @dataclass(frozen=True)
 class RealOnly:
     """The real set alone, fitted anew in every generation: M_{i-1} = D_0, no self-consumption."""
+
+    name: ClassVar[str] = "real-only"
 
     def synthetic_size(self, samples: int) -> int:
         return 0
@@ -91,6 +100,11 @@ def source_shares(regime: Regime, samples: int, generation: int) -> dict[int, fl
     n_syn = regime.synthetic_size(samples)
     rows = {j: samples if j == REAL else n_syn for j in regime.sources(generation)}
     return {j: count / sum(rows.values()) for j, count in rows.items()}
+
+
+def real_share(regime: Regime, samples: int, generation: int) -> float:
+    """α_i, the share of the real law in the training law of generation i."""
+    return source_shares(regime, samples, generation).get(REAL, 0.0)
 
 
 def mixing_weights(regime: Regime, samples: int, generations: int) -> np.ndarray:

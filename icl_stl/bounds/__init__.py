@@ -1,0 +1,187 @@
+"""What the theory allows, in numbers: every term of every bound, with NumPy alone.
+
+Give the constants of your problem and read off every part. Numbers or arrays go in and broadcast
+together; a named tuple comes out with the parts, their sum, never capped, and a record of the
+constants with their provenance: ``certified`` (proved from known quantities), ``measured`` or
+``assumed``. A bound that does not exist is infinite; bad input raises ValueError.
+
+>>> drift_constant_share(0.1, 0.1, alpha=0.5, generation=10).total.round(4)
+np.float64(0.1999)
+
+On the command line: ``python -m icl_stl.bounds --help``. Statements and proofs, numbered as the
+docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
+
+=====================  ============================================================================
+``drift``              distance of generation i's law from the real law
+``stability``          influence of one real example, recursive stability, phase condition
+``generalization``     risk minus empirical risk of generation i, by parts; excess risk
+``convergence``        bounds for every generation, rates in n, time scales in i
+``optimum``            synthetic-to-real ratio of least bound, certified
+``transformers``       stability of in-context learners from norms of weights; the context loop
+``paper_forms``        shapes of the paper's own bounds, constants assumed
+=====================  ============================================================================
+"""
+
+from icl_stl.bounds import paper_forms
+from icl_stl.bounds._check import Constant
+from icl_stl.bounds.convergence import (
+    Exponents,
+    TimeScales,
+    convergence_exponents,
+    necessary_share,
+    time_scales,
+    uniform_gap,
+)
+from icl_stl.bounds.drift import (
+    Drift,
+    accumulate_weights,
+    anchored_weights,
+    drift_accumulate,
+    drift_accumulate_constant,
+    drift_accumulate_growing,
+    drift_anchored,
+    drift_constant_share,
+    drift_convex_square,
+    drift_kl,
+    drift_recursion,
+    drift_replace,
+    drift_root_share,
+    drift_varying_share,
+    kl_eta_bound,
+    total_variation_from_kl,
+    varying_share_weights,
+)
+from icl_stl.bounds.generalization import (
+    CoupledGap,
+    Gap,
+    StableAlgorithmGap,
+    UniformGap,
+    bousquet_elisseeff,
+    bousquet_klochkov_zhivotovskiy,
+    coupled_gap,
+    delta_for_every_generation,
+    discrepancy_at_rate,
+    excess_risk,
+    excess_risk_at_rate,
+    expected_gap,
+    generalization_gap,
+    generalization_gap_at_rate,
+    log_cover_ball,
+    uniform_convergence_gap,
+    weighted_gap,
+)
+from icl_stl.bounds.optimum import (
+    OptimalSize,
+    closed_form_size,
+    optimal_size,
+    proved_directions,
+)
+from icl_stl.bounds.stability import (
+    Stability,
+    accumulate_influence,
+    best_fresh_weight,
+    fresh_data_stability,
+    influence_from_stability,
+    parameter_stability,
+    phase_threshold,
+    recursive_stability,
+    synthetic_influence,
+    uniform_recursive_stability,
+    varying_share_influence,
+    weighted_stability,
+)
+from icl_stl.bounds.transformers import (
+    ACTIVATION_SLOPES,
+    Certificate,
+    ContextLoop,
+    LinearLayer,
+    RMSNorm,
+    SoftmaxLayer,
+    attention_cap,
+    causal_replace_one,
+    causal_spread,
+    context_error,
+    context_loop,
+    gaussian_head,
+    linear_attention,
+    published_generic,
+    replace_one,
+    replace_one_path,
+)
+
+__all__ = [
+    "ACTIVATION_SLOPES",
+    "Certificate",
+    "Constant",
+    "ContextLoop",
+    "CoupledGap",
+    "Drift",
+    "Exponents",
+    "Gap",
+    "LinearLayer",
+    "OptimalSize",
+    "RMSNorm",
+    "SoftmaxLayer",
+    "Stability",
+    "StableAlgorithmGap",
+    "TimeScales",
+    "UniformGap",
+    "accumulate_influence",
+    "accumulate_weights",
+    "anchored_weights",
+    "attention_cap",
+    "best_fresh_weight",
+    "bousquet_elisseeff",
+    "bousquet_klochkov_zhivotovskiy",
+    "causal_replace_one",
+    "causal_spread",
+    "closed_form_size",
+    "context_error",
+    "context_loop",
+    "convergence_exponents",
+    "coupled_gap",
+    "delta_for_every_generation",
+    "discrepancy_at_rate",
+    "drift_accumulate",
+    "drift_accumulate_constant",
+    "drift_accumulate_growing",
+    "drift_anchored",
+    "drift_constant_share",
+    "drift_convex_square",
+    "drift_kl",
+    "drift_recursion",
+    "drift_replace",
+    "drift_root_share",
+    "drift_varying_share",
+    "excess_risk",
+    "excess_risk_at_rate",
+    "expected_gap",
+    "fresh_data_stability",
+    "gaussian_head",
+    "generalization_gap",
+    "generalization_gap_at_rate",
+    "influence_from_stability",
+    "kl_eta_bound",
+    "linear_attention",
+    "log_cover_ball",
+    "necessary_share",
+    "optimal_size",
+    "paper_forms",
+    "parameter_stability",
+    "phase_threshold",
+    "proved_directions",
+    "published_generic",
+    "recursive_stability",
+    "replace_one",
+    "replace_one_path",
+    "synthetic_influence",
+    "time_scales",
+    "total_variation_from_kl",
+    "uniform_convergence_gap",
+    "uniform_gap",
+    "uniform_recursive_stability",
+    "varying_share_influence",
+    "varying_share_weights",
+    "weighted_gap",
+    "weighted_stability",
+]

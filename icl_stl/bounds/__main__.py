@@ -1,0 +1,262 @@
+"""Calculator for the bounds: ``python -m icl_stl.bounds COMMAND ... [--json]``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icl_stl.bounds import drift, generalization, optimum, stability
+from icl_stl.bounds._check import Constant, FloatArray, share
+
+Report = dict[str, Any]
+# Beyond so many generations the drift of equal errors is reported in two terms.
+_MOST_TERMS = 1000
+
+
+def _drift(options: argparse.Namespace) -> Report:
+    if (options.eps is None) == (options.eps_file is None):
+        raise ValueError("exactly one of --eps and --eps-file must be given")
+    if options.regime == "augment" and options.alpha is None:
+        raise ValueError("--alpha must be given for --regime augment, in the range [0, 1]")
+    errors = _errors(options)
+    if errors is None:
+        bound, names = _equal_errors(options)
+    else:
+        bound = _listed_errors(options, errors)
+        names = [f"generation {j}" for j in range(len(errors))]
+    return {
+        "regime": options.regime,
+        "alpha": options.alpha,
+        "generation": options.generation,
+        "total": float(bound.total),
+        "terms": [float(term) for term in np.atleast_1d(bound.terms)],
+        "term_names": names,
+        "vacuous": bool(bound.total > 1),
+        "constants": bound.constants,
+        "note": _drift_note(float(bound.total)),
+    }
+
+
+def _drift_note(total: float) -> str:
+    if np.isinf(total):
+        return "infinite: errors accumulate without limit in this regime"
+    return "above 1, so it says nothing in total variation" if total > 1 else ""
+
+
+def _errors(options: argparse.Namespace) -> FloatArray | None:
+    """One-step errors up to the generation asked for; None where a closed form is needed."""
+    if options.eps_file is not None:
+        errors = _read_errors(options.eps_file)
+        last = len(errors) - 1 if options.generation is None else options.generation
+        if not (0 <= last <= len(errors) - 1 and last == int(last)):
+            raise ValueError(
+                f"generation = {last!r} is outside the admissible range: whole numbers from 0 to "
+                f"{len(errors) - 1}, the last one in {options.eps_file}"
+            )
+        options.generation = last
+        return errors[: int(last) + 1]
+    if options.generation is None:
+        raise ValueError("--generation must be given with --eps")
+    if options.generation <= _MOST_TERMS and options.generation == int(options.generation) >= 0:
+        return np.full(int(options.generation) + 1, options.eps)
+    return None
+
+
+def _read_errors(path: str) -> FloatArray:
+    try:
+        words = Path(path).read_text(encoding="utf-8").split()
+        errors = np.array([float(word) for word in words])
+    except (OSError, ValueError) as problem:
+        raise ValueError(f"eps-file = {path!r}: {problem}; one number a line is needed") from None
+    if not len(errors):
+        raise ValueError(f"eps-file = {path!r} holds no numbers; one a generation is needed")
+    return errors
+
+
+def _listed_errors(options: argparse.Namespace, errors: FloatArray) -> drift.Drift:
+    """The bound of the last generation, one term for each error."""
+    if options.regime == "accumulate":
+        bound = drift.drift_accumulate(errors, provenance="assumed")
+    elif options.regime == "replace":
+        bound = drift.drift_replace(errors, provenance="assumed")
+    else:
+        alphas = np.full(len(errors) - 1, share("alpha", options.alpha))
+        bound = drift.drift_varying_share(errors, alphas, provenance="assumed")
+    return bound._replace(total=bound.total[-1], terms=bound.terms[-1])
+
+
+def _equal_errors(options: argparse.Namespace) -> tuple[drift.Drift, list[str]]:
+    """Closed forms for the limit and for very late generations."""
+    if options.regime == "accumulate":
+        bound = drift.drift_accumulate_constant(options.eps, options.generation)
+        return bound, ["earlier generations", "last generation"]
+    alpha = 0.0 if options.regime == "replace" else options.alpha
+    bound = drift.drift_constant_share(options.eps, options.eps, alpha, options.generation)
+    return bound, ["generation 0", "later generations"]
+
+
+def _gap(options: argparse.Namespace) -> Report:
+    bound = generalization.generalization_gap_at_rate(
+        options.n,
+        options.alpha,
+        options.generation,
+        M=options.M,
+        b=options.b,
+        kappa=options.kappa,
+        c=options.c,
+        a=options.a,
+        delta=options.delta,
+    )
+    report = bound._asdict() | _loop(options)
+    report["note"] = _gap_note(options, float(bound.total), bool(bound.vacuous))
+    return report
+
+
+def _gap_note(options: argparse.Namespace, total: float, vacuous: bool) -> str:
+    if np.isfinite(total):
+        return f"vacuous: the loss never exceeds M = {options.M:g}" if vacuous else ""
+    return _instability(options) or "infinite: the drift accumulates without limit"
+
+
+def _instability(options: argparse.Namespace) -> str:
+    ratio = (1 - options.alpha) * options.kappa
+    if ratio < 1 or np.isfinite(options.generation):
+        return ""
+    return f"infinite: (1 - alpha) kappa = {ratio:g} >= 1, no bound holds for every generation"
+
+
+def _stability(options: argparse.Namespace) -> Report:
+    bound = stability.recursive_stability(
+        options.n, options.alpha, options.kappa, options.generation
+    )
+    report = bound._asdict() | _loop(options)
+    report["threshold"] = stability.phase_threshold(options.kappa)
+    report["note"] = "" if np.isfinite(bound.gamma) else _instability(options)
+    return report
+
+
+def _loop(options: argparse.Namespace) -> Report:
+    return {"n": options.n, "alpha": options.alpha, "generation": options.generation}
+
+
+def _optimum(options: argparse.Namespace) -> Report:
+    names = ("M", "b", "kappa", "c", "a", "delta", "generation", "objective", "log_size", "max_lam")
+    best = optimum.optimal_size(options.n, **{name: getattr(options, name) for name in names})
+    report = best._asdict()
+    report |= {"objective": options.objective, "n": options.n, "generation": options.generation}
+    report["note"] = report.pop("description")
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; print a table, or JSON with ``--json``; status 2 for bad input."""
+    parser, commands = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        report = {"command": options.command} | options.run(options)
+    except ValueError as problem:
+        commands[options.command].error(str(problem))
+    print(json.dumps(_plain(report), allow_nan=False) if options.json else _table(report))
+    return 0
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="python -m icl_stl.bounds",
+        description="Bounds for self-consuming training loops: every term, never capped.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands: dict[str, argparse.ArgumentParser] = {}
+
+    def add(name: str, run: Callable[[argparse.Namespace], Report], text: str) -> None:
+        command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(run=run)
+        command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        commands[name] = command
+
+    add("drift", _drift, "how far generation i has drifted from the real law")
+    add("gap", _gap, "generalization bound of generation i, by parts")
+    add("stability", _stability, "recursive stability of generation i")
+    add("optimum", _optimum, "synthetic-to-real ratio of least bound, certified")
+    number: dict[str, Any] = {"type": float, "metavar": "X"}
+    drifts = commands["drift"]
+    drifts.add_argument("--regime", choices=("augment", "replace", "accumulate"), default="augment")
+    drifts.add_argument("--alpha", help="real share in [0, 1] (augment)", **number)
+    drifts.add_argument("--eps", help="one-step error of every generation", **number)
+    drifts.add_argument("--eps-file", metavar="FILE", help="one-step errors, one a generation")
+    drifts.add_argument("--generation", help="i, a whole number or inf", **number)
+    for name in ("gap", "stability"):
+        _required(commands[name], "n", "alpha", "kappa", "generation")
+    _required(commands["gap"], "M", "b", "c", "a", "delta")
+    best = commands["optimum"]
+    _required(best, "n", "M", "b", "kappa", "c", "a")
+    best.add_argument("--delta", default=0.05, help="failure probability, default 0.05", **number)
+    best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
+    best.add_argument("--objective", choices=("gap", "risk", "uniform"), default="gap")
+    best.add_argument("--log-size", default=0.0, help="log class size (uniform)", **number)
+    best.add_argument("--max-lam", default=np.inf, help="largest ratio allowed", **number)
+    return parser, commands
+
+
+_MEANING = {
+    "n": "real samples, >= 1",
+    "alpha": "real share in [0, 1]",
+    "kappa": "generator stability, >= 0",
+    "generation": "i, a whole number or inf",
+    "M": "largest loss, > 0",
+    "b": "loss stability, >= 0",
+    "c": "constant of the one-step error c N^-a, >= 0",
+    "a": "rate of the one-step error, > 0",
+    "delta": "failure probability in (0, 1)",
+}
+
+
+def _required(command: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        command.add_argument(
+            f"--{name}", type=float, required=True, metavar="X", help=_MEANING[name]
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON can hold; infinity as a string."""
+    if isinstance(value, Constant):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and np.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def _table(report: Report) -> str:
+    rows: list[tuple[str, str]] = []
+    for name, value in report.items():
+        if name == "terms":
+            rows += [
+                (f"  {term}", f"{part:.10g}")
+                for term, part in zip(report["term_names"], value, strict=True)
+            ]
+        elif name == "constants":
+            rows += [
+                (constant.name, f"{constant.value}  ({constant.provenance})") for constant in value
+            ]
+        elif name == "sensitivities":
+            rows += [(f"d ln lam/d ln {q}", f"{slope:.6g}") for q, slope in value.items()]
+        elif name != "term_names" and value is not None and value != "":
+            is_number = isinstance(value, float | np.floating | np.ndarray)
+            rows.append((name, f"{float(value):.10g}" if is_number else str(value)))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

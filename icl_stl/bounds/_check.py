@@ -1,0 +1,119 @@
+"""Arguments in, float64 out: one place refuses bad input and records where constants come from."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+Provenance = str | Mapping[str, str]
+
+# Decorates the public functions: what overflows is infinite, and a limit is taken without a word.
+to_infinity = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+
+SOURCES = ("certified", "measured", "assumed")
+
+
+class Constant(NamedTuple):
+    """One constant of a bound and how it is known: ``certified``, ``measured`` or ``assumed``."""
+
+    name: str
+    value: float | str
+    provenance: str
+
+
+def real(
+    name: str,
+    value: ArrayLike,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> FloatArray:
+    """``value`` as float64, or a ValueError that names it, its value and the admissible range."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {value!r} is not a real number or an array of them") from None
+    above = array > low if open_low else array >= low
+    below = array < high if open_high else array <= high
+    inside = above & below
+    if not inside.all():
+        bad = array[~inside].flat[0] if array.ndim else array
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
+        raise ValueError(
+            f"{name} = {float(bad)!r} is outside the admissible range "
+            f"{left}{low:g}, {high:g}{right}"
+        )
+    return array
+
+
+def positive(name: str, value: ArrayLike) -> FloatArray:
+    """A finite number above 0."""
+    return real(name, value, 0, np.inf, open_low=True, open_high=True)
+
+
+def nonnegative(name: str, value: ArrayLike) -> FloatArray:
+    """A finite number, 0 allowed."""
+    return real(name, value, 0, np.inf, open_high=True)
+
+
+def share(name: str, value: ArrayLike) -> FloatArray:
+    """A share in [0, 1]."""
+    return real(name, value, 0, 1)
+
+
+def probability(name: str, value: ArrayLike) -> FloatArray:
+    """A confidence parameter in (0, 1)."""
+    return real(name, value, 0, 1, open_low=True, open_high=True)
+
+
+def sample_size(name: str, value: ArrayLike) -> FloatArray:
+    """A number of samples, at least 1; fractions are allowed, for slopes."""
+    return real(name, value, 1, np.inf, open_high=True)
+
+
+def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
+    """A whole number >= ``first``, or infinity for the limit of the loop."""
+    array = real(name, value, first, np.inf)
+    whole = np.isinf(array) | (array == np.floor(array))
+    if not whole.all():
+        bad = array[~whole].flat[0] if array.ndim else array
+        raise ValueError(
+            f"{name} = {float(bad)!r} is outside the admissible range: "
+            f"whole numbers from {first} on, or inf"
+        )
+    return array
+
+
+def constants(provenance: Provenance, **values: ArrayLike) -> tuple[Constant, ...]:
+    """A record of constants; ``provenance`` is one word for all or a mapping from their names."""
+    return tuple(
+        Constant(name, _described(value), _source(provenance, name))
+        for name, value in values.items()
+    )
+
+
+def _source(provenance: Provenance, name: str) -> str:
+    word = provenance if isinstance(provenance, str) else provenance.get(name, "assumed")
+    if word not in SOURCES:
+        raise ValueError(f"provenance = {word!r} is outside the admissible range {SOURCES}")
+    return word
+
+
+def _described(value: ArrayLike) -> float | str:
+    array = np.asarray(value)
+    return float(array.reshape(())) if array.size == 1 else f"array of shape {array.shape}"
+
+
+def common_shape(*parts: FloatArray) -> tuple[FloatArray, ...]:
+    """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
+    shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
+    return tuple(np.broadcast_to(part, shape)[()] for part in parts)
+
+
+def times(zero_wins: FloatArray, other: FloatArray) -> FloatArray:
+    """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
+    return np.where(zero_wins == 0, 0.0, zero_wins * other)

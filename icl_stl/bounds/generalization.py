@@ -1,0 +1,737 @@
+"""Gap between the risk on the real law and the empirical risk on the mixed training set."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from icl_stl.bounds._check import (
+    Constant,
+    FloatArray,
+    Provenance,
+    common_shape,
+    constants,
+    generation_index,
+    nonnegative,
+    positive,
+    probability,
+    real,
+    sample_size,
+    share,
+    times,
+    to_infinity,
+)
+from icl_stl.bounds._series import geometric
+from icl_stl.bounds.stability import (
+    BoolArray,
+    Propagation,
+    deviation,
+    fresh_data_stability,
+    influence_from_stability,
+    propagation,
+    weighted_stability,
+)
+
+
+class Gap(NamedTuple):
+    """Bound on risk on the real law minus empirical risk on the mixed set of generation i.
+
+    Attributes:
+        shift: part paid for training on a law that has drifted.
+        stability: part paid for depending on single examples, in expectation.
+        fluctuation: part paid for holding with probability 1 - delta; 0 in expectation bounds.
+        total: their sum, never capped.
+        vacuous: whether the total exceeds the largest possible loss.
+        constants: the problem's constants and where they come from.
+    """
+
+    shift: FloatArray
+    stability: FloatArray
+    fluctuation: FloatArray
+    total: FloatArray
+    vacuous: BoolArray
+    constants: tuple[Constant, ...]
+
+
+class UniformGap(NamedTuple):
+    """Bound on the gap of every parameter at once; parts as in `Gap`, ``cover`` for the net."""
+
+    shift: FloatArray
+    cover: FloatArray
+    fluctuation: FloatArray
+    total: FloatArray
+    vacuous: BoolArray
+    constants: tuple[Constant, ...]
+
+
+class CoupledGap(NamedTuple):
+    """Bound on the gap, the real and the synthetic part of the training set bounded apart."""
+
+    shift: FloatArray
+    real: FloatArray
+    synthetic: FloatArray
+    total: FloatArray
+    vacuous: BoolArray
+    constants: tuple[Constant, ...]
+
+
+class StableAlgorithmGap(NamedTuple):
+    """Bound on the gap of a uniformly stable algorithm on independent data."""
+
+    stability: FloatArray
+    fluctuation: FloatArray
+    total: FloatArray
+    vacuous: BoolArray
+    constants: tuple[Constant, ...]
+
+
+def _gap(
+    shift: FloatArray,
+    stability: FloatArray,
+    fluctuation: FloatArray,
+    M: FloatArray,
+    record: tuple[Constant, ...],
+) -> Gap:
+    shift, stability, fluctuation, loss = common_shape(shift, stability, fluctuation, M)
+    total = shift + stability + fluctuation
+    return Gap(shift, stability, fluctuation, total, total > loss, record)
+
+
+def _log_odds(delta: ArrayLike) -> FloatArray:
+    return -np.log(probability("delta", delta))
+
+
+@to_infinity
+def generalization_gap(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    delta: ArrayLike,
+    discrepancy: ArrayLike,
+    gamma: ArrayLike | None = None,
+    pathwise: bool = False,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Generalization bound of generation i, with probability at least 1 - delta.
+
+    Gap_i <= (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n] + (M + 2b) sqrt(ln(1/delta) V_i/2),
+    chi_i and V_i of `recursive_stability`; b/n + (M + 2b) sqrt(ln(1/delta)/(2n)) for i = 0.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share n/N in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        M: largest loss, > 0.
+        b: loss stability, change of the loss per changed share of the training set, >= 0.
+        kappa: generator stability, >= 0.
+        delta: probability of failure in (0, 1).
+        discrepancy: d, sup over parameters of |risk on the real law - risk on generation i-1's
+            law|, >= 0: its mean over loops or, if ``pathwise``, its realised value. M times the
+            total variation bounds it.
+        gamma: recursive stability of generation i-1 in [0, 1], where it is known better than
+            kappa tells; then chi_i = alpha/n + (1-alpha) gamma.
+        pathwise: use the realised discrepancy; M + 2b becomes 2M + 2b.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        Loss in [0, M]; sup_z |loss(A(S), z) - loss(A(S'), z)| <= b Ham(S, S')/|S|;
+        TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
+
+    Source:
+        derived here: THEORY.md statements 14 and 15. That such a bound exists: paper,
+        abstract-level claim.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    i = generation_index("generation", generation)
+    distance = real("discrepancy", discrepancy, 0, np.inf)
+    shift = np.where(i == 0, 0.0, times(1 - real_share, distance))
+    known = {"M": M, "b": b, "kappa": kappa, "discrepancy": discrepancy}
+    known |= {} if gamma is None else {"gamma": gamma}
+    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    if gamma is not None:
+        given = size * influence_from_stability(n, alpha, gamma)
+        spread = spread._replace(influence=np.where(i == 0, 1.0, given))
+    loss, sensitivity = positive("M", M), nonnegative("b", b)
+    change = np.where((i > 0) & pathwise, 2.0, 1.0) * loss + 2 * sensitivity
+    return _gap(
+        shift,
+        _stability_part(size, real_share, i, sensitivity, spread),
+        _fluctuation_part(size, real_share, change, delta, spread),
+        loss,
+        constants(provenance, **known),
+    )
+
+
+def _stability_part(
+    size: FloatArray, alpha: FloatArray, i: FloatArray, b: FloatArray, spread: Propagation
+) -> FloatArray:
+    later = alpha * (spread.influence + (1 - alpha))
+    shares = np.where(i == 0, 1.0, np.where(np.isinf(spread.influence), np.inf, later))
+    return times(b, shares) / size
+
+
+def _fluctuation_part(
+    size: FloatArray,
+    alpha: FloatArray,
+    change: FloatArray,
+    delta: ArrayLike,
+    spread: Propagation,
+) -> FloatArray:
+    return times(deviation(alpha, spread), change) * np.sqrt(_log_odds(delta) / (2 * size))
+
+
+@to_infinity
+def discrepancy_at_rate(
+    n: ArrayLike, alpha: ArrayLike, generation: ArrayLike, *, c: ArrayLike, a: ArrayLike
+) -> FloatArray:
+    r"""(1 - alpha) times the drift of generation i - 1 when errors fall like c N^{-a}.
+
+    c n^{-a} [rho^i + rho alpha^{a-1} (1 - rho^{i-1})], rho = 1 - alpha; 0 for i = 0.
+
+    Args:
+        n: size of the real set, >= 1; generation 0 learns from n, later ones from n/alpha examples.
+        alpha: real share in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        c: constant of the error, >= 0.
+        a: rate of the error, > 0.
+
+    Returns:
+        the mean distance between the law that generation i is trained on and the real law.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 3.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    rate, i = positive("a", a), generation_index("generation", generation)
+    rho = 1 - real_share
+    earlier = geometric(rho, real_share, np.maximum(i - 1, 0))
+    later = np.where(
+        np.isinf(i),
+        real_share ** (rate - 1),
+        times(real_share**rate, earlier.total),
+    )
+    transient = np.where(np.isinf(i), 0.0, earlier.power)
+    mixed = np.where(i == 0, 0.0, times(rho, transient + later))
+    return times(nonnegative("c", c) * size**-rate, mixed)[()]
+
+
+@to_infinity
+def generalization_gap_at_rate(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    c: ArrayLike,
+    a: ArrayLike,
+    delta: ArrayLike,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Generalization bound of generation i when a fit to N examples errs by c N^{-a}.
+
+    `generalization_gap` with discrepancy M times the drift of generation i - 1.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share n/N in [0, 1]; 0 is the limit of ever more synthetic data.
+        generation: i, a whole number >= 0 or inf (limit of the loop first, then of alpha).
+        M: largest loss, > 0.
+        b: loss stability, >= 0.
+        kappa: generator stability, >= 0.
+        c: constant of the mean one-step error in total variation, >= 0.
+        a: its rate, > 0.
+        delta: probability of failure in (0, 1).
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `generalization_gap`, and mean one-step errors E eps_0 <= c n^{-a}, E eps_i <= c N^{-a}.
+
+    Source:
+        derived here: THEORY.md statements 3 and 14.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    i, loss = generation_index("generation", generation), positive("M", M)
+    spread, sensitivity = (
+        propagation(real_share, nonnegative("kappa", kappa), i),
+        nonnegative("b", b),
+    )
+    return _gap(
+        loss * discrepancy_at_rate(n, alpha, generation, c=c, a=a),
+        _stability_part(size, real_share, i, sensitivity, spread),
+        _fluctuation_part(size, real_share, loss + 2 * sensitivity, delta, spread),
+        loss,
+        constants(provenance, M=M, b=b, kappa=kappa, c=c, a=a),
+    )
+
+
+@to_infinity
+def expected_gap(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    discrepancy: ArrayLike,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Mean generalization gap: (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n]; b/n for i = 0.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        M: largest loss, > 0; decides only whether the bound is vacuous.
+        b: loss stability, >= 0.
+        kappa: generator stability, >= 0.
+        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape with ``fluctuation`` 0.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `generalization_gap`; the loss need not be bounded.
+
+    Source:
+        derived here: THEORY.md statement 13.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    i = generation_index("generation", generation)
+    distance = real("discrepancy", discrepancy, 0, np.inf)
+    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    return _gap(
+        np.where(i == 0, 0.0, times(1 - real_share, distance)),
+        _stability_part(size, real_share, i, nonnegative("b", b), spread),
+        np.asarray(0.0),
+        positive("M", M),
+        constants(provenance, M=M, b=b, kappa=kappa, discrepancy=discrepancy),
+    )
+
+
+@to_infinity
+def excess_risk(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    discrepancy: ArrayLike,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Mean excess risk of empirical risk minimisation: the shift counts twice.
+
+    E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        M: largest loss, > 0; decides only whether the bound is vacuous.
+        b: loss stability, >= 0.
+        kappa: generator stability, >= 0.
+        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape with ``fluctuation`` 0.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `expected_gap`, and a learner that minimises the empirical risk.
+
+    Source:
+        derived here: THEORY.md statement 18.
+    """
+    gap = expected_gap(
+        n, alpha, generation, M=M, b=b, kappa=kappa, discrepancy=discrepancy, provenance=provenance
+    )
+    return _gap(2 * gap.shift, gap.stability, gap.fluctuation, positive("M", M), gap.constants)
+
+
+@to_infinity
+def excess_risk_at_rate(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    c: ArrayLike,
+    a: ArrayLike,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Mean excess risk of empirical risk minimisation when a fit to N examples errs by c N^{-a}.
+
+    `excess_risk` with discrepancy M times the drift of generation i - 1.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        M: largest loss, > 0.
+        b: loss stability, >= 0.
+        kappa: generator stability, >= 0.
+        c: constant of the mean one-step error, >= 0.
+        a: its rate, > 0.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape with ``fluctuation`` 0.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `excess_risk`, and E eps_0 <= c n^{-a}, E eps_i <= c N^{-a}.
+
+    Source:
+        derived here: THEORY.md statements 3 and 18.
+    """
+    gap = generalization_gap_at_rate(
+        n, alpha, generation, M=M, b=b, kappa=kappa, c=c, a=a, delta=0.5, provenance=provenance
+    )
+    none = np.zeros_like(gap.fluctuation)
+    return _gap(2 * gap.shift, gap.stability, none, positive("M", M), gap.constants)
+
+
+@to_infinity
+def weighted_gap(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    weight: ArrayLike,
+    generation: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    kappa: ArrayLike,
+    delta: ArrayLike,
+    discrepancy: ArrayLike,
+    fresh: bool = False,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""Generalization bound when real and synthetic risks have weights w and 1 - w.
+
+    (1-w) d + b [w chi_i + (1-w)^2/m] + (M + 2b) sqrt(ln(1/delta) V_i/2), V_i of
+    `weighted_stability`; with fresh real data w^2/n replaces w chi_i and V_i is that of
+    `fresh_data_stability`.
+
+    Args:
+        n: size of the real set, >= 1.
+        n_syn: synthetic examples a generation, m >= 1.
+        weight: w in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        M: largest loss, > 0.
+        b: loss stability in weighted shares, >= 0.
+        kappa: generator stability in weighted shares, >= 0.
+        delta: probability of failure in (0, 1).
+        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
+        fresh: whether every generation draws new real data.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `generalization_gap`, changed shares counted with their weights.
+
+    Source:
+        derived here: THEORY.md statement 12.
+    """
+    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    w, i = share("weight", weight), generation_index("generation", generation)
+    loss, change = positive("M", M), nonnegative("b", b)
+    distance = real("discrepancy", discrepancy, 0, np.inf)
+    stability = fresh_data_stability if fresh else weighted_stability
+    loop = stability(n, n_syn, weight, kappa, generation)
+    real_part = w**2 / size if fresh else times(w, loop.influence)
+    shares = np.where(i == 0, 1 / size, real_part + (1 - w) ** 2 / synthetic)
+    return _gap(
+        np.where(i == 0, 0.0, times(1 - w, distance)),
+        times(change, shares),
+        (loss + 2 * change) * np.sqrt(_log_odds(delta) / 2) * np.sqrt(loop.variance_proxy),
+        loss,
+        constants(provenance, M=M, b=b, kappa=kappa, discrepancy=discrepancy),
+    )
+
+
+@to_infinity
+def uniform_convergence_gap(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    M: ArrayLike,
+    delta: ArrayLike,
+    log_size: ArrayLike,
+    discrepancy: ArrayLike,
+    cover_radius: ArrayLike = 0.0,
+    provenance: Provenance = "assumed",
+) -> UniformGap:
+    r"""Generalization bound of any generation from the size of the class; no stability at all.
+
+    (1-alpha) d + 2 eta + M sqrt(alpha (ln size + ln(1/delta))/(2n)), for every generation i >= 1,
+    any learner and any generator.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        M: largest loss, > 0.
+        delta: probability of failure in (0, 1).
+        log_size: natural logarithm of the number of parameters, or of an eta-net of the losses in
+            sup norm (`log_cover_ball`), >= 0.
+        discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0
+            (or the difference of risks at one parameter, if positive).
+        cover_radius: eta, >= 0.
+        provenance: how the constants are known.
+
+    Returns:
+        UniformGap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        Loss in [0, M]; nothing of the learner.
+
+    Source:
+        derived here: THEORY.md statement 17.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    loss, logs = positive("M", M), nonnegative("log_size", log_size) + _log_odds(delta)
+    shift = times(1 - real_share, real("discrepancy", discrepancy, 0, np.inf))
+    cover = 2 * nonnegative("cover_radius", cover_radius)
+    fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
+    shift, cover, fluctuation, loss = common_shape(shift, cover, fluctuation, loss)
+    total = shift + cover + fluctuation
+    known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
+    return UniformGap(shift, cover, fluctuation, total, total > loss, known)
+
+
+@to_infinity
+def log_cover_ball(
+    dimension: ArrayLike, radius: ArrayLike, lipschitz: ArrayLike, cover_radius: ArrayLike
+) -> FloatArray:
+    r"""Log size of an eta-net of a parameter ball: q ln(1 + 2 W L/eta).
+
+    Args:
+        dimension: q >= 1, number of parameters.
+        radius: W > 0, radius of the ball.
+        lipschitz: L >= 0, Lipschitz constant of the loss in the parameters.
+        cover_radius: eta > 0.
+
+    Returns:
+        natural logarithm of the size, in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        published: Kolmogorov and Tikhomirov 1959 (volume argument).
+    """
+    q = sample_size("dimension", dimension)
+    reach = positive("radius", radius) * nonnegative("lipschitz", lipschitz)
+    return (q * np.log1p(2 * reach / positive("cover_radius", cover_radius)))[()]
+
+
+@to_infinity
+def bousquet_elisseeff(
+    n: ArrayLike,
+    beta: ArrayLike,
+    M: ArrayLike,
+    delta: ArrayLike,
+    *,
+    provenance: Provenance = "assumed",
+) -> StableAlgorithmGap:
+    r"""Gap of a uniformly stable algorithm: beta + (2 n beta + M) sqrt(ln(1/delta)/(2n)).
+
+    Args:
+        n: independent examples, >= 1.
+        beta: replace-one uniform stability of the loss, >= 0.
+        M: largest loss, > 0.
+        delta: probability of failure in (0, 1).
+        provenance: how the constants are known.
+
+    Returns:
+        StableAlgorithmGap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        Independent examples of one law: not the mixed set of a loop, whose parts depend on
+        each other.
+
+    Source:
+        published: Bousquet and Elisseeff 2002 (replace-one form).
+    """
+    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    fluctuation = (2 * size * change + loss) * np.sqrt(_log_odds(delta) / (2 * size))
+    return _stable_gap(change, fluctuation, loss, constants(provenance, beta=beta, M=M))
+
+
+@to_infinity
+def bousquet_klochkov_zhivotovskiy(
+    n: ArrayLike,
+    beta: ArrayLike,
+    M: ArrayLike,
+    delta: ArrayLike,
+    *,
+    provenance: Provenance = "assumed",
+) -> StableAlgorithmGap:
+    r"""Gap of a uniformly stable algorithm without the factor sqrt(n) on beta.
+
+    beta (2 + sqrt(2) e p ceil(log2 n)) + M sqrt(ln(2/delta)/(2n)), p = max(2, ln(2/delta)).
+
+    Args:
+        n: independent examples, >= 1.
+        beta: replace-one uniform stability of the loss, >= 0.
+        M: largest loss, > 0.
+        delta: probability of failure in (0, 1).
+        provenance: how the constants are known.
+
+    Returns:
+        StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
+        some thousands on.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        Independent examples of one law.
+
+    Source:
+        derived here: THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
+        the constants are ours).
+    """
+    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    logs = _log_odds(delta) + np.log(2)
+    levels = np.sqrt(2) * np.e * np.maximum(2.0, logs) * _ceil_log2(size)
+    fluctuation = loss * np.sqrt(logs / (2 * size))
+    return _stable_gap(
+        change * (2 + levels), fluctuation, loss, constants(provenance, beta=beta, M=M)
+    )
+
+
+def _ceil_log2(size: FloatArray) -> FloatArray:
+    mantissa, exponent = np.frexp(size)
+    return np.where(mantissa == 0.5, exponent - 1, exponent).astype(np.float64)
+
+
+def _stable_gap(
+    stability: FloatArray, fluctuation: FloatArray, M: FloatArray, record: tuple[Constant, ...]
+) -> StableAlgorithmGap:
+    stability, fluctuation, loss = common_shape(stability, fluctuation, M)
+    total = stability + fluctuation
+    return StableAlgorithmGap(stability, fluctuation, total, total > loss, record)
+
+
+@to_infinity
+def coupled_gap(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    *,
+    M: ArrayLike,
+    b: ArrayLike,
+    beta_real: ArrayLike,
+    delta: ArrayLike,
+    discrepancy: ArrayLike,
+    provenance: Provenance = "assumed",
+) -> CoupledGap:
+    r"""Generalization bound of a loop whose randomness does not depend on the real set.
+
+    (1-alpha) d + alpha B(n, beta_real, delta/2) + (1-alpha) B(m, b/N, delta/2), with B the smaller
+    of `bousquet_elisseeff` and `bousquet_klochkov_zhivotovskiy` in each place.
+
+    Args:
+        n: size of the real set, >= 1.
+        n_syn: synthetic examples a generation, m >= 1.
+        M: largest loss, > 0.
+        b: loss stability of one fit, >= 0.
+        beta_real: beta_i, the most that one swap in the real set changes the loss of generation i
+            when the loop is run again with the same randomness, >= 0.
+        delta: probability of failure in (0, 1).
+        discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0.
+        provenance: how the constants are known.
+
+    Returns:
+        CoupledGap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
+
+    Source:
+        derived here: THEORY.md statement 16.
+    """
+    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    loss, half = positive("M", M), probability("delta", delta) / 2
+    alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
+    one_fit = nonnegative("b", b) / (size + synthetic)
+    shift = times(rho, real("discrepancy", discrepancy, 0, np.inf))
+    real_part = alpha * _smaller_gap(size, nonnegative("beta_real", beta_real), loss, half)
+    synthetic_part = rho * _smaller_gap(synthetic, one_fit, loss, half)
+    shift, real_part, synthetic_part, loss = common_shape(shift, real_part, synthetic_part, loss)
+    total = shift + real_part + synthetic_part
+    known = constants(provenance, M=M, b=b, beta_real=beta_real, discrepancy=discrepancy)
+    return CoupledGap(shift, real_part, synthetic_part, total, total > loss, known)
+
+
+def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArray) -> FloatArray:
+    first = bousquet_elisseeff(n, beta, M, delta).total
+    return np.minimum(first, bousquet_klochkov_zhivotovskiy(n, beta, M, delta).total)
+
+
+@to_infinity
+def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> FloatArray:
+    r"""Failure probability to spend on generation i so that all i >= 1 hold: 6 delta/(pi i)^2.
+
+    Args:
+        delta: probability in (0, 1) that any generation's bound fails.
+        generation: i, a whole number >= 1.
+
+    Returns:
+        the probability for generation i; they sum to ``delta``.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 19.
+    """
+    i = generation_index("generation", generation, first=1)
+    return (6 * probability("delta", delta) / (np.pi * i) ** 2)[()]

@@ -1,0 +1,121 @@
+"""The shapes of the paper's own bounds, as far as its abstract fixes them; constants assumed.
+
+The paper is Fu, Wang, Chen, Tian and Tao, ICLR 2025, arXiv 2502.18865. Only what its abstract and
+its public reviews say is used. A constant here is a stand-in for one that we do not know.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from icl_stl.bounds._check import (
+    Constant,
+    FloatArray,
+    constants,
+    generation_index,
+    nonnegative,
+    sample_size,
+    share,
+    times,
+    to_infinity,
+)
+from icl_stl.bounds._series import geometric, power_sum
+
+
+class PaperForm(NamedTuple):
+    """A bound of the paper's shape.
+
+    Attributes:
+        total: the sum of ``terms``.
+        terms: its parts, on the last axis.
+        constants: the stand-ins for unknown constants, all ``assumed``.
+    """
+
+    total: FloatArray
+    terms: FloatArray
+    constants: tuple[Constant, ...]
+
+
+def _form(*terms: FloatArray, **stand_ins: ArrayLike) -> PaperForm:
+    stacked = np.stack(np.broadcast_arrays(*terms), axis=-1)
+    return PaperForm(stacked.sum(axis=-1), stacked, constants("assumed", **stand_ins))
+
+
+@to_infinity
+def accumulated_error(
+    alpha: ArrayLike, generation: ArrayLike, one_step: ArrayLike = 1.0
+) -> PaperForm:
+    r"""Last term of the paper's generalization bound: eps (1 - (1-alpha)^i)/alpha.
+
+    i eps as alpha -> 0, at most eps/alpha for a constant share.
+
+    Args:
+        alpha: real share in [0, 1].
+        generation: i, a whole number >= 0 or inf.
+        one_step: eps, error of one generation in total variation, >= 0.
+
+    Returns:
+        PaperForm with one term.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        paper, abstract-level claim.
+    """
+    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    factor = geometric(1 - real_share, real_share, i).total
+    return _form(times(nonnegative("one_step", one_step), factor), one_step=one_step)
+
+
+@to_infinity
+def augmentation_trade_off(
+    n: ArrayLike, generation: ArrayLike, leading: ArrayLike = 1.0, second: ArrayLike = 1.0
+) -> PaperForm:
+    r"""Shape of the paper's bound with growing synthetic data: n^{-1/4} log i + n^{-1} sum 1/k^2.
+
+    Args:
+        n: size of the real set, >= 1.
+        generation: i, a whole number >= 1 or inf; the sum runs over k = 1..i.
+        leading: constant of the first term, >= 0.
+        second: constant of the second term, >= 0.
+
+    Returns:
+        PaperForm with two terms.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        paper, abstract-level claim.
+    """
+    size, i = sample_size("n", n), generation_index("generation", generation, first=1)
+    first = times(nonnegative("leading", leading), size**-0.25 * np.log(i))
+    rest = nonnegative("second", second) * power_sum(np.asarray(2.0), i) / size
+    return _form(first, rest, leading=leading, second=second)
+
+
+@to_infinity
+def transformer_factor(
+    weight_norm: ArrayLike, depth: ArrayLike, constant: ArrayLike = 1.0
+) -> PaperForm:
+    r"""Factor of the paper's recursive stability of transformers: e^{B_W L}.
+
+    Args:
+        weight_norm: B_W, >= 0.
+        depth: L, number of layers, >= 0.
+        constant: its unknown constant, >= 0.
+
+    Returns:
+        PaperForm with one term, inf where it overflows.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        paper, abstract-level claim.
+    """
+    norm, layers = nonnegative("weight_norm", weight_norm), nonnegative("depth", depth)
+    factor = np.exp(norm * layers)
+    return _form(times(nonnegative("constant", constant), factor), constant=constant)

@@ -1,0 +1,443 @@
+"""How far one swapped real example travels through the generations of a loop."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from icl_stl.bounds._check import (
+    Constant,
+    FloatArray,
+    Provenance,
+    common_shape,
+    constants,
+    generation_index,
+    nonnegative,
+    sample_size,
+    share,
+    times,
+    to_infinity,
+)
+from icl_stl.bounds._series import geometric, log_product, one_minus_product
+
+BoolArray = NDArray[np.bool_]
+
+
+class Stability(NamedTuple):
+    """Effect of replacing one example of the real set on generation i.
+
+    Attributes:
+        influence: chi_i, expected share of the training set that the swap changes.
+        gamma: kappa chi_i, recursive stability: expected total variation between the two models.
+        stable: the phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i.
+        variance_proxy: V_i, sum of squared influences of everything the loop ever drew.
+        constants: kappa and where it comes from.
+    """
+
+    influence: FloatArray
+    gamma: FloatArray
+    stable: BoolArray
+    variance_proxy: FloatArray
+    constants: tuple[Constant, ...]
+
+
+class Propagation(NamedTuple):
+    """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight.
+
+    Attributes:
+        influence: n chi_i = w (1 + r + ... + r^{i-1}) + r^i.
+        injected: its part w (1 + r + ... + r^{i-1}).
+        total: 1 + r + ... + r^{i-1}.
+        square_ratio: (1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio.
+        gap: 1 - r.
+        power: r^i.
+    """
+
+    influence: FloatArray
+    injected: FloatArray
+    total: FloatArray
+    square_ratio: FloatArray
+    gap: FloatArray
+    power: FloatArray
+
+
+def propagation(weight: FloatArray, kappa: FloatArray, i: FloatArray) -> Propagation:
+    """The recursion n chi_i = w + (1 - w) kappa n chi_{i-1}, n chi_0 = 1, solved.
+
+    At i = inf, w = 0, kappa = 1 it is the limit w -> 0 of the loop's limit: n chi = 1, all of it
+    injected.
+    """
+    gap = one_minus_product(weight, kappa)
+    ratio = (1 - weight) * kappa
+    power, _, total = geometric(ratio, gap, i)
+    corner = np.isinf(i) & (gap == 0) & (weight == 0)
+    injected = np.where(corner, 1.0, times(weight, total))
+    power = np.where(corner, 0.0, power)
+    return Propagation(injected + power, injected, total, (1 + power) / (1 + ratio), gap, power)
+
+
+def deviation(alpha: FloatArray, spread: Propagation) -> FloatArray:
+    """sqrt(n V_i), in a form that overflows no earlier than V_i^{1/2} does."""
+    synthetic = times(1 - alpha, spread.injected)
+    batches = times(np.sqrt(synthetic), np.sqrt(spread.square_ratio))
+    return np.asarray(np.hypot(spread.influence, batches))
+
+
+@to_infinity
+def recursive_stability(
+    n: ArrayLike,
+    alpha: ArrayLike,
+    kappa: ArrayLike,
+    generation: ArrayLike,
+    *,
+    provenance: Provenance = "assumed",
+) -> Stability:
+    r"""Recursive stability of a loop with a fixed real set and a constant real share.
+
+    chi_0 = 1/n, chi_i = alpha/n + r chi_{i-1}, r = (1-alpha) kappa; gamma_i = kappa chi_i;
+    V_i = n chi_i^2 + (alpha (1-alpha)/n) sum_{s<i} r^{2s}. Attained by the Bernoulli amplifier.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share n/N in [0, 1]; 0 is the limit of ever more synthetic data.
+        kappa: generator stability, change of the generated law in total variation per changed
+            share of the training set, >= 0.
+        generation: i, a whole number >= 0 or inf.
+        provenance: how ``kappa`` is known.
+
+    Returns:
+        Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
+        alpha = 0, where influence is 1/n in every generation).
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
+
+    Source:
+        derived here: THEORY.md statement 8. The notion: paper, abstract-level claim.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    follow, i = nonnegative("kappa", kappa), generation_index("generation", generation)
+    spread = propagation(real_share, follow, i)
+    variance = deviation(real_share, spread) ** 2 / size
+    return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
+
+
+def _stability(
+    kappa: FloatArray,
+    gap: FloatArray,
+    influence: FloatArray,
+    variance: FloatArray,
+    provenance: Provenance,
+) -> Stability:
+    gap, influence, gamma, variance = common_shape(
+        gap, influence, times(kappa, influence), variance
+    )
+    return Stability(influence, gamma, gap > 0, variance, constants(provenance, kappa=kappa))
+
+
+@to_infinity
+def phase_threshold(kappa: ArrayLike) -> FloatArray:
+    r"""Real share above which recursive stability is bounded in i: max(0, 1 - 1/kappa).
+
+    Args:
+        kappa: generator stability, >= 0.
+
+    Returns:
+        the threshold in [0, 1).
+
+    Raises:
+        ValueError: for a negative or infinite kappa.
+
+    Source:
+        derived here: THEORY.md statement 9.
+    """
+    follow = nonnegative("kappa", kappa)
+    return np.where(follow > 1, (follow - 1) / np.maximum(follow, 1), 0.0)[()]
+
+
+@to_infinity
+def uniform_recursive_stability(
+    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, *, provenance: Provenance = "assumed"
+) -> Stability:
+    r"""Recursive stability for all generations at once: chi_i <= max(1, alpha/(1 - r))/n.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        kappa: generator stability, >= 0.
+        provenance: how ``kappa`` is known.
+
+    Returns:
+        Stability; ``influence`` = max(1, alpha/(1-r))/n, ``variance_proxy`` bounds every V_i;
+        infinite where r >= 1 (but kappa = 1 with alpha = 0).
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `recursive_stability`.
+
+    Source:
+        derived here: THEORY.md statement 9.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    follow = nonnegative("kappa", kappa)
+    limit = propagation(real_share, follow, np.asarray(np.inf))
+    largest = limit._replace(influence=np.maximum(limit.influence, 1.0))
+    variance = deviation(real_share, largest) ** 2 / size
+    return _stability(follow, largest.gap, largest.influence / size, variance, provenance)
+
+
+@to_infinity
+def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) -> FloatArray:
+    r"""Influence when share and generator change from one generation to the next.
+
+    chi_i = alpha_i/n + (1-alpha_i) kappa_i chi_{i-1}.
+
+    Args:
+        n: size of the real set, >= 1, a scalar or [...].
+        alphas: real shares of generations 1..G, [..., G], in [0, 1].
+        kappas: stability of the generator that generation i learns from, [..., G], >= 0.
+
+    Returns:
+        chi_0..chi_G, [..., G+1].
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `recursive_stability`, generation by generation.
+
+    Source:
+        derived here: THEORY.md statement 8.
+    """
+    size = sample_size("n", n)
+    real_shares, follow = np.broadcast_arrays(
+        np.atleast_1d(share("alphas", alphas)), np.atleast_1d(nonnegative("kappas", kappas))
+    )
+    chi = [np.broadcast_to(1.0, real_shares.shape[:-1])]
+    for i in range(real_shares.shape[-1]):
+        chi.append(real_shares[..., i] + times((1 - real_shares[..., i]) * follow[..., i], chi[-1]))
+    return np.stack(chi, axis=-1) / size[..., None]
+
+
+@to_infinity
+def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) -> FloatArray:
+    r"""Influence when all data are kept: chi_i = (1/n) prod_{k=1}^{i} (k + kappa)/(k + 1).
+
+    Polynomial in i, like i^{kappa - 1}, never exponential.
+
+    Args:
+        n: size of every batch, >= 1.
+        kappa: generator stability, >= 0.
+        generation: i, a whole number >= 0 or inf.
+
+    Returns:
+        chi_i in the broadcast shape: at i = inf 0, 1/n or inf for kappa below, at, above 1.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `recursive_stability`; one equal batch a generation.
+
+    Source:
+        derived here: THEORY.md statement 10.
+    """
+    size, follow = sample_size("n", n), nonnegative("kappa", kappa)
+    i = generation_index("generation", generation)
+    return (np.exp(log_product(follow - 1, i + 1)) / size)[()]
+
+
+@to_infinity
+def synthetic_influence(
+    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, lag: ArrayLike
+) -> FloatArray:
+    r"""Influence of one synthetic example ``lag`` generations later: r^lag alpha/n.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        kappa: generator stability, >= 0.
+        lag: i - j for an example of generation j, a whole number >= 0 or inf.
+
+    Returns:
+        the expected changed share of generation i's training set, in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `recursive_stability`.
+
+    Source:
+        derived here: THEORY.md statement 8.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    spread = propagation(real_share, nonnegative("kappa", kappa), generation_index("lag", lag))
+    return (times(real_share, spread.power) / size)[()]
+
+
+@to_infinity
+def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -> FloatArray:
+    r"""Influence on generation i from the recursive stability of i - 1: alpha/n + (1-alpha) gamma.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        gamma: gamma_{i-1} in [0, 1], expected total variation under the coupling used.
+
+    Returns:
+        chi_i in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 8.
+    """
+    size, real_share = sample_size("n", n), share("alpha", alpha)
+    return (real_share / size + (1 - real_share) * share("gamma", gamma))[()]
+
+
+@to_infinity
+def parameter_stability(
+    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, sensitivity: ArrayLike
+) -> FloatArray:
+    r"""Distance in parameters between two loops that share their randomness: Omega chi_i.
+
+    Args:
+        n: size of the real set, >= 1.
+        alpha: real share in [0, 1].
+        kappa: how far a generated example moves per unit of parameter change, randomness held
+            fixed, times how far parameters move per example: >= 0.
+        generation: i, a whole number >= 0 or inf.
+        sensitivity: Omega, the most that one changed example of N moves the parameters, times N.
+
+    Returns:
+        bound on the parameter distance, in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        |A(S) - A(S')| <= (1/|S|) sum_k omega(z_k, z'_k) with omega <= Omega, and
+        omega(G(theta, u), G(theta', u)) <= kappa |theta - theta'| for every u (or on average).
+
+    Source:
+        derived here: THEORY.md statement 11.
+    """
+    omega = nonnegative("sensitivity", sensitivity)
+    return times(omega, recursive_stability(n, alpha, kappa, generation).influence)[()]
+
+
+@to_infinity
+def weighted_stability(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    weight: ArrayLike,
+    kappa: ArrayLike,
+    generation: ArrayLike,
+    *,
+    provenance: Provenance = "assumed",
+) -> Stability:
+    r"""Recursive stability when the real risk has weight w, whatever the sizes.
+
+    n chi_i = w sum_{s<i} r^s + r^i, V_i = n chi_i^2 + ((1-w)^2/m) sum_{s<i} r^{2s},
+    r = (1-w) kappa, m = n_syn; w = 0 is the replace loop.
+
+    Args:
+        n: size of the real set, >= 1.
+        n_syn: synthetic examples a generation, >= 1.
+        weight: w in [0, 1], weight of the real empirical risk.
+        kappa: generator stability in weighted shares, >= 0.
+        generation: i, a whole number >= 0 or inf.
+        provenance: how ``kappa`` is known.
+
+    Returns:
+        Stability in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `recursive_stability`, changed shares counted with their weights.
+
+    Source:
+        derived here: THEORY.md statement 12.
+    """
+    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    w, follow = share("weight", weight), nonnegative("kappa", kappa)
+    spread = propagation(w, follow, generation_index("generation", generation))
+    batches = times((1 - w) ** 2 / synthetic, spread.total * spread.square_ratio)
+    variance = spread.influence**2 / size + batches
+    return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
+
+
+@to_infinity
+def fresh_data_stability(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    weight: ArrayLike,
+    kappa: ArrayLike,
+    generation: ArrayLike,
+    *,
+    provenance: Provenance = "assumed",
+) -> Stability:
+    r"""Recursive stability when every generation draws new real data.
+
+    A first example has influence r^i/n; V_i = (w^2/n + (1-w)^2/m) sum_{s<i} r^{2s} + r^{2i}/n.
+
+    Args:
+        n: real examples a generation, >= 1.
+        n_syn: synthetic examples a generation, m >= 1.
+        weight: w in [0, 1], weight of the real empirical risk.
+        kappa: generator stability in weighted shares, >= 0.
+        generation: i, a whole number >= 0 or inf.
+        provenance: how ``kappa`` is known.
+
+    Returns:
+        Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example of
+        generation 0.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `weighted_stability`.
+
+    Source:
+        derived here: THEORY.md statement 12.
+    """
+    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    w, follow = share("weight", weight), nonnegative("kappa", kappa)
+    spread = propagation(w, follow, generation_index("generation", generation))
+    batch = w**2 / size + (1 - w) ** 2 / synthetic
+    variance = batch * spread.total * spread.square_ratio + spread.power**2 / size
+    return _stability(follow, spread.gap, spread.power / size, variance, provenance)
+
+
+@to_infinity
+def best_fresh_weight(n: ArrayLike, n_syn: ArrayLike) -> FloatArray:
+    r"""Real weight of least limiting variance proxy with fresh data and kappa = 1.
+
+    w^2 = (n/m)(1 - w); n = m gives the golden section 0.618, and V_inf = w/n at the optimum.
+
+    Args:
+        n: real examples a generation, >= 1.
+        n_syn: synthetic examples a generation, m >= 1.
+
+    Returns:
+        w in (0, 1), in the broadcast shape.
+
+    Raises:
+        ValueError: for a size below 1.
+
+    Source:
+        derived here: THEORY.md statement 12.
+    """
+    ratio = sample_size("n_syn", n_syn) / sample_size("n", n)
+    return (2 / (1 + np.sqrt(1 + 4 * ratio)))[()]

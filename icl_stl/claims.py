@@ -1,0 +1,417 @@
+"""Claims: statements fixed before anything is run, judged against what was measured.
+
+A claim names the loops it needs and turns their results into cells. A cell has a margin for every
+replicate, positive where the statement holds there. Over all cells of a claim, Holm's procedure on
+one-sided Student tests decides: `holds` if every cell's mean margin is positive at level 5 %,
+`violated` if any cell's is negative, else `inconclusive`. What no theorem covers is a `finding`.
+Each claim carries a negative control, the same test of a statement that must be rejected.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from icl_stl import bounds
+from icl_stl.config import Preset
+from icl_stl.intervals import LEVEL, empirical_bernstein, holm, t_half_width, t_test
+from icl_stl.regimes import Augment, Regime, Replace, mixing_weights, real_share
+from icl_stl.results import Arrays, Floats, LoopResult
+
+Json = dict[str, Any]
+
+GROWTH_TOLERANCE = 0.05
+"""How much a drift that "does not keep growing" may grow from generation 2 to the last."""
+
+KEPT = (0.8, 1.25)
+"""Implied over prior task variance between which the task variance counts as kept."""
+
+LOST = 0.5
+"""Implied over prior task variance below which the task variance counts as lost."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place where a statement is tested."""
+
+    margins: Floats
+    """One for each replicate, positive where the statement holds: `[R]`."""
+    measured: Floats
+    """The measured quantity of each replicate: `[R]`."""
+    bound: float
+    """What it is compared with, mean over replicates."""
+    keys: Json
+    """Where: regime, alpha, generation, prefix, ..."""
+    by_definition: bool = False
+    """The statement is true by the definition of what was measured: shown, not tested."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that judging a claim may look at."""
+
+    preset: Preset
+    loops: Mapping[str, LoopResult]
+    generators: Arrays = field(default_factory=dict)
+    """Implied task variances by generator, where the claim asks for them."""
+
+
+class Judged(NamedTuple):
+    """Cells, the cells of the negative control, and the constants that went into the bound."""
+
+    cells: Sequence[Cell]
+    control: Sequence[Cell]
+    constants: Sequence[Json]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, what it needs and how it is judged."""
+
+    name: str
+    statement: str
+    source: str
+    """`paper, abstract-level claim`, `published: ...` or `derived here: ...`."""
+    control: str
+    """What the negative control states."""
+    regimes: Callable[[Preset], tuple[Regime, ...]]
+    judge: Callable[[Evidence], Judged]
+    generators: bool = False
+    """Whether it needs prompts from both generators of generation 0."""
+    proved: bool = True
+    """Proved or published for what is measured; otherwise a failure is only `inconclusive`."""
+    finding: bool = False
+    """No theorem speaks: measured and shown, never judged."""
+
+
+# --- the claims ----------------------------------------------------------------------------------
+
+
+def _share(result: LoopResult, generation: int) -> float:
+    return real_share(result.regime, result.samples, generation)
+
+
+def _where(result: LoopResult, generation: int, **more: Any) -> Json:
+    return {
+        "regime": result.regime.name,
+        "alpha": _share(result, max(generation, 1)),
+        "generation": generation,
+        **more,
+    }
+
+
+def _alpha(result: LoopResult) -> Json:
+    return {"name": f"alpha, {result.label}", "value": _share(result, 1), "provenance": "certified"}
+
+
+def drift_bound(result: LoopResult) -> Floats:
+    """The drift recursion on the measured one-step errors, per replicate: `[R, G + 1, P]`."""
+    weights = mixing_weights(result.regime, result.samples, result.generations)
+    eps = np.moveaxis(result["eps"], 1, -1)  # [R, P, G + 1]
+    return np.moveaxis(bounds.drift_recursion(eps, weights).total, -1, 1)
+
+
+def _judge_drift(evidence: Evidence) -> Judged:
+    preset = evidence.preset
+    cells, control, constants = [], [], []
+    for name, result in evidence.loops.items():
+        drift, bound = result["drift"], drift_bound(result)
+        half_width = empirical_bernstein(result["drift_variance"], preset.held_out)
+        consuming = mixing_weights(result.regime, result.samples, 1)[1, 0] > 0
+        for i in range(result.generations + 1):
+            for p, prefix in enumerate(preset.task.prefixes):
+                cells.append(
+                    Cell(
+                        bound[:, i, p] - drift[:, i, p],
+                        drift[:, i, p],
+                        float(bound[:, i, p].mean()),
+                        _where(
+                            result,
+                            i,
+                            prefix=prefix,
+                            within_loop_half_width=float(half_width[:, i, p].mean()),
+                        ),
+                        by_definition=i == 0 or not consuming,
+                    )
+                )
+            if consuming and 1 <= i <= 3:
+                without = (1 - _share(result, i)) ** i * drift[:, 0, -1]
+                control.append(
+                    Cell(
+                        without - drift[:, i, -1],
+                        drift[:, i, -1],
+                        float(without.mean()),
+                        _where(result, i, prefix=preset.task.context),
+                    )
+                )
+        constants.append(
+            {"name": f"alpha, {name}", "value": _share(result, 1), "provenance": "certified"}
+        )
+        constants.append(
+            {
+                "name": f"eps by prefix {preset.task.prefixes}, {name}, mean over generations >= 1",
+                "value": result["eps"][:, 1:].mean((0, 1)).tolist(),
+                "provenance": "measured",
+            }
+        )
+    return Judged(cells, control, constants)
+
+
+def _growth(result: LoopResult, grows: bool) -> Cell:
+    growth = result["drift"][:, -1, -1] - result["drift"][:, 2, -1]
+    bound = 0.0 if grows else GROWTH_TOLERANCE
+    margins = growth - bound if grows else bound - growth
+    return Cell(
+        margins,
+        growth,
+        bound,
+        _where(
+            result,
+            result.generations,
+            quantity="T_last - T_2 of whole prompts",
+            direction="above" if grows else "at most",
+        ),
+    )
+
+
+def _judge_constant_real_share(evidence: Evidence) -> Judged:
+    results = evidence.loops.values()
+    is_replace = [isinstance(result.regime, Replace) for result in results]
+    return Judged(
+        [_growth(result, replace) for result, replace in zip(results, is_replace, strict=True)],
+        [_growth(result, not replace) for result, replace in zip(results, is_replace, strict=True)],
+        [
+            {"name": "growth tolerance", "value": GROWTH_TOLERANCE, "provenance": "assumed"},
+            *(
+                {
+                    "name": f"alpha, {result.label}",
+                    "value": _share(result, 1),
+                    "provenance": "certified",
+                }
+                for result in results
+            ),
+        ],
+    )
+
+
+def _variance_cells(evidence: Evidence, plug_in_is_lost: bool) -> list[Cell]:
+    prior = evidence.preset.task.prior_scale**2
+    cells = []
+    for generator in ("predictive", "plug_in"):
+        ratio = evidence.generators[f"transformer_{generator}"].astype(np.float64) / prior
+        where = {
+            "regime": "generation 0",
+            "alpha": 1.0,
+            "generation": 0,
+            "generator": generator,
+            "quantity": "implied task variance over the prior's",
+        }
+        if (generator == "plug_in") == plug_in_is_lost:
+            cells.append(Cell(LOST - ratio, ratio, LOST, {**where, "direction": "below"}))
+        else:
+            low, high = KEPT
+            cells.append(Cell(ratio - low, ratio, low, {**where, "direction": "above"}))
+            cells.append(Cell(high - ratio, ratio, high, {**where, "direction": "below"}))
+    return cells
+
+
+def _judge_predictive_sampling(evidence: Evidence) -> Judged:
+    prior = evidence.preset.task.prior_scale**2
+    exact = {
+        name: float(evidence.generators[f"bayes_{name}"].mean()) / prior
+        for name in ("predictive", "plug_in")
+    }
+    return Judged(
+        _variance_cells(evidence, plug_in_is_lost=True),
+        _variance_cells(evidence, plug_in_is_lost=False),
+        [
+            {"name": "prior task variance", "value": prior, "provenance": "certified"},
+            *(
+                {
+                    "name": f"the same ratio for the exact Bayes predictor, {name}",
+                    "value": value,
+                    "provenance": "measured",
+                }
+                for name, value in exact.items()
+            ),
+        ],
+    )
+
+
+def _judge_quality(evidence: Evidence) -> Judged:
+    task = evidence.preset.task
+    cells = []
+    for result in evidence.loops.values():
+        quantities = {
+            "excess NLL over Bayes, nats a label": result["kl"][..., -1] / task.context,
+            "excess squared error over Bayes, mean over positions": result[
+                "excess_squared_risk"
+            ].mean(-1),
+            "generalization gap of the bounded loss (M = 1)": result["risk"]
+            - result["training_risk"],
+            "implied task variance over the prior's": result["implied_task_variance"]
+            / task.prior_scale**2,
+        }
+        for quantity, values in quantities.items():
+            for i in range(result.generations + 1):
+                measured = values[:, i]
+                cells.append(Cell(measured, measured, np.nan, _where(result, i, quantity=quantity)))
+    return Judged(cells, [], [])
+
+
+def _all(preset: Preset) -> tuple[Regime, ...]:
+    return preset.regimes
+
+
+def _consuming(preset: Preset) -> tuple[Regime, ...]:
+    return tuple(regime for regime in preset.regimes if isinstance(regime, Augment | Replace))
+
+
+CLAIMS = {
+    claim.name: claim
+    for claim in (
+        Claim(
+            name="drift",
+            statement="T_i <= eps_i + sum_{j<i} w_ij T_j, solved for T, for every regime, share, "
+            "generation and prefix length (total variation; eps measured on the same loops)",
+            source="derived here: the drift recursion, a triangle inequality; with measured eps it "
+            "tests the estimators. The paper's abstract-level claim has the same form",
+            control="no error is injected after generation 0: T_i <= (1 - alpha)^i eps_0 "
+            "(whole prompts, generations 1 to 3)",
+            regimes=_all,
+            judge=_judge_drift,
+        ),
+        Claim(
+            name="constant_real_share",
+            statement=f"T_last - T_2 <= {GROWTH_TOLERANCE} with a constant share of real prompts, "
+            "and T_last - T_2 > 0 without (total variation of whole prompts)",
+            source="paper, abstract-level claim: a constant share of real data prevents collapse; "
+            "the threshold is ours",
+            control="the roles exchanged: no growth without real prompts, growth with them",
+            regimes=_consuming,
+            judge=_judge_constant_real_share,
+        ),
+        Claim(
+            name="predictive_sampling",
+            statement="prompts of generation 0 imply a task variance between "
+            f"{KEPT[0]} and {KEPT[1]} times the prior's if generated with the predictive deviation, "
+            f"and below {LOST} times if generated with the noise alone (plug-in)",
+            source="derived here for the Bayes predictor; not proved for a trained transformer",
+            proved=False,
+            control="the roles exchanged",
+            regimes=lambda preset: (),
+            judge=_judge_predictive_sampling,
+            generators=True,
+        ),
+        Claim(
+            name="quality",
+            statement="how good each generation is: excess NLL and squared error over Bayes, "
+            "generalization gap, implied task variance",
+            source="measured; no theorem speaks",
+            control="",
+            regimes=_all,
+            judge=_judge_quality,
+            finding=True,
+        ),
+    )
+}
+"""All claims by name, in the order in which they are shown."""
+
+
+# --- judging -------------------------------------------------------------------------------------
+
+
+def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
+    """Holm over the tested cells: each cell's verdict, and the level of its interval."""
+    verdicts, levels = ["holds"] * len(cells), [LEVEL] * len(cells)
+    tested = [index for index, cell in enumerate(cells) if not cell.by_definition]
+    if not tested:
+        return verdicts, levels
+    tests = [t_test(cells[index].margins) for index in tested]
+    positive, holm_levels = holm([test.p_positive for test in tests])
+    negative, _ = holm([test.p_negative for test in tests])
+    for k, index in enumerate(tested):
+        verdicts[index] = "violated" if negative[k] else "holds" if positive[k] else "inconclusive"
+        levels[index] = float(holm_levels[k])
+    return verdicts, levels
+
+
+def _usable(evidence: Evidence) -> tuple[Evidence, list[int], list[str]]:
+    """The evidence without the replicates that failed anywhere; who is left, and what failed."""
+    failures = [failure for result in evidence.loops.values() for failure in result.failures]
+    everyone = range(evidence.preset.replicates)
+    kept = sorted(set(everyone) - {failure.replicate for failure in failures})
+    loops = {
+        name: LoopResult(
+            result.regime, result.samples, {k: v[kept] for k, v in result.observations.items()}
+        )
+        for name, result in evidence.loops.items()
+    }
+    generators = {name: values[kept] for name, values in evidence.generators.items()}
+    return Evidence(evidence.preset, loops, generators), kept, [str(f) for f in failures]
+
+
+def _overall(verdicts: Sequence[str]) -> str:
+    for verdict in ("violated", "inconclusive"):
+        if verdict in verdicts:
+            return verdict
+    return "holds"
+
+
+def _json(cell: Cell, verdict: str, level: float) -> Json:
+    replicates = cell.measured.size
+    half = t_half_width(t_test(cell.measured).stderr, replicates, level)
+    mean = float(cell.measured.mean())
+    margin = t_test(cell.margins)
+    return {
+        **cell.keys,
+        "measured": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "bound": None if np.isnan(cell.bound) else cell.bound,
+        "margin": None if np.isnan(cell.bound) else margin.mean,
+        "level": level,
+        "verdict": verdict,
+        **({"by_definition": True} if cell.by_definition else {}),
+    }
+
+
+def judge(claim: Claim, evidence: Evidence) -> Json:
+    """Judge a claim: the entry of `claims.json`.
+
+    A cell's interval is Student's over replicates, one-sided at its Holm level on each side, so
+    that it agrees with the verdict. With fewer than 3 usable replicates nothing is decided.
+    """
+    usable, kept, failed = _usable(evidence)
+    entry: Json = {
+        "name": claim.name,
+        "statement": claim.statement,
+        "source": claim.source,
+        "replicates": len(kept),
+        "failed": failed,
+    }
+    if len(kept) < 3:
+        control = {"what": claim.control, "rejected": False}
+        empty = {"constants": [], "cells": [], "negative_control": control}
+        return {**entry, "verdict": "inconclusive", **empty}
+    cells, control_cells, constants = claim.judge(usable)
+    if claim.finding:
+        verdicts, levels = ["finding"] * len(cells), [LEVEL / 2] * len(cells)
+    else:
+        verdicts, levels = _verdicts(cells)
+    if not claim.proved:
+        verdicts = ["inconclusive" if v == "violated" else v for v in verdicts]
+    rejected = _verdicts(control_cells)[0]
+    return {
+        **entry,
+        "verdict": "finding" if claim.finding else _overall(verdicts),
+        "constants": list(constants),
+        "cells": [_json(*triple) for triple in zip(cells, verdicts, levels, strict=True)],
+        "negative_control": {
+            "what": claim.control,
+            "rejected": "violated" in rejected,
+            "cells_rejected": rejected.count("violated"),
+            "cells": len(rejected),
+        },
+    }

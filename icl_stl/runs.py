@@ -1,0 +1,423 @@
+"""Running many replicates of a loop: on all devices, in one folder, saved after every generation.
+
+A replicate is one whole loop with its own real set, held-out prompts and seed. All regimes start
+from the same replicates and share generation 0 and every random stream, so that they are compared
+pairwise. What a run folder holds was made by one configuration; a stopped run continues after its
+last finished generation and ends with the same numbers, bit for bit.
+"""
+
+import io
+import json
+import os
+import platform
+import warnings
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+from icl_stl import __version__
+from icl_stl.config import Preset
+from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
+from icl_stl.loops import generation_keys, next_generation
+from icl_stl.measure import (
+    Estimate,
+    HeldOut,
+    Measurements,
+    draw_held_out,
+    implied_task_variance,
+    measure_generation,
+)
+from icl_stl.models import Params
+from icl_stl.regimes import RealOnly, Regime, real_share
+from icl_stl.results import Arrays, LoopResult, label, write_atomically, write_json
+from icl_stl.tasks import Prompts, sample_prompts
+
+FORMAT = 1
+"""Version of the run folder; another version is refused."""
+
+Report = Callable[[str, int, int], None]
+"""(what is going on, done, in all) -> None."""
+
+
+def make_learner(preset: Preset, name: str, *, plug_in: bool = False) -> Learner:
+    """The learner of this name, `transformer` or `bayes`."""
+    if name == "bayes":
+        return bayes_learner(preset.task, plug_in=plug_in)
+    if name == "transformer":
+        return adam_transformer(preset.task, preset.architecture, preset.training, plug_in=plug_in)
+    raise ValueError(f"learner must be 'transformer' or 'bayes', but it is {name!r}")
+
+
+class Observation(NamedTuple):
+    """What is recorded of one generation of one replicate."""
+
+    measurements: Measurements
+    training_loss: jax.Array
+    """Mean loss of the last tenth of the training, nats a label (NaN without training)."""
+    diverged_at: jax.Array
+    """Training step with the first loss that is not finite, -1 if none."""
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+def use_all_cores(cache: Path | None) -> None:
+    """Let replicates spread over all CPU cores and keep compiled programs. Call before any work.
+
+    Args:
+        cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
+    """
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
+    """Map a function of one replicate over the first axis of its arguments, on all devices.
+
+    Every device maps over its replicates one after the other (`jax.lax.map`: the same bits as a
+    single run, however many devices there are); on an accelerator it takes them together.
+
+    Args:
+        function: Function of one replicate.
+        shared: How many of its last arguments are the same for all replicates.
+    """
+
+    def mapped(*args: Any) -> Any:
+        cut = len(args) - shared
+        common = args[cut:]
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda own: function(*own, *common), args[:cut])
+        return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
+
+    def spread(*args: Any) -> Any:
+        count = jax.tree.leaves(args)[0].shape[0]
+        devices = min(len(jax.devices()), count)
+        mesh = jax.make_mesh(
+            (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
+        )
+        cut = len(args) - shared
+        filled = -count % devices  # the last replicate again, so that devices share equally
+        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
+        own = jax.tree.map(pad, args[:cut]) if filled else args[:cut]
+        axis = PartitionSpec("replicate")
+        specs = (*[axis] * cut, *[PartitionSpec()] * shared)
+        run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
+        return jax.tree.map(lambda a: a[:count], run(*own, *args[cut:]))
+
+    return jax.jit(spread)
+
+
+# --- one generation of all replicates ------------------------------------------------------------
+
+
+class Replicate(NamedTuple):
+    """What a replicate starts from; with a first axis `[R]`, all replicates."""
+
+    key: jax.Array
+    real: Prompts
+    held_out: HeldOut
+
+
+def draw_replicates(preset: Preset, seed: int) -> Replicate:
+    """Replicate r is drawn from `fold_in(key(seed), r)`, so more replicates keep the first ones."""
+
+    def draw(index: jax.Array) -> Replicate:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
+        real = sample_prompts(preset.task, keys[1], preset.samples)
+        return Replicate(keys[0], real, draw_held_out(preset.task, keys[2], preset.held_out))
+
+    drawn: Replicate = over_replicates(draw)(jnp.arange(preset.replicates))
+    return drawn
+
+
+def parameter_shapes(preset: Preset, learner: Learner) -> Params:
+    """Shapes of the parameters of all replicates, found without any computation."""
+    weights = jnp.full(preset.samples, 1 / preset.samples)
+
+    def fit(key: Any) -> Params:
+        return learner.fit(key, sample_prompts(preset.task, key, preset.samples), weights)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), preset.replicates))
+    return jax.eval_shape(jax.vmap(fit), keys)
+
+
+def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Any:
+    """One generation of all replicates, jitted: (replicates, θ_{i-1}, i) -> θ_i, observations.
+
+    With the regime `RealOnly` and i = 0 this is generation 0 of every regime.
+    """
+    share = real_share(regime, preset.samples, 1)
+
+    def step(replicate: Replicate, previous: Params, index: Any) -> tuple[Params, Observation]:
+        key, real, held_out = replicate
+        generation = next_generation(key, learner, regime, real, previous, index)
+        key_observe = generation_keys(key, index).observe
+        measurements = measure_generation(
+            preset.task, learner, held_out, key_observe, generation, real_share=share
+        )
+        fitted = generation.params
+        if isinstance(fitted, Fitted):
+            return fitted, Observation(measurements, fitted.loss, fitted.diverged_at)
+        return fitted, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
+
+    return over_replicates(step, shared=1)
+
+
+def _named(observation: Observation) -> Arrays:
+    """The observation's arrays by name; of an estimate `name` and `name_variance`."""
+    arrays: dict[str, Any] = {}
+    measurements, *others = observation
+    fields = {**measurements._asdict(), **dict(zip(Observation._fields[1:], others, strict=True))}
+    for name, value in fields.items():
+        if isinstance(value, Estimate):
+            arrays[name], arrays[f"{name}_variance"] = value
+        else:
+            arrays[name] = value
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+# --- the run folder ------------------------------------------------------------------------------
+
+
+def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
+    """All that a run's numbers depend on: settings, seed, versions, platform."""
+    return {
+        "format": FORMAT,
+        "preset": asdict(preset),
+        "learner": learner,
+        "seed": seed,
+        "versions": versions(),
+        "platform": f"{jax.default_backend()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers come from."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    installed = {name: version(name) for name in packages}
+    return {"icl_stl": __version__, "python": platform.python_version(), **installed}
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two JSON values differ, as `path: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}")]
+    return [] if old == new else [f"{path.lstrip('.')}: {old!r} -> {new!r}"]
+
+
+class Folder:
+    """A run folder of one configuration: `config.json` and one checkpoint a regime.
+
+    Raises:
+        ValueError: If the folder was made by another configuration; the message says what differs.
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], *, fresh: bool = False):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        config = path / "config.json"
+        if fresh:
+            config.unlink(missing_ok=True)
+        new = json.loads(json.dumps(identity))
+        if config.exists():
+            try:
+                old = json.loads(config.read_text(encoding="utf-8"))
+            except ValueError:
+                old = None
+            if old != new:
+                changed = "; ".join(differences(old, new)) or "it cannot be read"
+                raise ValueError(
+                    f"out must be a folder of this configuration, but {path} was made by another "
+                    f"({changed}); give another --out, or --fresh to start it anew"
+                )
+        else:
+            for stale in self.checkpoints.glob("*.npz"):
+                stale.unlink()
+            write_json(config, new)
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        """Store arrays; the state before this one is kept as a second file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        newest = self.checkpoints / f"{name}.npz"
+        if newest.exists():
+            newest.replace(self.checkpoints / f"{name}.previous.npz")
+        write_atomically(newest, buffer.getvalue())
+
+    def load(self, name: str) -> Arrays | None:
+        """The newest state that can be read whole (checksums verified), None if there is none."""
+        for path in (self.checkpoints / f"{name}.npz", self.checkpoints / f"{name}.previous.npz"):
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    return {key: stored[key] for key in stored.files}
+            except FileNotFoundError:
+                continue
+            except (BadZipFile, ValueError, OSError, EOFError, KeyError, zlib.error):
+                warnings.warn(f"{path} is damaged and is left out", stacklevel=2)
+        return None
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+class _Loop:
+    """The replicates of one regime, generation by generation, in memory and in the folder."""
+
+    def __init__(self, name: str, folder: Folder, params: Params):
+        self.name, self.folder = name, folder
+        stored = folder.load(name) or {}
+        self.params: Params = None
+        self.observations: Arrays = {}
+        if stored:
+            leaves, structure = jax.tree.flatten(params)
+            saved = [stored.pop(f"params_{index}") for index in range(len(leaves))]
+            self.params = jax.tree.unflatten(structure, saved)
+            self.observations = stored
+
+    @property
+    def generations(self) -> int:
+        """How many generations are done."""
+        return self.observations["diverged_at"].shape[1] if self.observations else 0
+
+    def start_from(self, other: "_Loop") -> None:
+        """Take over generation 0 of another regime."""
+        self.params = other.params
+        self.observations = {key: values[:, :1] for key, values in other.observations.items()}
+
+    def add(self, params: Params, observation: Observation) -> None:
+        self.params = params
+        new = {key: values[:, None] for key, values in _named(observation).items()}
+        old = self.observations
+        self.observations = {
+            key: np.concatenate([old[key], values], axis=1) if old else values
+            for key, values in new.items()
+        }
+        leaves = {
+            f"params_{index}": np.asarray(leaf)
+            for index, leaf in enumerate(jax.tree.leaves(params))
+        }
+        self.folder.save(self.name, {**leaves, **self.observations})
+
+
+def run_loops(
+    preset: Preset,
+    learner: Learner,
+    regimes: Iterable[Regime],
+    *,
+    seed: int,
+    folder: Folder,
+    report: Report = lambda text, done, total: None,
+) -> dict[str, LoopResult]:
+    """Run all replicates of the given regimes, or take up where the folder left off.
+
+    Args:
+        preset: Sizes.
+        learner: The learner.
+        regimes: Data regimes.
+        seed: Seed of all replicates.
+        folder: Where every finished generation is stored.
+        report: Called before each piece of work.
+
+    Returns:
+        The results by the label of their regime, such as `augment-0.5`.
+    """
+    chosen = {label(regime, preset.samples): regime for regime in regimes}
+    total = len(chosen) * preset.generations + 1
+    report("drawing real sets", 0, total)
+    replicates = draw_replicates(preset, seed)
+    shapes = parameter_shapes(preset, learner)
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    first = _Loop("generation-0", folder, shapes)
+    loops = {name: _Loop(name, folder, shapes) for name in chosen}
+    done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
+
+    # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
+    needed = {n: r for n, r in chosen.items() if loops[n].generations <= preset.generations}
+    if not first.generations:
+        needed[label(RealOnly(), preset.samples)] = RealOnly()
+    if needed:
+        report(f"compiling {len(needed)} regimes", done, total)
+    arguments = (replicates, nothing, jnp.array(0))
+    with ThreadPoolExecutor() as threads:
+        steps = dict(
+            zip(
+                needed,
+                threads.map(
+                    lambda regime: (
+                        generation_step(preset, learner, regime).lower(*arguments).compile()
+                    ),
+                    needed.values(),
+                ),
+                strict=True,
+            )
+        )
+
+    if not first.generations:
+        report("all regimes, generation 0", done, total)
+        first.add(*steps[label(RealOnly(), preset.samples)](*arguments))
+        done += 1
+    for name, loop in loops.items():
+        if not loop.generations:
+            loop.start_from(first)
+        while loop.generations <= preset.generations:
+            index = loop.generations
+            report(f"{name}, generation {index}", done, total)
+            loop.add(*steps[name](replicates, loop.params, jnp.array(index)))
+            done += 1
+    report("measured", total, total)
+    return {
+        name: LoopResult(chosen[name], preset.samples, loop.observations)
+        for name, loop in loops.items()
+    }
+
+
+def implied_variances_by_generator(
+    preset: Preset, *, seed: int, folder: Folder, count: int = 10_000
+) -> Arrays:
+    """Implied task variance by generator, for generation 0's transformer and the Bayes predictor.
+
+    Each generates `count` prompts in two ways, with the predictive deviation and with the noise σ
+    alone (plug-in). Needs a finished generation 0 in the folder.
+
+    Returns:
+        `transformer_predictive`, `transformer_plug_in`, `bayes_predictive`, `bayes_plug_in`,
+        each `[R]`.
+    """
+    name = "predictive_sampling"
+    stored = folder.load(name)
+    if stored is not None:
+        return stored
+    task = preset.task
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
+    found: Arrays = {}
+    for learner_name in ("transformer", "bayes"):
+        learner = make_learner(preset, learner_name)
+        structure = parameter_shapes(preset, learner)
+        params = (_Loop("generation-0", folder, structure).params) if structure else structure
+
+        def both(key: Any, params: Params, name: str = learner_name) -> tuple[Any, Any]:
+            predictive = make_learner(preset, name).generate(key, params, count)
+            plug_in = make_learner(preset, name, plug_in=True).generate(key, params, count)
+            return implied_task_variance(task, predictive), implied_task_variance(task, plug_in)
+
+        predictive, plug_in = over_replicates(both)(keys, params)
+        found[f"{learner_name}_predictive"] = np.asarray(predictive)
+        found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
+    folder.save(name, found)
+    return found

@@ -1,0 +1,387 @@
+"""Statements 27 to 36: in-context stability. Attention layers, extremal prompts, label loops."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from icl_stl import bounds
+from icl_stl.bounds import LinearLayer, RMSNorm, SoftmaxLayer
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max())
+    return shifted / shifted.sum()
+
+
+def attend(tokens, query, logit, value):
+    """Values averaged with softmax weights."""
+    return value @ (tokens.T @ softmax(tokens @ (logit.T @ query)))
+
+
+@pytest.mark.parametrize("logit", [0.1, 0.5, 1.5, 3.0])
+@pytest.mark.parametrize("m", [2, 7, 40])
+def test_extremal_prompt_attains_the_one_layer_certificate(ledger, logit, m) -> None:
+    """Query R e, keys -R e, one key from R e to -R e."""
+    radius, one = 0.8, np.ones((1, 1))
+    keys = np.full((m, 1), -radius)
+    near = keys.copy()
+    near[0] = radius
+    outputs = [float(attend(k, np.array([radius]), logit * one, one)[0]) for k in (near, keys)]
+    change = abs(outputs[0] - outputs[1])
+    layer = SoftmaxLayer((logit,), (1.0,))
+    bound = bounds.replace_one([layer], examples=m, radius=radius, readout=1.0).change
+    assert change == pytest.approx(bound, rel=1e-12)
+    share = softmax(logit * radius * near[:, 0])[0]
+    assert share == pytest.approx(bounds.attention_cap(m, 2 * logit * radius**2), rel=1e-12)
+    one_key_more = bounds.replace_one([layer], examples=m + 1, radius=radius, readout=1.0).change
+    ledger.record(
+        f"30 one softmax layer, |W| = {logit:g}, m = {m}",
+        "attained",
+        change / bound,
+        change > one_key_more * (1 + 1e-9),
+    )
+
+
+def spectral(rng, p, size):
+    matrix = rng.normal(size=(p, p))
+    return size * matrix / np.linalg.norm(matrix, 2)
+
+
+def ball(rng, shape, radius):
+    points = rng.normal(size=shape)
+    lengths = np.linalg.norm(points, axis=-1, keepdims=True)
+    return points / lengths * radius * rng.uniform(size=(*shape[:-1], 1)) ** 0.2
+
+
+class Network:
+    """A random residual transformer whose norms are known."""
+
+    def __init__(self, rng, depth, p, *, heads=1, logit=0.4, value=0.5, mlp=0.5, norm=None):
+        self.norm = norm
+        self.blocks = [
+            (
+                [(spectral(rng, p, logit), spectral(rng, p, value)) for _ in range(heads)],
+                spectral(rng, p, mlp),
+                spectral(rng, p, mlp),
+            )
+            for _ in range(depth)
+        ]
+        self.layers = [
+            SoftmaxLayer((logit,) * heads, (value,) * heads, mlp, mlp, 0.0, 1.0, norm)
+        ] * depth
+        self.readout = rng.normal(size=p)
+        self.readout /= np.linalg.norm(self.readout)
+
+    def normed(self, tokens):
+        """Tokens as attention and MLP see them."""
+        if self.norm is None:
+            return tokens
+        square = (tokens**2).mean(axis=-1, keepdims=True)
+        return self.norm.gain * tokens / np.sqrt(square + self.norm.eps)
+
+    def __call__(self, examples, query=None, *, causal=False):
+        """Prediction at the query, or at the last token of a causal network."""
+        tokens = examples if query is None else np.vstack([examples, query])
+        keys = len(examples)
+        for heads, m1, m2 in self.blocks:
+            inside = self.normed(tokens)
+            mixed = tokens.copy()
+            for k in range(len(tokens)):
+                visible = inside[: k + 1] if causal else inside[:keys]
+                for logit, value in heads:
+                    mixed[k] += attend(visible, inside[k], logit, value)
+            tokens = mixed + np.maximum(self.normed(mixed) @ m1.T, 0) @ m2.T
+        return self.readout @ tokens[-1]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("norm", [None, RMSNorm(3, 0.7, 1.0)])
+def test_certificates_bound_real_networks(ledger, depth, heads, norm) -> None:
+    rng, worst, rejected = np.random.default_rng(depth), 0.0, False
+    m, p = 6, 3
+    for _ in range(12):
+        net = Network(rng, depth, p, heads=heads, norm=norm)
+        arguments = {"examples": m, "radius": 1.0, "readout": 1.0}
+        refined = bounds.replace_one(net.layers, **arguments).change
+        path = bounds.replace_one_path(net.layers, **arguments)
+        weaker = [replace(layer, values=(0.002,) * heads) for layer in net.layers]
+        wrong = bounds.replace_one(weaker, **arguments).change
+        assert refined <= path.change * (1 + 1e-12)
+        for _ in range(25):
+            examples, query = ball(rng, (m, p), 1.0), ball(rng, (1, p), 1.0)
+            swapped = examples.copy()
+            swapped[2] = -examples[2] if rng.uniform() < 0.5 else ball(rng, (p,), 1.0)
+            change = abs(net(examples, query) - net(swapped, query))
+            assert change <= refined
+            worst, rejected = max(worst, change / refined), rejected or change > wrong
+            room = (1 - np.linalg.norm(examples, axis=1))[:, None]
+            moved = examples + room * ball(rng, (m, p), 1.0)
+            mean = np.linalg.norm(moved - examples, axis=1).mean()
+            many = abs(net(examples, query) - net(moved, query))
+            assert many <= path.label_sensitivity * mean * (1 + 1e-9)
+    name = "36 with RMSNorm" if norm else "29, 30 deep softmax"
+    ledger.record(f"{name}, {depth} layers, {heads} heads", "holds", worst, bool(rejected))
+
+
+def test_one_token_certificate_fails_without_its_cap(ledger) -> None:
+    """With a sharp softmax the factor e^{2G} matters: 1/m alone is exceeded by far."""
+    one, m, radius = np.ones((1, 1)), 50, 1.0
+    near = np.full((m, 1), -radius)
+    near[0] = radius
+    far = np.full((m, 1), -radius)
+    change = abs(
+        float((attend(near, np.ones(1), 4 * one, one) - attend(far, np.ones(1), 4 * one, one))[0])
+    )
+    bound = bounds.replace_one([SoftmaxLayer((4.0,), (1.0,))], examples=m, radius=1.0, readout=1.0)
+    ledger.record(
+        "27 attention cap", "attained", change / bound.change, change > 10 * 2 * radius / m
+    )
+
+
+def test_derivative_of_attention(ledger) -> None:
+    """The differential of one attention output, against finite differences."""
+    rng, worst = np.random.default_rng(3), 0.0
+    for _ in range(20):
+        tokens, query = ball(rng, (5, 3), 1.0), ball(rng, (3,), 1.0)
+        logit, moves, turn = spectral(rng, 3, 0.8), ball(rng, (5, 3), 1.0), ball(rng, (3,), 1.0)
+        s = softmax(tokens @ (logit.T @ query))
+        mean = s @ tokens
+        spread = (tokens - mean).T @ (s[:, None] * (tokens - mean))
+        exact = s @ moves + spread @ logit.T @ turn
+        exact += (s * (moves @ (logit.T @ query))) @ (tokens - mean)
+        step, eye = 1e-6, np.eye(3)
+        numeric = (
+            attend(tokens + step * moves, query + step * turn, logit, eye)
+            - attend(tokens - step * moves, query - step * turn, logit, eye)
+        ) / (2 * step)
+        worst = max(worst, np.abs(exact - numeric).max())
+        assert np.linalg.norm(spread, 2) <= 1
+    dropped = np.abs(exact - s @ moves - numeric).max()
+    assert worst < 1e-8
+    ledger.record("28 differential of attention", "attained", 1.0, bool(dropped > 1e-3))
+
+
+def test_rms_norm_stretch_is_attained(ledger) -> None:
+    rng, ratios = np.random.default_rng(5), []
+    norm = RMSNorm(4, 1.3, 0.5, least_norm=0.7)
+
+    def apply(h):
+        return norm.gain * h / math.sqrt(h @ h / 4 + norm.eps)
+
+    for _ in range(300):
+        h, other = (ball(rng, (4,), 3.0) for _ in range(2))
+        h, other = (x * max(1, 0.7 / np.linalg.norm(x)) for x in (h, other))
+        distance = np.linalg.norm(apply(h) - apply(other))
+        assert distance <= norm.lipschitz * np.linalg.norm(h - other) * (1 + 1e-12)
+        assert np.linalg.norm(apply(h)) <= norm.radius
+    base = 0.7 * np.eye(4)[0]
+    near = 0.7 * np.array([math.cos(1e-5), math.sin(1e-5), 0, 0])
+    ratios = np.linalg.norm(apply(base) - apply(near)) / np.linalg.norm(base - near)
+    tight = ratios / norm.lipschitz
+    assert tight == pytest.approx(1, rel=1e-6)
+    ledger.record("36 stretch of RMSNorm", "attained", tight, ratios > 0.99 * norm.lipschitz)
+
+
+def test_linear_attention_is_exact(ledger) -> None:
+    m, bx, by = 9, 1.5, 2.0
+    rng = np.random.default_rng(6)
+    gamma = rng.normal(size=(3, 3))
+    left, sizes, right = np.linalg.svd(gamma)
+    xs, ys = ball(rng, (m, 3), bx), rng.uniform(-by, by, m)
+    query = bx * left[:, 0]
+    xs[0], ys[0] = bx * right[0], by
+    other = ys.copy()
+    other[0] = -by
+    change = abs(query @ gamma @ (xs.T @ (ys - other)) / m)
+    bound, kappa = bounds.linear_attention(m, sizes[0], bx, by)
+    assert change == pytest.approx(bound, rel=1e-12)
+    assert m * abs(query @ gamma @ xs[0]) / m == pytest.approx(kappa, rel=1e-12)
+    ledger.record("32 linear attention", "attained", change / bound, change > 0.51 * bound)
+
+
+def test_residual_linear_layer(ledger) -> None:
+    """H -> h + (1/m) sum (h_k W h_l) U h_l: extremal pair h_j = (1, 1)/sqrt 2, (1, -1)/sqrt 2."""
+    m, radius, w, u = 8, 1.2, 0.6, 0.7
+    query = np.array([1.0, 0.0]) * radius
+    pair = [radius * np.array([1.0, sign]) / math.sqrt(2) for sign in (1, -1)]
+    outputs = [w * u * (query @ h) * h / m for h in pair]
+    change = np.linalg.norm(outputs[0] - outputs[1])
+    bound = bounds.replace_one([LinearLayer(w, u)], examples=m, radius=radius, readout=1.0).change
+    assert change == pytest.approx(bound, rel=1e-12)
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        h, other = ball(rng, (2,), radius), ball(rng, (2,), radius)
+        moved = w * u * np.linalg.norm((query @ h) * h - (query @ other) * other) / m
+        assert moved <= bound * (1 + 1e-12)
+    ledger.record("32 residual linear layer", "attained", change / bound, change > 0.99 * bound)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_causal_certificate(ledger, depth) -> None:
+    rng, worst, position_one = np.random.default_rng(depth), 0.0, 0.0
+    tokens, p = 9, 3
+    for _ in range(12):
+        net = Network(rng, depth, p)
+        for j in (1, 4, 8):
+            bound = bounds.causal_replace_one(
+                net.layers, tokens=tokens, position=j, radius=1.0, readout=1.0
+            ).change
+            for _ in range(15):
+                prompt = ball(rng, (tokens, p), 1.0)
+                swapped = prompt.copy()
+                swapped[j - 1] = -prompt[j - 1]
+                change = abs(net(prompt, causal=True) - net(swapped, causal=True))
+                assert change <= bound
+                worst = max(worst, change / bound)
+    first, late = (
+        bounds.causal_replace_one(
+            net.layers, tokens=10**5, position=j, radius=1.0, readout=1.0
+        ).constant
+        for j in (1, 10**5 // 2)
+    )
+    position_one = first / late
+    ledger.record(
+        f"31 causal attention, {depth} layers",
+        "holds",
+        worst,
+        None if depth == 1 else position_one > 3,
+    )
+
+
+def test_powers_of_the_causal_average(ledger) -> None:
+    """Rows of C^s sum to 1 and hold the complete homogeneous polynomials of 1/j, ..., 1/T."""
+    tokens = 12
+    average = np.tril(np.ones((tokens, tokens))) / np.arange(1, tokens + 1)[:, None]
+    power = average.copy()
+    for s in (1, 2, 3, 4):
+        for j in (1, 5, 12):
+            inverses = [1 / k for k in range(j, tokens + 1)]
+            terms = itertools.combinations_with_replacement(inverses, s - 1)
+            assert power[-1, j - 1] == pytest.approx(
+                math.fsum(math.prod(t) for t in terms) / tokens, rel=1e-12
+            )
+        assert power[-1].sum() == pytest.approx(1, rel=1e-12)
+        spread = bounds.causal_spread(tokens, np.arange(1, tokens + 1), s)
+        assert (power[-1] <= spread * (1 + 1e-12)).all()
+        tight = power[-1, 0] / spread[0]
+        power = power @ average
+    flat = average[-1, 0]
+    ledger.record("31 logarithms of causal averages", "holds", tight, power[-1, 0] > 3 * flat)
+
+
+def test_gaussian_head(ledger) -> None:
+    x = np.linspace(-12, 12, 400_001)
+
+    def density(mean, scale):
+        return np.exp(-(((x - mean) / scale) ** 2) / 2) / (scale * math.sqrt(2 * math.pi))
+
+    worst = 0.0
+    for mean, log_scale in ((0.01, 0.0), (0.0, 0.01), (0.3, 0.2), (1.0, 0.5)):
+        scale = math.exp(log_scale)
+        exact = 0.5 * np.abs(density(0, 1) - density(mean, scale)).sum() * (x[1] - x[0])
+        bound = bounds.gaussian_head(mean, log_scale, 1.0)
+        assert exact <= bound * (1 + 1e-6)
+        worst = max(worst, exact / bound)
+    assert worst > 0.99
+    ledger.record("33 Gaussian head", "attained", worst, worst > 0.51)
+
+
+def linear_label_loop(weights, real, kept, rounds):
+    """Labels of examples that are not kept become weights @ labels, round after round."""
+    labels = real.copy()
+    for _ in range(rounds):
+        labels = np.where(kept, real, weights @ labels)
+    return labels
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.0, 1.3])
+@pytest.mark.parametrize("kept_examples", [0, 2, 6])
+def test_context_loop_is_attained(ledger, gain, kept_examples) -> None:
+    """The model that predicts gain times the mean label: kappa = gain, every bound an equality."""
+    m = 10
+    kept = np.arange(m) < kept_examples
+    weights = np.full((m, m), gain / m)
+    real = np.linspace(-1, 1, m)
+    alpha, unit = kept_examples / m, 0.3
+    for j in (0, m - 1):
+        swapped = real.copy()
+        swapped[j] += unit
+        for g in (0, 1, 4, 12):
+            before, after = (
+                gain * linear_label_loop(weights, y, kept, g).mean() for y in (real, swapped)
+            )
+            bound = bounds.context_loop(
+                m, alpha, g, c=gain * unit, kappa=gain, kept=bool(kept[j])
+            ).gamma
+            assert after - before == pytest.approx(bound, rel=1e-11, abs=1e-15)
+    threshold = bounds.phase_threshold(gain)
+    assert bounds.context_loop(m, alpha, 5, c=1, kappa=gain).stable == (
+        alpha > threshold or gain < 1
+    )
+    smaller = bounds.context_loop(
+        m, alpha, g, c=gain * unit, kappa=0.95 * gain, kept=bool(kept[j])
+    ).gamma
+    ledger.record(
+        f"34 context loop, kappa = {gain:g}, {kept_examples} kept",
+        "attained",
+        1.0,
+        bool(after - before > smaller * (1 + 1e-9)),
+    )
+
+
+def test_context_error(ledger) -> None:
+    """Prediction gain times the mean label, truth constant: the error recursion is attained."""
+    m, kept_examples, gain, truth = 8, 2, 0.9, 1.0
+    kept = np.arange(m) < kept_examples
+    weights = np.full((m, m), gain / m)
+    real = np.where(kept, truth, truth - 0.5)
+    ideal = abs(gain * truth - truth)
+    start = abs(gain * real.mean() - truth)
+    for g in (1, 3, 9):
+        labels = linear_label_loop(weights, real, kept, g)
+        exact = abs(gain * labels.mean() - truth)
+        bound = bounds.context_error(start, ideal, kept_examples / m, g, kappa=gain)
+        assert exact == pytest.approx(bound, rel=1e-12)
+    wrong = bounds.context_error(start, 0.9 * ideal, kept_examples / m, 9, kappa=gain)
+    ledger.record("35 error of the context loop", "attained", exact / bound, exact > wrong)
+
+
+def test_ridge_in_context_needs_no_threshold(ledger) -> None:
+    """The sup-norm threshold is sufficient only: ridge stays stable where kappa forbids it."""
+    rng, m, d, kept_examples, penalty = np.random.default_rng(9), 20, 3, 6, 0.1
+    xs = rng.normal(size=(m, d))
+    weights = xs @ np.linalg.solve(xs.T @ xs + penalty * np.eye(d), xs.T)
+    kappa = m * np.abs(weights).max()
+    alpha = kept_examples / m
+    assert alpha < bounds.phase_threshold(kappa)
+    kept = np.arange(m) < kept_examples
+    real = rng.normal(size=m)
+    swapped = real.copy()
+    swapped[0] += 1
+    effects = [
+        np.abs(
+            linear_label_loop(weights, swapped, kept, g) - linear_label_loop(weights, real, kept, g)
+        ).max()
+        for g in (1, 20, 400)
+    ]
+    bound = bounds.context_loop(m, alpha, 400, c=kappa, kappa=kappa).gamma
+    assert effects[-1] <= bound
+    ledger.record(
+        "34 ridge: the threshold is sufficient, not necessary", "finding", effects[-1] / bound, None
+    )
+
+
+def test_published_form_is_looser_than_ours(ledger) -> None:
+    """In the published normalisation, one layer: 2 omega(T, G)/T against 2 (1 + G) e^G/T."""
+    ratios = []
+    for m, g in itertools.product([5, 50], [0.25, 1.0, 3.0]):
+        keys = 2 * m - 1
+        layer = SoftmaxLayer((g / 2,), (1.0,))
+        ours = bounds.replace_one([layer], examples=keys, radius=1.0, readout=1.0).change
+        ratios.append(ours / bounds.published_generic(m, g, 1))
+    assert max(ratios) < 1
+    ledger.record("30 against the published form, one layer", "finding", max(ratios), None)

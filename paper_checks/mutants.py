@@ -1,0 +1,295 @@
+"""Plant faults in `icl_stl.bounds` and report which of them the tests notice.
+
+Each fault is one that a hand makes: a wrong constant, a dropped factor 2, i for i - 1, n for N,
+alpha for 1 - alpha, a missing square. Run from the repository root:
+
+    python paper_checks/mutants.py [--short] [--jobs 2]
+
+Exit status 1 if fewer than 95 % are caught, or if the list no longer fits the code.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Mutant(NamedTuple):
+    """A fault: in ``file`` the ``count``-th ``old`` becomes ``new``."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+    count: int = 1
+
+
+D, S, G, C, P, T = (
+    f"tests/test_bounds_{room}.py"
+    for room in (
+        "drift",
+        "stability",
+        "generalization",
+        "calculator",
+        "optimum",
+        "transformers",
+    )
+)
+
+MUTANTS = (
+    # drift
+    Mutant("drift", "weights[i, :i] @ inverse[:i]", "weights[i - 1, :i] @ inverse[:i]", D),
+    Mutant("drift", "terms = _resolvent(shares) *", "terms = _resolvent(shares).T *", D),
+    Mutant(
+        "drift",
+        "geometric(1 - real_share, real_share, i)",
+        "geometric(1 - real_share, real_share, np.maximum(i - 1, 0))",
+        D,
+    ),
+    Mutant(
+        "drift",
+        "geometric(1 - real_share, real_share, i)",
+        "geometric(real_share, 1 - real_share, i)",
+        D,
+    ),
+    Mutant("drift", "np.arange(count) + 2.0", "np.arange(count) + 1.0", D),
+    Mutant("drift", "harmonic(i + 1) - 1", "harmonic(i) - 1", D),
+    Mutant("drift", "1 / (i + 1), (len(i)", "1 / (i + 2), (len(i)", D),
+    Mutant("drift", "np.maximum(i, 1)", "np.maximum(i + 1, 1)", D),
+    Mutant("drift", "factor = np.sqrt(1 - real_share)", "factor = 1 - real_share", D),
+    Mutant("drift", "real_share / (1 + factor)", "real_share / 2", D),
+    Mutant("drift", "np.sqrt(shares[i, :i]) * total", "shares[i, :i] * total", D),
+    Mutant(
+        "drift",
+        "np.minimum(total[..., :i] @ shares[i, :i], cap[i])",
+        "total[..., :i] @ shares[i, :i]",
+        D,
+    ),
+    Mutant("drift", "(k + np.sqrt(k / 2)) / w", "(k + np.sqrt(k)) / w", D),
+    Mutant("drift", "(k + np.sqrt(k / 2)) / w", "k + np.sqrt(k / 2)", D),
+    Mutant("drift", "np.sqrt(-np.expm1(-k))", "-np.expm1(-k)", D),
+    Mutant("drift", "own = error * (i + 1) ** -a", "own = error * (i + 2) ** -a", D),
+    Mutant("drift", "np.log1p(-real_share) + log_product", "log_product", D),
+    Mutant("drift", "synthetic = 1 - np.atleast_1d", "synthetic = np.atleast_1d", D),
+    Mutant("drift", "rows > 1 + 1e-12", "rows > 2", D),
+    # series
+    Mutant("_series", "1 / 30240", "1 / 30420", D),
+    Mutant("_series", "float(k) ** -exponent / (k + 1)", "float(k) ** -exponent / k", D),
+    Mutant("_series", "for j in range(12)", "for j in range(4)", D),
+    Mutant("_series", "total + (carry + (rest + tail))", "total", S),
+    Mutant("_series", "-np.expm1(exponent)", "1 - np.exp(exponent)", D),
+    Mutant("_series", "for j in range(1, 20)", "for j in range(1, 5)", S),
+    # stability
+    Mutant("stability", "times(weight, total)", "total", S),
+    Mutant("stability", "ratio = (1 - weight) * kappa", "ratio = weight * kappa", S),
+    Mutant("stability", "(1 + power) / (1 + ratio)", "(1 + power) / (1 + ratio**2)", S),
+    Mutant(
+        "stability",
+        "synthetic = times(1 - alpha, spread.injected)",
+        "synthetic = spread.injected",
+        S,
+    ),
+    Mutant(
+        "stability",
+        "deviation(real_share, spread) ** 2 / size",
+        "deviation(real_share, spread) / size",
+        S,
+    ),
+    Mutant("stability", "gap > 0, variance", "gap >= 0, variance", S),
+    Mutant("stability", "np.maximum(limit.influence, 1.0)", "limit.influence", S),
+    Mutant("stability", "(1 - w) ** 2 / synthetic, spread", "(1 - w) / synthetic, spread", S),
+    Mutant("stability", "(1 - w) ** 2 / synthetic, spread", "(1 - w) ** 2 / size, spread", S),
+    Mutant("stability", "batch = w**2 / size", "batch = w / size", S),
+    Mutant("stability", "spread.power**2 / size", "spread.power / size", S),
+    Mutant("stability", "log_product(follow - 1, i + 1)", "log_product(follow - 1, i)", S),
+    Mutant("stability", "np.sqrt(1 + 4 * ratio)", "np.sqrt(1 + 2 * ratio)", S),
+    Mutant("stability", "(follow - 1) / np.maximum(follow, 1)", "follow - 1", S),
+    Mutant("stability", "times(real_share, spread.power) / size", "spread.power / size", S),
+    Mutant("stability", "times(kappa, influence), variance", "influence, variance", S),
+    Mutant("stability", "corner = np.isinf(i)", "corner = np.isnan(i)", S),
+    # generalization
+    Mutant("generalization", "-np.log(probability", "np.log(2) - np.log(probability", G),
+    Mutant(
+        "generalization",
+        "np.sqrt(_log_odds(delta) / (2 * size))\n",
+        "np.sqrt(_log_odds(delta) / size)\n",
+        G,
+    ),
+    Mutant(
+        "generalization",
+        "later = alpha * (spread.influence + (1 - alpha))",
+        "later = alpha * spread.influence",
+        G,
+    ),
+    Mutant(
+        "generalization",
+        "later = alpha * (spread.influence + (1 - alpha))",
+        "later = spread.influence + (1 - alpha)",
+        G,
+    ),
+    Mutant(
+        "generalization", "2.0, 1.0) * loss + 2 * sensitivity", "2.0, 1.0) * loss + sensitivity", G
+    ),
+    Mutant("generalization", "(i > 0) & pathwise, 2.0", "(i > 0) & pathwise, 3.0", G),
+    Mutant("generalization", "loss + 2 * sensitivity, delta", "loss + sensitivity, delta", G),
+    Mutant("generalization", "np.maximum(i - 1, 0)", "i", G),
+    Mutant("generalization", "times(real_share**rate, earlier.total)", "earlier.total", G),
+    Mutant("generalization", "times(rho, transient + later)", "transient + later", G),
+    Mutant("generalization", "real_share ** (rate - 1)", "real_share**rate", G),
+    Mutant("generalization", "_gap(2 * gap.shift", "_gap(gap.shift", G, 1),
+    Mutant("generalization", "_gap(2 * gap.shift", "_gap(gap.shift", G, 2),
+    Mutant("generalization", "cover = 2 * nonnegative", "cover = nonnegative", G),
+    Mutant("generalization", "real_share * logs / (2 * size)", "logs / (2 * size)", G),
+    Mutant("generalization", "np.log1p(2 * reach", "np.log1p(reach", G),
+    Mutant("generalization", "(2 * size * change + loss)", "(size * change + loss)", G),
+    Mutant("generalization", "change * (2 + levels)", "change * (1 + levels)", G),
+    Mutant("generalization", "np.sqrt(2) * np.e", "np.e", G),
+    Mutant("generalization", "np.maximum(2.0, logs)", "logs", G),
+    Mutant("generalization", "mantissa == 0.5, exponent - 1", "mantissa == 0.5, exponent", G),
+    Mutant("generalization", 'probability("delta", delta) / 2', 'probability("delta", delta)', G),
+    Mutant("generalization", "(np.pi * i) ** 2", "np.pi * i**2", G),
+    Mutant("generalization", "w**2 / size if fresh", "w / size if fresh", G),
+    # convergence
+    Mutant("convergence", "real_share ** (rate - 1)", "real_share ** (1 - rate)", G),
+    Mutant("convergence", "rate - decay * (1 - rate)", "rate - decay", G),
+    Mutant("convergence", "size * worst.influence + (1 - real_share)", "size * worst.influence", G),
+    Mutant("convergence", "stable, decay = follow <= 1", "stable, decay = follow < 1", G),
+    # optimum
+    Mutant("optimum", "growing = self.kappa >= 1", "growing = self.kappa < 1", P),
+    Mutant("optimum", "low.rho * (old", "high.rho * (old", P),
+    Mutant("optimum", "at = high if slow else low", "at = low if slow else high", P),
+    Mutant(
+        "optimum",
+        "np.minimum(low.product, high.product)",
+        "np.maximum(low.product, high.product)",
+        P,
+    ),
+    Mutant("optimum", "_TOLERANCE = 2e-7", "_TOLERANCE = 2e-5", P),
+    Mutant(
+        "optimum",
+        "certified = min(certified, float(lower[settled].min(initial=np.inf)))",
+        "certified = min(certified, best)",
+        P,
+    ),
+    Mutant("optimum", "i * _power(mix, i - 1) * d_rho", "_power(mix, i - 1) * d_rho", P),
+    Mutant("optimum", "(mix.alpha + (1 - self.a) * mix.rho)", "(mix.alpha + mix.rho)", P),
+    Mutant("optimum", "2 * mix.ratio * d_ratio", "mix.ratio * d_ratio", P),
+    Mutant("optimum", "Landscape(2 * drift", "Landscape(drift", P),
+    Mutant("optimum", "(self.M + 2 * self.b)", "(self.M + self.b)", P),
+    Mutant(
+        "optimum",
+        "change = self.M * self.c * self.n**-self.a, self.b / self.n",
+        "change = self.M * self.c * self.n**-self.a, self.b / self.n**2",
+        P,
+    ),
+    Mutant("optimum", "2 * H / A) ** 2 - 1", "2 * H / A) ** 2 - 2", P),
+    Mutant("optimum", "gains = A < G + H", "gains = A < G / 2 + H", P),
+    Mutant("optimum", 'directions["M"] = "falls"', 'directions["M"] = "rises"', P),
+    Mutant("optimum", "near = near + (k - 1) * term", "near = near + k * term", P),
+    # transformers
+    Mutant("transformers", "(count - 1) * np.exp(-real", "count * np.exp(-real", T),
+    Mutant("transformers", "else 2 * alignment", "else alignment", T),
+    Mutant("transformers", "1 + 2 * alignment)\n", "1 + alignment)\n", T),
+    Mutant(
+        "transformers",
+        "_product(weight, value, 1 + 2 * alignment)))",
+        "_product(weight, value, 1 + alignment)))",
+        T,
+    ),
+    Mutant("transformers", "widest = 2 * start", "widest = start", T),
+    Mutant(
+        "transformers",
+        "passed = growth.own + _product(growth.other, (m - 1) / m)",
+        "passed = growth.own + growth.other",
+        T,
+    ),
+    Mutant("transformers", "min(growth.reach, pushed)", "pushed", T),
+    Mutant("transformers", "attending=2 * square", "attending=square", T),
+    Mutant(
+        "transformers", "replaced=((cube, 2 * square),)", "replaced=((2 * cube, 2 * square),)", T
+    ),
+    Mutant("transformers", "(2 * kappa * labels / m)", "(kappa * labels / m)", T),
+    Mutant("transformers", "2 * density * exp(-0.5)", "density * exp(-0.5)", T),
+    Mutant("transformers", "sqrt(self.dim) * self.gain", "self.dim * self.gain", T),
+    Mutant("transformers", "self.least_norm**2 / self.dim", "self.least_norm**2", T),
+    Mutant("transformers", '"gelu": 1.1290', '"gelu": 1.0', T),
+    Mutant("transformers", "geometric(ratio, gap, g + extra)", "geometric(ratio, gap, g)", T),
+    Mutant("transformers", "harmonic(first - 1)", "harmonic(first)", T),
+    Mutant(
+        "transformers",
+        "np.cumsum((reach / counts)[::-1])[::-1]",
+        "np.cumsum(reach[::-1])[::-1] / counts",
+        T,
+    ),
+    # the paper's forms and the calculator
+    Mutant("paper_forms", "size**-0.25", "size**-0.5", C),
+    Mutant("paper_forms", "np.asarray(2.0), i", "np.asarray(1.0), i", C),
+    Mutant("__main__", "commands[options.command].error(str(problem))", "return 1", C),
+    Mutant("__main__", 'return "inf" if value > 0', 'return "-inf" if value > 0', C),
+    Mutant("__main__", "bool(bound.total > 1)", "False", C),
+    Mutant("_check", "above = array > low if open_low", "above = array >= low if open_low", G),
+)
+SHORT = tuple(mutant for mutant in MUTANTS[::5])
+
+
+def planted(mutant: Mutant) -> str | None:
+    """The file with the fault in it; None if the place does not exist."""
+    text = (ROOT / "icl_stl" / "bounds" / f"{mutant.file}.py").read_text(encoding="utf-8")
+    pieces = text.split(mutant.old)
+    if len(pieces) <= mutant.count:
+        return None
+    head = mutant.old.join(pieces[: mutant.count])
+    return head + mutant.new + mutant.old.join(pieces[mutant.count :])
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether every test passes with the fault planted, its own room's tests first."""
+    text = planted(mutant)
+    if text is None:
+        raise SystemExit(f"no such place any more: {mutant}")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("icl_stl/bounds", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("icl_stl/__init__.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, copy / name)
+        (copy / "icl_stl" / "bounds" / f"{mutant.file}.py").write_text(text, encoding="utf-8")
+        rest = sorted({D, S, G, C, P, T} - {mutant.test})
+        return passes(copy, [mutant.test]) and passes(copy, rest)
+
+
+def passes(folder: Path, tests: list[str]) -> bool:
+    """Whether the tests pass; stops at the first failure."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        run = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=180)
+    except subprocess.TimeoutExpired:
+        return False  # a fault that hangs is noticed
+    return run.returncode == 0
+
+
+def main() -> int:
+    """Run the mutants and print the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--short", action="store_true", help="every fifth fault only")
+    parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
+    options = parser.parse_args()
+    mutants = SHORT if options.short else MUTANTS
+    with ThreadPoolExecutor(options.jobs) as pool:
+        alive = list(pool.map(survives, mutants))
+    for mutant, survived in zip(mutants, alive, strict=True):
+        if survived:
+            print(f"SURVIVED  {mutant.file}: {mutant.old!r} -> {mutant.new!r}")
+    caught = len(mutants) - sum(alive)
+    print(f"{caught} of {len(mutants)} faults caught ({caught / len(mutants):.1%})")
+    return int(caught < 0.95 * len(mutants))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

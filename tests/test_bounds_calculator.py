@@ -1,0 +1,239 @@
+import ast
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bounds_exact import INF
+
+from icl_stl import bounds
+from icl_stl.bounds.__main__ import main
+
+GAP = "--n 2000 --alpha 0.5 --generation 10 --M 1 --b 1 --kappa 0.9 --c 0.5 --a 0.5 --delta 0.05"
+OPTIMUM = "--n 1000 --M 1 --b 0 --kappa 0 --c 0.3 --a 0.5 --delta 0.05"
+
+
+@pytest.fixture
+def calculate(capsys: pytest.CaptureFixture[str]):
+    def run(line: str) -> dict:
+        assert main([*line.split(), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_drift(calculate) -> None:
+    report = calculate("drift --alpha 0.5 --eps 0.1 --generation 10")
+    assert report["total"] == pytest.approx(0.1 * (1 - 0.5**11) / 0.5, rel=1e-14)
+    assert report["terms"] == pytest.approx([0.1 * 0.5 ** (10 - j) for j in range(11)])
+    assert report["vacuous"] is False
+
+
+@pytest.mark.parametrize(
+    ("line", "total"),
+    [
+        ("--alpha 0.5 --eps 0.1 --generation inf", 0.2),
+        ("--alpha 0.5 --eps 0.1 --generation 0", 0.1),
+        ("--alpha 0 --eps 0.1 --generation 4", 0.5),
+        ("--regime replace --eps 0.1 --generation 4", 0.5),
+        ("--regime replace --eps 0.1 --generation inf", "inf"),
+        ("--regime replace --eps 0.01 --generation 2000", 20.01),
+        ("--regime accumulate --eps 0.1 --generation 3", 0.1 * (1 + 1 / 2 + 1 / 3 + 1 / 4)),
+        ("--regime accumulate --eps 0.1 --generation inf", "inf"),
+        ("--alpha 0.001 --eps 0.1 --generation 100000", 100.0),
+    ],
+)
+def test_drift_in_every_regime(calculate, line: str, total: float | str) -> None:
+    report = calculate(f"drift {line}")
+    expected = total if total == "inf" else pytest.approx(total, rel=1e-12)
+    assert report["total"] == expected
+    assert len(report["terms"]) == len(report["term_names"])
+    if total != "inf":
+        assert math.fsum(report["terms"]) == pytest.approx(report["total"], rel=1e-12)
+    assert report["vacuous"] == (total == "inf" or total > 1)
+
+
+def test_drift_from_a_file(calculate, tmp_path: Path) -> None:
+    file = tmp_path / "eps"
+    file.write_text("0.3\n0.1\n0.2\n")
+    report = calculate(f"drift --alpha 0.25 --eps-file {file}")
+    assert report["generation"] == 2
+    assert report["terms"] == pytest.approx([0.3 * 0.75**2, 0.1 * 0.75, 0.2])
+    assert report["total"] == pytest.approx(sum(report["terms"]))
+    early = calculate(f"drift --regime replace --eps-file {file} --generation 1")
+    assert early["total"] == pytest.approx(0.4)
+    both = calculate(f"drift --regime accumulate --eps-file {file}")
+    assert both["terms"] == pytest.approx([0.3 / 2, 0.1 / 3, 0.2])
+
+
+def test_gap(calculate) -> None:
+    report = calculate(f"gap {GAP}")
+    bound = bounds.generalization_gap_at_rate(
+        2000, 0.5, 10, M=1, b=1, kappa=0.9, c=0.5, a=0.5, delta=0.05
+    )
+    for name in ("shift", "stability", "fluctuation", "total"):
+        assert report[name] == getattr(bound, name)
+    assert report["vacuous"] is False
+    assert {constant["provenance"] for constant in report["constants"]} == {"assumed"}
+
+
+def test_gap_that_is_vacuous_or_infinite_says_so(calculate) -> None:
+    loose = calculate(f"gap {GAP}".replace("--n 2000", "--n 2"))
+    assert loose["total"] > 1
+    assert loose["vacuous"] is True
+    assert "vacuous" in loose["note"]
+    limit = f"gap {GAP}".replace("--generation 10", "--generation inf")
+    assert calculate(limit)["total"] < 1
+    unstable = calculate(limit.replace("--kappa 0.9", "--kappa 2.5"))
+    assert unstable["total"] == unstable["stability"] == unstable["fluctuation"] == "inf"
+    assert "1.25 >= 1" in unstable["note"]
+    drifting = calculate(limit.replace("--alpha 0.5", "--alpha 0"))
+    assert drifting["shift"] == "inf"
+    assert "drift" in drifting["note"]
+
+
+def test_stability(calculate) -> None:
+    report = calculate("stability --n 2000 --alpha 0.5 --kappa 0.9 --generation 10")
+    result = bounds.recursive_stability(2000, 0.5, 0.9, 10)
+    for name in ("influence", "gamma", "stable", "variance_proxy"):
+        assert report[name] == getattr(result, name)
+    unstable = calculate("stability --n 2000 --alpha 0.5 --kappa 2 --generation inf")
+    assert unstable["gamma"] == "inf"
+    assert unstable["stable"] is False
+    assert unstable["threshold"] == 0.5
+    assert "no bound" in unstable["note"]
+
+
+def test_optimum(calculate) -> None:
+    report = calculate(f"optimum {OPTIMUM}")
+    best = bounds.optimal_size(1000, M=1, b=0, kappa=0, c=0.3, a=0.5, delta=0.05)
+    for name in ("lam", "value", "lower_bound", "regime"):
+        assert report[name] == getattr(best, name)
+    capped = calculate(f"optimum {OPTIMUM} --max-lam 1")
+    assert (capped["lam"], capped["regime"]) == (1, "capped")
+    finite = calculate(f"optimum {OPTIMUM} --generation 3")
+    assert (finite["lam"], finite["regime"]) == ("inf", "unbounded")
+    risk = calculate(f"optimum {OPTIMUM} --objective risk")
+    assert (risk["lam"], risk["regime"]) == (0, "none")
+
+
+def test_tables_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, words in (
+        ("drift --alpha 0.5 --eps 0.1 --generation 2", ["generation 0", "total", "0.175"]),
+        (f"gap {GAP}", ["shift", "stability", "fluctuation", "total", "kappa", "assumed"]),
+        ("stability --n 9 --alpha 0.5 --kappa 2 --generation inf", ["gamma", "inf", "no bound"]),
+        (f"optimum {OPTIMUM}", ["lam", "2.0795", "interior", "d ln lam/d ln c"]),
+    ):
+        assert main(line.split()) == 0
+        table = capsys.readouterr().out
+        for word in words:
+            assert word in table
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("drift --alpha 1.5 --eps 0.1 --generation 3", "alpha = 1.5 is outside"),
+        ("drift --eps 0.1 --generation 3", "--alpha must be given"),
+        ("drift --alpha 0.5 --generation 3", "exactly one of --eps and --eps-file"),
+        ("drift --alpha 0.5 --eps 0.1", "--generation must be given"),
+        ("drift --alpha 0.5 --eps -0.1 --generation 3", "eps = -0.1 is outside"),
+        ("drift --alpha 0.5 --eps 0.1 --generation 2.5", "generation = 2.5"),
+        ("drift --alpha 0.5 --eps 0.1 --generation -1", "generation = -1.0"),
+        ("drift --alpha 0.5 --eps 0.1 --generation nan", "generation = nan"),
+        ("drift --alpha 0.5 --eps-file no-such-file", "no-such-file"),
+        ("drift --regime other --eps 0.1 --generation 3", "invalid choice"),
+        (f"gap {GAP}".replace("0.05", "1.5"), r"delta = 1.5 is outside"),
+        (f"gap {GAP}".replace("--n 2000", "--n zero"), "invalid float"),
+        (f"gap {GAP}".replace("--kappa 0.9", ""), "--kappa"),
+        ("stability --n 0 --alpha 0.5 --kappa 1 --generation 1", "n = 0.0 is outside"),
+        (f"optimum {OPTIMUM} --generation 0", "generation = 0.0 is outside"),
+        (f"optimum {OPTIMUM} --max-lam -1", "max_lam = -1.0 is outside"),
+        ("nothing", "invalid choice"),
+        ("", "COMMAND"),
+    ],
+)
+def test_bad_input_exits_with_two_and_a_reason(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "0.1\nx\n", "0.1\n-0.2\n"])
+def test_bad_files_exit_with_two(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "eps"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(["drift", "--alpha", "0.5", "--eps-file", str(file)])
+    assert stopped.value.code == 2
+    assert "eps" in capsys.readouterr().err
+    file.write_text("0.1\n0.2\n")
+    with pytest.raises(SystemExit):
+        main(["drift", "--alpha", "0.5", "--eps-file", str(file), "--generation", "2"])
+    assert "generation = 2.0" in capsys.readouterr().err
+
+
+def test_the_module_runs_alone_and_without_jax() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['bounds', 'stability', '--n', '9', '--alpha', '0.5',"
+        " '--kappa', '1', '--generation', '3', '--json'];\n"
+        "try:\n    runpy.run_module('icl_stl.bounds', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert stop.code == 0\n"
+        "assert not {'jax', 'flax', 'optax', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    root = Path(bounds.__file__).parents[2]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["stable"] is True
+    assert time.perf_counter() - start < 10
+
+
+def test_the_package_imports_numpy_and_the_standard_library_only() -> None:
+    allowed = set(sys.stdlib_module_names) | {"numpy"}
+    for file in Path(bounds.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert name.startswith("icl_stl.bounds") or name.split(".")[0] in allowed
+
+
+def test_every_public_function_is_documented() -> None:
+    for name in bounds.__all__:
+        item = getattr(bounds, name)
+        if callable(item) and not isinstance(item, type):
+            for heading in ("Args:", "Returns:", "Raises:", "Source:"):
+                assert heading in item.__doc__, f"{name} lacks {heading}"
+
+
+def test_paper_forms_are_shapes_with_assumed_constants() -> None:
+    forms = bounds.paper_forms
+    np.testing.assert_allclose(
+        forms.accumulated_error([0.0, 0.5, 0.5, 0.0], [7, 2, INF, INF], 0.1).total,
+        [0.7, 0.15, 0.2, INF],
+    )
+    trade = forms.augmentation_trade_off(16, [1, 3], leading=2.0, second=5.0)
+    np.testing.assert_allclose(trade.terms[:, 0], [0, 2 * 0.5 * math.log(3)])
+    np.testing.assert_allclose(trade.terms[:, 1], [5 / 16, 5 / 16 * (1 + 1 / 4 + 1 / 9)])
+    np.testing.assert_allclose(trade.total, trade.terms.sum(-1))
+    limit = forms.augmentation_trade_off(16, INF, leading=0.0)
+    assert limit.total == pytest.approx(math.pi**2 / 96, rel=1e-13)
+    assert forms.transformer_factor(0.5, 6, constant=2.0).total == pytest.approx(2 * math.exp(3))
+    for form in (trade, limit, forms.transformer_factor(0.5, 6)):
+        assert {constant.provenance for constant in form.constants} == {"assumed"}
+    with pytest.raises(ValueError, match="generation = 0"):
+        forms.augmentation_trade_off(16, 0)

@@ -1,0 +1,364 @@
+import math
+import time
+
+import numpy as np
+import pytest
+from bounds_exact import (
+    INF,
+    gap,
+    generations,
+    mp,
+    no_nan,
+    relative_error,
+    shares,
+    stabilities,
+    steady,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icl_stl import bounds
+
+BASE = {"M": 1.0, "b": 1.0, "kappa": 0.9, "c": 0.5, "a": 0.5, "delta": 0.05}
+LOOP = {"M": 2.0, "b": 0.7, "kappa": 0.8, "delta": 0.1, "discrepancy": 0.3}
+
+
+@steady
+@given(
+    alpha=shares.filter(lambda x: x > 0),
+    kappa=stabilities,
+    i=generations,
+    a=st.floats(0.1, 2),
+    b=st.floats(0, 5),
+)
+def test_gap_equals_literal_iteration(
+    alpha: float, kappa: float, i: int, a: float, b: float
+) -> None:
+    constants = BASE | {"kappa": kappa, "a": a, "b": b, "M": 1.5}
+    result = bounds.generalization_gap_at_rate(200, alpha, i, **constants)
+    exact = gap(200, alpha, i, **constants)
+    for part, literal in zip(result[:3], exact, strict=True):
+        assert relative_error(part, literal) < 1e-12
+    assert result.total == pytest.approx(sum(result[:3]), rel=1e-15)
+
+
+@pytest.mark.parametrize("i", [0, 1, 2, 10, 200, 10**5, 10**9, INF])
+@pytest.mark.parametrize(
+    ("alpha", "kappa"),
+    [(0.5, 0.9), (1.0, 3.0), (1e-9, 0.3), (0.3, 1.0), (0.2, 1.2), (0.5, 2.0), (0.5, 2 - 1e-9)],
+)
+def test_gap_to_fifty_digits(alpha: float, kappa: float, i: float) -> None:
+    constants = BASE | {"kappa": kappa, "a": 0.3}
+    result = bounds.generalization_gap_at_rate(200, alpha, i, **constants)
+    tolerance = 1e-13 if i <= 200 or i == INF else 1e-10
+    for part, literal in zip(result[:3], gap(200, alpha, i, **constants), strict=True):
+        assert relative_error(part, literal) < tolerance
+
+
+def test_gap_in_the_limit_of_ever_more_synthetic_data() -> None:
+    result = bounds.generalization_gap_at_rate(100, 0.0, [1, 7], **BASE)
+    np.testing.assert_allclose(result.shift, 0.5 * 100**-0.5)
+    np.testing.assert_array_equal(result.stability, 0)
+    single = 3 * math.sqrt(math.log(20) / 200)
+    np.testing.assert_allclose(result.fluctuation, [single * 0.9, single * 0.9**7], rtol=1e-13)
+    near = bounds.generalization_gap_at_rate(100, 1e-14, [1, 7], **BASE)
+    np.testing.assert_allclose(near.total, result.total, rtol=1e-5)
+    limit = bounds.generalization_gap_at_rate(100, 0.0, INF, **BASE)
+    assert limit.shift == INF
+    assert limit.total == INF
+    assert limit.vacuous
+    assert bounds.generalization_gap_at_rate(100, 0.0, INF, **BASE | {"a": 1.0}).shift == 0.005
+    assert bounds.generalization_gap_at_rate(100, 0.0, INF, **BASE | {"c": 0.0}).shift == 0
+
+
+def test_gap_without_synthetic_data_is_that_of_generation_zero() -> None:
+    every = bounds.generalization_gap_at_rate(100, 1.0, [0, 1, 9, INF], **BASE | {"kappa": 7.0})
+    np.testing.assert_allclose(every.total, every.total[0], rtol=1e-15)
+    assert every.total[0] == pytest.approx(
+        bounds.bousquet_elisseeff(100, 1 / 100, 1.0, 0.05).total, rel=1e-14
+    )
+
+
+def test_no_bound_exists_in_the_limit_of_an_unstable_loop() -> None:
+    for kappa in (2.0, 3.0):
+        result = bounds.generalization_gap_at_rate(100, 0.5, INF, **BASE | {"kappa": kappa})
+        assert result.total == INF
+        assert result.vacuous
+        assert math.isfinite(result.shift)
+
+
+def test_totals_are_never_capped() -> None:
+    result = bounds.generalization_gap_at_rate(2, 0.5, 3, **BASE)
+    assert result.total > 1
+    assert result.vacuous
+    assert not bounds.generalization_gap_at_rate(10**6, 0.5, 3, **BASE).vacuous
+
+
+@steady
+@given(alpha=shares, i=generations, unit=st.floats(1e-3, 1e3))
+def test_gap_has_the_unit_of_the_loss(alpha: float, i: int, unit: float) -> None:
+    base = bounds.generalization_gap_at_rate(50, alpha, i, **BASE)
+    scaled = bounds.generalization_gap_at_rate(50, alpha, i, **BASE | {"M": unit, "b": unit})
+    for part, other in zip(base[:4], scaled[:4], strict=True):
+        assert unit * part == pytest.approx(other, rel=1e-13)
+
+
+@steady
+@given(
+    alpha=shares,
+    i=generations,
+    name=st.sampled_from(["M", "b", "kappa", "c", "delta", "a", "n"]),
+    factor=st.floats(1, 3),
+)
+def test_gap_is_monotone_in_its_constants(alpha: float, i: int, name: str, factor: float) -> None:
+    base = bounds.generalization_gap_at_rate(50, alpha, i, **BASE).total
+    falling = name in ("delta", "a", "n")
+    if name == "n":
+        other = bounds.generalization_gap_at_rate(50 * factor, alpha, i, **BASE).total
+    else:
+        other = bounds.generalization_gap_at_rate(
+            50, alpha, i, **BASE | {name: BASE[name] * factor}
+        ).total
+    slack = 1e-13 * base
+    assert other <= base + slack if falling else other >= base - slack
+
+
+def test_gap_with_a_given_discrepancy() -> None:
+    n, alpha, i = 40, 0.3, 4
+    at_rate = bounds.generalization_gap_at_rate(n, alpha, i, **BASE)
+    mixed = bounds.discrepancy_at_rate(n, alpha, i, c=0.5, a=0.5)
+    constants = {name: BASE[name] for name in ("M", "b", "kappa", "delta")}
+    given = bounds.generalization_gap(n, alpha, i, discrepancy=mixed / (1 - alpha), **constants)
+    np.testing.assert_allclose(given[:4], at_rate[:4], rtol=1e-13)
+    assert given.shift == pytest.approx(mixed, rel=1e-15)
+
+
+def test_pathwise_gap_pays_one_more_range() -> None:
+    mean = bounds.generalization_gap(40, 0.3, [0, 4], **LOOP)
+    path = bounds.generalization_gap(40, 0.3, [0, 4], pathwise=True, **LOOP)
+    np.testing.assert_allclose(path.fluctuation / mean.fluctuation, [1, (4 + 1.4) / (2 + 1.4)])
+    np.testing.assert_array_equal(path.shift, mean.shift)
+    np.testing.assert_array_equal(path.shift, [0, 0.7 * 0.3])
+
+
+def test_gap_with_measured_recursive_stability() -> None:
+    gamma = bounds.recursive_stability(40, 0.3, 0.8, 3).gamma
+    known = bounds.generalization_gap(40, 0.3, 4, gamma=gamma, **LOOP)
+    np.testing.assert_allclose(known[:4], bounds.generalization_gap(40, 0.3, 4, **LOOP)[:4])
+    smaller = bounds.generalization_gap(40, 0.3, 4, gamma=0.0, **LOOP)
+    assert smaller.stability == pytest.approx(0.7 * (0.3 * 0.3 + 0.7 * 0.3) / 40, rel=1e-14)
+    first = bounds.generalization_gap(40, 0.3, 0, gamma=0.5, **LOOP)
+    assert first.total == bounds.generalization_gap(40, 0.3, 0, **LOOP).total
+
+
+def test_mean_gap_and_excess_risk() -> None:
+    constants = {name: LOOP[name] for name in ("M", "b", "kappa", "discrepancy")}
+    full = bounds.generalization_gap(40, 0.3, [0, 4], **LOOP)
+    mean = bounds.expected_gap(40, 0.3, [0, 4], **constants)
+    risk = bounds.excess_risk(40, 0.3, [0, 4], **constants)
+    np.testing.assert_array_equal(mean.total, full.shift + full.stability)
+    np.testing.assert_array_equal(risk.total, 2 * full.shift + full.stability)
+    np.testing.assert_array_equal(risk.fluctuation, 0)
+    at_rate = {name: BASE[name] for name in ("M", "b", "kappa", "c", "a")}
+    gap_at_rate = bounds.generalization_gap_at_rate(40, 0.3, [0, 4], **BASE)
+    risk_at_rate = bounds.excess_risk_at_rate(40, 0.3, [0, 4], **at_rate)
+    np.testing.assert_array_equal(risk_at_rate.total, 2 * gap_at_rate.shift + gap_at_rate.stability)
+
+
+def test_weighted_gap() -> None:
+    pooled = bounds.generalization_gap(30, 0.3, [0, 1, 6], **LOOP)
+    weighted = bounds.weighted_gap(30, 70, 0.3, [0, 1, 6], **LOOP)
+    for part, other in zip(pooled[:4], weighted[:4], strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-13)
+    fresh = bounds.weighted_gap(30, 70, 0.4, [0, 6], fresh=True, **LOOP)
+    np.testing.assert_allclose(
+        fresh.stability, [0.7 / 30, 0.7 * (0.16 / 30 + 0.36 / 70)], rtol=1e-14
+    )
+    variance = bounds.fresh_data_stability(30, 70, 0.4, 0.8, [0, 6]).variance_proxy
+    np.testing.assert_allclose(
+        fresh.fluctuation, 3.4 * np.sqrt(math.log(10) / 2 * variance), rtol=1e-14
+    )
+
+
+def test_uniform_convergence_gap() -> None:
+    result = bounds.uniform_convergence_gap(
+        50, 0.25, M=2.0, delta=0.1, log_size=3.0, discrepancy=0.4, cover_radius=0.01
+    )
+    assert result.shift == 0.75 * 0.4
+    assert result.cover == 0.02
+    assert result.fluctuation == pytest.approx(2 * math.sqrt((3 + math.log(10)) / 400))
+    assert result.total == pytest.approx(sum(result[:3]))
+    assert bounds.log_cover_ball(3, 2.0, 0.5, 0.1) == pytest.approx(3 * math.log(21))
+
+
+@pytest.mark.parametrize(
+    ("n", "levels"),
+    [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (1024, 10), (1025, 11), (2**52 + 1, 53)],
+)
+def test_stable_algorithms(n: int, levels: int) -> None:
+    old = bounds.bousquet_elisseeff(n, 0.01, 2.0, 0.1)
+    assert old.total == pytest.approx(
+        0.01 + (0.02 * n + 2) * math.sqrt(math.log(10) / (2 * n)), rel=1e-14
+    )
+    new = bounds.bousquet_klochkov_zhivotovskiy(n, 0.01, 2.0, 0.1)
+    logs = math.log(20)
+    assert new.stability == pytest.approx(
+        0.02 + math.sqrt(2) * math.e * logs * 0.01 * levels, rel=1e-14
+    )
+    assert new.fluctuation == pytest.approx(2 * math.sqrt(logs / (2 * n)), rel=1e-14)
+    few = bounds.bousquet_klochkov_zhivotovskiy(n, 0.01, 2.0, 0.9)
+    assert few.stability == pytest.approx(
+        0.02 + math.sqrt(2) * math.e * 2 * 0.01 * levels, rel=1e-14
+    )
+
+
+def test_the_newer_bound_is_better_for_large_samples() -> None:
+    n = np.array([10**3, 10**4, 10**6])
+    old = bounds.bousquet_elisseeff(n, 5 / np.sqrt(n), 1.0, 0.05).total
+    new = bounds.bousquet_klochkov_zhivotovskiy(n, 5 / np.sqrt(n), 1.0, 0.05).total
+    np.testing.assert_array_equal(new < old, [False, True, True])
+
+
+def test_coupled_gap_takes_the_smaller_bound_in_each_place() -> None:
+    constants = {"M": 1.0, "b": 2.0, "beta_real": 0.01, "delta": 0.1, "discrepancy": 0.2}
+    for n, m in ((100, 300), (10**5, 10**5)):
+        result = bounds.coupled_gap(n, m, **constants)
+        parts = []
+        for size, beta in ((n, 0.01), (m, 2.0 / (n + m))):
+            rivals = (bounds.bousquet_elisseeff, bounds.bousquet_klochkov_zhivotovskiy)
+            parts.append(min(rival(size, beta, 1.0, 0.05).total for rival in rivals))
+        np.testing.assert_allclose(
+            result[:3], [m / (n + m) * 0.2, n / (n + m) * parts[0], m / (n + m) * parts[1]]
+        )
+        assert result.total == pytest.approx(sum(result[:3]))
+
+
+def test_failure_probabilities_of_all_generations_add_up() -> None:
+    i = np.arange(1, 200_001)
+    spent = math.fsum(bounds.delta_for_every_generation(0.05, i))
+    assert 0.05 * (1 - 1e-5) < spent < 0.05
+    with pytest.raises(ValueError, match="generation = 0"):
+        bounds.delta_for_every_generation(0.05, 0)
+
+
+@steady
+@given(alpha=shares, kappa=stabilities, i=st.integers(1, 300), a=st.floats(0.05, 1))
+def test_uniform_gap_bounds_every_generation(alpha: float, kappa: float, i: int, a: float) -> None:
+    constants = BASE | {"kappa": kappa, "a": a}
+    worst = bounds.uniform_gap(60, alpha, **constants)
+    each = bounds.generalization_gap_at_rate(60, alpha, i, **constants)
+    for part, bound in zip(each[:4], worst[:4], strict=True):
+        assert part <= bound * (1 + 1e-12)
+
+
+def test_uniform_gap_is_its_formula() -> None:
+    n, alpha, kappa = 500, 0.4, 1.2
+    result = bounds.uniform_gap(n, alpha, **BASE | {"kappa": kappa, "a": 0.25})
+    ratio = (1 - alpha) * kappa
+    worst = max(1, alpha / (1 - ratio))
+    assert worst > 1
+    assert result.shift == pytest.approx(0.6 * 0.4**-0.75 * 0.5 * n**-0.25, rel=1e-13)
+    assert result.stability == pytest.approx((alpha * worst + alpha * 0.6) / n, rel=1e-13)
+    spread = worst**2 + alpha * (1 - alpha) / (1 - ratio**2)
+    assert result.fluctuation == pytest.approx(
+        3 * math.sqrt(math.log(20) / (2 * n) * spread), rel=1e-13
+    )
+    assert bounds.uniform_gap(n, 0.4, **BASE | {"kappa": 2.0}).total == INF
+
+
+def test_exponents_are_the_slopes_of_the_bound() -> None:
+    n = np.array([1e40, 1e42])
+    for a in (0.25, 0.5, 0.8):
+        constants = BASE | {"a": a, "kappa": 0.7}
+        for alpha, rates in (
+            (np.full(2, 0.3), bounds.convergence_exponents(a, 0.7, alpha=0.3)),
+            (n**-0.4, bounds.convergence_exponents(a, 0.7, p=0.4)),
+        ):
+            bound = bounds.uniform_gap(n, alpha, **constants)
+            for part, rate in zip(bound[:3], rates[:3], strict=True):
+                slope = -math.log(part[1] / part[0]) / math.log(100)
+                assert slope == pytest.approx(rate, abs=1e-6)
+            assert rates.total == min(rates[:3])
+
+
+def test_exponents_where_no_uniform_bound_exists() -> None:
+    assert bounds.convergence_exponents(0.5, 2.0, alpha=0.5).total == -INF
+    assert bounds.convergence_exponents(0.5, 1.1, p=0.3).total == -INF
+    assert bounds.convergence_exponents(0.5, 1.0, p=0.3).total == pytest.approx(0.35)
+    assert bounds.convergence_exponents(0.5, 0.9, p=1.1).total == pytest.approx(-0.05)
+    assert bounds.convergence_exponents(0.5, 1.9, alpha=0.5).total == 0.5
+    for both in ({}, {"alpha": 0.5, "p": 0.5}):
+        with pytest.raises(ValueError, match="exactly one"):
+            bounds.convergence_exponents(0.5, 1.0, **both)
+
+
+def test_time_scales() -> None:
+    scales = bounds.time_scales([0.0, 1e-6, 0.5, 1.0], 0.5)
+    np.testing.assert_allclose(scales.drift, [INF, 1e6 - 0.5, 1 / math.log(2), 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        scales.influence, [1 / math.log(2), 1 / math.log(2), 1 / math.log(4), 0], rtol=1e-5
+    )
+    assert bounds.time_scales(0.5, 2.0).influence == INF
+    assert bounds.necessary_share(0.05, 0.2) == 0.25
+
+
+def test_a_million_evaluations_take_at_most_a_second() -> None:
+    rng = np.random.default_rng(0)
+    count = 10**6
+    alpha, kappa = rng.uniform(size=count), rng.uniform(0, 2, size=count)
+    n, i = rng.uniform(10, 1e5, count), rng.integers(0, 50, count)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = bounds.generalization_gap_at_rate(n, alpha, i, **BASE | {"kappa": kappa})
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1
+    assert no_nan(*result[:4])
+
+
+def test_extremes_are_never_nan() -> None:
+    n = np.array([1, 1e300])
+    alpha = np.array([0, 1e-300, 1.0])[:, None]
+    i = np.array([0, 1, 2, 1e6, INF])[:, None, None]
+    kappa = np.array([0, 1, 1e300])[(...,) + (None,) * 3]
+    c = np.array([0, 1e-300, 1e300])[(...,) + (None,) * 4]
+    for M in (1e-300, 1e300):
+        for b in (0.0, 1e300):
+            constants = {"M": M, "b": b, "kappa": kappa, "delta": 1e-300}
+            results = [
+                bounds.generalization_gap_at_rate(n, alpha, i, c=c, a=1e-3, **constants),
+                bounds.generalization_gap(n, alpha, i, discrepancy=INF, **constants),
+                bounds.uniform_gap(n, alpha, c=c, a=1e-3, **constants),
+            ]
+            for result in results:
+                assert no_nan(*result[:4])
+                np.testing.assert_array_equal(sum(result[:3]), result.total)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n", 0.5, r"n = 0.5 .* \[1, inf\)"),
+        ("alpha", 1.01, r"alpha = 1.01 .* \[0, 1\]"),
+        ("generation", -2, "generation = -2"),
+        ("M", 0.0, r"M = 0.0 .* \(0, inf\)"),
+        ("b", -1.0, "b = -1.0"),
+        ("kappa", math.nan, "kappa = nan"),
+        ("c", -0.5, "c = -0.5"),
+        ("a", 0.0, r"a = 0.0 .* \(0, inf\)"),
+        ("delta", 1.0, r"delta = 1.0 .* \(0, 1\)"),
+        ("delta", 0.0, r"delta = 0.0 .* \(0, 1\)"),
+        ("b", "two", "b = 'two'"),
+    ],
+)
+def test_bad_input_is_refused_with_its_value_and_range(
+    name: str, value: object, message: str
+) -> None:
+    arguments = {"n": 10, "alpha": 0.5, "generation": 2} | BASE | {name: value}
+    with pytest.raises(ValueError, match=message):
+        bounds.generalization_gap_at_rate(**arguments)
+
+
+def test_exact_reference_agrees_with_itself() -> None:
+    """The 50-digit reference switches from adding up to a closed form; both must agree."""
+    assert abs(mp(gap(9, 0.3, 300, **BASE)[0]) - mp(gap(9, 0.3, 301, **BASE)[0])) < 1e-12

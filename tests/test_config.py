@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training
+from icl_stl.regimes import Augment, RealOnly, Replace
 
 NAN, INF = math.nan, math.inf
 
@@ -64,6 +65,27 @@ def test_settings_are_hashable_and_frozen(settings):
     field = dataclasses.fields(settings)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(settings, field, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        *[(name, 0, f"^{name} must be .* but it is 0$") for name in ("samples", "generations")],
+        *[(name, 1, f"^{name} must be .* but it is 1$") for name in ("replicates", "held_out")],
+        ("samples", 10.5, "^samples must be a whole number"),
+        ("shares", (0.5, 1.0), r"^alpha must be in \(0, 1\), but it is 1.0"),
+        ("shares", (0.3,), "^alpha = 0.3 asks for .* samples = 2000"),
+    ],
+)
+def test_presets_refuse_what_cannot_run(name, value, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Preset("bad", **{name: value})
+
+
+def test_presets_are_known_by_their_names_and_run_every_regime():
+    assert all(preset.name == name for name, preset in PRESETS.items())
+    regimes = Preset("some", shares=(0.2, 0.5)).regimes
+    assert regimes == (RealOnly(), Augment(0.2), Augment(0.5), Replace())
 
 
 def test_label_variance_adds_signal_and_noise():

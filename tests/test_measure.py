@@ -169,6 +169,7 @@ def test_divergence_and_excess_risk_follow_the_shift(task, assert_close):
     held_out = draw_held_out(task, jax.random.split(jax.random.key(0), 3)[0], COUNT)
     variance = np.asarray(held_out.bayes.std, np.float64) ** 2
     assert_close(result.excess_squared_risk, shift**2 * variance.mean(axis=0))
+    assert_close(result.bayes_squared_risk, variance.mean(axis=0))
 
 
 @both_inputs

@@ -188,6 +188,20 @@ def test_the_transformer_is_as_deep_and_wide_as_asked():
     assert params["head"]["kernel"].shape == (ARCHITECTURE.width, 2)
 
 
+def test_the_transformer_starts_from_its_stated_law(assert_mean):
+    architecture = Architecture(depth=1, width=64, heads=2)
+    params = jax.jit(transformer(TASK, architecture).init)(jax.random.key(0))["params"]
+    attention, mlp = params["blocks_0"]["attention"], params["blocks_0"]["up"]
+    for kernel in (attention["project"]["kernel"], attention["out"]["kernel"], mlp["kernel"]):
+        assert_mean(np.asarray(kernel).ravel(), 0.0)
+        assert_mean(np.asarray(kernel).ravel() ** 2, 1 / 64)
+    down = params["blocks_0"]["down"]["kernel"]
+    assert_mean(np.asarray(down).ravel() ** 2, 1 / 256)
+    assert_mean(np.asarray(params["position"]).ravel() ** 2, 0.02**2)
+    np.testing.assert_array_equal(mlp["bias"], 0)
+    np.testing.assert_array_equal(params["final_norm"]["scale"], 1)
+
+
 @pytest.mark.usefixtures("x64")
 def test_the_transformer_works_in_units_of_the_labels(assert_close):
     unit = 3.0

@@ -13,6 +13,7 @@ from icl_stl.regimes import (
     Regime,
     Replace,
     mixing_weights,
+    real_share,
     source_shares,
 )
 
@@ -94,3 +95,14 @@ def test_mixing_weights_fall_on_the_previous_generation_alone(regime, weight):
 
 def test_mixing_weights_of_generation_zero_alone():
     np.testing.assert_array_equal(mixing_weights(Augment(0.5), 4, 0), [[0.0]])
+
+
+@pytest.mark.parametrize(
+    ("regime", "name", "share"),
+    [(Augment(0.25), "augment", 0.25), (Replace(), "replace", 0.0), (RealOnly(), "real-only", 1.0)],
+)
+def test_the_real_share_completes_the_mixing_weights(regime, name, share):
+    assert regime.name == name
+    assert [real_share(regime, 12, i) for i in range(3)] == [1.0, share, share]
+    mixed = mixing_weights(regime, 12, 2).sum(axis=1)
+    np.testing.assert_allclose([1 - real_share(regime, 12, i) for i in range(3)], mixed)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from reference import STANDARD_ERRORS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
@@ -22,9 +23,6 @@ settings.load_profile("suite")
 
 TOLERANCES = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-10, "atol": 1e-11}}
 """Relative and absolute tolerance where two ways of computing the same number are compared."""
-
-STANDARD_ERRORS = 5.0
-"""Width of stochastic tests: a correct law fails such a comparison with probability 6e-7."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,6 +4,9 @@ import numpy as np
 
 from icl_stl.config import LinearRegression
 
+STANDARD_ERRORS = 5
+"""Width of stochastic tests: a correct law fails such a comparison with probability 6e-7."""
+
 TASKS = [
     LinearRegression(dim=1, context=3, noise=0.5, prior_scale=2.0),
     LinearRegression(dim=2, context=6, noise=1.0, inputs="sphere"),

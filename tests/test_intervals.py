@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import STANDARD_ERRORS
 from scipy import stats
 
 from icl_stl.intervals import LEVEL, empirical_bernstein, holm, t_half_width, t_test
@@ -9,10 +10,10 @@ from icl_stl.intervals import LEVEL, empirical_bernstein, holm, t_half_width, t_
 REPEATS = 4_000
 
 
-def within_five_errors(hits, chance):
-    """Whether a count of independent events may have this chance, and the excess over it."""
+def has_chance(hits, chance):
+    """Whether independent events may have this chance, by the standard error of their share."""
     stderr = np.sqrt(chance * (1 - chance) / len(hits))
-    return abs(np.mean(hits) - chance) <= 5 * stderr
+    return abs(np.mean(hits) - chance) <= STANDARD_ERRORS * stderr
 
 
 SKEWED = {
@@ -110,9 +111,9 @@ def test_student_intervals_miss_on_each_side_with_their_level(replicates, level)
     halves = np.array([t_half_width(stderr, replicates, level) for stderr in stderrs])
     errors = values.mean(axis=1) - 2.0
     for missed in (errors > halves, errors < -halves):
-        assert within_five_errors(missed, level)
+        assert has_chance(missed, level)
     normal_halves = stats.norm.isf(level) * stderrs
-    assert (replicates, level) != (3, 0.05) or not within_five_errors(errors > normal_halves, level)
+    assert (replicates, level) != (3, 0.05) or not has_chance(errors > normal_halves, level)
 
 
 def literal_holm(p_values, level):
@@ -167,6 +168,6 @@ def test_holm_keeps_the_chance_of_any_false_verdict(true_effects):
     rejected = np.array([holm(p)[0] for p in p_values])
     assert rejected[:, :true_effects].all()
     # For independent cells at the boundary Holm's chance is only just below the level.
-    assert within_five_errors(rejected[:, true_effects:].any(axis=1), LEVEL)
+    assert has_chance(rejected[:, true_effects:].any(axis=1), LEVEL)
     naive = (p_values <= LEVEL)[:, true_effects:].any(axis=1)
-    assert not within_five_errors(naive, LEVEL)
+    assert not has_chance(naive, LEVEL)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import label_covariance, unit_lower_factor
+from reference import STANDARD_ERRORS, label_covariance, unit_lower_factor
 from scipy import integrate, stats
 
 from icl_stl import measure
@@ -98,9 +98,9 @@ def mixture_tv(shift, previous, real_share, labels):
 
 
 def assert_estimates(estimate, count, expected):
-    """Within 5 standard errors of what is expected, by the estimate's own variance."""
+    """As expected, within standard errors by the estimate's own variance."""
     stderr = np.sqrt(np.asarray(estimate.variance, np.float64) / count)
-    assert np.all(np.abs(np.asarray(estimate.mean) - expected) <= 5 * stderr + 1e-6)
+    assert np.all(np.abs(np.asarray(estimate.mean) - expected) <= STANDARD_ERRORS * stderr)
 
 
 @both_inputs
@@ -142,7 +142,7 @@ def test_the_variance_is_that_of_the_deficiencies():
 
     variance = moment(2) - moment(1) ** 2
     # s.e. of a variance of values in [0, 1] is at most that of their squares, 1/2 / sqrt(n).
-    assert abs(float(result.drift.variance[0]) - variance) < 5 * 0.5 / COUNT**0.5
+    assert abs(float(result.drift.variance[0]) - variance) < STANDARD_ERRORS * 0.5 / COUNT**0.5
 
 
 def test_drift_is_unbiased_and_its_interval_covers(assert_mean):

@@ -77,6 +77,10 @@ def measured(task, shift, previous, real_share, *, key=0, count=COUNT, rows=8):
 measured = jax.jit(measured, static_argnums=(0, 3), static_argnames=("count", "rows"))
 
 
+def held_out_of_measured(task, count):
+    return draw_held_out(task, jax.random.split(jax.random.key(0), 3)[0], count)
+
+
 def normal_tv(distance):
     """TV between normal laws of unit variance at this distance."""
     return 2 * stats.norm.cdf(np.abs(distance) / 2) - 1
@@ -129,20 +133,15 @@ def test_one_step_error_is_the_distance_to_the_mixture(real_share):
                 assert_estimates(result.eps, COUNT, ends)
 
 
-def test_the_variance_is_that_of_the_deficiencies():
-    shift = 0.5
-    result = measured(TASK, shift, 0.0, 0.0)
-
-    def moment(power):
-        def integrand(z):
-            ratio = np.exp(shift * z - shift**2 / 2)
-            return stats.norm.pdf(z) * max(0.0, 1 - ratio) ** power
-
-        return integrate.quad(integrand, -12, 12, limit=200)[0]
-
-    variance = moment(2) - moment(1) ** 2
-    # s.e. of a variance of values in [0, 1] is at most that of their squares, 1/2 / sqrt(n).
-    assert abs(float(result.drift.variance[0]) - variance) < STANDARD_ERRORS * 0.5 / COUNT**0.5
+def test_drift_is_the_mean_and_sample_variance_of_literal_deficiencies(assert_close):
+    shift, count = 0.5, 50
+    result = measured(TASK, shift, 0.2, 0.3, count=count, rows=2)
+    held_out = held_out_of_measured(TASK, count)
+    ys, mean, std = (np.asarray(a, np.float64) for a in (held_out.prompts.ys, *held_out.bayes))
+    log_ratios = np.cumsum(shift * (ys - mean) / std - shift**2 / 2, axis=1)
+    values = np.maximum(0, 1 - np.exp(log_ratios))[:, np.array(TASK.prefixes) - 1]
+    assert_close(result.drift.mean, values.mean(axis=0))
+    assert_close(result.drift.variance, values.var(axis=0, ddof=1))
 
 
 def test_drift_is_unbiased_and_its_interval_covers(assert_mean):
@@ -166,7 +165,7 @@ def test_divergence_and_excess_risk_follow_the_shift(task, assert_close):
     shift = 0.6
     result = measured(task, shift, 0.0, 0.5)
     assert_close(result.kl, np.array(task.prefixes) * shift**2 / 2)
-    held_out = draw_held_out(task, jax.random.split(jax.random.key(0), 3)[0], COUNT)
+    held_out = held_out_of_measured(task, COUNT)
     variance = np.asarray(held_out.bayes.std, np.float64) ** 2
     assert_close(result.excess_squared_risk, shift**2 * variance.mean(axis=0))
     assert_close(result.bayes_squared_risk, variance.mean(axis=0))

@@ -22,7 +22,12 @@ def _positive(name: str, value: float) -> None:
 
 
 def _at_least(name: str, value: int, least: int) -> None:
-    require(value >= least, name, value, f"a whole number of at least {least}")
+    require(
+        isinstance(value, int) and value >= least,
+        name,
+        value,
+        f"a whole number of at least {least}",
+    )
 
 
 @dataclass(frozen=True)

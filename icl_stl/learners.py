@@ -97,8 +97,9 @@ def adam_transformer(
         The learner; its parameters are a `Fitted`.
     """
     model = transformer(task, architecture)
+    warmup = min(round(training.warmup * training.steps), training.steps - 1)
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, training.learning_rate, round(training.warmup * training.steps), training.steps
+        0.0, training.learning_rate, warmup, training.steps
     )
     optimiser = optax.nadamw(schedule, b2=0.95, weight_decay=training.weight_decay)
 
@@ -108,12 +109,14 @@ def adam_transformer(
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
         key_init, key_batches = jax.random.split(key)
-        cumulated = jnp.cumsum(row_weights) / jnp.sum(row_weights)
+        cumulated = jnp.cumsum(row_weights)
+        cumulated = cumulated / cumulated[-1]
         columns = training.batch + task.context
         drawn = jax.random.uniform(key_batches, (training.steps, columns))
         jitter, ranks = jnp.split(drawn, [training.batch], axis=1)
-        points = (jnp.arange(training.batch) + jitter) / training.batch
-        last = prompts.ys.shape[0] - 1
+        points = (jnp.arange(training.batch)[None] + jitter) / training.batch
+        # A point may round up to 1: it belongs to the last row that has a weight.
+        last = jnp.searchsorted(cumulated, 1.0)
         rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
         if training.shuffle_examples:
             order = jnp.argsort(ranks, axis=1)  # uniform among the permutations

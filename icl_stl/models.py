@@ -69,8 +69,8 @@ class Attention(nn.Module):
         return self.attend(queries, keys, values, causal)
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2p"]]:
+        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
         """Position k attends to the cached keys and values of positions 0..k-1 and to its own."""
         query, key_and_value = jnp.split(self.project(h), [self.width])
         cache = jax.lax.dynamic_update_slice_in_dim(cache, key_and_value[None], k, axis=0)
@@ -113,8 +113,8 @@ class Block(nn.Module):
         return h + self.mlp(h)
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2p"]]:
+        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
         attended, cache = self.attention.step(self.attention_norm(h), cache, k)
         h = h + attended
         return h + self.mlp(h), cache
@@ -141,7 +141,7 @@ class Transformer(nn.Module):
 
     def embedded(self, token: Float[Array, "*n t"]) -> Float[Array, "*n p"]:
         scale = jnp.ones(token.shape[-1]).at[-1].set(self.task.label_variance**-0.5)
-        return self.embed(token * scale)
+        return self.embed(token * jnp.broadcast_to(scale, token.shape))
 
     def law(self, h: Float[Array, "*n p"]) -> Normal:
         out = self.head(self.final_norm(h))
@@ -156,8 +156,8 @@ class Transformer(nn.Module):
         return self.law(h)
 
     def step(
-        self, token: Float[Array, " t"], caches: list[Float[Array, "m 2p"]], k: Int[Array, ""]
-    ) -> tuple[list[Float[Array, "m 2p"]], Normal]:
+        self, token: Float[Array, " t"], caches: list[Float[Array, "m c"]], k: Int[Array, ""]
+    ) -> tuple[list[Float[Array, "m c"]], Normal]:
         h = self.embedded(token) + self.position[k]
         grown = []
         for block, cache in zip(self.blocks, caches, strict=True):

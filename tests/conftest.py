@@ -1,0 +1,65 @@
+"""Settings of the whole suite, made before the package is imported, and what all files share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+from reference import STANDARD_ERRORS
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+# Wherever annotations are shapes they are checked, in tests and only there.
+SHAPED = ["tasks", "models", "learners", "loops", "measure"]
+install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
+
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
+
+TOLERANCES = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-10, "atol": 1e-11}}
+"""Relative and absolute tolerance where two ways of computing the same number are compared."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        directory: Path = cache.mkdir("jax")
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """The test runs in float64; its arrays must not outlive it."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Callable[..., None]:
+    """Equal up to the tolerance of the dtype of the first argument."""
+
+    def check(actual: object, expected: object) -> None:
+        computed = np.asarray(actual)
+        np.testing.assert_allclose(computed, expected, **TOLERANCES[computed.dtype.name])
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def assert_mean() -> Callable[..., None]:
+    """The mean of i.i.d. values (first axis) is as expected, within their standard errors."""
+
+    def check(values: object, expected: object) -> None:
+        sample = np.asarray(values, np.float64)
+        stderr = sample.std(axis=0, ddof=1) / sample.shape[0] ** 0.5
+        distance = np.abs(sample.mean(axis=0) - expected)
+        assert np.all(distance <= STANDARD_ERRORS * stderr), (
+            f"{(distance / stderr).max():.1f} standard errors from what is expected"
+        )
+
+    return check

@@ -88,25 +88,49 @@ def place(cell: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control."""
+    cell = worst_cell(entry)
+    numbers = ("", "-", "-", "-")
+    if cell is not None:
+        limit = (">" if cell.get("direction") == "above" else "≤") + f" {cell['bound']:.3f}"
+        numbers = (place(cell), f"{cell['measured']:.3f}", limit, f"{_tightness(cell):.2f}")
+    control = entry["negative_control"]
+    rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
+    return (entry["name"], *numbers, entry["verdict"], rejected)
+
+
+CLAIM_COLUMNS = (
+    "claim",
+    "where it is tightest",
+    "measured",
+    "bound",
+    "ratio",
+    "verdict",
+    "control rejected",
+    "source",
+)
+
+
+def _source(entry: Mapping[str, Any]) -> str:
+    return str(entry["source"]).partition(":")[0].partition(";")[0]
+
+
 def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     """One line a claim: where it is tightest, measured against bound, verdict, source."""
     table = Table(title="claims", title_justify="left")
-    for name in ("claim", "where it is tightest"):
-        table.add_column(name)
-    for name in ("measured", "bound", "ratio"):
-        table.add_column(name, justify="right")
-    for name in ("verdict", "control rejected", "source"):
-        table.add_column(name)
+    for name in CLAIM_COLUMNS:
+        numeric = name in ("measured", "bound", "ratio")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "claim")
     for entry in entries:
-        cell = worst_cell(entry)
-        numbers = ["", "-", "-", "-"]
-        if cell is not None:
-            limit = (">" if cell.get("direction") == "above" else "<=") + f" {cell['bound']:.3f}"
-            numbers = [place(cell), f"{cell['measured']:.3f}", limit, f"{_tightness(cell):.2f}"]
-        control = entry["negative_control"]
-        rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
-        colour = _COLOURS[entry["verdict"]]
-        source = entry["source"].partition(":")[0].partition(";")[0]
-        verdict = f"[{colour}]{entry['verdict']}[/{colour}]"
-        table.add_row(entry["name"], *numbers, verdict, rejected, source)
+        *cells, verdict, control = claim_row(entry)
+        colour = _COLOURS[verdict]
+        table.add_row(*cells, f"[{colour}]{verdict}[/{colour}]", control, _source(entry))
     return table
+
+
+def claims_markdown(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same table for a page."""
+    rows = [CLAIM_COLUMNS, ("---",) * len(CLAIM_COLUMNS)]
+    rows += [(*claim_row(entry), _source(entry)) for entry in entries]
+    return [f"| {' | '.join(row)} |" for row in rows]

@@ -15,6 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from icl_stl.bounds import drift_recursion
 from icl_stl.config import LinearRegression
+from icl_stl.console import claims_markdown
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.regimes import mixing_weights
 from icl_stl.results import (
@@ -480,6 +481,7 @@ def draw_all(stored: Stored, out: Path, sources: Sequence[Path]) -> list[str]:
         Names of the figures drawn.
     """
     page = ["# Figures", "", "Drawn by `scripts/make_figures.py` from the files beside them.", ""]
+    page += [*claims_markdown(list(stored.claims.values())), ""]
     drawn = drawings(stored)
     files: dict[str, str] = {}
     for name, drawing in drawn.items():

@@ -12,6 +12,8 @@ from reference import STANDARD_ERRORS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
+# Compiling takes longer than running: half as long without most optimisations.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Wherever annotations are shapes they are checked, in tests and only there.

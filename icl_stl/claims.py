@@ -130,6 +130,7 @@ def _judge_drift(evidence: Evidence) -> Judged:
                             result,
                             i,
                             prefix=prefix,
+                            vacuous=bool(bound[:, i, p].mean() >= 1),
                             within_loop_half_width=float(half_width[:, i, p].mean()),
                         ),
                         by_definition=i == 0 or not consuming,
@@ -158,6 +159,23 @@ def _judge_drift(evidence: Evidence) -> Judged:
     return Judged(cells, control, constants)
 
 
+def _judge_one_step_error(evidence: Evidence) -> Judged:
+    cells, control = [], []
+    for result in evidence.loops.values():
+        drift, eps = result["drift"], result["eps"]
+        weights = mixing_weights(result.regime, result.samples, result.generations)
+        inherited = np.einsum("ij,rjp->rip", weights, drift)
+        for i in range(1, result.generations + 1):
+            for p, prefix in enumerate(evidence.preset.task.prefixes):
+                measured, own = eps[:, i, p], drift[:, i, p]
+                bound = own + inherited[:, i, p]
+                where = _where(result, i, prefix=prefix)
+                cells.append(Cell(bound - measured, measured, float(bound.mean()), where))
+            without = own / 2 - measured  # of the whole prompt
+            control.append(Cell(without, measured, float(own.mean()) / 2, where))
+    return Judged(cells, control, [_alpha(result) for result in evidence.loops.values()])
+
+
 def _growth(result: LoopResult, grows: bool) -> Cell:
     growth = result["drift"][:, -1, -1] - result["drift"][:, 2, -1]
     bound = 0.0 if grows else GROWTH_TOLERANCE
@@ -177,6 +195,8 @@ def _growth(result: LoopResult, grows: bool) -> Cell:
 
 def _judge_constant_real_share(evidence: Evidence) -> Judged:
     results = evidence.loops.values()
+    if evidence.preset.generations < 3:
+        return Judged([], [], [])  # nothing lies between generation 2 and the last
     is_replace = [isinstance(result.regime, Replace) for result in results]
     return Judged(
         [_growth(result, replace) for result, replace in zip(results, is_replace, strict=True)],
@@ -278,9 +298,20 @@ CLAIMS = {
             source="derived here: the drift recursion, a triangle inequality; with measured eps it "
             "tests the estimators. The paper's abstract-level claim has the same form",
             control="no error is injected after generation 0: T_i <= (1 - alpha)^i eps_0 "
-            "(whole prompts, generations 1 to 3)",
+            "(whole prompts, generations 1 to 3); and the bound halved, T_i <= bound / 2 "
+            "(whole prompts, last generation)",
             regimes=_all,
             judge=_judge_drift,
+        ),
+        Claim(
+            name="one_step_error",
+            statement="eps_i <= T_i + sum_{j<i} w_ij T_j: the same triangle from its other side, "
+            "so that errors measured too large are noticed as well",
+            source="derived here: the triangle inequality",
+            control="a one-step error is less than half of the drift: eps_i <= T_i / 2 "
+            "(whole prompts)",
+            regimes=_consuming,
+            judge=_judge_one_step_error,
         ),
         Claim(
             name="constant_real_share",
@@ -324,17 +355,22 @@ CLAIMS = {
 
 
 def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
-    """Holm over the tested cells: each cell's verdict, and the level of its interval."""
-    verdicts, levels = ["holds"] * len(cells), [LEVEL] * len(cells)
+    """Holm over the tested cells: each cell's verdict, and the level it was decided at."""
+    exact = [bool(np.all(cell.margins >= -1e-12)) for cell in cells]
+    verdicts = ["holds" if fine else "violated" for fine in exact]
+    levels = [LEVEL] * len(cells)
     tested = [index for index, cell in enumerate(cells) if not cell.by_definition]
     if not tested:
         return verdicts, levels
     tests = [t_test(cells[index].margins) for index in tested]
-    positive, holm_levels = holm([test.p_positive for test in tests])
-    negative, _ = holm([test.p_negative for test in tests])
+    positive, positive_levels = holm([test.p_positive for test in tests])
+    negative, negative_levels = holm([test.p_negative for test in tests])
+    undecided = LEVEL / max(1, len(tested) - int(positive.sum()))  # where Holm stopped
     for k, index in enumerate(tested):
         verdicts[index] = "violated" if negative[k] else "holds" if positive[k] else "inconclusive"
-        levels[index] = float(holm_levels[k])
+        levels[index] = float(
+            negative_levels[k] if negative[k] else positive_levels[k] if positive[k] else undecided
+        )
     return verdicts, levels
 
 
@@ -343,18 +379,23 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list
     own = claim.regimes(evidence.preset)
     asked = {name: result for name, result in evidence.loops.items() if result.regime in own}
     failures = [failure for result in asked.values() for failure in result.failures]
-    everyone = range(evidence.preset.replicates)
-    kept = sorted(set(everyone) - {failure.replicate for failure in failures})
+    bad = {failure.replicate for failure in failures}
+    named = [str(failure) for failure in failures]
+    for name, values in evidence.generators.items():
+        for r in np.flatnonzero(~np.isfinite(values)):
+            bad.add(int(r))
+            named.append(f"{name}, replicate {r}: not finite in generation 0")
+    kept = sorted(set(range(evidence.preset.replicates)) - bad)
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in evidence.generators.items()}
-    return Evidence(evidence.preset, loops, generators), kept, [str(f) for f in failures]
+    return Evidence(evidence.preset, loops, generators), kept, named
 
 
 def _overall(verdicts: Sequence[str]) -> str:
     for verdict in ("violated", "inconclusive"):
         if verdict in verdicts:
             return verdict
-    return "holds"
+    return "holds" if verdicts else "inconclusive"
 
 
 def _json(cell: Cell, verdict: str, level: float) -> Json:
@@ -362,13 +403,19 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
     half = t_half_width(t_test(cell.measured).stderr, replicates, level)
     mean = float(cell.measured.mean())
     margin = t_test(cell.margins)
+    width = t_half_width(margin.stderr, replicates, level)
+    judged = {
+        "margin": margin.mean,
+        "margin_low": margin.mean - width,
+        "margin_high": margin.mean + width,
+    }
     return {
         **cell.keys,
         "measured": mean,
         "low": mean - half,
         "high": mean + half,
         "bound": None if np.isnan(cell.bound) else cell.bound,
-        "margin": None if np.isnan(cell.bound) else margin.mean,
+        **({} if np.isnan(cell.bound) else judged),
         "level": level,
         "verdict": verdict,
         **({"by_definition": True} if cell.by_definition else {}),
@@ -381,8 +428,9 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     A cell that is significantly on the wrong side is `violated` if the statement is proved or
     published for what is measured; otherwise it is `inconclusive` and marked as `missed`.
 
-    A cell's interval is Student's over replicates, one-sided at its Holm level on each side, so
-    that it agrees with the verdict. With fewer than 3 usable replicates nothing is decided.
+    A cell's `low` and `high` bound the measured mean, `margin_low` and `margin_high` the mean
+    margin, on which the verdict rests: Student's over replicates, each side at the level at which
+    Holm decided the cell, or stopped. With fewer than 3 usable replicates nothing is decided.
     """
     usable, kept, failed = _usable(claim, evidence)
     entry: Json = {

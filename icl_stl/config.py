@@ -50,6 +50,13 @@ class LinearRegression:
         _at_least("context", self.context, 2)
         _positive("noise", self.noise)
         _positive("prior_scale", self.prior_scale)
+        # The recursive posterior cancels in float32 when the labels are nearly free of noise.
+        require(
+            self.noise >= 0.01 * self.prior_scale,
+            "noise",
+            self.noise,
+            f"at least a hundredth of prior_scale ({self.prior_scale})",
+        )
         require(
             self.inputs in ("gaussian", "sphere"),
             "inputs",

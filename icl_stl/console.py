@@ -65,13 +65,18 @@ def _tightness(cell: Mapping[str, Any]) -> float:
 
 
 def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The tested cell of a claim that comes nearest to its bound."""
+    """The tested cell of a claim with the worst verdict, of these the one nearest to its bound."""
     tested = [
         cell
         for cell in entry["cells"]
         if cell["bound"] is not None and not cell.get("by_definition", False)
     ]
-    return max(tested, key=_tightness, default=None)
+    order = ("holds", "finding", "inconclusive", "violated")
+
+    def badness(cell: Mapping[str, Any]) -> tuple[bool, int, float]:
+        return cell.get("missed", False), order.index(cell["verdict"]), _tightness(cell)
+
+    return max(tested, key=badness, default=None)
 
 
 def place(cell: Mapping[str, Any]) -> str:
@@ -97,7 +102,8 @@ def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         numbers = (place(cell), f"{cell['measured']:.3f}", limit, f"{_tightness(cell):.2f}")
     control = entry["negative_control"]
     rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
-    return (entry["name"], *numbers, entry["verdict"], rejected)
+    verdict = entry["verdict"] + (" (missed)" if cell and cell.get("missed") else "")
+    return (entry["name"], *numbers, verdict, rejected)
 
 
 CLAIM_COLUMNS = (
@@ -124,7 +130,7 @@ def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "claim")
     for entry in entries:
         *cells, verdict, control = claim_row(entry)
-        colour = _COLOURS[verdict]
+        colour = _COLOURS[entry["verdict"]]
         table.add_row(*cells, f"[{colour}]{verdict}[/{colour}]", control, _source(entry))
     return table
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 LEVEL = 0.05
-"""Chance of any false decision within one claim."""
+"""Chance of any false `holds`, and chance of any false `violated`, within one claim."""
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,8 @@ class TTest(NamedTuple):
 def t_test(margins: ArrayLike) -> TTest:
     """Student's one-sided tests that the mean of per-replicate margins is positive, or negative.
 
-    A margin that is the same in every replicate needs no test: it is what it is.
+    A margin that is the same in every replicate needs no test: it is positive, negative, or 0 and
+    then neither.
 
     Args:
         margins: One margin for each replicate, `[R]`, R >= 2.
@@ -76,7 +77,7 @@ def t_test(margins: ArrayLike) -> TTest:
     mean, r = float(values.mean()), values.size
     stderr = float(values.std(ddof=1) / np.sqrt(r))
     if stderr <= 1e-15 * max(1.0, abs(mean)):
-        return TTest(mean, 0.0, float(mean < 0), float(mean >= 0), r)
+        return TTest(mean, 0.0, float(mean <= 0), float(mean >= 0), r)
     t = mean / stderr
     return TTest(mean, stderr, float(stats.t.sf(t, r - 1)), float(stats.t.cdf(t, r - 1)), r)
 

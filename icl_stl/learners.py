@@ -47,7 +47,7 @@ def _in_context(
     weights: Callable[[Params], Params],
     plug_in: bool,
 ) -> Learner:
-    """A learner whose generator draws inputs from the real law and labels from the model."""
+    """A learner whose generator draws inputs from the real law and labels from what it predicts."""
 
     def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
         key_xs, key_ys = jax.random.split(key)
@@ -56,13 +56,16 @@ def _in_context(
         return generate_labels(model, weights(params), key_ys, xs, plug_in_std=std)
 
     def predict(params: Params, prompt: Prompts) -> Normal:
-        return model.predict(weights(params), prompt)
+        law = model.predict(weights(params), prompt)
+        return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
 
     return Learner(fit, generate, predict)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
-    """The learner that knows the real law and ignores its data: with it every drift is zero.
+    """The learner that knows the real law and ignores its data.
+
+    With the predictive deviation every drift is zero.
 
     Args:
         task: The real law.
@@ -84,8 +87,10 @@ def adam_transformer(
 
     Minimises Σ_rows weight · mean_k -ln p_θ(y_k | x_{1:k}, y_{<k}) by minibatches: in each step the
     unit interval of the cumulated weights is cut into `batch` equal parts and one row is drawn in
-    each, so every batch holds real and synthetic rows in their exact shares. The whole training is
-    one scan.
+    each, so every batch holds real and synthetic rows in their shares, exact to one row. With
+    `shuffle_examples` the loss is averaged over orders of the examples: what is learned from is the
+    training law made symmetric, which is that law itself for D_0 but not for a generated one. The
+    whole training is one scan.
 
     Args:
         task: The real law (its noise floor σ and the law of its inputs are known to the learner).

@@ -30,6 +30,8 @@ class Generation(NamedTuple):
     """The N rows that θ_i was fitted on."""
     row_weights: Float[Array, " N"]
     """Their weights, summing to 1."""
+    index: Any = 1
+    """i; generation 0 learned from the real law alone, whatever the regime."""
 
 
 def _rows(data: Data) -> int:
@@ -53,7 +55,7 @@ def first_generation(key: PRNGKeyArray, learner: Learner, real: Data) -> Generat
     """Generation 0: fitted on the real set alone, the same in every regime."""
     weights = jnp.full(_rows(real), 1 / _rows(real))
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
-    return Generation(params, params, real, weights)
+    return Generation(params, params, real, weights, 0)
 
 
 def next_generation(
@@ -73,14 +75,23 @@ def next_generation(
         real: The real set, n rows.
         previous: θ_{i-1}.
         generation: i >= 1; may be traced, so that one compilation serves all generations.
+
+    Raises:
+        ValueError: If the regime reaches further back than the last generation.
     """
+    if any(set(regime.sources(i)) - {REAL, i - 1} for i in (1, 2, 3)):
+        raise ValueError(
+            f"regime must learn from the real set and the last generation alone, but {regime!r} "
+            "looks further back"
+        )
     keys = generation_keys(key, generation)
     n_syn = regime.synthetic_size(_rows(real))
     synthetic = learner.generate(keys.generate, previous, n_syn) if n_syn else None
     parts = [real if source == REAL else synthetic for source in regime.sources(1)]
     rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     weights = jnp.full(_rows(rows), 1 / _rows(rows))
-    return Generation(learner.fit(keys.fit, rows, weights), previous, rows, weights)
+    params = learner.fit(keys.fit, rows, weights)
+    return Generation(params, previous, rows, weights, generation)
 
 
 def self_consume(

@@ -153,8 +153,8 @@ def measure_generation(
         held_out: Real prompts that no generation was trained on.
         key: Randomness of the fresh generated prompts.
         generation: What is measured.
-        real_share: α, the share of D_0 in M_{i-1}. If it is 1 then M_{i-1} = D_0, and ε_i is T_i
-            by definition: one estimate serves both.
+        real_share: α, the share of D_0 in M_{i-1}, i >= 1. If it is 1, and for generation 0, the
+            training law is D_0 and ε_i is T_i by definition: one estimate serves both.
 
     Returns:
         The measurements.
@@ -185,6 +185,8 @@ def measure_generation(
                 jnp.log1p(-real_share) + log_mixture,
             )
         eps = _estimate(deficiency(log_mixture, prefix_log_densities(task, on_fresh, fresh)))
+        is_first = jnp.asarray(generation.index) == 0
+        eps = jax.tree.map(lambda own, later: jnp.where(is_first, own, later), drift, eps)
 
     chain = jnp.cumsum(jnp.mean(normal_kl(held_out.bayes, on_test), axis=0))
     return Measurements(

@@ -83,7 +83,7 @@ class LoopResult:
 def label(regime: Regime, samples: int) -> str:
     """The regime with its share, as in `augment-0.5`: the name of its files."""
     share = real_share(regime, samples, 1)
-    return f"{regime.name}-{share:g}" if 0 < share < 1 else regime.name
+    return f"{regime.name}-{share!r}" if 0 < share < 1 else regime.name
 
 
 def regime_of(label: str) -> Regime:

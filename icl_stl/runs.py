@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,7 @@ def use_all_cores(cache: Path | None) -> None:
         cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
     """
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -205,8 +207,16 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
         "learner": learner,
         "seed": seed,
         "versions": versions(),
-        "platform": f"{jax.default_backend()} {platform.machine()}",
+        "source": source_digest(),
+        "platform": f"{jax.devices()[0].device_kind} {platform.machine()}",
     }
+
+
+def source_digest() -> str:
+    """SHA-256 of the modules that a run's numbers come from."""
+    here = Path(__file__).parent
+    names = ("tasks", "models", "learners", "regimes", "loops", "measure", "runs")
+    return sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -408,7 +418,7 @@ def implied_variances_by_generator(
         `transformer_predictive`, `transformer_plug_in`, `bayes_predictive`, `bayes_plug_in`,
         each `[R]`.
     """
-    name = "predictive_sampling"
+    name = f"predictive_sampling-{count}"
     stored = folder.load(name)
     if stored is not None:
         return stored

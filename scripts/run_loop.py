@@ -107,6 +107,10 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     return preset
 
 
+def _stderr(values: results.Floats) -> float | None:
+    return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else None
+
+
 def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     """What is said of every generation, means over the loops; null where there is no number.
 
@@ -120,25 +124,24 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     bound = drift_bound(result)
     half = empirical_bernstein(result["drift_variance"], preset.held_out)
     excess = result["excess_squared_risk"].mean(-1)
-    runs = excess.shape[0]
     rows = []
     for i in range(result.generations + 1):
         n_syn = result.regime.synthetic_size(preset.samples) if i else 0
         real = preset.samples if i == 0 or not isinstance(result.regime, Replace) else 0
         loss = float(result["training_loss"][:, i].mean())
-        stderr = float(excess[:, i].std(ddof=1) / runs**0.5) if runs > 1 else None
         rows.append(
             {
                 "generation": i,
                 "n_train": real + n_syn,
                 "excess_risk": {
                     "mean": float(excess[:, i].mean()),
-                    "stderr": stderr,
+                    "stderr": _stderr(excess[:, i]),
                     "closed_form": None,
                 },
                 "excess_nll": float(result["kl"][:, i, -1].mean() / preset.task.context),
                 "drift": float(result["drift"][:, i, -1].mean()),
-                "drift_half_width": float(half[:, i, -1].mean()),
+                "drift_stderr": _stderr(result["drift"][:, i, -1]),
+                "within_loop_half_width": float(half[:, i, -1].mean()),
                 "bound": float(bound[:, i, -1].mean()),
                 "eps": float(result["eps"][:, i, -1].mean()),
                 "gap": float((result["risk"] - result["training_risk"])[:, i].mean()),

@@ -381,8 +381,10 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     A cell that is significantly on the wrong side is `violated` if the statement is proved or
     published for what is measured; otherwise it is `inconclusive` and marked as `missed`.
 
-    A cell's interval is Student's over replicates, one-sided at its Holm level on each side, so
-    that it agrees with the verdict. With fewer than 3 usable replicates nothing is decided.
+    A cell's interval is Student's of the measured quantity over replicates, one-sided at its Holm
+    level on each side. It agrees with the verdict where the bound is a constant; where the bound is
+    measured too, the verdict is of the margins, loop by loop. With fewer than 3 usable replicates
+    nothing is decided.
     """
     usable, kept, failed = _usable(claim, evidence)
     entry: Json = {

@@ -146,9 +146,7 @@ def _judge_drift(evidence: Evidence) -> Judged:
                         _where(result, i, prefix=preset.task.context),
                     )
                 )
-        constants.append(
-            {"name": f"alpha, {name}", "value": _share(result, 1), "provenance": "certified"}
-        )
+        constants.append(_alpha(result))
         constants.append(
             {
                 "name": f"eps by prefix {preset.task.prefixes}, {name}, mean over generations >= 1",
@@ -298,8 +296,7 @@ CLAIMS = {
             source="derived here: the drift recursion, a triangle inequality; with measured eps it "
             "tests the estimators. The paper's abstract-level claim has the same form",
             control="no error is injected after generation 0: T_i <= (1 - alpha)^i eps_0 "
-            "(whole prompts, generations 1 to 3); and the bound halved, T_i <= bound / 2 "
-            "(whole prompts, last generation)",
+            "(whole prompts, generations 1 to 3)",
             regimes=_all,
             judge=_judge_drift,
         ),
@@ -415,7 +412,7 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
         "low": mean - half,
         "high": mean + half,
         "bound": None if np.isnan(cell.bound) else cell.bound,
-        **({} if np.isnan(cell.bound) else judged),
+        **(dict.fromkeys(judged) if np.isnan(cell.bound) else judged),
         "level": level,
         "verdict": verdict,
         **({"by_definition": True} if cell.by_definition else {}),

@@ -16,6 +16,9 @@ from scipy import stats
 LEVEL = 0.05
 """Chance of any false `holds`, and chance of any false `violated`, within one claim."""
 
+ROUNDING = 1e-14
+"""Margins of size 1 that differ by less than this differ by rounding alone."""
+
 Floats = NDArray[np.float64]
 
 
@@ -60,8 +63,8 @@ class TTest(NamedTuple):
 def t_test(margins: ArrayLike) -> TTest:
     """Student's one-sided tests that the mean of per-replicate margins is positive, or negative.
 
-    A margin that is the same in every replicate needs no test: it is positive, negative, or 0 and
-    then neither.
+    A margin that is the same in every replicate needs no test: it is positive, negative, or 0 (up
+    to rounding) and then neither.
 
     Args:
         margins: One margin for each replicate, `[R]`, R >= 2.
@@ -76,8 +79,8 @@ def t_test(margins: ArrayLike) -> TTest:
         raise ValueError(f"margins must be at least 2 replicates, but have shape {values.shape}")
     mean, r = float(values.mean()), values.size
     stderr = float(values.std(ddof=1) / np.sqrt(r))
-    if stderr <= 1e-15 * max(1.0, abs(mean)):
-        return TTest(mean, 0.0, float(mean <= 0), float(mean >= 0), r)
+    if stderr <= ROUNDING * max(1.0, abs(mean)):
+        return TTest(mean, 0.0, float(mean <= ROUNDING), float(mean >= -ROUNDING), r)
     t = mean / stderr
     return TTest(mean, stderr, float(stats.t.sf(t, r - 1)), float(stats.t.cdf(t, r - 1)), r)
 

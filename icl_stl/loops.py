@@ -55,7 +55,7 @@ def first_generation(key: PRNGKeyArray, learner: Learner, real: Data) -> Generat
     """Generation 0: fitted on the real set alone, the same in every regime."""
     weights = jnp.full(_rows(real), 1 / _rows(real))
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
-    return Generation(params, params, real, weights, 0)
+    return Generation(params, params, real, weights, jnp.array(0))
 
 
 def next_generation(

@@ -100,11 +100,11 @@ def regime_of(label: str) -> Regime:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = "out") -> None:
     """Make a folder and see that it can be written.
 
     Raises:
-        ValueError: If it cannot; the message names it.
+        ValueError: If it cannot; the message names it and the option that asks for it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,9 @@ def make_folder(path: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"out must be a writable folder, but {path} is not: {error}") from None
+        raise ValueError(
+            f"{option} must be a writable folder, but {path} is not: {error}"
+        ) from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -92,6 +92,8 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     """The sizes that the options describe."""
     if not 0 <= arguments.seed < 2**31:
         raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
+    if arguments.runs < 1:
+        raise ValueError(f"runs must be at least 1, but it is {arguments.runs}")
     preset = Preset(
         "loop",
         task=LinearRegression(arguments.dim, arguments.context, arguments.noise),
@@ -186,9 +188,11 @@ def main(arguments: Arguments) -> int:
         }
         digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         out = Path("runs") / f"loop-{arguments.learner}-{name}-{digest}"
-        results.make_folder(out)
         if arguments.json is not None:
-            results.make_folder(arguments.json.absolute().parent)
+            if arguments.json.is_dir():
+                raise ValueError(f"json must be a file, but {arguments.json} is a folder")
+            results.make_folder(arguments.json.absolute().parent, "the folder of json")
+        results.make_folder(out)
         from icl_stl import runs  # noqa: PLC0415  (loads JAX: only when the arguments are good)
 
         runs.use_all_cores(runs.default_cache())

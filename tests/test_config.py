@@ -71,7 +71,7 @@ def test_settings_are_hashable_and_frozen(settings):
     ("name", "value", "complaint"),
     [
         *[(name, 0, f"^{name} must be .* but it is 0$") for name in ("samples", "generations")],
-        *[(name, 1, f"^{name} must be .* but it is 1$") for name in ("replicates", "held_out")],
+        *[(name, 1, f"^{name} must be .* but it is 1$") for name in ("held_out",)],
         ("samples", 10.5, "^samples must be a whole number"),
         ("shares", (0.5, 1.0), r"^alpha must be in \(0, 1\), but it is 1.0"),
         ("shares", (0.3,), "^alpha = 0.3 asks for .* samples = 2000"),

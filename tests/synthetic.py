@@ -1,0 +1,96 @@
+"""Loops and run folders made by hand: what is judged and drawn, without any JAX."""
+
+import numpy as np
+
+from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl.config import LinearRegression, Preset
+from icl_stl.plots import Stored
+from icl_stl.regimes import REAL, source_shares
+from icl_stl.results import LoopResult
+
+PRESET = Preset(
+    "by hand",
+    task=LinearRegression(dim=1, context=4, prior_scale=2.0),
+    samples=8,
+    generations=4,
+    replicates=6,
+    shares=(0.25, 0.5),
+    held_out=50,
+)
+R, G, P, M = PRESET.replicates, PRESET.generations, 3, PRESET.task.context
+
+
+def noise(scale, *shape, seed=0):
+    """Values between -scale and scale."""
+    return scale * np.random.default_rng(seed).uniform(-1, 1, shape)
+
+
+def some_errors(seed=0):
+    """One-step errors of every replicate, generation and prefix."""
+    return 0.06 + noise(0.02, R, G + 1, P, seed=seed)
+
+
+def iterated(regime, eps):
+    """T_i = eps_i + sum_{j<i} w_ij T_j, literally."""
+    drift = np.zeros_like(eps)
+    for i in range(eps.shape[1]):
+        drift[:, i] = eps[:, i]
+        for j, share in source_shares(regime, PRESET.samples, i).items():
+            if j != REAL:
+                drift[:, i] += share * drift[:, j]
+    return drift
+
+
+def made(regime, drift, eps, seed=0, **others):
+    """A loop of these drifts and errors; what is not given is arbitrary."""
+    count, length = drift.shape[:2]
+    each, label = (count, length), (count, length, M)
+    observations = {
+        "drift": drift,
+        "drift_variance": np.full_like(drift, 0.02),
+        "eps": eps,
+        "eps_variance": np.full_like(eps, 0.02),
+        "kl": np.cumsum(0.1 + noise(0.02, count, length, P, seed=seed), axis=2),
+        "excess_squared_risk": 0.2 + noise(0.1, *label, seed=seed + 1),
+        "bayes_squared_risk": 0.5 + noise(0.1, *label, seed=seed + 2),
+        "risk": 0.3 + noise(0.01, *each, seed=seed + 3),
+        "training_risk": 0.2 + noise(0.01, *each, seed=seed + 4),
+        "implied_task_variance": 3.5 + noise(0.5, *each, seed=seed + 5),
+        "training_loss": 1.0 + noise(0.1, *each, seed=seed + 6),
+        "diverged_at": np.full(each, -1, np.int32),
+    }
+    return LoopResult(regime, PRESET.samples, {**observations, **others})
+
+
+def loops_of(make, regimes=PRESET.regimes):
+    """The loops that `make` gives for the regimes, by label."""
+    results = [make(regime) for regime in regimes]
+    return {result.label: result for result in results}
+
+
+def below_the_bound(regime, distance=0.01, spread=0.002):
+    """A loop whose drift stays below its bound, by `distance` and a little noise."""
+    eps = some_errors()
+    bound = iterated(regime, eps)
+    below = distance + noise(spread, R, G + 1, P, seed=9)
+    below[:, 0] = 0
+    return made(regime, eps if regime.name == "real-only" else bound - below, eps)
+
+
+def generated(predictive=0.95, plug_in=0.1, spread=0.01):
+    """Implied task variances by generator, given over the prior's."""
+    prior = PRESET.task.prior_scale**2
+    ratios = {
+        "transformer_predictive": predictive + noise(spread, R, seed=1),
+        "transformer_plug_in": plug_in + noise(spread, R, seed=2),
+        "bayes_predictive": 1 + noise(spread, R, seed=3),
+        "bayes_plug_in": 0.05 + noise(spread, R, seed=4),
+    }
+    return {name: ratio * prior for name, ratio in ratios.items()}
+
+
+def stored():
+    """What a run folder of such loops holds, all claims judged."""
+    evidence = Evidence(PRESET, loops_of(below_the_bound), generated())
+    claims = {name: judge(claim, evidence) for name, claim in CLAIMS.items()}
+    return Stored(PRESET.task, evidence.loops, claims)

@@ -1,0 +1,371 @@
+import dataclasses
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import (
+    PRESET,
+    G,
+    P,
+    R,
+    below_the_bound,
+    generated,
+    iterated,
+    loops_of,
+    made,
+    noise,
+    some_errors,
+)
+
+from icl_stl.claims import CLAIMS, GROWTH_TOLERANCE, KEPT, LOST, Evidence, drift_bound, judge
+from icl_stl.regimes import Augment, RealOnly, Replace
+
+KEYS = {
+    "name",
+    "statement",
+    "source",
+    "replicates",
+    "failed",
+    "verdict",
+    "constants",
+    "cells",
+    "negative_control",
+}
+CELL_KEYS = {
+    "regime",
+    "alpha",
+    "generation",
+    "measured",
+    "low",
+    "high",
+    "bound",
+    "margin",
+    "level",
+    "verdict",
+}
+
+each_claim = pytest.mark.parametrize("name", CLAIMS)
+each_regime = pytest.mark.parametrize("regime", PRESET.regimes, ids=repr)
+
+
+def judged(name, loops, generators=None):
+    return judge(CLAIMS[name], Evidence(PRESET, loops, generators or generated()))
+
+
+def good_loops():
+    """Drifts below their bounds that stay where they are with real prompts and grow without."""
+
+    def loop(regime):
+        return growing(regime, 0.3 if isinstance(regime, Replace) else 0.0)
+
+    return loops_of(loop)
+
+
+def growing(regime, growth, spread=0.01):
+    """A loop whose drift grows by `growth` from generation 2 to the last."""
+    level = np.interp(np.arange(G + 1), [2, G], [0, growth])[None, :, None]
+    drift = 0.2 + level + noise(spread, R, G + 1, P, seed=8)
+    eps = np.where(np.arange(G + 1) == 0, 0.25, 0.2)[None, :, None] + np.zeros_like(drift)
+    return made(regime, drift, eps)
+
+
+# --- drift ---------------------------------------------------------------------------------------
+
+
+@each_regime
+def test_the_drift_bound_is_the_recursion_iterated(regime):
+    eps = some_errors()
+    bound = drift_bound(made(regime, np.zeros_like(eps), eps))
+    np.testing.assert_allclose(bound, iterated(regime, eps), rtol=1e-13)
+    if isinstance(regime, Augment):
+        last = sum((1 - regime.alpha) ** (G - j) * eps[:, j] for j in range(G + 1))
+        np.testing.assert_allclose(bound[:, G], last, rtol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_drift_exactly_at_its_bound_is_not_violated(seed):
+    def equal(regime):
+        eps = some_errors(seed)
+        return made(regime, iterated(regime, eps), eps)
+
+    entry = judged("drift", loops_of(equal))
+    assert "violated" not in {cell["verdict"] for cell in entry["cells"]}
+    assert entry["verdict"] != "violated"
+
+
+@pytest.mark.parametrize(
+    ("distance", "spread", "verdict"),
+    [(0.03, 0.002, "holds"), (-0.03, 0.002, "violated"), (0.0, 0.03, "inconclusive")],
+)
+def test_drift_below_above_and_around_its_bound(distance, spread, verdict):
+    entry = judged("drift", loops_of(lambda regime: below_the_bound(regime, distance, spread)))
+    assert entry["verdict"] == verdict
+    tested = [cell for cell in entry["cells"] if "by_definition" not in cell]
+    verdicts = {cell["verdict"] for cell in tested}
+    assert verdicts == {verdict}
+    assert len(tested) == 3 * G * P  # real data alone and generation 0 are true by definition
+    assert len(entry["cells"]) == 4 * (G + 1) * P
+    for cell in tested:
+        np.testing.assert_allclose(cell["margin"], cell["bound"] - cell["measured"], atol=1e-12)
+
+
+def test_one_violated_cell_violates_the_claim():
+    loops = loops_of(lambda regime: below_the_bound(regime, 0.03))
+    loops["augment-0.5"].observations["drift"][:, 3, 1] += 0.1
+    entry = judged("drift", loops)
+    assert entry["verdict"] == "violated"
+    (cell,) = [cell for cell in entry["cells"] if cell["verdict"] == "violated"]
+    assert {**cell, "regime": "augment", "alpha": 0.5, "generation": 3, "prefix": 2} == cell
+    np.testing.assert_allclose(
+        cell["measured"], loops["augment-0.5"]["drift"][:, 3, 1].mean(), rtol=1e-13
+    )
+
+
+def test_the_control_is_rejected_where_errors_are_injected():
+    control = judged("drift", good_loops())["negative_control"]
+    assert control["rejected"] is True
+    assert control["cells"] == 3 * 3  # three regimes that consume, generations 1 to 3
+
+
+def test_the_control_stands_where_no_error_is_injected():
+    def nothing_injected(regime):
+        eps = some_errors()
+        eps[:, 1:] = 0
+        return made(regime, iterated(regime, eps), eps)
+
+    entry = judged("drift", loops_of(nothing_injected, PRESET.regimes[1:]))
+    assert entry["negative_control"]["rejected"] is False
+    assert entry["negative_control"]["cells_rejected"] == 0
+    assert entry["verdict"] != "violated"  # the equality family: margins are 0
+
+
+def test_intervals_are_students_at_the_level_of_the_cell():
+    from scipy import stats  # noqa: PLC0415
+
+    entry = judged("drift", loops_of(below_the_bound))
+    for cell in entry["cells"]:
+        if cell["regime"] == "replace":
+            sample = below_the_bound(Replace())["drift"][:, cell["generation"]]
+            values = sample[:, PRESET.task.prefixes.index(cell["prefix"])]
+            half = stats.t.isf(cell["level"], R - 1) * values.std(ddof=1) / R**0.5
+            low, high = values.mean() - half, values.mean() + half
+            np.testing.assert_allclose([cell["low"], cell["high"]], [low, high], rtol=1e-12)
+
+
+# --- constant_real_share -------------------------------------------------------------------------
+
+
+def test_stable_with_real_prompts_and_growing_without():
+    entry = judged("constant_real_share", good_loops())
+    assert entry["verdict"] == "holds"
+    assert entry["negative_control"]["rejected"] is True
+    assert [cell["regime"] for cell in entry["cells"]] == ["augment", "augment", "replace"]
+    last = good_loops()["replace"]["drift"]
+    np.testing.assert_allclose(
+        entry["cells"][-1]["measured"], (last[:, -1, -1] - last[:, 2, -1]).mean(), rtol=1e-13
+    )
+    assert [cell["bound"] for cell in entry["cells"]] == [GROWTH_TOLERANCE] * 2 + [0.0]
+
+
+def test_with_the_roles_exchanged_the_control_stands_and_the_claim_is_missed_not_violated():
+    def exchanged(regime):
+        return growing(regime, -0.3 if isinstance(regime, Replace) else 0.3)
+
+    entry = judged("constant_real_share", loops_of(exchanged))
+    assert entry["verdict"] == "inconclusive"
+    assert [cell["missed"] for cell in entry["cells"]] == [True] * 3
+    assert {cell["verdict"] for cell in entry["cells"]} == {"inconclusive"}
+    assert entry["negative_control"]["rejected"] is False
+
+
+@pytest.mark.parametrize("growth", [-0.3, 0.0, 0.03, 0.05, 0.07, 0.3])
+def test_the_interval_agrees_with_the_verdict_where_the_bound_is_a_constant(growth):
+    loops = loops_of(lambda regime: growing(regime, growth, 0.03))
+    for cell in judged("constant_real_share", loops)["cells"]:
+        below, above = cell["high"] < cell["bound"], cell["low"] > cell["bound"]
+        assert above <= (cell["measured"] > cell["bound"])
+        decided = cell["verdict"] == "holds" or "missed" in cell
+        assert decided == (below or above)
+
+
+def test_a_growth_around_the_tolerance_is_neither_met_nor_missed():
+    entry = judged(
+        "constant_real_share", loops_of(lambda regime: growing(regime, GROWTH_TOLERANCE, 0.05))
+    )
+    augment = [cell for cell in entry["cells"] if cell["regime"] == "augment"]
+    assert {cell["verdict"] for cell in augment} == {"inconclusive"}
+    assert not any("missed" in cell for cell in augment)
+
+
+# --- predictive_sampling -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("predictive", "plug_in", "verdict", "missed"),
+    [
+        (1.0, 0.1, "holds", 0),
+        (KEPT[0] - 0.1, 0.1, "inconclusive", 1),
+        (KEPT[1] + 0.1, 0.1, "inconclusive", 1),
+        (1.0, LOST + 0.1, "inconclusive", 1),
+        (KEPT[0], 0.1, "inconclusive", 0),
+    ],
+)
+def test_predictive_sampling_by_hand(predictive, plug_in, verdict, missed):
+    generators = generated(predictive, plug_in)
+    generators["transformer_predictive"] += (predictive == KEPT[0]) * 4 * noise(0.1, R, seed=5)
+    entry = judged("predictive_sampling", {}, generators)
+    assert entry["verdict"] == verdict
+    assert sum("missed" in cell for cell in entry["cells"]) == missed
+    measured = {cell["generator"]: cell["measured"] for cell in entry["cells"]}
+    for generator, value in measured.items():
+        ratio = generators[f"transformer_{generator}"].mean() / 4
+        np.testing.assert_allclose(value, ratio, rtol=1e-13)
+    exact = [c["value"] for c in entry["constants"] if "Bayes" in c["name"]]
+    np.testing.assert_allclose(
+        exact, [generators[f"bayes_{g}"].mean() / 4 for g in ("predictive", "plug_in")]
+    )
+
+
+def test_the_control_of_predictive_sampling_can_fail():
+    rejected = judged("predictive_sampling", {})["negative_control"]["rejected"]
+    exchanged = judged("predictive_sampling", {}, generated(0.1, 1.0))
+    assert (rejected, exchanged["negative_control"]["rejected"]) == (True, False)
+
+
+# --- replicates that failed ----------------------------------------------------------------------
+
+
+@each_claim
+def test_fewer_than_three_usable_replicates_decide_nothing(name):
+    entries = []
+    for failed in (R - 3, R - 2):
+        loops = good_loops()
+        for r in range(failed):
+            loops["replace"].observations["drift"][r, 2, 0] = np.nan
+        entries.append(judged(name, loops))
+    enough, too_few = entries
+    if name == "predictive_sampling":  # of generation 0: it needs no loops
+        assert enough["cells"] == too_few["cells"] != []
+        return
+    assert (enough["replicates"], too_few["replicates"]) == (3, 2)
+    assert enough["cells"]
+    assert too_few["cells"] == []
+    assert too_few["verdict"] == "inconclusive"
+    assert too_few["negative_control"] == {"what": CLAIMS[name].control, "rejected": False}
+    assert len(too_few["failed"]) == R - 2
+
+
+def test_a_failed_replicate_is_named_and_left_out_in_every_regime():
+    loops, clean = good_loops(), good_loops()
+    loops["augment-0.25"].observations["eps"][4, 3] = np.inf
+    loops["augment-0.25"].observations["diverged_at"][4, 3:] = 17
+    entry = judged("drift", loops)
+    assert entry["replicates"] == R - 1
+    assert entry["failed"] == [
+        "augment-0.25, replicate 4: not finite in generation 3, training step 17"
+    ]
+    kept = [0, 1, 2, 3, 5]
+    fewer = replace(PRESET, replicates=R - 1)
+    without = {name: result.replicates(kept) for name, result in clean.items()}
+    expected = judge(CLAIMS["drift"], Evidence(fewer, without))
+    assert entry["cells"] == expected["cells"]
+    assert entry["negative_control"] == expected["negative_control"]
+
+
+def test_failures_of_loops_that_a_claim_does_not_ask_for_leave_it_alone():
+    loops = good_loops()
+    loops["real-only"].observations["kl"][0, 1] = np.nan
+    assert judged("constant_real_share", loops)["failed"] == []
+    assert judged("drift", loops)["failed"] == [
+        "real-only, replicate 0: not finite in generation 1, a measurement"
+    ]
+
+
+# --- the entries of claims.json ------------------------------------------------------------------
+
+
+@each_claim
+@pytest.mark.parametrize("usable", [R, 2])
+def test_entries_have_the_documented_form(name, usable):
+    loops = good_loops()
+    for result in loops.values():
+        result.observations["risk"][usable:] = np.nan
+    entry = judged(name, loops)
+    assert set(entry) == KEYS
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+    assert entry["verdict"] in {"holds", "violated", "inconclusive", "finding"}
+    assert entry["source"].partition(":")[0].partition(";")[0].partition(",")[0] in {
+        "paper",
+        "derived here",
+        "derived here for the Bayes predictor",
+        "measured",
+    }
+    for constant in entry["constants"]:
+        assert set(constant) == {"name", "value", "provenance"}
+        assert constant["provenance"] in {"certified", "measured", "assumed"}
+    for cell in entry["cells"]:
+        assert set(cell) >= CELL_KEYS
+        assert cell["low"] <= cell["measured"] <= cell["high"]
+        assert 0 <= cell["alpha"] <= 1
+        assert cell["verdict"] in {"holds", "violated", "inconclusive", "finding"}
+    assert set(entry["negative_control"]) >= {"what", "rejected"}
+    assert bool(entry["negative_control"]["what"]) == (name != "quality")
+    assert isinstance(entry["negative_control"]["rejected"], bool)
+
+
+def test_what_no_theorem_covers_is_a_finding():
+    entry = judged("quality", good_loops())
+    assert entry["verdict"] == "finding"
+    assert {cell["verdict"] for cell in entry["cells"]} == {"finding"}
+    assert {cell["bound"] for cell in entry["cells"]} == {None}
+    first = next(
+        cell
+        for cell in entry["cells"]
+        if cell["regime"] == "replace" and "NLL" in cell["quantity"] and cell["generation"] == 2
+    )
+    kl = good_loops()["replace"]["kl"][:, 2, -1].mean()
+    np.testing.assert_allclose(first["measured"], kl / PRESET.task.context, rtol=1e-13)
+
+
+def test_claims_ask_for_the_regimes_they_speak_of():
+    asked = {name: claim.regimes(PRESET) for name, claim in CLAIMS.items()}
+    assert asked["drift"] == asked["quality"] == PRESET.regimes
+    assert asked["constant_real_share"] == (Augment(0.25), Augment(0.5), Replace())
+    assert asked["predictive_sampling"] == ()
+    assert RealOnly() in PRESET.regimes
+
+
+def test_growth_needs_a_generation_after_generation_2():
+    short = dataclasses.replace(PRESET, generations=2)
+    loops = {
+        name: LoopResult(
+            result.regime,
+            result.samples,
+            {key: values[:, :3] for key, values in result.observations.items()},
+        )
+        for name, result in good_loops().items()
+    }
+    entry = judge(CLAIMS["constant_real_share"], Evidence(short, loops))
+    assert (entry["verdict"], entry["cells"]) == ("inconclusive", [])
+
+
+def test_a_generator_that_is_not_finite_is_left_out_and_named():
+    generators = {
+        f"{who}_{how}": np.linspace(0.1, 0.2, R) if how == "plug_in" else np.linspace(0.9, 1, R)
+        for who in ("transformer", "bayes")
+        for how in ("predictive", "plug_in")
+    }
+    generators["transformer_predictive"][1] = np.nan
+    entry = judge(CLAIMS["predictive_sampling"], Evidence(PRESET, {}, generators))
+    assert entry["replicates"] == R - 1
+    assert ["replicate 1" in failed for failed in entry["failed"]] == [True]
+    assert json.dumps(entry, allow_nan=False)
+
+
+def test_the_triangle_from_its_other_side_notices_errors_measured_too_large():
+    def inflated(regime):
+        eps = some_errors()
+        return made(regime, iterated(regime, eps), 3 * eps)
+
+    assert judged("one_step_error", loops_of(inflated, PRESET.regimes))["verdict"] == "violated"

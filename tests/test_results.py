@@ -1,0 +1,191 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import PRESET, G, R, below_the_bound, loops_of
+
+from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.results import (
+    Failure,
+    label,
+    make_folder,
+    read_json,
+    read_table,
+    regime_of,
+    write_atomically,
+    write_json,
+    write_table,
+)
+
+
+def table_with_all_kinds_of_numbers():
+    loops = loops_of(below_the_bound)
+    observed = loops["replace"].observations
+    observed["drift"][1, 2] = np.nan
+    observed["risk"][0, :4] = [5e-324, -0.0, np.inf, 1e300]
+    observed["diverged_at"][3, 1] = 2**31 - 1
+    for result in loops.values():  # as JAX leaves them
+        single = {k: v.astype(np.float32) for k, v in result.observations.items() if k == "kl"}
+        result.observations.update(single)
+    return loops
+
+
+# --- labels and failures -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("regime", PRESET.regimes, ids=repr)
+def test_a_label_names_its_regime(regime):
+    assert regime_of(label(regime, PRESET.samples)) == regime
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_labels_of_any_share_name_it_exactly(samples, synthetic):
+    regime = Augment(samples / (samples + synthetic))
+    name = label(regime, samples)
+    assert regime_of(name).alpha == samples / (samples + synthetic)
+
+
+@pytest.mark.parametrize("text", ["", "real", "replace-0.5", "augment", "augment-", "augment-1.5"])
+def test_what_is_no_label_is_refused(text):
+    with pytest.raises(ValueError, match=r"regime|alpha|float"):
+        regime_of(text)
+
+
+def test_labels_of_the_regimes():
+    names = [label(regime, 12) for regime in (RealOnly(), Augment(0.25), Replace())]
+    assert names == ["real-only", "augment-0.25", "replace"]
+
+
+def test_a_failure_is_the_first_number_that_is_not_finite():
+    result = below_the_bound(Replace())
+    assert result.failures == ()
+    result.observations["training_loss"][:] = np.nan  # a learner without training has none
+    assert result.failures == ()
+    result.observations["diverged_at"][1, 2:] = [7, 0, 3]
+    result.observations["excess_squared_risk"][4, 1:, 0] = np.inf
+    assert result.failures == (Failure("replace", 1, 2, 7), Failure("replace", 4, 1, -1))
+    assert [str(failure) for failure in result.failures] == [
+        "replace, replicate 1: not finite in generation 2, training step 7",
+        "replace, replicate 4: not finite in generation 1, a measurement",
+    ]
+    assert result.replicates([0, 2, 3, 5]).failures == ()
+    assert result.generations == G
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_a_table_comes_back_exactly(tmp_path):
+    loops, path = table_with_all_kinds_of_numbers(), tmp_path / "loops.csv"
+    write_table(path, loops)
+    back = read_table(path, PRESET.samples)
+    assert list(back) == list(loops)
+    for name, result in loops.items():
+        assert back[name].regime == result.regime
+        assert back[name].samples == PRESET.samples
+        assert list(back[name].observations) == list(result.observations)
+        for quantity, values in result.observations.items():
+            np.testing.assert_array_equal(back[name].observations[quantity], values)
+    signs = np.signbit(back["replace"].observations["risk"][0])
+    assert signs[1]
+    written = path.read_bytes()
+    write_table(path, {name: result.replicates(range(R)) for name, result in loops.items()})
+    assert path.read_bytes() == written
+
+
+def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
+    write_table(tmp_path / "loops.csv", loops_of(below_the_bound))
+    lines = (tmp_path / "loops.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 * R * (G + 1)
+    assert lines[0].startswith("regime,replicate,generation,drift_0,drift_1,drift_2,")
+    assert lines[0].endswith(",diverged_at")
+    assert lines[2].startswith("real-only,0,1,")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text.replace("generation", "generatoin", 1),
+        lambda text: text[: len(text) // 2],
+        lambda text: text.rpartition("\nreplace,5,4")[0] + "\n",
+        lambda text: text.replace("replace,3,1,", "replace,3,x,", 1),
+        lambda text: text.replace("augment-0.5", "augment-half", 1),
+        lambda text: text.replace("real-only,0,0,", "real-only,0,0,abc", 1),
+    ],
+    ids=["empty", "header", "cut", "row missing", "generation", "regime", "number"],
+)
+def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
+    path = tmp_path / "loops.csv"
+    write_table(path, loops_of(below_the_bound))
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ValueError, match=r"loops\.csv is damaged"):
+        read_table(path, PRESET.samples)
+
+
+def test_files_that_are_missing_or_damaged_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.csv does not exist; run scripts"):
+        read_table(tmp_path / "none.csv", 8)
+    with pytest.raises(ValueError, match=r"none\.json does not exist; run scripts"):
+        read_json(tmp_path / "none.json")
+    for content in (b"", b'{"a": ', b"\xff\xfe"):
+        (tmp_path / "bad.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad\.json is damaged"):
+            read_json(tmp_path / "bad.json")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"first" * 1000, b"second"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+        assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"α": [1, 2.5, None]})
+    old = path.read_bytes()
+    for value in (float("nan"), float("inf"), {"a": [np.nan]}):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(path, value)
+        assert path.read_bytes() == old
+        assert os.listdir(tmp_path) == ["file.json"]
+    assert read_json(path) == {"α": [1, 2.5, None]} == json.loads(old)
+    assert "α".encode() in old
+
+
+def test_folders_are_made_and_left_empty(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    for path in (file, file / "below"):
+        with pytest.raises(ValueError, match=f"out must be a writable folder, but {path} is not"):
+            make_folder(path)
+    assert file.read_bytes() == b"content"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        if os.access(folder, os.W_OK):
+            pytest.skip("permissions do not bind this user")
+        with pytest.raises(ValueError, match="read-only is not"):
+            make_folder(folder)
+        with pytest.raises(ValueError, match="read-only"):
+            make_folder(folder / "below")
+    finally:
+        folder.chmod(0o700)

@@ -1,0 +1,248 @@
+"""The scripts as a person calls them: each in a process of its own."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import icl_stl
+from icl_stl.claims import CLAIMS
+from icl_stl.plots import DRAWINGS
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / "scripts"
+SECONDS = 600
+"""Far more than a run needs, so that only one that hangs is stopped."""
+
+TINY_LOOP = [
+    *("--learner", "bayes", "--runs", "2", "--samples", "64", "--generations", "1"),
+    *("--dim", "1", "--context", "2", "--held-out", "16"),
+]
+
+
+@pytest.fixture(scope="session")
+def environment(request, tmp_path_factory):
+    """Where the package can be imported, installed or not, and programs compile once."""
+    cache = getattr(request.config, "cache", None)
+    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="session")
+def call(environment, tmp_path_factory):
+    """Run a script; without JAX, which fails to import, unless told that it is needed."""
+    without = tmp_path_factory.mktemp("without")
+    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
+    path = os.pathsep.join([str(without), environment["PYTHONPATH"]])
+
+    def run(name, *arguments, cwd, jax=False, seconds=None):
+        return subprocess.run(
+            [sys.executable, SCRIPTS / f"{name}.py", *map(str, arguments)],
+            cwd=cwd,
+            env=environment if jax else {**environment, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=seconds or (SECONDS if jax else 60),
+            check=False,
+        )
+
+    return run
+
+
+# --- before anything heavy is loaded -------------------------------------------------------------
+
+REFUSED = [
+    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "constant_real_share"]),
+    ("reproduce_theorem", "--preset huge", ["preset", "huge"]),
+    ("reproduce_theorem", "--seed -1", ["seed", "-1"]),
+    ("reproduce_theorem", "--seed 2147483648", ["seed", "2147483648"]),
+    ("reproduce_theorem", "--seed half", ["seed", "half"]),
+    ("reproduce_theorem", "--out file", ["out", "file"]),
+    ("reproduce_theorem", "--out file/below", ["out", "file/below"]),
+    ("reproduce_theorem", "--nonsense 1", ["nonsense"]),
+    ("run_loop", "--alpha 1.5", ["alpha", "1.5"]),
+    ("run_loop", "--alpha 0", ["alpha", "0.0", "replace"]),
+    ("run_loop", "--alpha 1", ["alpha", "1.0", "real-only"]),
+    ("run_loop", "--alpha nan", ["alpha", "nan"]),
+    ("run_loop", "--alpha 0.5 --lam 1", ["alpha = 0.5", "lam = 1.0"]),
+    ("run_loop", "--regime replace --lam 1", ["lam", "1.0", "'replace'"]),
+    ("run_loop", "--regime real-only --alpha 0.5", ["alpha", "0.5", "'real-only'"]),
+    ("run_loop", "--lam 0", ["lam", "0.0"]),
+    ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
+    ("run_loop", "--alpha 0.3 --samples 64", ["alpha = 0.3", "samples = 64"]),
+    ("run_loop", "--generations 0", ["generations", "0"]),
+    ("run_loop", "--heads 3 --width 32", ["heads", "3", "32"]),
+    ("run_loop", "--noise 0", ["noise", "0"]),
+    ("run_loop", "--runs 0", ["runs", "0"]),
+    ("run_loop", "--samples 0", ["samples", "0"]),
+    ("run_loop", "--steps 0", ["steps", "0"]),
+    ("run_loop", "--context 1", ["context", "1"]),
+    ("run_loop", "--held-out 1", ["held_out", "1"]),
+    ("run_loop", "--seed -1", ["seed", "-1"]),
+    ("run_loop", "--learner oracle", ["learner", "oracle"]),
+    ("run_loop", "--json file/below.json", ["json", "file"]),
+    ("run_loop", "--json folder", ["json", "folder"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json"]),
+    ("make_figures", "--check --results nowhere", ["nowhere/config.json"]),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "named"), REFUSED, ids=lambda v: str(v)[:50])
+def test_bad_usage_is_refused_with_status_2(
+    monkeypatch, capsys, tmp_path, script, arguments, named
+):
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments.split()])
+    # What needs JAX cannot be imported: the refusal must come before.
+    monkeypatch.setitem(sys.modules, "icl_stl.runs", None)
+    monkeypatch.delattr(icl_stl, "runs", raising=False)
+    with pytest.raises(SystemExit) as refusal:
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    assert refusal.value.code == 2
+    said = capsys.readouterr()
+    for word in named:
+        assert word in said.err
+    assert said.out == ""
+    assert (tmp_path / "file").read_text() == "content"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("reproduce_theorem", "--only nothing", "error: only must name claims among "),
+        ("run_loop", "--alpha 1.5", "error: alpha must be in (0, 1), but it is 1.5; "),
+        ("make_figures", "--results nowhere", "error: nowhere/config.json does not exist; "),
+    ],
+)
+def test_bad_usage_is_answered_at_once(call, tmp_path, script, arguments, message):
+    done = call(script, *arguments.split(), cwd=tmp_path, seconds=10)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_claims_are_listed(call, tmp_path):
+    done = call("reproduce_theorem", "--list", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name, claim in CLAIMS.items():
+        assert f"\n{name}\n" in f"\n{done.stdout}"
+        assert claim.statement in done.stdout
+        assert claim.source in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("reproduce_theorem", ["--preset", "--only", "--list", "--out", "--seed", "--fresh"]),
+        ("run_loop", ["--learner", "--regime", "--alpha", "--lam", "--json", "--runs", "--fresh"]),
+        ("make_figures", ["--results", "--check"]),
+    ],
+)
+def test_help_names_the_options(call, tmp_path, script, options):
+    done = call(script, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in options:
+        assert option in done.stdout
+
+
+# --- the main job --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def main_job(call, tmp_path_factory):
+    """The folder of the tiny preset's run, and how it ended."""
+    cwd = tmp_path_factory.mktemp("main-job")
+    done = call("reproduce_theorem", "--preset", "tiny", "--out", "out", cwd=cwd, jax=True)
+    return cwd / "out", done
+
+
+def claims_in(folder):
+    return json.loads((folder / "claims.json").read_text())
+
+
+def test_the_main_job_ends_as_its_verdicts_say(main_job):
+    folder, done = main_job
+    content = claims_in(folder)
+    verdicts = {entry["name"]: entry["verdict"] for entry in content["claims"]}
+    assert done.returncode == int("violated" in verdicts.values()), done.stderr
+    assert list(verdicts) == list(CLAIMS)
+    assert (content["schema"], content["preset"], content["seed"]) == (1, "tiny", 0)
+    assert set(content["versions"]) >= {"icl_stl", "jax", "numpy", "python"}
+    for verdict in verdicts.values():
+        assert verdict in done.stdout
+    figures = {f"{name}.{suffix}" for name in DRAWINGS for suffix in ("svg", "png")}
+    others = {"README.md", "manifest.json", "config.json", "claims.json", "loops.csv"}
+    assert {path.name for path in folder.iterdir()} == figures | others | {"checkpoints"}
+    progress = done.stderr.splitlines()
+    assert len(progress) >= 7
+    assert any("augment-0.5, generation 2" in line for line in progress)
+
+
+def test_the_figures_of_the_main_job_are_checked_and_drawn_again(call, main_job):
+    folder, _ = main_job
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    checked = call("make_figures", "--check", "--results", folder, cwd=folder.parent)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    drawn = call("make_figures", "--results", folder, cwd=folder.parent)
+    assert drawn.returncode == 0, drawn.stderr
+    assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
+    (folder / "drift.png").write_bytes(b"")
+    wrong = call("make_figures", "--check", "--results", folder, cwd=folder.parent)
+    (folder / "drift.png").write_bytes(before[folder / "drift.png"])
+    assert wrong.returncode == 1
+    assert "drift.png" in wrong.stderr
+
+
+def test_the_main_job_again_gives_the_same_claims(call, main_job):
+    folder, first = main_job
+    before, table = claims_in(folder), (folder / "loops.csv").read_bytes()
+    again = call("reproduce_theorem", "--preset", "tiny", "--out", folder, cwd=folder, jax=True)
+    assert again.returncode == first.returncode
+    assert claims_in(folder)["claims"] == before["claims"]
+    assert (folder / "loops.csv").read_bytes() == table
+    other = call(
+        *("reproduce_theorem", "--preset", "tiny", "--seed", "1", "--out", folder),
+        cwd=folder,
+        jax=True,
+    )
+    assert other.returncode == 2
+    assert "seed: 0 -> 1" in other.stderr
+    assert "--fresh" in other.stderr
+    assert claims_in(folder)["claims"] == before["claims"]
+
+
+# --- one loop ------------------------------------------------------------------------------------
+
+
+def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
+    done = call("run_loop", *TINY_LOOP, "--json", "result.json", cwd=tmp_path, jax=True)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert set(content) == {"schema", "settings", "versions", "failed", "generations"}
+    assert content["failed"] == []
+    assert content["settings"]["samples"] == 64
+    assert [row["generation"] for row in content["generations"]] == [0, 1]
+    assert [row["n_train"] for row in content["generations"]] == [64, 128]
+    for row in content["generations"]:
+        assert set(row) == {
+            *("generation", "n_train", "excess_risk", "excess_nll", "drift", "drift_half_width"),
+            *("bound", "eps", "gap", "implied_task_variance", "training_loss"),
+        }
+        assert (row["drift"], row["eps"], row["bound"], row["excess_nll"]) == (0, 0, 0, 0)
+        assert row["excess_risk"] == {"mean": 0, "stderr": 0, "closed_form": None}
+        assert row["training_loss"] is None
+    (folder,) = (tmp_path / "runs").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("checkpoints", "config.json", "drift.png", "drift.svg", "loop.json", "loops.csv"),
+    }
+    assert json.loads((folder / "loop.json").read_text()) == content

@@ -268,7 +268,7 @@ class Folder:
         """The newest state that can be read whole (checksums verified), None if there is none."""
         for path in (self.checkpoints / f"{name}.npz", self.checkpoints / f"{name}.previous.npz"):
             try:
-                with np.load(path, allow_pickle=False) as stored:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                     return {key: stored[key] for key in stored.files}
             except FileNotFoundError:
                 continue

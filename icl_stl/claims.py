@@ -343,11 +343,17 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list
     own = claim.regimes(evidence.preset)
     asked = {name: result for name, result in evidence.loops.items() if result.regime in own}
     failures = [failure for result in asked.values() for failure in result.failures]
-    everyone = range(evidence.preset.replicates)
-    kept = sorted(set(everyone) - {failure.replicate for failure in failures})
+    failed = {failure.replicate: str(failure) for failure in failures}
+    if claim.generators:
+        finite = np.all([np.isfinite(v) for v in evidence.generators.values()], axis=0)
+        for r in np.flatnonzero(~finite):
+            failed[int(r)] = f"generation 0, replicate {r}: implied task variance not finite"
+    kept = [r for r in range(evidence.preset.replicates) if r not in failed]
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in evidence.generators.items()}
-    return Evidence(evidence.preset, loops, generators), kept, [str(f) for f in failures]
+    named = [str(f) for f in failures]
+    named += [text for text in failed.values() if text not in named]
+    return Evidence(evidence.preset, loops, generators), kept, named
 
 
 def _overall(verdicts: Sequence[str]) -> str:

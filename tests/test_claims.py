@@ -232,6 +232,15 @@ def test_the_control_of_predictive_sampling_can_fail():
     assert (rejected, exchanged["negative_control"]["rejected"]) == (True, False)
 
 
+def test_a_generation_0_that_failed_is_left_out_of_predictive_sampling():
+    generators = generated()
+    generators["transformer_plug_in"][2] = np.nan
+    entry = judged("predictive_sampling", {}, generators)
+    assert entry["failed"] == ["generation 0, replicate 2: implied task variance not finite"]
+    assert (entry["replicates"], entry["verdict"]) == (R - 1, "holds")
+    json.dumps(entry, allow_nan=False)
+
+
 # --- replicates that failed ----------------------------------------------------------------------
 
 

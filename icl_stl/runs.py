@@ -92,8 +92,9 @@ def use_all_cores(cache: Path | None) -> None:
 def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
     """Map a function of one replicate over the first axis of its arguments, on all devices.
 
-    Every device maps over its replicates one after the other (`jax.lax.map`: the same bits as a
-    single run, however many devices there are); on an accelerator it takes them together.
+    Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
+    on how many replicates there are); on an accelerator it takes them together. A program for one
+    device alone may be compiled otherwise than one for several and differ from it in rounding.
 
     Args:
         function: Function of one replicate.

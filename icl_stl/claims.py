@@ -378,10 +378,10 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list
     failures = [failure for result in asked.values() for failure in result.failures]
     bad = {failure.replicate for failure in failures}
     named = [str(failure) for failure in failures]
-    for name, values in evidence.generators.items():
-        for r in np.flatnonzero(~np.isfinite(values)):
-            bad.add(int(r))
-            named.append(f"{name}, replicate {r}: not finite in generation 0")
+    for values in evidence.generators.values():
+        for r in set(np.flatnonzero(~np.isfinite(values)).tolist()) - bad:
+            bad.add(r)
+            named.append(f"generation 0, replicate {r}: implied task variance not finite")
     kept = sorted(set(range(evidence.preset.replicates)) - bad)
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in evidence.generators.items()}

@@ -107,11 +107,11 @@ class Training:
     regime starts afresh and gets the same budget.
     """
 
-    steps: int = 600
+    steps: int = 400
     """Optimiser steps of one fit."""
     batch: int = 32
     """Prompts a step."""
-    learning_rate: float = 1.5e-2
+    learning_rate: float = 2e-2
     """Peak learning rate."""
     weight_decay: float = 0.1
     """Decoupled weight decay."""
@@ -180,7 +180,7 @@ PRESETS = {
             shares=(0.5,),
             held_out=64,
         ),
-        Preset("quick", training=Training(steps=400), samples=1000, generations=4, shares=(0.5,)),
+        Preset("quick", samples=1000, generations=4, shares=(0.5,)),
         Preset("default"),
         Preset(
             "paper",

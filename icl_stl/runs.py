@@ -94,8 +94,9 @@ def use_all_cores(cache: Path | None) -> None:
 def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
     """Map a function of one replicate over the first axis of its arguments, on all devices.
 
-    Every device maps over its replicates one after the other (`jax.lax.map`: the same bits as a
-    single run, however many devices there are); on an accelerator it takes them together.
+    Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
+    on how many replicates there are); on an accelerator it takes them together. A program for one
+    device alone may be compiled otherwise than one for several and differ from it in rounding.
 
     Args:
         function: Function of one replicate.
@@ -209,6 +210,8 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
         "versions": versions(),
         "source": source_digest(),
         "platform": f"{jax.devices()[0].device_kind} {platform.machine()}",
+        # A program for one device and one for several round differently.
+        "devices": "one" if min(len(jax.devices()), preset.replicates) == 1 else "several",
     }
 
 
@@ -278,7 +281,7 @@ class Folder:
         """The newest state that can be read whole (checksums verified), None if there is none."""
         for path in (self.checkpoints / f"{name}.npz", self.checkpoints / f"{name}.previous.npz"):
             try:
-                with np.load(path, allow_pickle=False) as stored:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                     return {key: stored[key] for key in stored.files}
             except FileNotFoundError:
                 continue

@@ -20,6 +20,7 @@ from synthetic import (
 
 from icl_stl.claims import CLAIMS, GROWTH_TOLERANCE, KEPT, LOST, Evidence, drift_bound, judge
 from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.results import LoopResult
 
 KEYS = {
     "name",
@@ -233,6 +234,15 @@ def test_the_control_of_predictive_sampling_can_fail():
     assert (rejected, exchanged["negative_control"]["rejected"]) == (True, False)
 
 
+def test_a_generation_0_that_failed_is_left_out_of_predictive_sampling():
+    generators = generated()
+    generators["transformer_plug_in"][2] = np.nan
+    entry = judged("predictive_sampling", {}, generators)
+    assert entry["failed"] == ["generation 0, replicate 2: implied task variance not finite"]
+    assert (entry["replicates"], entry["verdict"]) == (R - 1, "holds")
+    json.dumps(entry, allow_nan=False)
+
+
 # --- replicates that failed ----------------------------------------------------------------------
 
 
@@ -348,19 +358,6 @@ def test_growth_needs_a_generation_after_generation_2():
     }
     entry = judge(CLAIMS["constant_real_share"], Evidence(short, loops))
     assert (entry["verdict"], entry["cells"]) == ("inconclusive", [])
-
-
-def test_a_generator_that_is_not_finite_is_left_out_and_named():
-    generators = {
-        f"{who}_{how}": np.linspace(0.1, 0.2, R) if how == "plug_in" else np.linspace(0.9, 1, R)
-        for who in ("transformer", "bayes")
-        for how in ("predictive", "plug_in")
-    }
-    generators["transformer_predictive"][1] = np.nan
-    entry = judge(CLAIMS["predictive_sampling"], Evidence(PRESET, {}, generators))
-    assert entry["replicates"] == R - 1
-    assert ["replicate 1" in failed for failed in entry["failed"]] == [True]
-    assert json.dumps(entry, allow_nan=False)
 
 
 def test_the_triangle_from_its_other_side_notices_errors_measured_too_large():

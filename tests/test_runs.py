@@ -1,0 +1,480 @@
+import itertools
+import json
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icl_stl import runs
+from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.loops import first_generation, generation_keys
+from icl_stl.measure import measure_generation
+from icl_stl.regimes import RealOnly, Replace
+from icl_stl.results import Failure
+
+SEED = 3
+PRESET = Preset(
+    "smaller than tiny",
+    task=LinearRegression(dim=1, context=2),
+    architecture=Architecture(depth=1, width=4, heads=1),
+    training=Training(steps=3, batch=2),
+    samples=4,
+    generations=3,
+    replicates=3,  # not a multiple of the two devices
+    shares=(0.5,),
+    held_out=4,
+)
+REGIMES = PRESET.regimes
+LABELS = ["real-only", "augment-0.5", "replace"]
+PIECES = 1 + 3 * PRESET.generations
+"""Generation 0 and the generations of three regimes, all that is ever computed."""
+
+
+class StoppedError(Exception):
+    pass
+
+
+def nothing(*arguments):
+    """Reports and watches nothing."""
+
+
+def stop_before(piece):
+    """A report that stops the run before this piece of work, such as `replace, generation 2`."""
+
+    def report(text, done, total):
+        if text == piece:
+            raise StoppedError
+
+    return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """One compilation of a generation of each regime serves the whole file."""
+    compiled = {}
+    make = runs.generation_step
+
+    class Once:
+        def __init__(self, preset, learner, regime):
+            self.made = make(preset, learner, regime)
+            self.key = (regime, preset.replicates)
+
+        def lower(self, *arguments):
+            if self.key not in compiled:
+                compiled[self.key] = self.made.lower(*arguments).compile()
+            return self
+
+        def compile(self):
+            return compiled[self.key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "generation_step", Once)
+        patch.setattr(runs, "draw_replicates", cache(runs.draw_replicates))
+        patch.setattr(runs, "parameter_shapes", cache(runs.parameter_shapes))
+        yield
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return runs.make_learner(PRESET, "transformer")
+
+
+def folder_of(path, seed=SEED, preset=PRESET, fresh=False):
+    return runs.Folder(path, runs.identity(preset, "transformer", seed), fresh=fresh)
+
+
+@pytest.fixture(scope="module")
+def run(learner):
+    """Run the loops in a folder."""
+
+    def run(path, *, preset=PRESET, regimes=REGIMES, report=nothing, watch=nothing):
+        folder = folder_of(path, preset=preset)
+        return runs.run_loops(
+            preset, learner, regimes, seed=SEED, folder=folder, report=report, watch=watch
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    """The folder and the loops of a run that nothing stopped."""
+    path = tmp_path_factory.mktemp("whole")
+    return path, run(path)
+
+
+def stored(path):
+    """All arrays in the newest checkpoints of a folder."""
+    return {
+        file.name: dict(np.load(file))
+        for file in sorted((path / "checkpoints").glob("*.npz"))
+        if "previous" not in file.name
+    }
+
+
+def assert_same(actual, expected):
+    """Bit for bit."""
+    assert list(actual) == list(expected)
+    for name, arrays in expected.items():
+        own = getattr(actual[name], "observations", actual[name])
+        arrays = getattr(arrays, "observations", arrays)  # noqa: PLW2901
+        assert list(own) == list(arrays)
+        for key, values in arrays.items():
+            assert own[key].dtype == values.dtype
+            np.testing.assert_array_equal(own[key], values)
+
+
+# --- what a run gives ----------------------------------------------------------------------------
+
+
+def test_a_run_gives_every_generation_of_every_regime(whole):
+    _, loops = whole
+    assert list(loops) == LABELS
+    count, length, prefixes = PRESET.replicates, PRESET.generations + 1, 2
+    for result in loops.values():
+        assert result["drift"].shape == (count, length, prefixes)
+        assert result["excess_squared_risk"].shape == (count, length, PRESET.task.context)
+        assert result["risk"].shape == (count, length)
+        assert result.failures == ()
+        assert np.unique(result["kl"][..., -1]).size == count * length
+
+
+def test_generation_0_is_shared_by_all_regimes_and_what_one_measures_directly(whole, learner):
+    _, loops = whole
+    for result in loops.values():
+        for key, values in result.observations.items():
+            np.testing.assert_array_equal(values[:, 0], loops["replace"].observations[key][:, 0])
+    replicates = runs.draw_replicates(PRESET, SEED)
+
+    @jax.jit
+    def measure(key, real, held_out):
+        generation = first_generation(key, learner, real)
+        key_observe = generation_keys(key, 0).observe
+        return measure_generation(
+            PRESET.task, learner, held_out, key_observe, generation, real_share=1.0
+        )
+
+    for r in range(PRESET.replicates):
+        measured = measure(*jax.tree.map(lambda a, r=r: a[r], replicates))
+        for name in ("kl", "risk", "training_risk", "implied_task_variance"):
+            found = loops["replace"][name][r, 0]
+            np.testing.assert_allclose(found, getattr(measured, name), rtol=2e-4, atol=2e-5)
+        for name in ("drift", "eps"):
+            for index, suffix in enumerate(("", "_variance")):
+                found = loops["replace"][name + suffix][r, 0]
+                expected = getattr(measured, name)[index]
+                np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+
+
+def test_replicates_are_different_and_more_of_them_keep_the_first_ones():
+    few = runs.draw_replicates(PRESET, SEED)
+    more = runs.draw_replicates(replace(PRESET, replicates=4), SEED)
+    assert len(np.unique(few.real.ys)) == PRESET.replicates * PRESET.samples * PRESET.task.context
+    for own, other in zip(
+        jax.tree.leaves(few._replace(key=jax.random.key_data(few.key))),
+        jax.tree.leaves(more._replace(key=jax.random.key_data(more.key))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(own, other[: PRESET.replicates])
+    other_seed = runs.draw_replicates(PRESET, SEED + 1)
+    assert not np.isin(few.real.ys, other_seed.real.ys).any()
+
+
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(run, whole, tmp_path):
+    shorter = run(tmp_path, preset=replace(PRESET, generations=1))
+    for name, result in whole[1].items():
+        assert shorter[name].generations == 1
+        for key, values in result.observations.items():
+            np.testing.assert_array_equal(shorter[name].observations[key], values[:, :2])
+
+
+def test_fewer_regimes_give_the_same_numbers(run, whole, tmp_path):
+    alone = run(tmp_path, regimes=[Replace()])
+    assert_same(alone, {"replace": whole[1]["replace"]})
+    assert_same(run(tmp_path), whole[1])
+
+
+# --- stopped and started again -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "drawing real sets",
+        "all regimes, generation 0",
+        "real-only, generation 1",
+        "real-only, generation 2",
+        "augment-0.5, generation 1",
+        "replace, generation 3",
+        "measured",
+    ],
+)
+def test_a_stopped_run_started_again_ends_with_the_same_numbers(run, whole, tmp_path, piece):
+    with pytest.raises(StoppedError):
+        run(tmp_path, report=stop_before(piece))
+    pieces = []
+    again = run(tmp_path, report=lambda text, done, total: pieces.append((text, done, total)))
+    assert_same(again, whole[1])
+    assert_same(stored(tmp_path), stored(whole[0]))
+    work = [text for text, _, _ in pieces if "generation" in text]
+    assert work == [] if piece == "measured" else piece in ("drawing real sets", work[0])
+    assert [done for text, done, _ in pieces if "generation" in text] == [
+        *range(PIECES - len(work), PIECES)
+    ]
+    assert pieces[-1] == ("measured", PIECES, PIECES)
+
+
+def test_stopping_after_every_single_generation(run, whole, tmp_path):
+    """What is watched grows by one generation at a time, and every one is computed once."""
+    starts = itertools.count(1)
+    while True:
+        started, work = next(starts), []
+
+        def report(text, done, total, work=work):
+            if work and "generation" in text:
+                raise StoppedError
+            work += [text] if "generation" in text else []
+
+        try:
+            assert_same(run(tmp_path, report=report), whole[1])
+            break
+        except StoppedError:
+            assert len(work) == 1
+    assert started == PIECES
+    assert_same(stored(tmp_path), stored(whole[0]))
+
+
+def test_an_error_of_the_watcher_loses_nothing(run, whole, tmp_path):
+    seen = []
+
+    def watch(result):
+        seen.append((result.label, result.generations))
+        if seen[-1] == ("augment-0.5", 1):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(tmp_path, watch=watch)
+    assert seen == [*(("real-only", i) for i in range(4)), ("augment-0.5", 0), ("augment-0.5", 1)]
+    assert_same(run(tmp_path), whole[1])
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_one_device_and_two_give_the_same_bits(monkeypatch, count):
+    def one(key, scale):
+        steps = jax.random.normal(key, (50, 3))
+        return {"a": jnp.cumsum(jnp.sin(steps) * scale, axis=0)[-1], "b": steps[0, 0] * scale}
+
+    keys = jax.random.split(jax.random.key(0), count)
+    scale = jnp.array(0.3)
+    every = jax.devices()
+    assert len(every) == 2
+    two = runs.over_replicates(one, shared=1)(keys, scale)
+    monkeypatch.setattr(jax, "devices", lambda: every[:1])
+    single = runs.over_replicates(one, shared=1)(keys, scale)
+    used = min(2, count)
+    assert two["a"].shape == (count, 3)
+    if count % used == 0:
+        assert len(two["a"].sharding.device_set) == used
+    assert single["a"].sharding.device_set == {every[0]}
+    for name, values in two.items():
+        np.testing.assert_array_equal(values, single[name])
+        assert np.unique(values).size == values.size
+
+
+def test_loops_are_the_same_on_one_device(learner, whole, monkeypatch, assert_close):
+    """Up to rounding, because the compiler may fuse a program of other shapes otherwise."""
+    replicates = runs.draw_replicates(PRESET, SEED)
+    shapes = runs.parameter_shapes(PRESET, learner)
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    key = np.asarray(jax.random.key_data(replicates.key))
+    on_host = jax.tree.map(np.asarray, replicates._replace(key=key))
+    every = jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: every[:1])
+    moved = on_host._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
+    step = runs.generation_step(PRESET, learner, RealOnly()).made
+    params, observation = step(moved, start, jnp.array(0))
+    assert jax.tree.leaves(params)[0].sharding.device_set == {every[0]}
+    expected = whole[1]["real-only"].observations
+    assert_close(observation.measurements.drift.mean, expected["drift"][:, 0])
+    assert_close(observation.measurements.kl, expected["kl"][:, 0])
+    assert_close(observation.training_loss, expected["training_loss"][:, 0])
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": SEED + 1}, "seed: 3 -> 4"),
+        ({"preset": replace(PRESET, samples=8)}, "preset.samples: 4 -> 8"),
+        (
+            {"preset": replace(PRESET, task=replace(PRESET.task, noise=0.25))},
+            "preset.task.noise: 0.5 -> 0.25",
+        ),
+    ],
+)
+def test_a_folder_of_other_settings_is_refused_and_says_what_differs(tmp_path, changes, message):
+    folder_of(tmp_path).save("replace", {"a": np.arange(3)})
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="made by another") as refusal:
+        folder_of(tmp_path, **changes)
+    assert f"({message})" in str(refusal.value)
+    assert "--fresh" in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    kept = folder_of(tmp_path).load("replace")
+    np.testing.assert_array_equal(kept["a"], np.arange(3))
+
+
+def test_a_folder_whose_configuration_cannot_be_read_is_refused(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config"):
+        folder_of(tmp_path)
+    folder_of(tmp_path, fresh=True)
+    folder_of(tmp_path)
+
+
+@pytest.mark.parametrize("changed", [{"versions": {"jax": "0"}}, {"platform": "gpu"}])
+def test_other_versions_and_platforms_are_other_configurations(tmp_path, changed):
+    same = runs.identity(PRESET, "transformer", SEED)
+    runs.Folder(tmp_path, {**same, **changed})
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        folder_of(tmp_path)
+
+
+def test_fresh_starts_anew(tmp_path):
+    folder_of(tmp_path).save("replace", {"a": np.arange(3)})
+    assert folder_of(tmp_path, fresh=True).load("replace") is None
+    folder_of(tmp_path).save("replace", {"a": np.arange(3)})
+    folder = folder_of(tmp_path, seed=SEED + 1, fresh=True)
+    assert folder.load("replace") is None
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == SEED + 1
+
+
+def cut_short(content):
+    return content[: len(content) // 2]
+
+
+def emptied(content):
+    return b""
+
+
+def a_bit_flipped(content):
+    middle = len(content) // 3
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_short, emptied, a_bit_flipped])
+@pytest.mark.parametrize("name", ["replace", "generation-0"])
+def test_a_damaged_checkpoint_is_left_out_and_the_run_ends_the_same(
+    run, whole, tmp_path, damage, name
+):
+    with pytest.raises(StoppedError):
+        run(tmp_path, report=stop_before("replace, generation 3"))
+    path = tmp_path / "checkpoints" / f"{name}.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    work = []
+    with pytest.warns(UserWarning, match=rf"{name}\.npz is damaged and is left out"):
+        again = run(tmp_path, report=lambda text, done, total: work.append(text))
+    expected = {
+        "replace": ["replace, generation 2", "replace, generation 3"],  # from the one before
+        "generation-0": ["all regimes, generation 0", "replace, generation 3"],
+    }
+    assert [text for text in work if "generation" in text] == expected[name]
+    assert_same(again, whole[1])
+    assert_same(stored(tmp_path), stored(whole[0]))
+
+
+def test_any_flipped_bit_of_the_numbers_is_noticed(tmp_path):
+    folder = folder_of(tmp_path)
+    values = np.linspace(0, 1, 40)
+    folder.save("replace", {"a": values})
+    folder.save("replace", {"a": values})
+    path = tmp_path / "checkpoints" / "replace.npz"
+    content = path.read_bytes()
+    start = content.index(values.tobytes())
+    for place in range(start, start + values.nbytes, 37):
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :],
+        )
+        with pytest.warns(UserWarning, match="damaged"):
+            found = folder.load("replace")
+        np.testing.assert_array_equal(found["a"], values)  # the state before this one
+
+
+# --- training that fails -------------------------------------------------------------------------
+
+
+def test_a_replicate_that_diverges_is_reported_and_left_out(run, whole, tmp_path, monkeypatch):
+    """In replicate 1 the training of generation 2 of `replace` breaks down at step 2."""
+    add = runs._Loop.add
+
+    def break_down(self, params, observation):
+        if (self.name, self.generations) == ("replace", 2):
+            bad = jnp.array([False, True, False])
+            drift = observation.measurements.drift
+            broken = drift._replace(mean=jnp.where(bad[:, None], jnp.nan, drift.mean))
+            observation = observation._replace(
+                measurements=observation.measurements._replace(drift=broken),
+                diverged_at=jnp.where(bad, 2, observation.diverged_at),
+            )
+        add(self, params, observation)
+
+    monkeypatch.setattr(runs._Loop, "add", break_down)
+    loops = run(tmp_path)
+    assert loops["replace"].failures == (Failure("replace", 1, 2, 2),)
+    assert loops["augment-0.5"].failures == ()
+    assert_same({"augment-0.5": loops["augment-0.5"]}, {"augment-0.5": whole[1]["augment-0.5"]})
+    entry = judge(CLAIMS["drift"], Evidence(PRESET, loops))
+    assert entry["failed"] == ["replace, replicate 1: not finite in generation 2, training step 2"]
+    assert entry["replicates"] == 2
+    assert entry["verdict"] == "inconclusive"  # two are too few
+
+
+def test_a_learning_rate_beyond_reason_is_a_failure_with_generation_and_step():
+    """The learner itself says where its loss stopped being finite."""
+    wild = replace(PRESET, training=replace(PRESET.training, learning_rate=1e30))
+    learner = runs.make_learner(wild, "transformer")
+    real = runs.draw_replicates(wild, SEED).real
+    rows = jax.tree.map(lambda a: a[0], real)
+    fitted = jax.jit(learner.fit)(jax.random.key(0), rows, jnp.full(4, 0.25))
+    assert 0 < fitted.diverged_at < PRESET.training.steps
+
+
+# --- the rest ------------------------------------------------------------------------------------
+
+
+def test_implied_variances_by_generator_are_found_once(run, whole):
+    path, _ = whole
+    folder = folder_of(path)
+    found = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=500)
+    names = ["transformer_predictive", "transformer_plug_in", "bayes_predictive", "bayes_plug_in"]
+    assert list(found) == names
+    for values in found.values():
+        assert values.shape == (PRESET.replicates,)
+        assert np.isfinite(values).all()
+    assert (found["bayes_plug_in"] < found["bayes_predictive"]).all()
+    again = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=1)
+    assert_same({"": again}, {"": found})
+
+
+@pytest.mark.parametrize("name", ["", "oracle"])
+def test_an_unknown_learner_is_refused(name):
+    with pytest.raises(ValueError, match=f"learner must be .* but it is {name!r}"):
+        runs.make_learner(PRESET, name)
+
+
+def test_differences_name_where():
+    old = {"a": {"b": 1, "c": [1, 2]}, "d": None}
+    new = {"a": {"b": 2, "c": [1, 2]}, "e": "x"}
+    assert runs.differences(old, new) == ["a.b: 1 -> 2", "e: None -> 'x'"]
+    assert runs.differences(old, old) == []

@@ -89,8 +89,11 @@ def test_plug_in_prompts_vary_by_the_noise_alone(fitted, assert_mean):
     prompts = jax.jit(plug_in.generate, static_argnums=2)(jax.random.key(3), fitted, 2_000)
     laws = predict_all(plug_in, fitted, prompts)
     assert_mean((prompts.ys - laws.mean) ** 2, TASK.noise**2)
+    assert (laws.std == TASK.noise).all()  # it predicts what it generates from
+    honest = adam_transformer(TASK, ARCHITECTURE, Training())
+    predictive = predict_all(honest, fitted, prompts)
     with pytest.raises(AssertionError):
-        assert_mean(((prompts.ys - laws.mean) / laws.std) ** 2, 1.0)
+        assert_mean(((prompts.ys - laws.mean) / predictive.std) ** 2, 1.0)
 
 
 # How training goes, seen through a model whose loss says which rows it was shown.

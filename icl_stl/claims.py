@@ -193,23 +193,17 @@ def _growth(result: LoopResult, grows: bool) -> Cell:
 
 def _judge_constant_real_share(evidence: Evidence) -> Judged:
     results = evidence.loops.values()
+    constants = [
+        {"name": "growth tolerance", "value": GROWTH_TOLERANCE, "provenance": "assumed"},
+        *(_alpha(result) for result in results),
+    ]
     if evidence.preset.generations < 3:
-        return Judged([], [], [])  # nothing lies between generation 2 and the last
-    is_replace = [isinstance(result.regime, Replace) for result in results]
+        return Judged([], [], constants)  # nothing lies between generation 2 and the last
+    replaces = [isinstance(result.regime, Replace) for result in results]
     return Judged(
-        [_growth(result, replace) for result, replace in zip(results, is_replace, strict=True)],
-        [_growth(result, not replace) for result, replace in zip(results, is_replace, strict=True)],
-        [
-            {"name": "growth tolerance", "value": GROWTH_TOLERANCE, "provenance": "assumed"},
-            *(
-                {
-                    "name": f"alpha, {result.label}",
-                    "value": _share(result, 1),
-                    "provenance": "certified",
-                }
-                for result in results
-            ),
-        ],
+        [_growth(result, grows) for result, grows in zip(results, replaces, strict=True)],
+        [_growth(result, not grows) for result, grows in zip(results, replaces, strict=True)],
+        constants,
     )
 
 

@@ -456,7 +456,10 @@ def drawings(stored: Stored) -> dict[str, Drawing]:
         name: drawing
         for name, drawing in DRAWINGS.items()
         if (stored.loops or not drawing.needs_loops)
-        and (drawing.needs_claim is None or drawing.needs_claim in stored.claims)
+        and (
+            drawing.needs_claim is None
+            or stored.claims.get(drawing.needs_claim, {}).get("constants")  # it could be judged
+        )
     }
 
 

@@ -463,7 +463,7 @@ def test_implied_variances_by_generator_are_found_once(run, whole):
         assert values.shape == (PRESET.replicates,)
         assert np.isfinite(values).all()
     assert (found["bayes_plug_in"] < found["bayes_predictive"]).all()
-    again = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=1)
+    again = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=500)
     assert_same({"": again}, {"": found})
 
 

@@ -234,8 +234,9 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     assert [row["n_train"] for row in content["generations"]] == [64, 128]
     for row in content["generations"]:
         assert set(row) == {
-            *("generation", "n_train", "excess_risk", "excess_nll", "drift", "drift_half_width"),
-            *("bound", "eps", "gap", "implied_task_variance", "training_loss"),
+            *("generation", "n_train", "excess_risk", "excess_nll", "drift", "drift_stderr"),
+            *("within_loop_half_width", "bound", "eps", "gap"),
+            *("implied_task_variance", "training_loss"),
         }
         assert (row["drift"], row["excess_nll"]) == (0, 0)
         assert 0 <= row["eps"] <= row["bound"] < 1e-6  # p_M is summed from two equal laws

@@ -118,7 +118,7 @@ def _judge_drift(evidence: Evidence) -> Judged:
     for name, result in evidence.loops.items():
         drift, bound = result["drift"], drift_bound(result)
         half_width = empirical_bernstein(result["drift_variance"], preset.held_out)
-        consuming = mixing_weights(result.regime, result.samples, 1)[1, 0] > 0
+        consuming = _share(result, 1) < 1
         for i in range(result.generations + 1):
             for p, prefix in enumerate(preset.task.prefixes):
                 cells.append(
@@ -372,13 +372,14 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, list[int], list
     failures = [failure for result in asked.values() for failure in result.failures]
     bad = {failure.replicate for failure in failures}
     named = [str(failure) for failure in failures]
-    for values in evidence.generators.values():
+    asked_generators = evidence.generators if claim.generators else {}
+    for values in asked_generators.values():
         for r in set(np.flatnonzero(~np.isfinite(values)).tolist()) - bad:
             bad.add(r)
             named.append(f"generation 0, replicate {r}: implied task variance not finite")
     kept = sorted(set(range(evidence.preset.replicates)) - bad)
     loops = {name: result.replicates(kept) for name, result in asked.items()}
-    generators = {name: values[kept] for name, values in evidence.generators.items()}
+    generators = {name: values[kept] for name, values in asked_generators.items()}
     return Evidence(evidence.preset, loops, generators), kept, named
 
 

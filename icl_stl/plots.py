@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from icl_stl.bounds import drift_recursion
+from icl_stl.claims import KEPT, LOST, drift_bound
 from icl_stl.config import LinearRegression
 from icl_stl.console import claims_markdown
 from icl_stl.intervals import t_half_width, t_test
-from icl_stl.regimes import mixing_weights
 from icl_stl.results import (
     Floats,
     LoopResult,
@@ -99,16 +98,9 @@ def _generations(ax: Axes, result: LoopResult) -> np.ndarray:
     return x
 
 
-def _bound(result: LoopResult) -> Floats:
-    """Drift recursion on the measured errors, `[R, G + 1, P]`."""
-    weights = mixing_weights(result.regime, result.samples, result.generations)
-    total = drift_recursion(np.moveaxis(result["eps"], 1, -1), weights).total
-    return np.moveaxis(total, -1, 1)
-
-
 def headline_prefix(stored: Stored) -> int:
     """Index of the longest prefix whose bound stays below `VACUOUS` in every regime."""
-    worst = np.max([_bound(result).mean(0).max(0) for result in stored.loops.values()], axis=0)
+    worst = np.max([drift_bound(result).mean(0).max(0) for result in stored.loops.values()], axis=0)
     informative = np.flatnonzero(worst < VACUOUS)
     return int(informative[-1]) if informative.size else 0
 
@@ -138,10 +130,12 @@ def _draw_drift(stored: Stored) -> Figure:
         for name, result in stored.loops.items():
             x = _generations(ax, result)
             _band(ax, x, result["drift"][..., p], colours[name], _name(result))
-            bound = _bound(result)[..., p].mean(0)
+            bound = drift_bound(result)[..., p].mean(0)
             ax.plot(x, bound, color=colours[name], linestyle="--", linewidth=1.2)
             top = max(top, float(bound.max()))
-        ax.set_title(f"first {prefix} labels" + (", bound below 0.9" if top < VACUOUS else ""))
+        ax.set_title(
+            f"first {prefix} labels" + (f", bound below {VACUOUS}" if top < VACUOUS else "")
+        )
         ax.set_ylim(0, 1.08 * top if top < VACUOUS else 1.4)
         if top >= VACUOUS:
             ax.axhspan(VACUOUS, 1.4, color="0.5", alpha=0.15, linewidth=0)
@@ -157,7 +151,7 @@ def _caption_drift(stored: Stored) -> str:
     p = headline_prefix(stored)
     parts = []
     for result in stored.loops.values():
-        ratio = _bound(result)[:, -1, p].mean() / result["drift"][:, -1, p].mean()
+        ratio = drift_bound(result)[:, -1, p].mean() / result["drift"][:, -1, p].mean()
         parts.append(f"{ratio:.2f} ({_name(result)})")
     return (
         "Drift of every generation from the real law (solid) and the drift recursion on the "
@@ -240,8 +234,8 @@ def _draw_predictive_sampling(stored: Stored) -> Figure:
         )
     ax.set_xticks([0, 1], ["predictive\ndeviation", "noise alone\n(plug-in)"])
     ax.set_xlim(-0.5, 1.5)
-    ax.axhspan(0.8, 1.25, color=_PALETTE[0], alpha=0.12, linewidth=0)
-    ax.axhline(0.5, color=_PALETTE[1], linestyle="--", linewidth=1)
+    ax.axhspan(*KEPT, color=_PALETTE[0], alpha=0.12, linewidth=0)
+    ax.axhline(LOST, color=_PALETTE[1], linestyle="--", linewidth=1)
     ax.set_ylim(0, 1.35)
     ax.set_ylabel("implied task variance / prior's")
     ax.set_title("prompts of generation 0")

@@ -366,3 +366,9 @@ def test_the_triangle_from_its_other_side_notices_errors_measured_too_large():
         return made(regime, iterated(regime, eps), 3 * eps)
 
     assert judged("one_step_error", loops_of(inflated, PRESET.regimes))["verdict"] == "violated"
+
+
+def test_a_failed_generator_touches_only_the_claim_that_asks_for_it():
+    generators = generated()
+    generators["transformer_plug_in"][2] = np.nan
+    assert judged("drift", good_loops(), generators) == judged("drift", good_loops())

@@ -41,9 +41,13 @@ class LinearRegression:
     noise: float = 0.5
     """σ, standard deviation of the label noise."""
     prior_scale: float = 1.0
-    """τ, the task is w ~ N(0, τ² I_d)."""
+    """τ, the deviation of a coordinate of the task w."""
     inputs: Literal["gaussian", "sphere"] = "gaussian"
     """x ~ N(0, I_d), or uniform on the sphere of radius √d; E[x xᵀ] = I_d either way."""
+    tasks: Literal["gaussian", "sphere"] = "gaussian"
+    """w ~ N(0, τ² I_d), or uniform on the sphere of radius τ √d; E[w wᵀ] = τ² I_d either way."""
+    noise_law: Literal["gaussian", "uniform"] = "gaussian"
+    """ε ~ N(0, 1), or uniform on [-√3, √3]: mean 0 and variance 1 either way."""
 
     def __post_init__(self) -> None:
         _at_least("dim", self.dim, 1)
@@ -57,12 +61,9 @@ class LinearRegression:
             self.noise,
             f"at least a hundredth of prior_scale ({self.prior_scale})",
         )
-        require(
-            self.inputs in ("gaussian", "sphere"),
-            "inputs",
-            self.inputs,
-            "'gaussian' or 'sphere'",
-        )
+        for name, other in (("inputs", "sphere"), ("tasks", "sphere"), ("noise_law", "uniform")):
+            value = getattr(self, name)
+            require(value in ("gaussian", other), name, value, f"'gaussian' or {other!r}")
 
     @property
     def label_variance(self) -> float:

@@ -218,8 +218,9 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
 def source_digest() -> str:
     """SHA-256 of the modules that a run's numbers come from."""
     here = Path(__file__).parent
-    names = ("tasks", "models", "learners", "regimes", "loops", "measure", "runs")
-    return sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()
+    names = ("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs")
+    files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
+    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """The real law D_0 of linear-regression prompts: sampling, exact density, exact Bayes predictive.
 
-D_0: w ~ N(0, τ² I_d), x_k i.i.d. with E[x xᵀ] = I_d, y_k = <w, x_k> + σ ε_k, ε_k ~ N(0, 1).
+D_0: w with E[w wᵀ] = τ² I_d, x_k i.i.d. with E[x xᵀ] = I_d, y_k = <w, x_k> + σ ε_k, ε_k of mean 0
+and variance 1. Densities and the Bayes predictor are those of normal tasks and normal noise.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -19,6 +21,13 @@ class Prompts(NamedTuple):
     ys: Float[Array, "*n m"]
 
 
+class Rows(NamedTuple):
+    """Examples of one task, for regression: `xs: [n, d]`, `ys: [n]`."""
+
+    xs: Float[Array, "n d"]
+    ys: Float[Array, " n"]
+
+
 class Normal(NamedTuple):
     """Normal laws, `mean` and `std` of one shape."""
 
@@ -30,22 +39,45 @@ class Normal(NamedTuple):
         return -0.5 * (((y - self.mean) / self.std) ** 2 + jnp.log(2 * jnp.pi * self.std**2))
 
 
+def standard_normal(key: PRNGKeyArray, *shape: int) -> Float[Array, "*shape"]:
+    """Draws of N(0, 1), the bits of `jax.random.normal`; under `vmap` three times as fast."""
+    return jax.random.normal(key, (prod(shape),)).reshape(shape)
+
+
 def sample_inputs(
     task: LinearRegression, key: PRNGKeyArray, *shape: int
 ) -> Float[Array, "*shape d"]:
     """Inputs `[*shape, d]`: N(0, I_d), or uniform on the sphere of radius √d."""
-    xs = jax.random.normal(key, (*shape, task.dim))
+    xs = standard_normal(key, *shape, task.dim)
     if task.inputs == "sphere":
         xs = xs * jnp.sqrt(task.dim / jnp.sum(xs**2, axis=-1, keepdims=True))
     return xs
+
+
+def sample_tasks(task: LinearRegression, key: PRNGKeyArray, count: int) -> Float[Array, "n d"]:
+    """Tasks w `[count, d]`: N(0, τ² I_d), or uniform on the sphere of radius τ √d."""
+    ws = task.prior_scale * standard_normal(key, count, task.dim)
+    if task.tasks == "sphere":
+        norm = jnp.sqrt(jnp.sum(ws**2, axis=-1, keepdims=True))
+        ws = ws * (task.prior_scale * task.dim**0.5 / norm)
+    return ws
+
+
+def sample_noise(
+    task: LinearRegression, key: PRNGKeyArray, shape: tuple[int, ...]
+) -> Float[Array, "*shape"]:
+    """Noise ε of mean 0 and variance 1: N(0, 1), or uniform on [-√3, √3]."""
+    if task.noise_law == "uniform":
+        return jax.random.uniform(key, shape, minval=-(3**0.5), maxval=3**0.5)
+    return standard_normal(key, *shape)
 
 
 def sample_prompts(task: LinearRegression, key: PRNGKeyArray, count: int) -> Prompts:
     """Prompts of the real law: `xs: [count, m, d]`, `ys: [count, m]`, a task w drawn for each."""
     key_xs, key_ws, key_noise = jax.random.split(key, 3)
     xs = sample_inputs(task, key_xs, count, task.context)
-    ws = task.prior_scale * jax.random.normal(key_ws, (count, task.dim))
-    noise = task.noise * jax.random.normal(key_noise, (count, task.context))
+    ws = sample_tasks(task, key_ws, count)
+    noise = task.noise * sample_noise(task, key_noise, (count, task.context))
     return Prompts(xs, jnp.einsum("nmd,nd->nm", xs, ws) + noise)
 
 
@@ -57,7 +89,16 @@ class Posterior(NamedTuple):
 
 
 def prior(task: LinearRegression) -> Posterior:
-    """The law of the task before any example, N(0, τ² I_d)."""
+    """The law of the task before any example, N(0, τ² I_d).
+
+    Raises:
+        ValueError: If tasks or noise are not normal: then there is no exact predictor.
+    """
+    if (task.tasks, task.noise_law) != ("gaussian", "gaussian"):
+        raise ValueError(
+            "tasks and noise_law must be 'gaussian' for the exact Bayes predictor, but they are "
+            f"{task.tasks!r} and {task.noise_law!r}"
+        )
     return Posterior(jnp.zeros(task.dim), task.prior_scale**2 * jnp.eye(task.dim))
 
 

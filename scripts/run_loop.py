@@ -22,7 +22,7 @@ from icl_stl import console, results
 from icl_stl.claims import drift_bound
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.intervals import empirical_bernstein
-from icl_stl.regimes import REAL, Augment, RealOnly, Regime, Replace
+from icl_stl.regimes import Augment, RealOnly, Regime, Replace, training_size
 
 DEFAULT_ALPHA = 0.5
 
@@ -128,13 +128,11 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     excess = result["excess_squared_risk"].mean(-1)
     rows = []
     for i in range(result.generations + 1):
-        sources = result.regime.sources(i) if i else (REAL,)
-        n_syn = result.regime.synthetic_size(preset.samples)
         loss = float(result["training_loss"][:, i].mean())
         rows.append(
             {
                 "generation": i,
-                "n_train": sum(preset.samples if j == REAL else n_syn for j in sources),
+                "n_train": training_size(result.regime, preset.samples, i),
                 "excess_risk": {
                     "mean": float(excess[:, i].mean()),
                     "stderr": _stderr(excess[:, i]),

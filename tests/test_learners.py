@@ -3,9 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.learners import adam_transformer, bayes_learner
+from icl_stl.learners import adam_transformer, bayes_learner, in_context
 from icl_stl.models import InContextModel
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
@@ -117,7 +116,7 @@ def fit_with(monkeypatch):
     """A fit of the given model in the place of the transformer."""
 
     def fit(model, training, task=TASK):
-        monkeypatch.setattr(learners, "transformer", lambda task, architecture: model)
+        monkeypatch.setattr(in_context, "transformer", lambda task, architecture: model)
         return adam_transformer(task, ARCHITECTURE, training).fit
 
     return fit

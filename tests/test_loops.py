@@ -156,7 +156,7 @@ def test_all_streams_of_all_generations_differ():
         for i in range(20)
         for stream in generation_keys(KEY, i)
     ]
-    assert len(set(streams)) == 60
+    assert len(set(streams)) == 100
 
 
 def test_observed_samples_are_no_training_rows():

@@ -1,8 +1,4 @@
-"""Learners: a learner is a pair of pure functions, `fit` and `generate`.
-
-`fit` is the learning algorithm A (data -> θ), `generate` the generative model it returns (θ -> data
-from D_θ). In-context learners also `predict`. Everything is written for one seed.
-"""
+"""In-context learners: the transformer trained by NAdam, and the exact Bayes predictor."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,21 +9,9 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.learners.learner import Learner
 from icl_stl.models import InContextModel, Params, bayes, generate_labels, transformer
 from icl_stl.tasks import Normal, Prompts, sample_inputs
-
-Data = Any
-
-
-class Learner(NamedTuple):
-    """A learning algorithm and the generative model it returns."""
-
-    fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]
-    """key, N rows of data, their weights -> parameters."""
-    generate: Callable[[PRNGKeyArray, Params, int], Data]
-    """key, parameters, count -> that many rows from D_θ."""
-    predict: Callable[[Params, Data], Normal] | None = None
-    """parameters, one prompt -> the law of every label given what precedes it."""
 
 
 class Fitted(NamedTuple):
@@ -49,17 +33,20 @@ def _in_context(
 ) -> Learner:
     """A learner whose generator draws inputs from the real law and labels from what it predicts."""
 
+    def relabel(key: PRNGKeyArray, params: Params, prompts: Prompts) -> Prompts:
+        std = task.noise if plug_in else None
+        return generate_labels(model, weights(params), key, prompts.xs, plug_in_std=std)
+
     def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
         key_xs, key_ys = jax.random.split(key)
         xs = sample_inputs(task, key_xs, count, task.context)
-        std = task.noise if plug_in else None
-        return generate_labels(model, weights(params), key_ys, xs, plug_in_std=std)
+        return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])))
 
     def predict(params: Params, prompt: Prompts) -> Normal:
         law = model.predict(weights(params), prompt)
         return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
 
-    return Learner(fit, generate, predict)
+    return Learner(fit, generate, predict, relabel)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:

@@ -1,0 +1,34 @@
+"""Learners: a learner is a pair of pure functions, `fit` and `generate`.
+
+`fit` is the learning algorithm A (data -> θ), `generate` the generative model it returns (θ -> data
+from D_θ). In-context learners also `predict`; learners of labels also `relabel` given inputs.
+Everything is written for one seed.
+
+================  ==================================================================
+``in_context``    a transformer trained by NAdam, the exact Bayes predictor
+``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
+``regression``    least squares, ridge
+``attention``     linear self-attention fitted by ridge in closed form
+================  ==================================================================
+"""
+
+from icl_stl.learners.attention import linear_attention
+from icl_stl.learners.in_context import Fitted, adam_transformer, bayes_learner
+from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean
+from icl_stl.learners.learner import Data, Learner
+from icl_stl.learners.regression import ols, ridge
+
+__all__ = [
+    "Data",
+    "Fitted",
+    "Learner",
+    "adam_transformer",
+    "bayes_learner",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "gaussian_mean",
+    "linear_attention",
+    "ols",
+    "ridge",
+]

@@ -1,0 +1,131 @@
+"""Learners of the law of single numbers. Their rows have no inputs: relabelling is generating."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from icl_stl.learners.learner import Learner
+from icl_stl.tasks import Normal
+
+
+def _without_inputs(
+    fit: Callable[..., Any], generate: Callable[[PRNGKeyArray, Any, int], Any]
+) -> Learner:
+    return Learner(
+        fit, generate, relabel=lambda key, params, rows: generate(key, params, rows.shape[0])
+    )
+
+
+def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) -> Learner:
+    """Learner of a probability that amplifies its data: θ = clip(c + κ (z̄ - c) + e, 0, 1).
+
+    z̄ is the weighted share of ones. Away from the clipping, κ is exactly how strongly the generator
+    follows its training law in total variation, and e is an error injected in every generation: the
+    loops in which the bounds of recursive stability and of the drift are attained.
+
+    Args:
+        kappa: κ >= 0, amplification.
+        centre: c, the share that is passed on as it is.
+        injected: e, added to every fit.
+
+    Returns:
+        The learner; rows are zeros and ones, parameters θ. Generators that share a key are coupled
+        maximally.
+
+    Source: derived here: THEORY.md, the amplifier.
+    """
+    if kappa < 0:
+        raise ValueError(f"kappa must be at least 0, but it is {kappa!r}")
+
+    def fit(
+        key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
+    ) -> Float[Array, ""]:
+        return jnp.clip(centre + kappa * (weights @ rows - centre) + injected, 0, 1)
+
+    def generate(key: PRNGKeyArray, theta: Float[Array, ""], count: int) -> Float[Array, " n"]:
+        return (jax.random.uniform(key, (count,)) < theta).astype(jnp.float32)
+
+    return _without_inputs(fit, generate)
+
+
+def gaussian_mean(noise: float = 1.0) -> Learner:
+    """Learner of the mean of N(μ, σ²), σ known: the weighted mean.
+
+    Args:
+        noise: σ > 0.
+
+    Returns:
+        The learner; rows are numbers, parameters the mean.
+    """
+    if noise <= 0:
+        raise ValueError(f"noise must be a positive number, but it is {noise!r}")
+
+    def fit(
+        key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
+    ) -> Float[Array, ""]:
+        return weights @ rows
+
+    def generate(key: PRNGKeyArray, mean: Float[Array, ""], count: int) -> Float[Array, " n"]:
+        return mean + noise * jax.random.normal(key, (count,))
+
+    return _without_inputs(fit, generate)
+
+
+def gaussian(*, unbiased: bool = False) -> Learner:
+    """Learner of the mean and the variance of a normal law by maximum likelihood.
+
+    Args:
+        unbiased: Multiply the variance by N/(N - 1), N the rows with a weight; for equal weights.
+
+    Returns:
+        The learner; rows are numbers, parameters a `Normal`.
+    """
+
+    def fit(key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]) -> Normal:
+        mean = weights @ rows
+        variance = weights @ (rows - mean) ** 2
+        if unbiased:
+            count = jnp.sum(weights > 0)
+            variance = variance * count / (count - 1)
+        return Normal(mean, jnp.sqrt(variance))
+
+    def generate(key: PRNGKeyArray, law: Normal, count: int) -> Float[Array, " n"]:
+        return law.mean + law.std * jax.random.normal(key, (count,))
+
+    return _without_inputs(fit, generate)
+
+
+def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
+    """Learner of a law on K symbols: θ_k = (N share_k + a) / (N + K a).
+
+    With a = 0 the empirical law, with a = 1 Laplace's rule.
+
+    Args:
+        symbols: K >= 2.
+        pseudo_count: a >= 0, added to the count of every symbol.
+
+    Returns:
+        The learner; rows are symbols 0..K-1, parameters the probabilities `[K]`. N counts the rows
+        that have a weight.
+    """
+    if symbols < 2:
+        raise ValueError(f"symbols must be at least 2, but it is {symbols!r}")
+    if pseudo_count < 0:
+        raise ValueError(f"pseudo_count must be at least 0, but it is {pseudo_count!r}")
+
+    def fit(
+        key: PRNGKeyArray, rows: Int[Array, " N"], weights: Float[Array, " N"]
+    ) -> Float[Array, " K"]:
+        shares = weights @ jax.nn.one_hot(rows, symbols)
+        count = jnp.sum(weights > 0)
+        return (count * shares + pseudo_count) / (count + symbols * pseudo_count)
+
+    def generate(key: PRNGKeyArray, law: Float[Array, " K"], count: int) -> Int[Array, " n"]:
+        edges = jnp.cumsum(law)[:-1]
+        drawn = jax.random.uniform(key, (count, 1))
+        return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
+
+    return _without_inputs(fit, generate)

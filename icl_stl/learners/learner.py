@@ -1,0 +1,26 @@
+"""What a learner is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from icl_stl.models import Params
+from icl_stl.tasks import Normal
+
+Data = Any
+
+
+class Learner(NamedTuple):
+    """A learning algorithm and the generative model it returns."""
+
+    fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]
+    """key, N rows of data, their weights (summing to 1, 0 for a row that is not there) ->
+    parameters."""
+    generate: Callable[[PRNGKeyArray, Params, int], Data]
+    """key, parameters, count -> that many rows from D_θ."""
+    predict: Callable[[Params, Data], Normal] | None = None
+    """parameters, one prompt -> the law of every label given what precedes it."""
+    relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
+    """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
+    rows have no inputs."""

@@ -109,3 +109,39 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
 def t_half_width(stderr: float, replicates: int, level: float) -> float:
     """Half-width of a Student interval that misses with chance `level` on each side."""
     return float(stats.t.isf(level, replicates - 1) * stderr)
+
+
+def equivalence_test(differences: ArrayLike, tolerance: float) -> tuple[float, float]:
+    """Tests that a mean difference is 0, up to a tolerance.
+
+    Args:
+        differences: One for each replicate, `[R]`, R >= 2.
+        tolerance: What counts as equal, > 0.
+
+    Returns:
+        P-value against "the mean is outside (-tolerance, tolerance)", the larger one of two
+        one-sided Student tests; and against "the mean is 0", two-sided.
+
+    Source: published (Schuirmann 1987, for the first).
+    """
+    values = np.asarray(differences, float)
+    outside = max(t_test(values + tolerance).p_positive, t_test(values - tolerance).p_negative)
+    test = t_test(values)
+    return outside, min(1.0, 2 * min(test.p_positive, test.p_negative))
+
+
+def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
+    """Exact tests of the chance of an event.
+
+    Args:
+        exceedances: 0 or 1 for each replicate, `[R]`.
+        rate: The chance that is claimed not to be exceeded.
+
+    Returns:
+        P-value against "the chance is at least `rate`", and against "it is at most `rate`".
+
+    Source: published (Clopper and Pearson 1934).
+    """
+    events = np.asarray(exceedances, float)
+    law = stats.binom(events.size, rate)
+    return float(law.cdf(events.sum())), float(law.sf(events.sum() - 1))

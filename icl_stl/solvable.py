@@ -1,292 +1,28 @@
-"""Exactly solvable loops: a real law, a learner and their exact risks; thousands of loops at once.
+"""Exactly solvable loops, by the thousand.
 
 The loop is that of every learner, `loops.self_consume`; what `references` says of it in closed form
 makes these loops the oracle of the testbed.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from icl_stl import learners
-from icl_stl.config import LinearRegression
-from icl_stl.learners import Data, Learner
+from icl_stl.experiments import Experiment
+from icl_stl.learners import Data
 from icl_stl.loops import Generation, self_consume
 from icl_stl.models import Params
+from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
 from icl_stl.results import Arrays
-from icl_stl.tasks import Normal, Rows, sample_prompts
 
-Scalar = Any
 Report = Callable[[str, int, int], None]
-
-TV_ROWS = 32
-"""Rows drawn for a total variation that has no closed form."""
-
-
-class Solvable(NamedTuple):
-    """A real law, a learner of it and what is known of both exactly."""
-
-    learner: Learner
-    truth: Callable[[PRNGKeyArray], Any]
-    """key -> the parameter of the real law of one loop."""
-    draw: Callable[[PRNGKeyArray, Any, int], Data]
-    """key, truth, count -> rows of the real law."""
-    loss: Callable[[Params, Data], Float[Array, " N"]]
-    """θ, rows -> ℓ(θ, row)."""
-    risk: Callable[[Any, Params], Scalar]
-    """truth, θ -> E ℓ(θ, z) under the real law."""
-    synthetic_risk: Callable[[Params, Params], Scalar]
-    """θ', θ -> E ℓ(θ, z) under D_θ'."""
-    excess: Callable[[Any, Params], Scalar]
-    """truth, θ -> how much worse θ is than the best."""
-    drift: Callable[[PRNGKeyArray, Any, Params], Scalar] | None = None
-    """key, truth, θ -> TV(D_θ, D_0), exact or an unbiased estimate."""
-    eps: Callable[[PRNGKeyArray, Any, Params, Params, Any], Scalar] | None = None
-    """key, truth, θ', θ, α -> TV(D_θ, α D_0 + (1 - α) D_θ'), exact or an unbiased estimate."""
-
-
-def _sampled(
-    learner: Learner,
-    log_density: Callable[[Params, Data], Float[Array, " N"]],
-    real: Callable[[Any], Params],
-) -> tuple[Any, Any]:
-    """Unbiased total variations E_{D_θ} (1 - q/p_θ)_+ on fresh rows of D_θ."""
-
-    def deficiency(log_q: Array, log_p: Array) -> Scalar:
-        return jnp.mean(jnp.maximum(-jnp.expm1(log_q - log_p), 0))
-
-    def drift(key: PRNGKeyArray, truth: Any, params: Params) -> Scalar:
-        rows = learner.generate(key, params, TV_ROWS)
-        return deficiency(log_density(real(truth), rows), log_density(params, rows))
-
-    def eps(key: PRNGKeyArray, truth: Any, previous: Params, params: Params, share: Any) -> Scalar:
-        rows = learner.generate(key, params, TV_ROWS)
-        mixture = jnp.logaddexp(
-            jnp.log(share) + log_density(real(truth), rows),
-            jnp.log1p(-share) + log_density(previous, rows),
-        )
-        return deficiency(mixture, log_density(params, rows))
-
-    return drift, eps
-
-
-def bernoulli(
-    kappa: float = 1.0, *, probability: float = 0.5, centre: float = 0.5, injected: float = 0.0
-) -> Solvable:
-    """The amplifier on zeros and ones, squared loss (z - θ)²; total variations are exact."""
-    learner = learners.bernoulli(kappa, centre, injected)
-
-    def risk(p: Any, theta: Any) -> Scalar:
-        return p * (1 - theta) ** 2 + (1 - p) * theta**2
-
-    return Solvable(
-        learner,
-        truth=lambda key: jnp.float32(probability),
-        draw=learner.generate,
-        loss=lambda theta, rows: (rows - theta) ** 2,
-        risk=risk,
-        synthetic_risk=risk,
-        excess=lambda p, theta: (theta - p) ** 2,
-        drift=lambda key, p, theta: jnp.abs(theta - p),
-        eps=lambda key, p, previous, theta, share: jnp.abs(
-            theta - share * p - (1 - share) * previous
-        ),
-    )
-
-
-def gaussian_mean(noise: float = 1.0) -> Solvable:
-    """The mean of N(0, σ²), σ known, squared loss (z - μ)²; the drift is exact."""
-    learner = learners.gaussian_mean(noise)
-    _, eps = _sampled(
-        learner, lambda mean, rows: -0.5 * ((rows - mean) / noise) ** 2, lambda truth: truth
-    )
-
-    def risk(real: Any, mean: Any) -> Scalar:
-        return noise**2 + (mean - real) ** 2
-
-    return Solvable(
-        learner,
-        truth=lambda key: jnp.float32(0.0),
-        draw=learner.generate,
-        loss=lambda mean, rows: (rows - mean) ** 2,
-        risk=risk,
-        synthetic_risk=risk,
-        excess=lambda real, mean: (mean - real) ** 2,
-        drift=lambda key, real, mean: jax.scipy.special.erf(
-            jnp.abs(mean - real) / (8**0.5 * noise)
-        ),
-        eps=eps,
-    )
-
-
-def gaussian(noise: float = 1.0, *, unbiased: bool = False) -> Solvable:
-    """Mean and variance of N(0, σ²); squared loss (z - μ)², the excess is that of the mean."""
-    learner = learners.gaussian(unbiased=unbiased)
-    drift, eps = _sampled(learner, _log_normal, lambda truth: truth)
-    return Solvable(
-        learner,
-        truth=lambda key: Normal(jnp.float32(0.0), jnp.float32(noise)),
-        draw=learner.generate,
-        loss=lambda law, rows: (rows - law.mean) ** 2,
-        risk=lambda real, law: real.std**2 + (law.mean - real.mean) ** 2,
-        synthetic_risk=lambda real, law: real.std**2 + (law.mean - real.mean) ** 2,
-        excess=lambda real, law: (law.mean - real.mean) ** 2,
-        drift=drift,
-        eps=eps,
-    )
-
-
-def _log_normal(law: Normal, rows: Float[Array, " N"]) -> Float[Array, " N"]:
-    return -0.5 * ((rows - law.mean) / law.std) ** 2 - jnp.log(law.std)
-
-
-def categorical(
-    probabilities: tuple[float, ...] = (0.1,) * 10, *, pseudo_count: float = 0.0
-) -> Solvable:
-    """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
-    if not np.isclose(sum(probabilities), 1) or min(probabilities) < 0:
-        raise ValueError(f"probabilities must sum to 1, but they are {probabilities!r}")
-    learner = learners.categorical(len(probabilities), pseudo_count)
-
-    def risk(law: Any, theta: Any) -> Scalar:
-        return 1 - 2 * law @ theta + theta @ theta
-
-    return Solvable(
-        learner,
-        truth=lambda key: jnp.array(probabilities, jnp.float32),
-        draw=learner.generate,
-        loss=lambda theta, rows: 1 - 2 * theta[rows] + theta @ theta,
-        risk=risk,
-        synthetic_risk=risk,
-        excess=lambda law, theta: jnp.sum((theta - law) ** 2),
-        drift=lambda key, law, theta: 0.5 * jnp.sum(jnp.abs(theta - law)),
-        eps=lambda key, law, previous, theta, share: (
-            0.5 * jnp.sum(jnp.abs(theta - share * law - (1 - share) * previous))
-        ),
-    )
-
-
-def _regression(learner: Learner, dim: int, noise: float) -> Solvable:
-    def risk(truth: Any, w: Any) -> Scalar:
-        return noise**2 + jnp.sum((w - truth) ** 2)
-
-    _, eps = _sampled(
-        learner,
-        lambda w, rows: -0.5 * ((rows.ys - rows.xs @ w) / noise) ** 2,
-        lambda truth: truth,
-    )
-
-    def loss(w: Any, rows: Rows) -> Float[Array, " N"]:
-        squared: Array = (rows.ys - rows.xs @ w) ** 2
-        return squared
-
-    return Solvable(
-        learner,
-        truth=lambda key: jax.random.normal(key, (dim,)),
-        draw=learner.generate,
-        loss=loss,
-        risk=risk,
-        synthetic_risk=risk,
-        excess=lambda truth, w: jnp.sum((w - truth) ** 2),
-        drift=lambda key, truth, w: (
-            2 / jnp.pi * jnp.arctan(jnp.sqrt(jnp.sum((w - truth) ** 2)) / (2 * noise))
-        ),
-        eps=eps,
-    )
-
-
-def ols(dim: int = 10, noise: float = 1.0) -> Solvable:
-    """Least squares with w ~ N(0, I_d), squared loss; the drift is exact."""
-    return _regression(learners.ols(noise), dim, noise)
-
-
-def ridge(
-    dim: int = 10, noise: float = 1.0, *, penalty: float = 0.1, total: bool = False
-) -> Solvable:
-    """Ridge regression with w ~ N(0, I_d), squared loss; the drift is exact."""
-    return _regression(learners.ridge(noise, penalty, total=total), dim, noise)
-
-
-class AttentionLaw(NamedTuple):
-    """What the best linear self-attention reaches: risk R* + s_h |Γ - g I|²."""
-
-    scale: float
-    """g, the best Γ is g I."""
-    curvature: float
-    """s_h = E|h|²/d."""
-    risk: float
-    """R*, squared error of the best."""
-
-
-def attention_law(task: LinearRegression) -> AttentionLaw:
-    """The population optimum of linear self-attention on k = context - 1 examples and a query.
-
-    s_h = E|h|²/d = (τ² (k - 1 + f) + σ²)/k, E[x xᵀ x xᵀ] = f I: f = d + 2 for normal inputs, d on
-    the sphere; g = τ²/s_h; R* = σ² + τ² d (1 - g).
-
-    Source: derived here: THEORY.md, linear attention.
-    """
-    k, d = task.context - 1, task.dim
-    fourth = d if task.inputs == "sphere" else d + 2  # E[x xᵀ x xᵀ] = fourth · I
-    variance = task.prior_scale**2
-    curvature = (variance * (k - 1 + fourth) + task.noise**2) / k
-    scale = variance / curvature
-    return AttentionLaw(scale, curvature, task.noise**2 + variance * d * (1 - scale))
-
-
-def linear_attention(
-    task: LinearRegression,
-    *,
-    penalty: float = 1e-3,
-    total: bool = False,
-    generator: str = "query",
-) -> Solvable:
-    """Linear self-attention on the squared error of the query's label.
-
-    With the generator `query` the labels have the deviation √R* of the best predictor's error; the
-    risk under D_Γ' is then s² + s_h |Γ - Γ'|². With `autoregressive` it is not known.
-    """
-    law = attention_law(task)
-    learner = learners.linear_attention(
-        task,
-        std=law.risk**0.5,
-        penalty=penalty,
-        total=total,
-        generator=generator,  # type: ignore[arg-type]
-    )
-    best = law.scale * jnp.eye(task.dim)
-
-    def excess(truth: Any, gamma: Any) -> Scalar:
-        return law.curvature * jnp.sum((gamma - best) ** 2)
-
-    def loss(gamma: Any, prompts: Any) -> Float[Array, " N"]:
-        predicted = learners.attention.features(prompts) @ gamma.ravel()
-        squared: Array = (prompts.ys[:, -1] - predicted) ** 2
-        return squared
-
-    known = generator == "query"
-    return Solvable(
-        learner,
-        truth=lambda key: (),
-        draw=lambda key, truth, count: sample_prompts(task, key, count),
-        loss=loss,
-        risk=lambda truth, gamma: law.risk + excess((), gamma),
-        synthetic_risk=lambda previous, gamma: (
-            law.risk + law.curvature * jnp.sum((gamma - previous) ** 2)
-            if known
-            else jnp.full((), jnp.nan)
-        ),
-        excess=excess,
-    )
-
-
-# --- loops ---------------------------------------------------------------------------------------
 
 
 def loop(
@@ -343,6 +79,143 @@ def measurements(problem: Solvable, regime: Regime, samples: int) -> Any:
         return seen
 
     return observe
+
+
+def certificate_terms(problem: Solvable) -> Any:
+    """An observer of what the certificate of linear attention asks for, and of the gap."""
+
+    def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+        gamma = generation.params
+        losses = problem.loss(gamma, generation.training_set)
+        distance = lambda other: jnp.sqrt(jnp.sum((gamma - other) ** 2))  # noqa: E731
+        return {
+            "gap": problem.risk(truth, gamma) - generation.row_weights @ losses,
+            "to_best": distance(problem.best(truth)),
+            "to_previous": distance(generation.previous),
+        }
+
+    return observe
+
+
+class Terms(NamedTuple):
+    """Terms of the gap identity that one loop shows by itself."""
+
+    gap: Any
+    synthetic: Any
+    shift: Any
+
+
+class _Swapped(NamedTuple):
+    """One generation of one of two loops whose real sets differ in the first row."""
+
+    params: Params
+    direct: Params
+    """θ_i refitted with the first real row replaced, synthetic rows kept."""
+    own: "Terms"
+
+
+def _swapped_pair(
+    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
+) -> tuple[_Swapped, Any, Any]:
+    """Two loops with shared randomness, real sets differing in row 0; truth and that row."""
+    key_truth, key_real, key_loop = jax.random.split(key, 3)
+    truth = problem.truth(key_truth)
+    drawn = problem.draw(key_real, truth, samples + 1)
+    real = jax.tree.map(lambda a: a[:samples], drawn)
+    rows = jax.tree.map(lambda a: jnp.stack([a[0], a[samples]]), drawn)
+    row = lambda which: jax.tree.map(lambda a: a[which], rows)  # noqa: E731
+    put = lambda data, new, at: jax.tree.map(lambda a, b: a.at[at].set(b), data, new)  # noqa: E731
+    neighbours = jax.tree.map(lambda a, b: jnp.stack([a, b]), real, put(real, row(1), 0))
+
+    def observe(key: PRNGKeyArray, generation: Generation) -> _Swapped:
+        params, previous, seen, weights = generation[:4]
+        direct = problem.learner.fit(key, put(seen, row(1), 0), weights)
+        best, share = problem.best(truth), weights[0] * samples
+        losses, at_best = problem.loss(params, seen), problem.loss(best, seen)
+        risk, least = problem.risk(truth, params), problem.risk(truth, best)
+        if rows_of(seen) == samples:  # generation 0
+            nothing = jnp.zeros(())
+            gap = risk - least - weights @ (losses - at_best)
+            return _Swapped(params, direct, Terms(gap, nothing, nothing))
+        fresh = problem.learner.generate(key, previous, 1)
+        old = jax.tree.map(lambda a: a[samples : samples + 1], seen)
+        swapped = problem.learner.fit(
+            key, put(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
+        )
+        # The gaps of the best and of the generating parameters have mean 0: take them out.
+        known = jnp.concatenate([at_best[:samples], problem.loss(previous, seen)[samples:]])
+        zero = share * least + (1 - share) * problem.synthetic_risk(previous, previous)
+        return _Swapped(
+            params,
+            direct,
+            Terms(
+                gap=risk - zero - weights @ (losses - known),
+                synthetic=jnp.sum(problem.loss(swapped, old) - problem.loss(params, old)),
+                shift=risk - problem.synthetic_risk(previous, params),
+            ),
+        )
+
+    def one(real: Data) -> _Swapped:
+        seen: _Swapped = self_consume(
+            key_loop, problem.learner, real, generations, regime=regime, observe=observe
+        )
+        return seen
+
+    return jax.vmap(one)(neighbours), truth, jax.tree.map(lambda a: a[:1], rows)
+
+
+def rows_of(data: Data) -> int:
+    """How many rows there are."""
+    return int(jax.tree.leaves(data)[0].shape[0])
+
+
+def identity_terms(
+    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """One loop's terms of the gap identity, `[G + 1]` each; generation 0 has the direct part alone.
+
+    Unbiased for the means in E gap = α (direct + indirect) + (1 - α) (synthetic + shift): the loop
+    is run again, with shared randomness, from a real set whose first row is drawn anew. Terms of
+    mean zero are taken out of the gap, so that it varies less.
+
+    Source: derived here: THEORY.md statement 13.
+    """
+    pair, _, first = _swapped_pair(problem, regime, samples, generations, key)
+    at_first = jax.vmap(lambda params: jnp.sum(problem.loss(params, first)))
+    original = jax.tree.map(lambda a: a[0], pair)
+    other = jax.tree.map(lambda a: a[1], pair.params)
+    base, direct = at_first(original.params), at_first(original.direct)
+    return {
+        **original.own._asdict(),
+        "direct": direct - base,
+        "indirect": at_first(other) - direct,
+    }
+
+
+def influence(
+    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """Total variation between the generators of two loops whose real sets differ in one row.
+
+    With shared randomness, which couples the amplifier's generators maximally: `[G + 1]`. The first
+    row is set to 0 in one loop and to 1 in the other.
+    """
+    key_truth, key_real, key_loop = jax.random.split(key, 3)
+    truth = problem.truth(key_truth)
+    real = problem.draw(key_real, truth, samples)
+
+    def one(value: Any) -> Any:
+        return self_consume(
+            key_loop,
+            problem.learner,
+            real.at[0].set(value),
+            generations,
+            regime=regime,
+            observe=lambda key, generation: generation.params,
+        )
+
+    low, high = one(0.0), one(1.0)
+    return {"gamma": jnp.abs(high - low)}
 
 
 def many(
@@ -431,6 +304,34 @@ def simulate(
         runs,
         seed=seed,
         batch=batch_size(problem, regime, samples, generations),
+        report=report,
+    )
+    return found
+
+
+def run_experiment(
+    experiment: Experiment,
+    seed: int,
+    report: Report = lambda text, done, total: None,
+) -> Arrays:
+    """What an experiment observes: arrays `[runs, G + 1]` by name."""
+    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    regime, n, last = experiment.regime, experiment.samples, experiment.generations
+    if experiment.observe == "identity":
+        run = partial(identity_terms, problem, regime, n, last)
+    elif experiment.observe == "influence":
+        run = partial(influence, problem, regime, n, last)
+    else:
+        if experiment.observe == "certificate":
+            observe = certificate_terms(problem)
+        else:
+            observe = measurements(problem, regime, n)
+        run = lambda key: loop(problem, regime, n, last, key, observe)  # noqa: E731
+    found: Arrays = many(
+        run,
+        experiment.runs,
+        seed=seed,
+        batch=batch_size(problem, regime, n, last),
         report=report,
     )
     return found

@@ -51,22 +51,26 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
     return _without_inputs(fit, generate)
 
 
-def gaussian_mean(noise: float = 1.0) -> Learner:
+def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
     """Learner of the mean of N(μ, σ²), σ known: the weighted mean.
 
     Args:
         noise: σ > 0.
+        clip: B; data are clipped to [-B, B] before the mean is taken. Then one of N rows changes
+            the generator by at most 2 B/(N σ √(2π)) in total variation.
 
     Returns:
         The learner; rows are numbers, parameters the mean.
     """
     if noise <= 0:
         raise ValueError(f"noise must be a positive number, but it is {noise!r}")
+    if not clip > 0:
+        raise ValueError(f"clip must be a positive number, but it is {clip!r}")
 
     def fit(
         key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
     ) -> Float[Array, ""]:
-        return weights @ rows
+        return weights @ jnp.clip(rows, -clip, clip)
 
     def generate(key: PRNGKeyArray, mean: Float[Array, ""], count: int) -> Float[Array, " n"]:
         return mean + noise * jax.random.normal(key, (count,))

@@ -1,0 +1,62 @@
+"""Experiments: which solvable loops are to be run, as validated descriptions without JAX.
+
+`solvable.run_experiment` runs them; claims and scripts name what they need in these words.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Literal
+
+from icl_stl.config import require
+from icl_stl.regimes import Regime
+
+PROBLEMS = (
+    "bernoulli",
+    "gaussian_mean",
+    "clipped_mean",
+    "gaussian",
+    "categorical",
+    "ols",
+    "ridge",
+    "linear_attention",
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Many independent loops of one solvable problem."""
+
+    problem: str
+    """A name in `problems.PROBLEMS`."""
+    regime: Regime
+    """The data regime."""
+    samples: int
+    """n, real rows."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Independent loops."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Arguments of the problem, by name."""
+    observe: Literal["measurements", "identity", "influence", "certificate"] = "measurements"
+    """What is recorded of every generation: `measurements` (excess, gap, drift, eps);
+    `identity`, the terms of the gap identity; `influence`, the distance between the generators of
+    two loops whose real sets differ in one row; `certificate`, what the certificate of linear
+    attention asks for."""
+
+    def __post_init__(self) -> None:
+        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        for name in ("samples", "runs"):
+            value = getattr(self, name)
+            require(value >= 1, name, value, "a whole number of at least 1")
+        require(
+            self.generations >= 0, "generations", self.generations, "a whole number of at least 0"
+        )
+        self.regime.synthetic_size(self.samples)
+
+    @property
+    def name(self) -> str:
+        """A readable name that no other experiment has."""
+        digest = sha256(repr(self).encode()).hexdigest()[:8]
+        words = (self.problem, self.regime.name, f"n{self.samples}", self.observe, digest)
+        return "-".join(words)

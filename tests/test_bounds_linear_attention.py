@@ -131,6 +131,8 @@ def test_deviations_never_exceed_what_is_certain() -> None:
     law = bounds.sphere_moments(4, 20, 0.5)
     few = bounds.linear_attention_gap(1, 0, **SEEN | {"to_optimum": 0.0}, **PROMPT)
     assert few.real == pytest.approx(law.risk, rel=1e-12)
+    drawn = bounds.linear_attention_gap(1, 1, **SEEN | {"to_previous": 0.0}, **PROMPT).synthetic
+    assert drawn == pytest.approx(law.risk / 2, rel=1e-12)
 
 
 def test_numbers_and_arrays_broadcast() -> None:

@@ -177,6 +177,9 @@ def test_quantile_is_the_least_value_that_is_rarely_exceeded() -> None:
         below = law.support[law.support < value][-1]
         assert exact.exceedance(law, below) > delta
     assert exact.quantile(law, 1.0) <= law.support[-1]
+    # 0.7 + 0.1 is a little less than 0.8 in float64.
+    tied = exact.Law(np.array([1.0, 2.0, 3.0]), np.array([0.7, 0.1, 0.2]))
+    assert exact.quantile(tied, 0.8) == 2.0
     assert exact.exceedance(exact.Law(np.array([0.1 + 0.2]), np.ones(1)), 0.3) == 0.0
 
 

@@ -6,6 +6,8 @@ A check takes the fixture ``ledger`` and calls
 
 A control is the same claim with a wrong constant, or in a regime where it must fail; a check whose
 control is not rejected has no power and fails. The ledger is printed after the run.
+
+With ``--long`` the simulations that say so in their docstring run more loops.
 """
 
 from typing import NamedTuple
@@ -52,6 +54,10 @@ class Ledger:
 
 _ledgers = pytest.StashKey[Ledger]()
 _printed = pytest.StashKey[list[Entry]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="simulate with many more loops")
 
 
 def pytest_configure(config: pytest.Config) -> None:

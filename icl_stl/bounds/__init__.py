@@ -18,6 +18,7 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``convergence``        bounds for every generation, rates in n, time scales in i
 ``optimum``            synthetic-to-real ratio of least bound, certified
 ``transformers``       stability of in-context learners from norms of weights; the context loop
+``linear_attention``   gap of linear attention in context, certified and not vacuous
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
 =====================  ============================================================================
 """
@@ -70,6 +71,13 @@ from icl_stl.bounds.generalization import (
     uniform_convergence_gap,
     weighted_gap,
 )
+from icl_stl.bounds.linear_attention import (
+    LinearAttentionGap,
+    SphereMoments,
+    linear_attention_gap,
+    linear_attention_gap_prior,
+    sphere_moments,
+)
 from icl_stl.bounds.optimum import (
     OptimalSize,
     closed_form_size,
@@ -118,10 +126,12 @@ __all__ = [
     "Drift",
     "Exponents",
     "Gap",
+    "LinearAttentionGap",
     "LinearLayer",
     "OptimalSize",
     "RMSNorm",
     "SoftmaxLayer",
+    "SphereMoments",
     "Stability",
     "StableAlgorithmGap",
     "TimeScales",
@@ -163,6 +173,8 @@ __all__ = [
     "influence_from_stability",
     "kl_eta_bound",
     "linear_attention",
+    "linear_attention_gap",
+    "linear_attention_gap_prior",
     "log_cover_ball",
     "necessary_share",
     "optimal_size",
@@ -174,6 +186,7 @@ __all__ = [
     "recursive_stability",
     "replace_one",
     "replace_one_path",
+    "sphere_moments",
     "synthetic_influence",
     "time_scales",
     "total_variation_from_kl",

@@ -1,0 +1,370 @@
+"""Linear self-attention fitted to its own prompts: a gap bound that is not vacuous.
+
+A prompt holds k examples (x_j, y_j), y_j = w^T x_j + sigma e_j, and a query x with label y. Inputs
+are uniform on the sphere of radius sqrt(d), w is uniform on the unit sphere, e_j is uniform on
+[-sqrt(3), sqrt(3)]. With h = (1/k) sum_j x_j y_j the layer predicts x^T Gamma h = <Gamma, x h^T>:
+a linear model of p = d^2 features. Parameters are measured in the Frobenius norm.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from icl_stl.bounds._check import (
+    Constant,
+    FloatArray,
+    common_shape,
+    constants,
+    generation_index,
+    nonnegative,
+    positive,
+    probability,
+    sample_size,
+    times,
+    to_infinity,
+)
+from icl_stl.bounds._series import geometric
+from icl_stl.bounds.stability import BoolArray
+
+_NOISE_FOURTH = 9 / 5  # E e^4 of the uniform law on [-sqrt(3), sqrt(3)]
+_NOISE_REACH = np.sqrt(3)
+_EVENTS = 6  # three deviations for the real set, three for the synthetic batch
+
+
+class SphereMoments(NamedTuple):
+    """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>.
+
+    Attributes:
+        square: E|h|^2.
+        fourth: E|h|^4.
+        scale: s_h = E|h|^2/d; the features x h^T have second moment s_h I.
+        optimum: g = 1/E|h|^2; the best layer is Gamma* = g I.
+        risk: R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2.
+        residual_fourth: E r^4.
+        leverage: E r^2 |x h^T|^2.
+    """
+
+    square: FloatArray
+    fourth: FloatArray
+    scale: FloatArray
+    optimum: FloatArray
+    risk: FloatArray
+    residual_fourth: FloatArray
+    leverage: FloatArray
+
+
+class LinearAttentionGap(NamedTuple):
+    """Bound on the gap of linear attention, real and synthetic part bounded apart.
+
+    Attributes:
+        shift: difference of the risks on the real law and on the generator's law, exact for the
+            distances given; may be negative.
+        real: fluctuation of the real set.
+        synthetic: fluctuation of the synthetic batch.
+        total: their sum, never capped.
+        vacuous: whether the total exceeds 1 + sigma^2, the risk of predicting 0.
+        constants: moments and distances, and where they come from.
+    """
+
+    shift: FloatArray
+    real: FloatArray
+    synthetic: FloatArray
+    total: FloatArray
+    vacuous: BoolArray
+    constants: tuple[Constant, ...]
+
+
+@to_infinity
+def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> SphereMoments:
+    r"""Moments of a prompt whose inputs and task are uniform on spheres.
+
+    E|h|^2 = 1 + (d - 1 + sigma^2 d)/k; the others are polynomials in 1/k, sigma^2 and g.
+
+    Args:
+        dim: d >= 1.
+        context: examples in the prompt, k >= 1.
+        sigma: standard deviation of the label noise, >= 0.
+
+    Returns:
+        SphereMoments in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 48.
+    """
+    d, k = sample_size("dim", dim), sample_size("context", context)
+    v = nonnegative("sigma", sigma) ** 2
+    # Moments of t = w^T x and y = t + sigma e, and of xi = x y - w through |xi|^2 and w^T xi.
+    t4 = 3 * d / (d + 2)
+    y4, t2y2, ty3 = t4 + 6 * v + _NOISE_FOURTH * v**2, t4 + v, t4 + 3 * v
+    size = d * (1 + v) - 1
+    along = t2y2 - 1
+    mixed = d * ty3 - 2 * t2y2 - d * (1 + v) + 2
+    quartic = d**2 * y4 + 4 * t2y2 + 1 - 4 * d * ty3 + 2 * d * (1 + v) - 4
+    trace = along**2 + times(size - along, (size - along) / np.maximum(d - 1, 1))
+    # zeta = h - w is the mean of k independent copies of xi.
+    zeta2, across2, across3 = size / k, along / k, mixed / k**2
+    zeta4 = quartic / k**3 + (k - 1) / k**3 * (size**2 + 2 * trace)
+
+    def fourth(a: FloatArray | float, c: FloatArray | float) -> FloatArray:
+        """E|a w + c zeta|^4."""
+        return (
+            a**4 + a**2 * c**2 * (4 * across2 + 2 * zeta2) + 4 * a * c**3 * across3 + c**4 * zeta4
+        )
+
+    square = 1 + zeta2
+    g = 1 / square
+    risk = v + 1 - g
+    h4 = fourth(1.0, 1.0)
+    miss = 1 - g  # E|w - g h|^2
+    r4 = t4 * fourth(1 - g, -g) + 6 * v * miss + _NOISE_FOURTH * v**2
+    weighted = (1 + v) * square - 2 * g * (1 + zeta2 + 2 * across2 + across3) + g**2 * h4
+    return SphereMoments(*common_shape(square, h4, square / d, g, risk, r4, d * weighted))
+
+
+class _Deviations(NamedTuple):
+    """What the empirical risk around a centre may fall short by: t_a + 2 |v| t_b + |v|^2 t_c."""
+
+    square: FloatArray
+    cross: FloatArray
+    spread: FloatArray
+
+
+def _bernstein(
+    variance: FloatArray, reach: FloatArray, size: FloatArray, log: FloatArray
+) -> FloatArray:
+    """Deviation of a mean of ``size`` terms below ``reach`` that has probability e^{-log}."""
+    return np.sqrt(2 * np.maximum(variance, 0) * log / size) + reach * log / (3 * size)
+
+
+class _Problem(NamedTuple):
+    """The law of prompts, the generator's noise and how much confidence one event costs."""
+
+    moments: SphereMoments
+    dim: FloatArray
+    noise: FloatArray
+    label: FloatArray
+    log: FloatArray  # ln(events/delta)
+
+    @property
+    def feature(self) -> FloatArray:
+        """Largest |x h^T|."""
+        return self.dim * self.label
+
+    @property
+    def matrix_log(self) -> FloatArray:
+        return self.log + np.log(self.dim**2)
+
+    def spread(self, size: FloatArray) -> FloatArray:
+        """t_c: how much the features' second moment may be underestimated; never above s_h."""
+        scale = self.moments.scale
+        variance = self.moments.fourth - scale**2
+        return np.minimum(scale, _bernstein(variance, scale, size, self.matrix_log))
+
+    def excess(self, size: FloatArray) -> FloatArray:
+        """t_u: how much it may be overestimated."""
+        variance = self.moments.fourth - self.moments.scale**2
+        return _bernstein(variance, self.feature**2, size, self.matrix_log)
+
+    def real(self, size: FloatArray) -> _Deviations:
+        moments, vector_log = self.moments, self.log + np.log(2)
+        variance = moments.residual_fourth - moments.risk**2
+        residual = self.label * (1 + moments.optimum * self.dim)
+        return _Deviations(
+            np.minimum(moments.risk, _bernstein(variance, moments.risk, size, self.log)),
+            _bernstein(moments.leverage, residual * self.feature, size, vector_log),
+            self.spread(size),
+        )
+
+    def synthetic(self, size: FloatArray) -> _Deviations:
+        energy, vector_log = self.noise**2, self.log + np.log(2)
+        variance = (_NOISE_FOURTH - 1) * energy**2
+        reach = _NOISE_REACH * self.noise * self.feature
+        leverage = energy * self.dim * self.moments.square
+        return _Deviations(
+            np.minimum(energy, _bernstein(variance, energy, size, self.log)),
+            _bernstein(leverage, reach, size, vector_log),
+            self.spread(size),
+        )
+
+
+def _problem(
+    dim: ArrayLike,
+    context: ArrayLike,
+    sigma: ArrayLike,
+    delta: ArrayLike,
+    generator_noise: ArrayLike | None,
+    events: FloatArray | float,
+) -> _Problem:
+    moments = sphere_moments(dim, context, sigma)
+    d, noise = sample_size("dim", dim), nonnegative("sigma", sigma)
+    spread = np.sqrt(moments.risk) if generator_noise is None else generator_noise
+    return _Problem(
+        moments,
+        d,
+        nonnegative("generator_noise", spread),
+        np.sqrt(d) + _NOISE_REACH * noise,
+        np.log(events) - np.log(probability("delta", delta)),
+    )
+
+
+def _certificate(
+    problem: _Problem,
+    size: FloatArray,
+    synthetic: FloatArray,
+    to_optimum: FloatArray,
+    to_previous: FloatArray,
+    distances: str,
+) -> LinearAttentionGap:
+    moments = problem.moments
+    alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
+    excess = moments.risk - problem.noise**2 + moments.scale * (to_optimum**2 - to_previous**2)
+    shift, real, drawn, zero = common_shape(
+        times(rho, excess),
+        alpha * _at(problem.real(size), to_optimum),
+        times(rho, _at(problem.synthetic(synthetic), to_previous)),
+        moments.risk + moments.optimum,
+    )
+    known = moments._asdict() | {"generator_noise": problem.noise}
+    reached = {"to_optimum": to_optimum, "to_previous": to_previous}
+    total = shift + real + drawn
+    record = constants("certified", **known) + constants(distances, **reached)
+    return LinearAttentionGap(shift, real, drawn, total, total > zero, record)
+
+
+def _at(deviations: _Deviations, distance: FloatArray) -> FloatArray:
+    cross = times(distance, deviations.cross)
+    return deviations.square + 2 * cross + times(distance**2, deviations.spread)
+
+
+@to_infinity
+def linear_attention_gap(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    *,
+    dim: ArrayLike,
+    context: ArrayLike,
+    sigma: ArrayLike,
+    delta: ArrayLike,
+    to_optimum: ArrayLike,
+    to_previous: ArrayLike,
+    generator_noise: ArrayLike | None = None,
+) -> LinearAttentionGap:
+    r"""Gap of linear attention trained on prompts whose last label its predecessor wrote.
+
+    Gap_i <= (1-alpha) [R* - s^2 + s_h (D^2 - E^2)] + alpha [t_a + 2 D t_b + D^2 t_c]
+    + (1-alpha) [t'_a + 2 E t'_b + E^2 t'_c] with probability at least 1 - delta, where
+    D = |Gamma_i - Gamma*|, E = |Gamma_i - Gamma_{i-1}| and the t are Bernstein deviations of n
+    real and m synthetic prompts.
+
+    Args:
+        n: real prompts, kept for ever, >= 1.
+        n_syn: synthetic prompts of generation i, m >= 0; 0 for generation 0.
+        dim: d >= 1, dimension of the inputs.
+        context: k >= 1, labelled examples in a prompt.
+        sigma: standard deviation of the label noise, >= 0.
+        delta: probability of failure in (0, 1).
+        to_optimum: D, realised Frobenius distance to the best layer, >= 0.
+        to_previous: E, realised Frobenius distance to generation i-1, >= 0.
+        generator_noise: s >= 0, standard deviation of the generator's uniform noise; by default
+            sqrt(R*), the best layer's residual, for which the shift of Gamma* vanishes.
+
+    Returns:
+        LinearAttentionGap in the broadcast shape.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        The law of prompts of this module; generation i's synthetic prompts have the real law
+        except for the query's label, <Gamma_{i-1}, x h^T> + s e; their inputs, contexts and noise
+        are independent of everything before. Nothing of the learner. One generation, chosen
+        beforehand: for every generation give ``delta_for_every_generation(delta, i)``.
+
+    Source:
+        derived here: THEORY.md statement 50 (scalar: Bernstein; vectors: Pinelis 1994; matrices:
+        Tropp 2012).
+    """
+    problem = _problem(dim, context, sigma, delta, generator_noise, _EVENTS)
+    return _certificate(
+        problem,
+        sample_size("n", n),
+        nonnegative("n_syn", n_syn),
+        nonnegative("to_optimum", to_optimum),
+        nonnegative("to_previous", to_previous),
+        "measured",
+    )
+
+
+@to_infinity
+def linear_attention_gap_prior(
+    n: ArrayLike,
+    n_syn: ArrayLike,
+    generation: ArrayLike,
+    *,
+    dim: ArrayLike,
+    context: ArrayLike,
+    sigma: ArrayLike,
+    delta: ArrayLike,
+    ridge: ArrayLike,
+    generator_noise: ArrayLike | None = None,
+) -> LinearAttentionGap:
+    r"""The same bound before the loop is run, for ridge regression.
+
+    Both distances are bounded through the fixed point of the noiseless loop, of which generation 0
+    misses O(ridge) and to which every generation contracts: see the statement.
+
+    Args:
+        n: real prompts, kept for ever, >= 1.
+        n_syn: synthetic prompts a generation, m >= 1.
+        generation: i, a whole number >= 0.
+        dim: d >= 1, dimension of the inputs.
+        context: k >= 1, labelled examples in a prompt.
+        sigma: standard deviation of the label noise, >= 0.
+        delta: probability of failure in (0, 1).
+        ridge: penalty per training prompt, > 0: a fit to N prompts minimises the sum of squares
+            plus N ridge |Gamma|^2.
+        generator_noise: s >= 0, by default sqrt(R*).
+
+    Returns:
+        LinearAttentionGap in the broadcast shape; the distances in ``constants`` are certified.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As `linear_attention_gap`, and that every generation is fitted by ridge regression.
+
+    Source:
+        derived here: THEORY.md statement 51.
+    """
+    i, penalty = generation_index("generation", generation), positive("ridge", ridge)
+    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    events = np.where(i == 0, 3, 2 * i + 5)
+    problem = _problem(dim, context, sigma, delta, generator_noise, events)
+    synthetic = np.where(i == 0, 0.0, synthetic)
+    alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
+    moments, real, drawn = problem.moments, problem.real(size), problem.synthetic(synthetic)
+    pull = penalty * moments.optimum * np.sqrt(problem.dim)
+    known = moments.scale - real.spread
+    first = (real.cross + pull) / (penalty + known)
+    floor = penalty + alpha * known
+    fixed = (alpha * real.cross + pull) / floor
+    # Distances to the fixed point in the norm of the real part's curvature.
+    start = times(rho, penalty * first + pull) / np.sqrt(floor)
+    noise = times(rho, drawn.cross) / np.sqrt(floor)
+    drag = times(rho, moments.scale + problem.excess(synthetic)) / floor
+    ratio, gap = drag / (1 + drag), 1 / (1 + drag)
+
+    def distance(count: FloatArray) -> FloatArray:
+        series = geometric(ratio, gap, count)
+        return times(start, series.power) + times(noise, series.total)
+
+    last, before = distance(i), distance(np.maximum(i - 1, 0))
+    to_optimum = np.where(i == 0, first, fixed + last / np.sqrt(floor))
+    step = np.where(i == 0, 0.0, (last + before) / np.sqrt(floor))
+    to_previous = np.minimum(step, drawn.cross / (moments.scale - drawn.spread))
+    return _certificate(problem, size, synthetic, to_optimum, to_previous, "certified")

@@ -304,7 +304,7 @@ def test_log_variance_to_many_digits(n, m, unbiased) -> None:
         (lambda: references.mean_linear_gap_quantile(1.0, 1.0), r"level = 1\.0 .*\(0, 1\)"),
         (lambda: references.mean_total_variation(-1.0, 1.0), r"variance = -1\.0"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_are_refused(call, words) -> None:
     with pytest.raises(ValueError, match=words):
         call()

@@ -1,8 +1,8 @@
 """Loops of linear regression by ordinary least squares, in closed form.
 
-Real rows are y = <w, x> + sigma eps with inputs x ~ N(0, I_d) and Gaussian noise eps; the generator
+Real rows are y = <theta, x> + sigma eps with inputs x ~ N(0, I_d) and Gaussian noise eps; the generator
 labels inputs by the last fit with the same sigma. What is returned is the excess risk
-E |w_i - w|^2. It starts at s_n = sigma^2 d/(n - d - 1), finite for n > d + 1.
+E |theta_i - theta|^2. It starts at s_n = sigma^2 d/(n - d - 1), finite for n > d + 1.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def ols_single_fit(samples: int, dim: int, noise: float) -> float:
         noise: sigma > 0.
 
     Returns:
-        E |w_0 - w|^2.
+        E |theta_0 - theta|^2.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -57,7 +57,7 @@ def ols_replace(samples: int, n_syn: int, dim: int, noise: float, generations: i
         generations: G, the last generation, >= 0.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -86,7 +86,7 @@ def ols_loop_same_inputs(
         noise: sigma > 0.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for weights that are not such shares or an argument outside its range.
@@ -119,7 +119,7 @@ def ols_augment_same_inputs(
         weight: w in [0, 1], weight of the real empirical risk; n/(n + n_syn) by default.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -147,7 +147,7 @@ def ols_accumulate_same_inputs(
         generations: G, the last generation, >= 0.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -175,7 +175,7 @@ def ols_accumulate_fresh_inputs(
         generations: G, the last generation, >= 0.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -204,7 +204,7 @@ def ols_augment_fresh_inputs(
         generations: G, the last generation, >= 0.
 
     Returns:
-        E |w_i - w|^2, [G+1]; nan from generation 2 on, where no closed form is known.
+        E |theta_i - theta|^2, [G+1]; nan from generation 2 on, where no closed form is known.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -238,7 +238,7 @@ def ols_augment_upper_bound(
         weight: w in (0, 1], weight of the real empirical risk; n/(n + n_syn) by default.
 
     Returns:
-        the bound on E |w_i - w|^2, [G+1]; s_n itself for i = 0.
+        the bound on E |theta_i - theta|^2, [G+1]; s_n itself for i = 0.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -274,7 +274,7 @@ def ols_fresh_real(
         generations: G, the last generation, >= 0.
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -299,7 +299,7 @@ def ols_fresh_real_limit(samples: int, n_syn: int, dim: int, noise: float) -> fl
         noise: sigma > 0.
 
     Returns:
-        the limit of E |w_i - w|^2; finite, since rho_2 is below 1 for n > d + 1.
+        the limit of E |theta_i - theta|^2; finite, since rho_2 is below 1 for n > d + 1.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -314,7 +314,7 @@ def ols_fresh_real_limit(samples: int, n_syn: int, dim: int, noise: float) -> fl
 def ols_fresh_combined(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float
 ) -> FloatArray:
-    r"""Excess risk of w OLS(new real rows) + (1-w) OLS(last batch), all inputs fresh.
+    r"""Excess risk if w OLS(new real rows) + (1-w) OLS(last batch) is the fit, all inputs fresh.
 
     V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}), V_0 = s_n.
 
@@ -327,7 +327,7 @@ def ols_fresh_combined(
         weight: w in [0, 1].
 
     Returns:
-        E |w_i - w|^2, [G+1].
+        E |theta_i - theta|^2, [G+1].
 
     Raises:
         ValueError: for an argument outside its range.
@@ -352,7 +352,7 @@ def ols_fresh_combined_limit(
         weight: w in [0, 1].
 
     Returns:
-        the limit of E |w_i - w|^2; infinite for w = 0.
+        the limit of E |theta_i - theta|^2; infinite for w = 0.
 
     Raises:
         ValueError: for an argument outside its range.

@@ -557,6 +557,6 @@ def _digamma_minus_log(x: float) -> float:
     steps = x + np.arange(max(0, int(np.ceil(16 - x))))
     end = x + len(steps)
     power, series = 1 / end**2, 0.0
-    for coefficient in (-1 / 12, 691 / 32760, -1 / 132, 1 / 240, -1 / 252, 1 / 120, -1 / 12):
+    for coefficient in (-1 / 132, 1 / 240, -1 / 252, 1 / 120, -1 / 12):
         series = (series + coefficient) * power
     return float(series - 0.5 / end + np.log(end / x) - (1 / steps).sum())

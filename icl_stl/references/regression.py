@@ -1,7 +1,7 @@
 """Loops of linear regression by ordinary least squares, in closed form.
 
-Real rows are y = <theta, x> + sigma eps with inputs x ~ N(0, I_d) and Gaussian noise eps; the generator
-labels inputs by the last fit with the same sigma. What is returned is the excess risk
+Real rows are y = <theta, x> + sigma eps with inputs x ~ N(0, I_d) and Gaussian noise eps; the
+generator labels inputs by the last fit with the same sigma. What is returned is the excess risk
 E |theta_i - theta|^2. It starts at s_n = sigma^2 d/(n - d - 1), finite for n > d + 1.
 """
 
@@ -314,9 +314,10 @@ def ols_fresh_real_limit(samples: int, n_syn: int, dim: int, noise: float) -> fl
 def ols_fresh_combined(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float
 ) -> FloatArray:
-    r"""Excess risk if w OLS(new real rows) + (1-w) OLS(last batch) is the fit, all inputs fresh.
+    r"""Excess risk of a weighted mean of two fits: new real rows and the last batch, inputs fresh.
 
-    V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}), V_0 = s_n.
+    theta_i = w OLS(real) + (1-w) OLS(batch): V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}),
+    V_0 = s_n.
 
     Args:
         samples: n, new real rows a generation, at least dim + 2.

@@ -200,6 +200,9 @@ def test_limits_of_kept_batches(n, m) -> None:
     fresh = references.ols_accumulate_fresh_inputs(n, m, d, 1.0, last)
     assert (np.diff(fresh) > 0).all()
     assert fresh[-1] < 2 * first
+    pools = n + m * np.arange(1, 6)
+    steps = [m / pool * references.ols_single_fit(pool, d, 1.0) for pool in pools]
+    np.testing.assert_allclose(np.diff(fresh[:6]), steps, rtol=1e-9)
     if m % n == 0:
         same = references.ols_accumulate_same_inputs(n, m, d, 1.0, last)
         assert (fresh <= same).all()
@@ -232,6 +235,24 @@ def test_step_of_new_real_rows_is_that_of_random_subspaces() -> None:
     one, two = references.ols_fresh_real(n, m, d, 1.0, 2)[:2]
     added = d / (n + m - d - 1)
     assert_mean(excess(moved), (two - added) / one)
+
+
+def test_step_of_new_real_rows_with_one_input_is_a_moment_of_a_beta_law() -> None:
+    """d = 1: the synthetic share of the sum of squares is Beta(m/2, n/2)."""
+    for n, m in [(3, 1), (9, 6), (4, 50)]:
+        one, two = references.ols_fresh_real(n, m, 1, 1.0, 1)
+        moment = mpmath.beta(m / 2 + 2, n / 2) / mpmath.beta(m / 2, n / 2)
+        expected = float(moment) * one + 1 / (n + m - 2)
+        assert two == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(9, 6, 1), (9, 12, 3), (6, 500, 4), (200, 1, 10)])
+def test_step_of_new_real_rows_in_its_other_form(n, m, d) -> None:
+    total = n + m
+    factor = m * (m + 2) / (total * (total + 2))
+    factor += m * n * (total + 1) * (d - 1) / (total * (total - 1) * (total + 2) * (total - d - 1))
+    one, two = references.ols_fresh_real(n, m, d, 1.0, 1)
+    assert two == pytest.approx(factor * one + d / (total - d - 1), rel=1e-12)
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(9, 6, 1), (9, 12, 3), (6, 500, 4), (200, 1, 10)])

@@ -1,0 +1,164 @@
+"""Exact laws of loops that can be solved: what a measurement must agree with, in NumPy alone.
+
+Sizes and constants go in, an array over generations 0..G comes out (some limits are scalars, some
+results named tuples of arrays). n = ``samples`` real rows, ``n_syn`` synthetic rows a generation;
+generation 0 is fitted on the n real rows. Bad input raises ValueError.
+
+>>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
+array([0.01    , 0.0125  , 0.013125])
+
+Statements and proofs: section 8 of ``paper_checks/THEORY.md`` in the repository.
+
+================================  =====================================================  =========
+loop                              function                                               statement
+================================  =====================================================  =========
+Gaussian mean, any weights        ``mean_loop``                                          37
+... last batch, all batches       ``mean_replace``, ``mean_accumulate``                  37
+... beside a fixed real set       ``mean_augment``, ``mean_augment_limit``,              37
+                                  ``mean_anchored``
+... with new real rows            ``mean_fresh``, ``mean_fresh_limit``,                  38
+                                  ``mean_fresh_best``
+... all rows kept, n drawn        ``mean_accumulate_subsample``                          39
+... its gap, by parts             ``mean_gap_parts``                                     40
+total variation, quantiles        ``mean_total_variation``,                              41
+                                  ``mean_linear_gap_quantile``, ``ols_total_variation``
+Gaussian mean and variance        ``mean_variance_augment``, ``mean_variance_replace``,  42
+                                  ``mean_variance_augment_limit``,
+                                  ``log_variance_replace``
+least squares                     ``ols_single_fit``, ``ols_replace``,                   43
+                                  ``ols_accumulate_fresh_inputs``
+... inputs repeated               ``ols_loop_same_inputs``,                              43
+                                  ``ols_augment_same_inputs``,
+                                  ``ols_accumulate_same_inputs``
+... its gap                       ``ols_gap_single_fit``,                                43
+                                  ``ols_gap_augment_same_inputs``
+... beside a fixed real set       ``ols_augment_fresh_inputs``,                          44
+                                  ``ols_augment_upper_bound``
+... with new real rows            ``ols_fresh_real``, ``ols_fresh_real_limit``,          45
+                                  ``ols_fresh_combined``,
+                                  ``ols_fresh_combined_limit``,
+                                  ``ols_fresh_combined_best``
+law on K symbols                  ``law_loop``, ``law_replace``, ``law_augment``,        46
+                                  ``law_augment_bound``, ``law_accumulate``,
+                                  ``law_anchored``, ``law_total_variation``,
+                                  ``law_fixation``
+... with additive smoothing       ``smoothed_replace``, ``smoothed_augment``,            46
+                                  ``smoothed_accumulate``
+errors that add up                ``one_sided_loop``, ``one_sided_augment``,             47
+                                  ``one_sided_replace``, ``one_sided_accumulate``
+================================  =====================================================  =========
+"""
+
+from icl_stl.references.discrete import (
+    LawPath,
+    law_accumulate,
+    law_anchored,
+    law_augment,
+    law_augment_bound,
+    law_fixation,
+    law_loop,
+    law_replace,
+    law_total_variation,
+    one_sided_accumulate,
+    one_sided_augment,
+    one_sided_loop,
+    one_sided_replace,
+    smoothed_accumulate,
+    smoothed_augment,
+    smoothed_replace,
+)
+from icl_stl.references.gaussian import (
+    BestWeight,
+    GapParts,
+    MeanVariance,
+    log_variance_replace,
+    mean_accumulate,
+    mean_accumulate_subsample,
+    mean_anchored,
+    mean_augment,
+    mean_augment_limit,
+    mean_fresh,
+    mean_fresh_best,
+    mean_fresh_limit,
+    mean_gap_parts,
+    mean_linear_gap_quantile,
+    mean_loop,
+    mean_replace,
+    mean_total_variation,
+    mean_variance_augment,
+    mean_variance_augment_limit,
+    mean_variance_replace,
+)
+from icl_stl.references.regression import (
+    ols_accumulate_fresh_inputs,
+    ols_accumulate_same_inputs,
+    ols_augment_fresh_inputs,
+    ols_augment_same_inputs,
+    ols_augment_upper_bound,
+    ols_fresh_combined,
+    ols_fresh_combined_best,
+    ols_fresh_combined_limit,
+    ols_fresh_real,
+    ols_fresh_real_limit,
+    ols_gap_augment_same_inputs,
+    ols_gap_single_fit,
+    ols_loop_same_inputs,
+    ols_replace,
+    ols_single_fit,
+    ols_total_variation,
+)
+
+__all__ = [
+    "BestWeight",
+    "GapParts",
+    "LawPath",
+    "MeanVariance",
+    "law_accumulate",
+    "law_anchored",
+    "law_augment",
+    "law_augment_bound",
+    "law_fixation",
+    "law_loop",
+    "law_replace",
+    "law_total_variation",
+    "log_variance_replace",
+    "mean_accumulate",
+    "mean_accumulate_subsample",
+    "mean_anchored",
+    "mean_augment",
+    "mean_augment_limit",
+    "mean_fresh",
+    "mean_fresh_best",
+    "mean_fresh_limit",
+    "mean_gap_parts",
+    "mean_linear_gap_quantile",
+    "mean_loop",
+    "mean_replace",
+    "mean_total_variation",
+    "mean_variance_augment",
+    "mean_variance_augment_limit",
+    "mean_variance_replace",
+    "ols_accumulate_fresh_inputs",
+    "ols_accumulate_same_inputs",
+    "ols_augment_fresh_inputs",
+    "ols_augment_same_inputs",
+    "ols_augment_upper_bound",
+    "ols_fresh_combined",
+    "ols_fresh_combined_best",
+    "ols_fresh_combined_limit",
+    "ols_fresh_real",
+    "ols_fresh_real_limit",
+    "ols_gap_augment_same_inputs",
+    "ols_gap_single_fit",
+    "ols_loop_same_inputs",
+    "ols_replace",
+    "ols_single_fit",
+    "ols_total_variation",
+    "one_sided_accumulate",
+    "one_sided_augment",
+    "one_sided_loop",
+    "one_sided_replace",
+    "smoothed_accumulate",
+    "smoothed_augment",
+    "smoothed_replace",
+]

@@ -1,0 +1,112 @@
+"""Arguments of all loops, and the two recursions that their exact laws share."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from icl_stl.bounds._check import FloatArray, generation_index, nonnegative, positive, share
+
+
+def rows(name: str, value: float, least: int = 1, why: str = "") -> int:
+    """A whole number of rows, at least ``least``."""
+    if not (np.isfinite(value) and value >= least and value == np.floor(value)):
+        raise ValueError(
+            f"{name} = {value!r} is outside the admissible range: "
+            f"whole numbers from {least} on{why}"
+        )
+    return int(value)
+
+
+def last_generation(generations: int) -> int:
+    """G, a finite whole number >= 0."""
+    if not np.isfinite(generation_index("generations", generations)):
+        raise ValueError(f"generations = {generations!r} is outside the admissible range [0, inf)")
+    return int(generations)
+
+
+def variance(noise: float) -> float:
+    """sigma^2 of a noise sigma > 0."""
+    return float(positive("noise", noise)) ** 2
+
+
+def real_weight(weight: float | None, samples: int, n_syn: int) -> float:
+    """The weight of the real rows; by default their share, so that every row weighs the same."""
+    return samples / (samples + n_syn) if weight is None else float(share("weight", weight))
+
+
+def mixing(weights: ArrayLike) -> FloatArray:
+    """Mixing weights [G+1, G+1]: strictly lower triangular shares, rows with sum at most 1."""
+    shares = nonnegative("weights", weights)
+    if shares.ndim != 2 or len(shares) < 1 or shares.shape[0] != shares.shape[1]:
+        raise ValueError(
+            f"weights has shape {shares.shape}, outside the admissible shape [G+1, G+1], G >= 0"
+        )
+    if np.triu(shares).any():
+        i, j = np.argwhere(np.triu(shares))[0]
+        raise ValueError(
+            f"weights[{i}, {j}] = {float(shares[i, j])!r} is outside the admissible range: "
+            "0 on and above the diagonal, since a generation learns from earlier ones only"
+        )
+    totals = shares.sum(axis=1)
+    if (totals > 1 + 1e-12).any():
+        i = int(totals.argmax())
+        raise ValueError(
+            f"weights[{i}] sums to {float(totals[i])!r}, outside the admissible range [0, 1]"
+        )
+    return shares
+
+
+def resolvent(weights: FloatArray) -> FloatArray:
+    """(I - W)^{-1} by forward substitution: sums of non-negative numbers, nothing cancels."""
+    inverse = np.eye(len(weights))
+    for i in range(1, len(weights)):
+        inverse[i] += weights[i, :i] @ inverse[:i]
+    return inverse
+
+
+def batch_coefficients(weights: FloatArray) -> FloatArray:
+    """How much of the sampling noise of generation j's batch is in generation i: (I - W)^{-1} W."""
+    return resolvent(weights) @ weights
+
+
+def batch_gain(weights: FloatArray) -> FloatArray:
+    """sum_j B_ij^2 for i = 0..G: the variance of those coefficients added up."""
+    gain: FloatArray = (batch_coefficients(weights) ** 2).sum(axis=1)
+    return gain
+
+
+def anchored(weight: float, last: int) -> FloatArray:
+    """Mixing weights with a real share ``weight`` and (1 - weight)/i on every generation before."""
+    i = np.arange(last + 1.0)[:, None]
+    rest = (1 - weight) / np.maximum(i, 1)
+    return np.tril(np.broadcast_to(rest, (last + 1, last + 1)), k=-1)
+
+
+def augment_gain(weight: float, last: int) -> FloatArray:
+    """sum_{j=1}^{i} (1-w)^{2j} for i = 0..G: the noise of synthetic batches beside a real set."""
+    return np.concatenate([[0.0], np.cumsum((1 - weight) ** (2 * np.arange(1.0, last + 1)))])
+
+
+def accumulate_gain(samples: int, n_syn: int, last: int) -> FloatArray:
+    """sum_{j=1}^{i} (n_syn/N_j)^2 with N_j = n + j n_syn: the same where all batches are kept."""
+    pool = samples + n_syn * np.arange(1.0, last + 1)
+    return np.concatenate([[0.0], np.cumsum((n_syn / pool) ** 2)])
+
+
+def fresh_path(real: float, synthetic: float, weight: float, last: int) -> FloatArray:
+    """V_i = w^2 real + (1-w)^2 (V_{i-1} + synthetic), V_0 = real."""
+    path = np.full(last + 1, real)
+    for i in range(1, last + 1):
+        path[i] = weight**2 * real + (1 - weight) ** 2 * (path[i - 1] + synthetic)
+    return path
+
+
+def fresh_limit(real: float, synthetic: float, weight: float) -> float:
+    """The limit of `fresh_path`; infinite without real data."""
+    if weight == 0:
+        return np.inf
+    return (weight**2 * real + (1 - weight) ** 2 * synthetic) / (weight * (2 - weight))
+
+
+def best_fresh_weight(real: float, synthetic: float) -> float:
+    """The weight of least limit, w^2 = k (1-w) with k = synthetic/real."""
+    return float(2 / (1 + np.sqrt(1 + 4 * real / synthetic)))

@@ -1,0 +1,317 @@
+"""Least squares in loops: closed forms against conditional covariances, integrals, simulation."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from test_references_gaussian import accumulate_weights, assert_mean, random_weights
+
+from icl_stl import references
+
+
+def gram(inputs):
+    return inputs.swapaxes(-1, -2) @ inputs
+
+
+def fitted(inputs, labels):
+    """Least squares for a stack of designs."""
+    moments = (inputs.swapaxes(-1, -2) @ labels[..., None])[..., 0]
+    return np.linalg.solve(gram(inputs), moments[..., None])[..., 0]
+
+
+def labelled(rng, runs, rows, task, noise):
+    """Fresh Gaussian inputs with labels by one task a run."""
+    inputs = rng.normal(size=(runs, rows, task.shape[-1]))
+    labels = (inputs @ task[..., None])[..., 0] + noise * rng.normal(size=(runs, rows))
+    return inputs, labels
+
+
+def excess(task):
+    return (task**2).sum(axis=-1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(9, 1), (12, 3), (40, 10)])
+def test_single_fit_and_its_gap_in_simulation(n, d) -> None:
+    rng, noise, runs = np.random.default_rng(n), 0.6, 20_000
+    inputs, labels = labelled(rng, runs, n, np.zeros((runs, d)), noise)
+    task = fitted(inputs, labels)
+    residual = labels - (inputs @ task[..., None])[..., 0]
+    assert_mean(excess(task), references.ols_single_fit(n, d, noise))
+    gap = noise**2 + excess(task) - (residual**2).mean(axis=1)
+    assert_mean(gap, references.ols_gap_single_fit(n, d, noise))
+
+
+def test_mean_inverse_gram_of_one_input() -> None:
+    """d = 1: E 1/chi^2_n = 1/(n - 2), by integration."""
+    for n in (4, 9):
+        half = mpmath.mpf(n) / 2
+        value = mpmath.quad(
+            lambda x, half=half: x ** (half - 2) * mpmath.exp(-x / 2), [0, 1, 10, 50, 200]
+        ) / (2**half * mpmath.gamma(half))
+        assert references.ols_single_fit(n, 1, 1.0) == pytest.approx(float(value), rel=1e-10)
+
+
+@pytest.mark.parametrize("regime", ["replace", "accumulate", "augment"])
+def test_fresh_inputs_in_simulation(regime) -> None:
+    rng, noise, runs, n, m, d, last = np.random.default_rng(5), 0.8, 20_000, 12, 9, 2, 4
+    real = labelled(rng, runs, n, np.zeros((runs, d)), noise)
+    task, pool = fitted(*real), real
+    errors = [excess(task)]
+    for _ in range(last):
+        batch = labelled(rng, runs, m, task, noise)
+        base = {"replace": None, "accumulate": pool, "augment": real}[regime]
+        pool = batch if base is None else tuple(map(np.hstack, zip(base, batch, strict=True)))
+        task = fitted(*pool)
+        errors.append(excess(task))
+    arguments = (n, m, d, noise, last)
+    if regime == "augment":
+        exact = references.ols_augment_fresh_inputs(*arguments)
+        assert np.isnan(exact[2:]).all()
+        assert_mean(np.stack(errors[:2], axis=1), exact[:2])
+        bound = references.ols_augment_upper_bound(*arguments)
+        means = np.mean(errors, axis=1)
+        assert (means[1:] < bound[1:]).all()
+        return
+    exact = getattr(references, f"ols_{regime}" + "_fresh_inputs" * (regime == "accumulate"))
+    assert_mean(np.stack(errors, axis=1), exact(*arguments))
+
+
+@pytest.mark.parametrize("lam", [1, 3])
+def test_same_inputs_equal_the_general_loop(lam) -> None:
+    n, d, noise, last = 10, 4, 0.5, 7
+    m = lam * n
+    below = lambda w: np.diag(np.full(last, 1 - w), k=-1)  # noqa: E731
+    general = lambda weights: references.ols_loop_same_inputs(weights, n, m, d, noise)  # noqa: E731
+    pairs = [
+        (references.ols_augment_same_inputs(n, m, d, noise, last), below(1 / (1 + lam))),
+        (references.ols_augment_same_inputs(n, m, d, noise, last, 0.2), below(0.2)),
+        (
+            references.ols_accumulate_same_inputs(n, m, d, noise, last),
+            accumulate_weights(n, m, last),
+        ),
+    ]
+    for closed, weights in pairs:
+        np.testing.assert_allclose(closed, general(weights), rtol=1e-12)
+    weights = random_weights(5, seed=lam)
+    scale = references.ols_single_fit(n, d, noise) * n / noise**2
+    mean = references.mean_loop(weights, n, m, noise)
+    np.testing.assert_allclose(general(weights), scale * mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lam", [1, 2])
+@pytest.mark.parametrize("weights", ["augment", "random"])
+def test_same_inputs_equal_conditional_covariances(lam, weights) -> None:
+    """Given the inputs, every fit is linear in the noise of all labels: E |w_i|^2 is a trace."""
+    rng, n, d, last = np.random.default_rng(7), 8, 3, 4
+    m = lam * n
+    shares = random_weights(last + 1, 3)
+    if weights == "augment":
+        shares = np.diag(np.full(last, lam / (1 + lam)), k=-1)
+    inputs = rng.normal(size=(n, d))
+    repeated = np.tile(inputs, (lam, 1))
+    size = n + (last + 1) * m
+    fits = np.zeros((last + 1, d, size))
+    for i in range(last + 1):
+        real = 1 - shares[i].sum()
+        moments, moment_labels = real * gram(inputs) / n, np.zeros((d, size))
+        moment_labels[:, :n] = real * inputs.T / n
+        for j in range(i):
+            labels = repeated @ fits[j]
+            labels[np.arange(m), n + j * m + np.arange(m)] += 1
+            moments += shares[i, j] * gram(repeated) / m
+            moment_labels += shares[i, j] * repeated.T @ labels / m
+        fits[i] = np.linalg.solve(moments, moment_labels)
+    ratio = (fits**2).sum(axis=(1, 2)) / np.trace(np.linalg.inv(gram(inputs)))
+    expected = references.ols_loop_same_inputs(shares, n, m, d, 1.0)
+    np.testing.assert_allclose(expected / expected[0], ratio, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("lam", "weight"), [(1, None), (2, None), (2, 0.7)])
+def test_gap_with_same_inputs_in_simulation(lam, weight) -> None:
+    rng, n, d, noise, last, runs = np.random.default_rng(8), 10, 2, 0.7, 3, 20_000
+    m = lam * n
+    w = 1 / (1 + lam) if weight is None else weight
+    inputs, labels = labelled(rng, runs, n, np.zeros((runs, d)), noise)
+    repeated = np.tile(inputs, (1, lam, 1))
+    first = fitted(inputs, labels)
+    task = first
+    errors, gaps = [], []
+    for i in range(last + 1):
+        share = 1.0
+        if i:
+            share = w
+            made = (repeated @ task[..., None])[..., 0] + noise * rng.normal(size=(runs, m))
+            task = w * first + (1 - w) * fitted(repeated, made)
+            synthetic = ((made - (repeated @ task[..., None])[..., 0]) ** 2).mean(axis=1)
+        real = ((labels - (inputs @ task[..., None])[..., 0]) ** 2).mean(axis=1)
+        empirical = share * real + ((1 - share) * synthetic if i else 0)
+        errors.append(excess(task))
+        gaps.append(noise**2 + excess(task) - empirical)
+    arguments = (n, m, d, noise, last, weight)
+    assert_mean(np.stack(errors, 1), references.ols_augment_same_inputs(*arguments))
+    assert_mean(np.stack(gaps, 1), references.ols_gap_augment_same_inputs(*arguments))
+
+
+@pytest.mark.parametrize("d", [1, 4])
+@pytest.mark.parametrize("weight", [None, 0.05, 0.9])
+def test_upper_bound_for_any_synthetic_inputs(d, weight) -> None:
+    """The covariance given the inputs stays below the claimed multiple of that of the first fit."""
+    rng, n = np.random.default_rng(d), d + 3
+    worst = 0.0
+    for trial in range(60):
+        m = int(rng.integers(1, 60))
+        w = n / (n + m) if weight is None else weight
+        scale = 10.0 ** rng.uniform(-3, 3)
+        inputs = rng.normal(size=(n, d)) * 10.0 ** rng.uniform(-1, 1, size=d)
+        real, covariance = w * gram(inputs) / n, np.zeros((d, d))
+        bound = references.ols_augment_upper_bound(n, m, d, 1.0, 1, weight)
+        extra = (bound[1] / bound[0] - 1) * np.linalg.inv(gram(inputs))
+        for _ in range(30):
+            made = scale * rng.normal(size=(m, d))
+            if trial % 3 == 0:
+                made[:, 1:] = 0.0
+            if trial % 3 == 1:
+                made = np.tile(inputs, (m // n + 1, 1))[:m]
+            row = (1 - w) / m
+            moments = row * gram(made)
+            inside = moments @ covariance @ moments + row * moments
+            whole = np.linalg.inv(real + moments)
+            covariance = whole @ inside @ whole
+            root = np.linalg.inv(np.linalg.cholesky(extra))
+            worst = max(worst, np.linalg.eigvalsh(root @ covariance @ root.T)[-1])
+    assert 0.75 < worst <= 1 + 1e-9
+
+
+def test_upper_bound_is_approached_and_cannot_be_improved() -> None:
+    n, d = 10, 3
+    bound = references.ols_augment_upper_bound(n, 1000 * n, d, 1.0, 50_000)
+    exact = references.ols_augment_same_inputs(n, 1000 * n, d, 1.0, 50_000)
+    assert bound[0] == exact[0]
+    assert bound[1] == pytest.approx(1.5 * exact[0], rel=1e-14)
+    assert (exact <= bound).all()
+    assert exact[-1] > 0.999 * bound[-1]
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 10), (10, 50), (30, 10)])
+def test_limits_of_kept_batches(n, m) -> None:
+    d, last = 3, 20_000
+    first = references.ols_single_fit(n, d, 1.0)
+    fresh = references.ols_accumulate_fresh_inputs(n, m, d, 1.0, last)
+    assert (np.diff(fresh) > 0).all()
+    assert fresh[-1] < 2 * first
+    pools = n + m * np.arange(1, 6)
+    steps = [m / pool * references.ols_single_fit(pool, d, 1.0) for pool in pools]
+    np.testing.assert_allclose(np.diff(fresh[:6]), steps, rtol=1e-9)
+    if m % n == 0:
+        same = references.ols_accumulate_same_inputs(n, m, d, 1.0, last)
+        assert (fresh <= same).all()
+        assert same[-1] < (math.pi**2 / 6 if m == n else 2) * first
+        assert m > n or same[-1] > 0.9999 * math.pi**2 / 6 * first
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(9, 6, 1), (9, 12, 3), (15, 1, 4)])
+def test_new_real_rows_in_simulation(n, m, d) -> None:
+    rng, noise, runs, last = np.random.default_rng(9), 1.2, 20_000, 4
+    truth = np.zeros((runs, d))
+    task = fitted(*labelled(rng, runs, n, truth, noise))
+    errors = [excess(task)]
+    for _ in range(last):
+        real = labelled(rng, runs, n, truth, noise)
+        batch = labelled(rng, runs, m, task, noise)
+        task = fitted(*map(np.hstack, zip(real, batch, strict=True)))
+        errors.append(excess(task))
+    exact = references.ols_fresh_real(n, m, d, noise, last)
+    assert_mean(np.stack(errors, 1), exact)
+
+
+def test_step_of_new_real_rows_is_that_of_random_subspaces() -> None:
+    """rho_2 itself: a start far from the truth, one noiseless step."""
+    rng, runs, n, m, d = np.random.default_rng(10), 40_000, 9, 12, 3
+    start = np.zeros((runs, d))
+    start[:, 0] = 1.0
+    real, batch = rng.normal(size=(runs, n, d)), rng.normal(size=(runs, m, d))
+    moved = np.linalg.solve(gram(real) + gram(batch), (gram(batch) @ start[..., None]))[..., 0]
+    one, two = references.ols_fresh_real(n, m, d, 1.0, 2)[:2]
+    added = d / (n + m - d - 1)
+    assert_mean(excess(moved), (two - added) / one)
+
+
+def test_step_of_new_real_rows_with_one_input_is_a_moment_of_a_beta_law() -> None:
+    """d = 1: the synthetic share of the sum of squares is Beta(m/2, n/2)."""
+    for n, m in [(3, 1), (9, 6), (4, 50)]:
+        one, two = references.ols_fresh_real(n, m, 1, 1.0, 1)
+        moment = mpmath.beta(m / 2 + 2, n / 2) / mpmath.beta(m / 2, n / 2)
+        expected = float(moment) * one + 1 / (n + m - 2)
+        assert two == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(9, 6, 1), (9, 12, 3), (6, 500, 4), (200, 1, 10)])
+def test_step_of_new_real_rows_in_its_other_form(n, m, d) -> None:
+    total = n + m
+    factor = m * (m + 2) / (total * (total + 2))
+    factor += m * n * (total + 1) * (d - 1) / (total * (total - 1) * (total + 2) * (total - d - 1))
+    one, two = references.ols_fresh_real(n, m, d, 1.0, 1)
+    assert two == pytest.approx(factor * one + d / (total - d - 1), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(9, 6, 1), (9, 12, 3), (6, 500, 4), (200, 1, 10)])
+def test_new_real_rows_have_their_limit(n, m, d) -> None:
+    path = references.ols_fresh_real(n, m, d, 0.5, 5000)
+    limit = references.ols_fresh_real_limit(n, m, d, 0.5)
+    assert path[-1] == pytest.approx(limit, rel=1e-10)
+    assert limit < path[0]
+
+
+def test_combined_fits_in_simulation_and_at_their_best() -> None:
+    rng, noise, runs, n, m, d, last = np.random.default_rng(11), 0.9, 20_000, 10, 14, 2, 4
+    best = references.ols_fresh_combined_best(n, m, d, noise)
+    truth = np.zeros((runs, d))
+    task = fitted(*labelled(rng, runs, n, truth, noise))
+    errors = [excess(task)]
+    for _ in range(last):
+        real = fitted(*labelled(rng, runs, n, truth, noise))
+        made = fitted(*labelled(rng, runs, m, task, noise))
+        task = best.weight * real + (1 - best.weight) * made
+        errors.append(excess(task))
+    assert_mean(np.stack(errors, 1), references.ols_fresh_combined(n, m, d, noise, last, best[0]))
+    limit = lambda w: references.ols_fresh_combined_limit(n, m, d, noise, w)  # noqa: E731
+    assert best.error == pytest.approx(limit(best.weight), rel=1e-12)
+    assert best.error <= min(limit(w) for w in np.linspace(0, 1, 501))
+    path = references.ols_fresh_combined(n, m, d, noise, 3000, best.weight)
+    assert path[-1] == pytest.approx(best.error, rel=1e-12)
+
+
+def test_total_variation_of_rows_is_an_integral_over_inputs() -> None:
+    inputs = np.random.default_rng(12).normal(size=(20_000, 3))
+    task = np.array([0.5, -1.0, 0.2])
+    erf = np.vectorize(math.erf)
+    noise = 0.4
+    distance = erf(np.abs(inputs @ task) / (2 * noise) / math.sqrt(2))
+    expected = references.ols_total_variation(np.linalg.norm(task), noise)
+    assert_mean(distance, expected)
+    assert references.ols_total_variation([0.0, 1e12], 1.0) == pytest.approx([0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: references.ols_single_fit(4, 3, 1.0), r"samples = 4 .* from 5 on, dim \+ 2"),
+        (lambda: references.ols_replace(9, 4, 3, 1.0, 2), r"n_syn = 4 .* from 5 on, dim \+ 2"),
+        (lambda: references.ols_single_fit(9, 0, 1.0), r"dim = 0 .* from 1 on"),
+        (
+            lambda: references.ols_augment_same_inputs(9, 12, 3, 1.0, 2),
+            r"n_syn = 12 .*multiples of samples = 9",
+        ),
+        (
+            lambda: references.ols_augment_upper_bound(9, 9, 3, 1.0, 2, 0.0),
+            r"weight = 0\.0 .*\(0, 1\]",
+        ),
+        (lambda: references.ols_fresh_real(4, 9, 3, 1.0, 2), r"samples = 4 "),
+        (lambda: references.ols_fresh_combined(9, 9, 3, 1.0, 2, -0.1), r"weight = -0\.1"),
+        (lambda: references.ols_total_variation(-1.0, 1.0), r"distance = -1\.0"),
+    ],
+)
+def test_bad_arguments_are_refused(call, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()

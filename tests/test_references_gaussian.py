@@ -272,6 +272,7 @@ def test_fitted_variance_has_its_limit_and_collapses_only_without_real_data(n, m
 @pytest.mark.parametrize("unbiased", [True, False])
 @pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 2), (5, 8), (40, 33), (33, 34), (10**6, 999)])
 def test_log_variance_to_many_digits(n, m, unbiased) -> None:
+    @mpmath.workdps(50)
     def step(size):
         freedom = mpmath.mpf(size - 1)
         divisor = freedom if unbiased else mpmath.mpf(size)

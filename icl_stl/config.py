@@ -153,12 +153,15 @@ class Preset:
     """The constant shares α of real prompts."""
     held_out: int = 2000
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    solvable_runs: int = 10_000
+    """Loops of a solvable problem."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
         _at_least("generations", self.generations, 1)
         _at_least("replicates", self.replicates, 1)
         _at_least("held_out", self.held_out, 2)
+        _at_least("solvable_runs", self.solvable_runs, 1)
         for regime in self.regimes:
             regime.synthetic_size(self.samples)
 
@@ -180,8 +183,9 @@ PRESETS = {
             generations=2,
             shares=(0.5,),
             held_out=64,
+            solvable_runs=200,
         ),
-        Preset("quick", samples=1000, generations=4, shares=(0.5,)),
+        Preset("quick", samples=1000, generations=4, shares=(0.5,), solvable_runs=2000),
         Preset("default"),
         Preset(
             "paper",
@@ -193,6 +197,7 @@ PRESETS = {
             replicates=8,
             shares=(0.1, 0.2, 0.5),
             held_out=10_000,
+            solvable_runs=100_000,
         ),
     )
 }

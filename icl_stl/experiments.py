@@ -38,8 +38,9 @@ class Experiment:
     """Independent loops."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of the problem, by name."""
-    observe: Literal["measurements", "identity", "influence", "certificate"] = "measurements"
-    """What is recorded of every generation: `measurements` (excess, gap, drift, eps);
+    observe: Literal["risks", "measurements", "identity", "influence", "certificate"] = "risks"
+    """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
+    and the one-step error;
     `identity`, the terms of the gap identity; `influence`, the distance between the generators of
     two loops whose real sets differ in one row; `certificate`, what the certificate of linear
     attention asks for."""

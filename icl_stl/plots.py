@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from icl_stl.claims import KEPT, LOST, drift_bound
+from icl_stl.claims.transformer import KEPT, LOST, drift_bound
 from icl_stl.config import LinearRegression
 from icl_stl.console import claims_markdown
 from icl_stl.intervals import t_half_width, t_test

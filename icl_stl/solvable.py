@@ -4,7 +4,8 @@ The loop is that of every learner, `loops.self_consume`; what `references` says 
 makes these loops the oracle of the testbed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -266,7 +267,7 @@ def many(
 
 
 def batch_size(
-    problem: Solvable, regime: Regime, samples: int, generations: int, floats: int = 2**22
+    problem: Solvable, regime: Regime, samples: int, generations: int, floats: int = 2**18
 ) -> int:
     """Loops that fit in memory of so many numbers at a time."""
     rows = jax.eval_shape(
@@ -317,6 +318,7 @@ def run_experiment(
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
+    run: Callable[[PRNGKeyArray], Any]
     if experiment.observe == "identity":
         run = partial(identity_terms, problem, regime, n, last)
     elif experiment.observe == "influence":
@@ -325,6 +327,8 @@ def run_experiment(
         if experiment.observe == "certificate":
             observe = certificate_terms(problem)
         else:
+            if experiment.observe == "risks":
+                problem = problem._replace(eps=None)
             observe = measurements(problem, regime, n)
         run = lambda key: loop(problem, regime, n, last, key, observe)  # noqa: E731
     found: Arrays = many(
@@ -335,3 +339,38 @@ def run_experiment(
         report=report,
     )
     return found
+
+
+def run_experiments(
+    experiments: Iterable[Experiment],
+    seed: int,
+    *,
+    stored: Callable[[str], Arrays | None] = lambda name: None,
+    store: Callable[[str, Arrays], None] = lambda name, arrays: None,
+    report: Report = lambda text, done, total: None,
+) -> dict[Experiment, Arrays]:
+    """Run experiments, or take what is stored; one compiles while another runs.
+
+    Args:
+        experiments: What to run.
+        seed: Seed of all; experiments of one size start from the same real sets.
+        stored: name -> arrays of an earlier run, if there are any.
+        store: Called with the arrays of each experiment.
+        report: Called when an experiment is done.
+    """
+    chosen = list(dict.fromkeys(experiments))
+    done = 0
+
+    def one(experiment: Experiment) -> Arrays:
+        nonlocal done
+        found = stored(experiment.name)
+        if found is None:
+            found = run_experiment(experiment, seed)
+            store(experiment.name, found)
+        done += 1
+        words = f"{experiment.problem}, {experiment.regime.name}, n = {experiment.samples}"
+        report(words.replace("_", " "), done, len(chosen))
+        return found
+
+    with ThreadPoolExecutor(len(jax.devices())) as threads:
+        return dict(zip(chosen, threads.map(one, chosen), strict=True))

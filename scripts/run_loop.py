@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console, results
-from icl_stl.claims import drift_bound
+from icl_stl.claims.transformer import drift_bound
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, training_size

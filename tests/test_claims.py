@@ -18,10 +18,13 @@ from synthetic import (
     some_errors,
 )
 
-from icl_stl.claims import CLAIMS, GROWTH_TOLERANCE, KEPT, LOST, Evidence, drift_bound, judge
+from icl_stl.claims import Evidence, judge
+from icl_stl.claims.transformer import CLAIMS as TRANSFORMER_CLAIMS
+from icl_stl.claims.transformer import GROWTH_TOLERANCE, KEPT, LOST, drift_bound
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.results import LoopResult
 
+CLAIMS = {claim.name: claim for claim in TRANSFORMER_CLAIMS}
 KEYS = {
     "name",
     "statement",

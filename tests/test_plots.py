@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic import PRESET, G, R, below_the_bound, loops_of, made, stored
 
-from icl_stl.claims import drift_bound
+from icl_stl.claims.transformer import drift_bound
 from icl_stl.plots import (
     DRAWINGS,
     STYLE,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icl_stl import bounds, references
 from icl_stl.claims.judging import EXACT, Cell, Claim, Evidence, Json, Judged
@@ -27,6 +28,8 @@ from icl_stl.regimes import (
     real_share,
 )
 from icl_stl.results import Floats
+
+Bools = NDArray[np.bool_]
 
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""
@@ -90,14 +93,14 @@ def _wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
-def _exponents(mean: Callable[[int, Floats], float], points: Iterable[int], runs: int) -> Floats:
+def _exponents(mean: Callable[[int, Bools], float], points: Iterable[int], runs: int) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 
     Their mean is the slope less its bias in the number of loops, their spread its error.
     """
     x = np.log(list(points))
 
-    def slope(kept: Floats) -> float:
+    def slope(kept: Bools) -> float:
         return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
 
     group = np.arange(runs) % GROUPS
@@ -146,17 +149,18 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
         parts, w = bits.gap_parts(loop, 4), bits.real_weight(loop)
         for i in range(1, 5):
             direct, indirect, synthetic, shift = (getattr(parts, name)[i] for name in PARTS)
-            keys = {
+            parts_exact = [w * direct, w * indirect, (1 - w) * synthetic, (1 - w) * shift]
+            exact = float(sum(parts_exact))
+            keys: Json = {
                 "loop": f"bits, kappa = {loop.kappa}",
                 "regime": "augment",
                 "alpha": w,
                 "generation": i,
                 "n": loop.n,
-                "parts": [w * direct, w * indirect, (1 - w) * synthetic, (1 - w) * shift],
+                "parts": parts_exact,
             }
-            right = sum(keys["parts"])
-            cells.append(_exact(parts.gap[i], right, keys, equal=True))
-            control.append(_exact(parts.gap[i], right + (1 - w) * direct, keys, equal=True))
+            cells.append(_exact(parts.gap[i], exact, keys, equal=True))
+            control.append(_exact(parts.gap[i], exact + (1 - w) * direct, keys, equal=True))
     for experiment in _identity_experiments(evidence.preset):
         w = real_share(experiment.regime, experiment.samples, 1)
         seen = {name: _wide(evidence, experiment, name) for name in ("gap", *PARTS)}
@@ -232,6 +236,7 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
     cells, control, constants = [], [], []
     losses = {"squared loss": bits.squared_loss, "loss z": bits.value_loss}
     for loop in GAP_BITS:
+        alpha = bits.real_weight(loop)
         for what, loss in losses.items():
             for i in GAP_GENERATIONS:
                 law = bits.gap_law(loop, i, loss)
@@ -239,7 +244,7 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                 keys = {
                     "loop": f"bits, kappa = {loop.kappa}",
                     "regime": "augment",
-                    "alpha": bits.real_weight(loop),
+                    "alpha": alpha,
                     "generation": i,
                     "n": loop.n,
                     "quantity": f"95 % quantile of the gap, {what}",
@@ -247,7 +252,7 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                 cells.append(_exact(measured, _bits_bound(loop, i, loss), keys))
                 if loss is bits.value_loss:
                     wrong = _bits_bound(loop, i, loss, whole_pool=True)
-                    shift = bits.discrepancy(loop, i - 1, loss)[-1] * (1 - keys["alpha"])
+                    shift = bits.discrepancy(loop, i - 1, loss)[-1] * (1 - alpha)
                     control.append(_exact(measured, wrong - shift, keys))
     for lam in (1, 4):
         n, alpha = 100, 1 / (1 + lam)
@@ -395,7 +400,7 @@ def _judge_rates(evidence: Evidence) -> Judged:
             if a == "1/2":  # the gap is dominated by its fluctuation, of mean about 0
                 last = [np.abs(values) for values in last]
 
-            def mean(index: int, kept: Floats, last: list[Floats] = last) -> float:
+            def mean(index: int, kept: Bools, last: list[Floats] = last) -> float:
                 return abs(float(last[index][kept].mean()))
 
             slopes = _exponents(mean, RATE_SIZES, len(last[0]))
@@ -524,7 +529,7 @@ def _judge_real_share_threshold(evidence: Evidence) -> Judged:
     for side, chosen in _threshold_experiments(evidence.preset).items():
         gammas = [_wide(evidence, e, "gamma") * e.samples for e in chosen]
 
-        def mean(index: int, kept: Floats, gammas: list[Floats] = gammas) -> float:
+        def mean(index: int, kept: Bools, gammas: list[Floats] = gammas) -> float:
             return float(gammas[index][kept, -1].mean())
 
         slopes = _exponents(mean, THRESHOLD_SIZES, len(gammas[0]))
@@ -605,7 +610,7 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
                 cells.append(_equal(excess[:, i], float(known[-1]) * 100, keys))
         if name == "fully synthetic":
 
-            def mean(index: int, kept: Floats, excess: Floats = excess) -> float:
+            def mean(index: int, kept: Bools, excess: Floats = excess) -> float:
                 return float(excess[kept, index].mean())
 
             slopes = _exponents(mean, range(1, experiment.generations + 2), len(excess))

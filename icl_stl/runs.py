@@ -242,7 +242,10 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
 def source_digest() -> str:
     """SHA-256 of the modules that a run's numbers come from."""
     here = Path(__file__).parent
-    names = ("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs")
+    names = (
+        *("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs"),
+        *("problems", "experiments", "solvable"),
+    )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 

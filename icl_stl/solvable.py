@@ -184,7 +184,10 @@ def identity_terms(
     Source: derived here: THEORY.md statement 13.
     """
     pair, _, first = _swapped_pair(problem, regime, samples, generations, key)
-    at_first = jax.vmap(lambda params: jnp.sum(problem.loss(params, first)))
+
+    def at_first(params: Params) -> Any:
+        return jax.vmap(lambda one: jnp.sum(problem.loss(one, first)))(params)
+
     original = jax.tree.map(lambda a: a[0], pair)
     other = jax.tree.map(lambda a: a[1], pair.params)
     base, direct = at_first(original.params), at_first(original.direct)

@@ -17,7 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from icl_stl.experiments import Experiment
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, self_consume
+from icl_stl.loops import Generation, generation_keys, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
@@ -131,8 +131,9 @@ def _swapped_pair(
     neighbours = jax.tree.map(lambda a, b: jnp.stack([a, b]), real, _with_row(real, other, 0))
 
     def observe(key: PRNGKeyArray, generation: Generation) -> _Swapped:
-        params, previous, seen, weights = generation[:4]
-        direct = problem.learner.fit(key, _with_row(seen, other, 0), weights)
+        params, previous, seen, weights, index = generation[:5]
+        key_fit = generation_keys(key_loop, index).fit
+        direct = problem.learner.fit(key_fit, _with_row(seen, other, 0), weights)
         best, share = problem.best(truth), weights[0] * samples
         losses, at_best = problem.loss(params, seen), problem.loss(best, seen)
         risk, least = problem.risk(truth, params), problem.risk(truth, best)
@@ -143,7 +144,7 @@ def _swapped_pair(
         fresh = problem.learner.generate(key, previous, 1)
         old = jax.tree.map(lambda a: a[samples : samples + 1], seen)
         swapped = problem.learner.fit(
-            key, _with_row(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
+            key_fit, _with_row(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
         )
         # The gaps of the best and of the generating parameters have mean 0: take them out.
         known = jnp.concatenate([at_best[:samples], problem.loss(previous, seen)[samples:]])

@@ -218,7 +218,7 @@ def test_rows_kept_share_equally(kind, lam):
     n_syn = 8 * lam
     for i in range(1, 5):
         total = 8 + i * n_syn
-        shares = {REAL: 8 / total, **{j: n_syn / total for j in range(i)}}
+        shares = {REAL: 8 / total, **dict.fromkeys(range(i), n_syn / total)}
         assert source_shares(kind(lam=lam), 8, i) == pytest.approx(shares)
 
 

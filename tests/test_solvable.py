@@ -255,6 +255,14 @@ def test_a_law_of_a_point_is_as_far_as_can_be():
     real, point = law(0.0, 1.0), law(0.3, 0.0)
     assert problem.drift(KEY, real, point) == 1
     assert problem.eps(KEY, real, law(0.2, 0.1), point, 0.5) == 1
+    assert problem.eps(KEY, real, law(0.2, 0.0), point, 0.0) == 1
+    assert problem.eps(KEY, real, point, point, 0.0) == 0
+
+
+@pytest.mark.xfail(reason="0/0 is no total variation", raises=AssertionError)
+def test_a_loop_that_collapses_to_a_point_stays_measured():
+    found = solvable.simulate(solvable.gaussian(), Replace(), samples=3, generations=80, runs=5)
+    assert all(np.isfinite(values).all() for values in found.values())
 
 
 @pytest.mark.parametrize("probabilities", [(0.5, 0.6), (1.5, -0.5), (0.2, 0.2)])

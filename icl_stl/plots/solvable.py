@@ -34,7 +34,8 @@ GREY = "0.35"
 
 
 def _loop(cell: Cell) -> str:
-    return NAMES.get(cell["loop"], cell["loop"]).replace("kappa", "κ")
+    loop = str(cell["loop"])
+    return NAMES.get(loop, loop).replace("kappa", "κ")
 
 
 def _column(cells: Sequence[Cell], key: str) -> np.ndarray:
@@ -237,7 +238,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
         for k, (label, curve) in enumerate(series.items()):
             x, measured, bound = _sides(curve)
             shown |= set(x)
-            look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 5}
+            look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 8 - k}
             top.plot(x, measured, **look, label=label)
             top.plot(x, bound, **look, linestyle="--", markerfacecolor="none")
             bottom.plot(x, _tightness(curve), **look, linestyle="-.")
@@ -250,7 +251,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
         top.set_xlabel("")
         bottom.axhline(1, color=GREY, linewidth=1)
         top.set_title(title)
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1))
+        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.07))
         if column == 0 and rest:
             bottom.plot([], [], color="0.75", linewidth=1, label="other bits loops")
             handles, labels = bottom.get_legend_handles_labels()
@@ -271,7 +272,7 @@ def _caption_generalization_gap(stored: Stored) -> str:
         else ""
     )
     return (
-        "The generalization gap in units of the loss: its 95 % quantile (solid) and the bound that "
+        "The generalization gap in units of the loss (squared, or the value z itself): its 95 % quantile (solid) and the bound that "
         "holds with probability 95 % (dashed); below, bound over measured, where 1 is a bound that "
         "is attained. Of bits the tightest and the loosest loop for either loss (grey: the "
         f"others). Mean ratio over generations: {', '.join(parts)}. Bits are enumerated and the "
@@ -310,13 +311,12 @@ def _power(ax: Axes, x: np.ndarray, cell: Cell, k: int, label: str) -> None:
 
 def _draw_rates(stored: Stored) -> Figure:
     in_n, in_i, saturation = _rate_cells(stored)
-    figure = Figure(figsize=(12.0, 4.3))
+    figure = Figure(figsize=(13.2, 4.7))
     axes = figure.subplots(1, 3)
     for k, cell in enumerate(in_n):
         what = cell["quantity"].removeprefix("exponent of the ").replace(" in n", "")
-        label = f"{what} ({_loop(cell)}):\n{_interval(cell)}"
+        label = f"{what} ({_loop(cell)}): {_interval(cell)}"
         _power(axes[0], np.array(cell["n"], float), cell, k, label)
-    axes[0].set_xticks([])
     for cell in in_n[:1]:
         axes[0].set_xscale("log")
         axes[0].set_xticks(cell["n"], [str(n) for n in cell["n"]])
@@ -325,7 +325,7 @@ def _draw_rates(stored: Stored) -> Figure:
     axes[0].set_title("at a constant share: like n to the power -a")
     for k, cell in enumerate(in_i):
         x = np.arange(1, len(cell["curve"]) + 1.0)
-        _power(axes[1], x, cell, k, f"drift ({_loop(cell)}):\n{_interval(cell)}")
+        _power(axes[1], x, cell, k, f"drift ({_loop(cell)}): {_interval(cell)}")
         axes[1].set_xscale("log")
     axes[1].set_xlabel("generation + 1")
     axes[1].set_ylabel("drift (total variation)")
@@ -336,6 +336,7 @@ def _draw_rates(stored: Stored) -> Figure:
         )
         ax.set_yscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
+        _plain_log(ax.yaxis)
     _plain_log(axes[1].xaxis)
     for k, cells in enumerate(saturation):
         x = _column(cells, "generation")
@@ -350,7 +351,7 @@ def _draw_rates(stored: Stored) -> Figure:
     axes[2].set_ylabel("drift / one-step error")
     axes[2].set_title("with real data: up to 1/α")
     for ax in axes:
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=1 + (ax is axes[0]))
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.08))
     return figure
 
 
@@ -381,6 +382,12 @@ KINDS = {
 }
 
 
+def _kind(cell: Cell) -> str:
+    regime = str(cell["regime"])
+    same = ", same inputs" if (cell["loop"], regime) == ("ols", "accumulate") else ""
+    return f"{_loop(cell)}: {KINDS.get(regime, regime)}{same}"
+
+
 def _accumulation(stored: Stored, quantity: str) -> list[list[Cell]]:
     cells = [c for c in cells_of(stored, "accumulation") if c["quantity"].startswith(quantity)]
     return list(grouped(cells, "loop", "regime").values())
@@ -392,14 +399,9 @@ def _draw_accumulation(stored: Stored) -> Figure:
     limits = set()
     for k, cells in enumerate(_accumulation(stored, "excess")):
         exact = _equalities(cells)
-        kind = KINDS.get(cells[0]["regime"], cells[0]["regime"])
-        if cells[0]["loop"] == "ols" and cells[0]["regime"] == "accumulate":
-            kind += ", same inputs"
         x = _column(exact, "generation")
-        # set off a little from each other: two of the curves agree
-        points(
-            left, exact, x * 1.04 ** (k - 1.5), PALETTE[k], f"{_loop(cells[0])}: {kind}", MARKERS[k]
-        )
+        aside = x * 1.04 ** (k - 1.5)  # two of the curves agree
+        points(left, exact, aside, PALETTE[k], _kind(cells[0]), MARKERS[k])
         left.plot(x, _column(exact, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
         limits |= {cell["bound"] for cell in cells if cell.get("direction") == "at most"}
         _generation_axis(left, x, log=True)
@@ -413,7 +415,8 @@ def _draw_accumulation(stored: Stored) -> Figure:
     for k, cells in enumerate(_accumulation(stored, "drift")):
         x = _column(cells, "generation")
         attained = " (attains it)" if _equalities(cells) else ""
-        points(right, cells, x, PALETTE[4 + k], f"{_loop(cells[0])}{attained}", MARKERS[k])
+        colour, marker = (PALETTE[0], MARKERS[0]) if k == 0 else (PALETTE[7], MARKERS[4])
+        points(right, cells, x, colour, f"{_loop(cells[0])}{attained}", marker)
         harmonic |= {cell["generation"]: cell["bound"] for cell in cells}
         _generation_axis(right, x, log=True)
     shown = sorted(harmonic)
@@ -429,14 +432,13 @@ def _draw_accumulation(stored: Stored) -> Figure:
     right.set_ylabel("drift / one-step error")
     right.set_title("drift (total variation)")
     for ax in (left, right):
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1))
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.07))
     return figure
 
 
 def _caption_accumulation(stored: Stored) -> str:
     ends = [
-        f"{_interval(cells[-1], '.2f')} ({_loop(cells[-1])}, "
-        f"{KINDS.get(cells[-1]['regime'], cells[-1]['regime'])})"
+        f"{_interval(cells[-1], '.2f')} ({_kind(cells[-1])})"
         for cells in map(_equalities, _accumulation(stored, "excess"))
     ]
     drifts = [
@@ -485,7 +487,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
             known = [c for c in cells_of(stored, "real_share_threshold") if "curve" not in c]
             x = _column(known, "generation")
             points(ax, known, x, PALETTE[len(cell["n"]) - 1], "", "")
-            ax.plot(x, _column(known, "bound"), "k--", linewidth=1.4, label="recursion, attained")
+            ax.plot(x, _column(known, "bound"), "k--", linewidth=1.4, label="recursion", zorder=4)
         strength = cell["quantity"].rpartition(" = ")[2]
         ax.set_title(
             f"{side}: (1 - α)κ = {strength}, α = {cell['alpha']:.3g}\nexponent of nγ in n: "
@@ -493,7 +495,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
         )
         ax.set_xlabel("generation")
         ax.set_yscale("log")
-        ax.legend(loc="upper left" if side == "above" else "lower right")
+        ax.legend(loc="upper left")
         _plain_log(ax.yaxis)
     axes[0].set_ylabel("nγ, influence of one real row times n")
     return figure
@@ -522,7 +524,8 @@ def _caption_real_share_threshold(stored: Stored) -> str:
         f"(1 - α)κ = 1. {' '.join(said)} Curves are means over pairs of loops, without intervals; "
         "exponents carry jackknife intervals over groups of loops. Bars on the curve of the "
         "largest n are the claim's intervals of the mean over pairs of loops, simultaneous over "
-        "its cells (each at the level of Holm's procedure)."
+        "its cells (each side at the level of Holm's procedure); the dashed line joins the "
+        "recursion at the same generations."
     )
 
 
@@ -543,7 +546,7 @@ def _draw_mad_loops(stored: Stored) -> Figure:
         for k, ((kind,), cells) in enumerate(kinds.items()):
             shown = _once(cells)
             x = _column(shown, "generation")
-            points(ax, shown, x, PALETTE[k], kind, MARKERS[k])
+            points(ax, shown, x * 1.03 ** (k - 1.5), PALETTE[k], kind, MARKERS[k])
             known = _equalities(cells)
             ax.plot(
                 _column(known, "generation"),

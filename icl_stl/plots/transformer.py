@@ -125,7 +125,7 @@ def _draw_one_step_error(stored: Stored) -> Figure:
                 markerfacecolor="none",
             )
             axes[p].set_xticks(x)
-        axes[p].set_title(f"first {prefix} labels")
+        axes[p].set_title("first label" if prefix == 1 else f"first {prefix} labels")
         axes[p].set_ylim(0, None)
         if p % columns == 0:
             axes[p].set_ylabel("total variation")

@@ -272,9 +272,10 @@ def _caption_generalization_gap(stored: Stored) -> str:
         else ""
     )
     return (
-        "The generalization gap in units of the loss (squared, or the value z itself): its 95 % quantile (solid) and the bound that "
-        "holds with probability 95 % (dashed); below, bound over measured, where 1 is a bound that "
-        "is attained. Of bits the tightest and the loosest loop for either loss (grey: the "
+        "The generalization gap in units of the loss (squared, or the value z itself): its 95 % "
+        "quantile (solid) and the bound that holds with probability 95 % (dashed); below, bound "
+        "over measured, where 1 is a bound that is attained. Of bits the tightest and the loosest "
+        "loop for either loss (grey: the "
         f"others). Mean ratio over generations: {', '.join(parts)}. Bits are enumerated and the "
         "Gaussian mean has a closed form, so that neither side has a sampling error; the clipped "
         "Gaussian mean and linear attention are sampled, quantiles are over whole loops and carry "
@@ -400,7 +401,8 @@ def _draw_accumulation(stored: Stored) -> Figure:
     for k, cells in enumerate(_accumulation(stored, "excess")):
         exact = _equalities(cells)
         x = _column(exact, "generation")
-        aside = x * 1.04 ** (k - 1.5)  # two of the curves agree
+        side = {"gaussian mean": -1, "ols": 1}.get(cells[0]["loop"], 0)  # these two agree
+        aside = x * 1.03 ** (side if cells[0]["regime"] == "accumulate" else 0)
         points(left, exact, aside, PALETTE[k], _kind(cells[0]), MARKERS[k])
         left.plot(x, _column(exact, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
         limits |= {cell["bound"] for cell in cells if cell.get("direction") == "at most"}
@@ -546,7 +548,8 @@ def _draw_mad_loops(stored: Stored) -> Figure:
         for k, ((kind,), cells) in enumerate(kinds.items()):
             shown = _once(cells)
             x = _column(shown, "generation")
-            points(ax, shown, x * 1.03 ** (k - 1.5), PALETTE[k], kind, MARKERS[k])
+            aside = x * 1.03 ** {0.5: -1, 0.2: 1}.get(shown[0]["alpha"], 0)  # nearly the same
+            points(ax, shown, aside, PALETTE[k], kind, MARKERS[k])
             known = _equalities(cells)
             ax.plot(
                 _column(known, "generation"),

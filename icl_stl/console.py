@@ -24,7 +24,7 @@ def refuse(message: str) -> NoReturn:
 def console() -> Console:
     """A console as wide as the terminal; as wide as it takes where there is none."""
     wide = Console()
-    return wide if wide.is_terminal else Console(width=120)
+    return wide if wide.is_terminal else Console(width=140)
 
 
 @contextmanager
@@ -160,7 +160,9 @@ def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="claims", title_justify="left")
     for name in CLAIM_COLUMNS:
         numeric = name in ("measured", "bound", "ratio")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "claim")
+        table.add_column(
+            name, justify="right" if numeric else "left", no_wrap=numeric or name == "claim"
+        )
     for entry in entries:
         *cells, verdict, control = claim_row(entry)
         colour = _COLOURS[entry["verdict"]]

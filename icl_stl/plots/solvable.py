@@ -550,14 +550,9 @@ def _draw_mad_loops(stored: Stored) -> Figure:
             x = _column(shown, "generation")
             aside = x * 1.03 ** {0.5: -1, 0.2: 1}.get(shown[0]["alpha"], 0)  # nearly the same
             points(ax, shown, aside, PALETTE[k], kind, MARKERS[k])
-            known = _equalities(cells)
-            ax.plot(
-                _column(known, "generation"),
-                _column(known, "bound"),
-                color=PALETTE[k],
-                linestyle="--",
-                linewidth=1.2,
-            )
+            if known := _equalities(cells):
+                joined = _column(known, "generation"), _column(known, "bound")
+                ax.plot(*joined, color=PALETTE[k], linestyle="--", linewidth=1.2)
             _generation_axis(ax, x, log=True)
         for level in (1, 1.5):
             ax.axhline(level, color="k", linestyle=":", linewidth=1.5)

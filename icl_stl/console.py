@@ -24,7 +24,7 @@ def refuse(message: str) -> NoReturn:
 def console() -> Console:
     """A console as wide as the terminal; as wide as it takes where there is none."""
     wide = Console()
-    return wide if wide.is_terminal else Console(width=120)
+    return wide if wide.is_terminal else Console(width=140)
 
 
 @contextmanager
@@ -56,12 +56,32 @@ def progress(what: str) -> Iterator[Report]:
         yield advance
 
 
-def _tightness(cell: Mapping[str, Any]) -> float:
-    """How near a cell is to its bound: measured/bound, or bound/measured for a lower bound."""
+ROUNDING = 1e-12
+"""Exact numbers that differ by no more are shown as equal."""
+
+
+def _is_equality(cell: Mapping[str, Any]) -> bool:
+    """Whether measured and bound are two sides of an equation."""
+    if cell.get("test") == "exact":
+        return bool(abs(cell["measured"] - cell["bound"]) <= ROUNDING)
+    return cell.get("test") == "equal"
+
+
+def _ratio(cell: Mapping[str, Any]) -> float | None:
+    """Measured over bound, or bound over measured for a lower bound; none over zero."""
     measured, bound = cell["measured"], cell["bound"]
     above = cell.get("direction") == "above"
     top, bottom = (bound, measured) if above else (measured, bound)
-    return float(top / bottom) if bottom else 0.0
+    return float(top / bottom) if bottom and bound else None
+
+
+def _tightness(cell: Mapping[str, Any]) -> float:
+    """How near a cell is to being missed: 0 far from it, 1 at its bound or tolerance."""
+    if not _is_equality(cell):
+        return _ratio(cell) or 0.0
+    if cell.get("test") == "exact":
+        return 0.0
+    return float(max(abs(cell["margin_low"]), abs(cell["margin_high"])) / cell["tolerance"])
 
 
 def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -80,26 +100,39 @@ def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def place(cell: Mapping[str, Any]) -> str:
-    """Where a cell was measured, in words."""
-    parts = [str(cell["regime"])]
-    if 0 < cell["alpha"] < 1:
-        parts[0] += f" {cell['alpha']:g}"
+    """Where a cell was measured, in words; of a solvable loop also what was measured."""
+    regime = str(cell["regime"])
+    if 0 < cell["alpha"] < 1 and not regime.startswith("accumulate"):  # there it shrinks by itself
+        regime += f" {cell['alpha']:.3g}"
+    parts = [str(cell["loop"]), regime] if "loop" in cell else [regime]
     if cell["regime"] != "generation 0":
         parts.append(f"generation {cell['generation']}")
     if "prefix" in cell:
         parts.append(f"{cell['prefix']} labels")
     if "generator" in cell:
         parts.append(str(cell["generator"]))
-    return ", ".join(parts)
+    quantity = f": {cell['quantity']}" if "loop" in cell and "quantity" in cell else ""
+    return ", ".join(parts) + quantity
+
+
+def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Measured, bound and their ratio as they are shown."""
+    measured, bound = cell["measured"], cell["bound"]
+    ratio = _ratio(cell)
+    shown = "-" if ratio is None else f"{ratio:.2f}"
+    if cell.get("test") == "rate":
+        return f"{measured:.1%}", f"≤ {bound:.1%}", shown
+    if _is_equality(cell):
+        tolerance = f" ± {cell['tolerance']:.3f}" if cell.get("tolerance") else ""
+        return f"{measured:.3f}", f"= {bound:.3f}{tolerance}", shown
+    sign = ">" if cell.get("direction") == "above" else "≤"
+    return f"{measured:.3f}", f"{sign} {bound:.3f}", shown
 
 
 def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control."""
     cell = worst_cell(entry)
-    numbers = ("", "-", "-", "-")
-    if cell is not None:
-        limit = (">" if cell.get("direction") == "above" else "≤") + f" {cell['bound']:.3f}"
-        numbers = (place(cell), f"{cell['measured']:.3f}", limit, f"{_tightness(cell):.2f}")
+    numbers = ("", "-", "-", "-") if cell is None else (place(cell), *_numbers(cell))
     control = entry["negative_control"]
     rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
     verdict = entry["verdict"] + (" (missed)" if cell and cell.get("missed") else "")
@@ -127,7 +160,9 @@ def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="claims", title_justify="left")
     for name in CLAIM_COLUMNS:
         numeric = name in ("measured", "bound", "ratio")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "claim")
+        table.add_column(
+            name, justify="right" if numeric else "left", no_wrap=numeric or name == "claim"
+        )
     for entry in entries:
         *cells, verdict, control = claim_row(entry)
         colour = _COLOURS[entry["verdict"]]

@@ -16,6 +16,7 @@ PRESET = Preset(
     replicates=6,
     shares=(0.25, 0.5),
     held_out=50,
+    solvable_runs=40,
 )
 R, G, P, M = PRESET.replicates, PRESET.generations, 3, PRESET.task.context
 
@@ -89,8 +90,25 @@ def generated(predictive=0.95, plug_in=0.1, spread=0.01):
     return {name: ratio * prior for name, ratio in ratios.items()}
 
 
-def stored():
+OBSERVED = {
+    "risks": ("excess", "gap", "drift"),
+    "identity": ("gap", "direct", "indirect", "synthetic", "shift"),
+    "influence": ("gamma",),
+    "certificate": ("gap", "to_best", "to_previous"),
+}
+
+
+def observed(experiment, seed=0):
+    """What a solvable experiment might have observed: arbitrary positive numbers."""
+    shape = (experiment.runs, experiment.generations + 1)
+    known = [int(byte) for byte in experiment.name.encode()]
+    rng = np.random.default_rng([seed, *known])
+    return {name: rng.uniform(0.1, 0.3, shape) for name in OBSERVED[experiment.observe]}
+
+
+def stored(make=below_the_bound, seed=0):
     """What a run folder of such loops holds, all claims judged."""
-    evidence = Evidence(PRESET, loops_of(below_the_bound), generated())
+    experiments = {e: observed(e, seed) for c in CLAIMS.values() for e in c.experiments(PRESET)}
+    evidence = Evidence(PRESET, loops_of(make), generated(0.95 - 0.01 * seed), experiments)
     claims = {name: judge(claim, evidence) for name, claim in CLAIMS.items()}
     return Stored(PRESET.task, evidence.loops, claims)

@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
 from shutil import copytree
@@ -7,8 +8,11 @@ from xml.etree import ElementTree as ET
 import matplotlib as mpl
 import numpy as np
 import pytest
-from synthetic import PRESET, G, R, below_the_bound, loops_of, made, stored
+from matplotlib.container import BarContainer, ErrorbarContainer
+from synthetic import PRESET, G, R, below_the_bound, loops_of, made, observed, stored
 
+from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.plots import (
     DRAWINGS,
@@ -22,9 +26,13 @@ from icl_stl.plots import (
     read_stored,
     rendered,
 )
+from icl_stl.plots.solvable import gap_series
+from icl_stl.regimes import real_share
 from icl_stl.results import SCHEMA, write_json, write_table
 
 PNG = b"\x89PNG\r\n\x1a\n"
+
+SOLVABLE = [claim.name for claim in SOLVABLE_CLAIMS]
 
 each_drawing = pytest.mark.parametrize("name", DRAWINGS)
 
@@ -35,15 +43,23 @@ def results():
 
 
 @pytest.fixture(scope="module")
-def original(results, tmp_path_factory):
-    """A run folder of these results, drawn once."""
+def few(results):
+    """The same results without most of the claims about solvable loops, which are slow to draw."""
+    claims = results.claims.items()
+    fast = {name: entry for name, entry in claims if name not in SOLVABLE or name == "mad_loops"}
+    return replace(results, claims=fast)
+
+
+@pytest.fixture(scope="module")
+def original(few, tmp_path_factory):
+    """A run folder of these few, drawn once."""
     path = tmp_path_factory.mktemp("drawn")
     preset = {"task": PRESET.task.__dict__, "samples": PRESET.samples}
     write_json(path / "config.json", {"preset": preset})
-    claims = {"schema": SCHEMA, "claims": list(results.claims.values())}
+    claims = {"schema": SCHEMA, "claims": list(few.claims.values())}
     write_json(path / "claims.json", claims)
-    write_table(path / "loops.csv", results.loops)
-    assert draw_folder(path) == list(DRAWINGS)
+    write_table(path / "loops.csv", few.loops)
+    assert draw_folder(path) == list(drawings(few))
     return path
 
 
@@ -87,11 +103,14 @@ def test_every_figure_is_drawn_twice_the_same(name, results):
 
 def test_figures_show_the_results(results):
     """A figure changes with the numbers it shows."""
-    loops = loops_of(lambda regime: below_the_bound(regime, 0.02, 0.004))
-    for result in loops.values():
+
+    def make(regime):
+        result = below_the_bound(regime, 0.02, 0.004)
         for quantity in ("kl", "excess_squared_risk", "implied_task_variance"):
             result.observations[quantity] += 0.05
-    other = replace(results, loops=loops)
+        return result
+
+    other = stored(make, seed=1)
     for name, drawing in DRAWINGS.items():
         same = rendered(drawing, results, "svg") == rendered(drawing, other, "svg")
         assert same == (name == "loop")
@@ -179,25 +198,256 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     bare = Stored(PRESET.task, {}, {})
     assert list(drawings(bare)) == ["loop"]
     alone = replace(bare, claims=results.claims)
-    assert list(drawings(alone)) == ["loop", "predictive_sampling"]
+    assert list(drawings(alone)) == ["loop", "predictive_sampling", *SOLVABLE]
     assert rendered(DRAWINGS["predictive_sampling"], alone, "svg")
+
+
+# --- claims about solvable loops: what is drawn are the cells ------------------------------------
+
+
+def cells_of(results, claim, **keys):
+    """Cells of a claim in which these keys have these values (None: it has no such key)."""
+    cells = results.claims[claim]["cells"]
+    return [cell for cell in cells if all(cell.get(key) == keys[key] for key in keys)]
+
+
+def column(cells, key):
+    return [cell[key] for cell in cells]
+
+
+def bars(ax):
+    """Measured means, lower and upper ends of the intervals of each series in a panel."""
+    found = []
+    for container in ax.containers:
+        if not isinstance(container, ErrorbarContainer):
+            continue
+        line, _, (segments,) = container.lines
+        ends = np.array(segments.get_segments())
+        measured = None if line is None else line.get_ydata()
+        found.append((measured, ends[:, 0, 1], ends[:, 1, 1]))
+    return found
+
+
+def assert_cells(shown, cells):
+    measured, low, high = shown
+    if measured is not None:
+        np.testing.assert_array_equal(measured, column(cells, "measured"))
+    np.testing.assert_allclose(low, column(cells, "low"), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(high, column(cells, "high"), rtol=0, atol=1e-12)
+
+
+def lines(ax, style):
+    """The y-values of all lines of a style that are longer than nothing."""
+    return [
+        list(line.get_ydata())
+        for line in ax.lines
+        if line.get_linestyle() == style and len(line.get_ydata())
+    ]
+
+
+def test_the_error_figure_shows_measured_errors_and_their_triangle(results):
+    figure = drawn("one_step_error", results)
+    consuming = [loop for name, loop in results.loops.items() if name != "real-only"]
+    for ax, prefix in zip(figure.axes, PRESET.task.prefixes, strict=False):
+        assert len(bars(ax)) == len(consuming)
+        for k, loop in enumerate(consuming):
+            share = real_share(loop.regime, loop.samples, 1)
+            where = {"regime": loop.regime.name, "alpha": share, "prefix": prefix}
+            cells = cells_of(results, "one_step_error", **where)
+            assert column(cells, "generation") == list(range(1, G + 1))
+            assert_cells(bars(ax)[k], cells)
+            assert lines(ax, "--")[k] == column(cells, "bound")
+    assert figure.axes[0].get_title() == "first label"
+
+
+def test_the_identity_figure_stacks_the_parts_beside_the_gap(results):
+    figure = drawn("gap_identity", results)
+    names = list(dict.fromkeys(column(results.claims["gap_identity"]["cells"], "loop")))
+    assert len(figure.axes) == len(names) == 6
+    for ax, name in zip(figure.axes, names, strict=True):
+        cells = cells_of(results, "gap_identity", loop=name, quantity=None)
+        (shown,) = bars(ax)
+        assert_cells(shown, cells)
+        stacks = [c for c in ax.containers if isinstance(c, BarContainer)]
+        heights = [[bar.get_height() for bar in stack] for stack in stacks]
+        np.testing.assert_allclose(np.transpose(heights), column(cells, "parts"), rtol=1e-12)
+        tops = [bar.get_y() + bar.get_height() for bar in stacks[-1]]
+        np.testing.assert_allclose(tops, column(cells, "bound"), rtol=1e-12)
+        assert ("exact" in ax.get_title()) == name.startswith("bits")
+        known = cells_of(results, "gap_identity", loop=name, quantity="shift part")
+        marks = [segment for c in ax.collections[1:] for segment in c.get_segments()]
+        assert bool(known) == (name == "gaussian mean")
+        assert len(marks) == 16 * bool(known)
+        if known:  # equal shares: all parts of generation 1 add up to twice the top line
+            first = [c for c in results.claims["gap_identity"]["cells"] if "quantity" in c]
+            total = sum(cell["bound"] for cell in first if cell["generation"] == 1) / 2
+            assert marks[3][0][1] == pytest.approx(total, rel=1e-12)
+
+
+def test_parts_below_zero_are_stacked_downwards(results):
+    entry = deepcopy(results.claims["gap_identity"])
+    for cell in entry["cells"]:
+        if "parts" in cell:
+            cell["parts"][1] *= -1
+    ax = drawn("gap_identity", replace(results, claims={"gap_identity": entry})).axes[0]
+    stacks = [c for c in ax.containers if isinstance(c, BarContainer)]
+    direct, indirect, synthetic, _ = (stack[0] for stack in stacks)
+    assert indirect.get_y() == 0
+    assert indirect.get_height() < 0
+    assert synthetic.get_y() == direct.get_height()
+
+
+def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
+    figure = drawn("generalization_gap", results)
+    top, others, bottom, ratios = figure.axes
+    bits, rest, grey = gap_series(results)
+    for ax, below, series in ((top, bottom, bits), (others, ratios, rest)):
+        for k, curve in enumerate(series.values()):
+            rate = "gap_bound" in curve[0]
+            measured = column(curve, "gap_quantile" if rate else "measured")
+            bound = column(curve, "gap_bound" if rate else "bound")
+            assert lines(ax, "-")[k] == measured
+            assert lines(ax, "--")[k] == bound
+            shown = lines(below, "-.")[k]
+            np.testing.assert_allclose(shown, np.divide(bound, measured), rtol=1e-13)
+    shown = [cell for curve in [*bits.values(), *rest.values(), *grey] for cell in curve]
+    cells = results.claims["generalization_gap"]["cells"]
+    assert len(shown) == len(cells)
+    assert all(cell in shown for cell in cells)
+
+
+def test_the_gap_figure_picks_the_tightest_and_the_loosest_loop_of_each_loss(results):
+    bits, _, grey = gap_series(results)
+
+    def mean(curve):
+        return np.mean(np.divide(column(curve, "bound"), column(curve, "measured")))
+
+    for loss in ("squared loss", "loss z"):
+        (tight,) = [c for name, c in bits.items() if name.startswith(f"{loss}, tightest")]
+        (loose,) = [c for name, c in bits.items() if name.startswith(f"{loss}, loosest")]
+        between = [mean(c) for c in grey if c[0]["quantity"].endswith(loss)]
+        assert len(between) == 4
+        assert mean(tight) < min(between)
+        assert max(between) < mean(loose)
+
+
+def test_the_rates_figure_shows_curves_fits_and_saturation(results):
+    in_n, in_i, saturation = drawn("rates", results).axes
+    curves = [cell for cell in results.claims["rates"]["cells"] if "curve" in cell]
+    assert lines(in_n, "None") == column(curves[:4], "curve")
+    assert lines(in_i, "None") == column(curves[4:], "curve")
+    for ax, cells in ((in_n, curves[:4]), (in_i, curves[4:])):
+        legend = " ".join(text.get_text() for text in ax.get_legend().get_texts())
+        for cell, fit, guide in zip(cells, lines(ax, "-"), lines(ax, "--"), strict=True):
+            x = cell["n"] if ax is in_n else np.arange(1, len(fit) + 1)
+            for y, slope in ((fit, cell["measured"]), (guide, cell["bound"])):
+                np.testing.assert_allclose(np.polyfit(np.log(x), np.log(y), 1)[0], slope)
+            ends = ", ".join(f"{cell[key]:+.3f}" for key in ("low", "high"))
+            assert f"{cell['measured']:+.3f} [{ends}]" in legend
+    for k, alpha in enumerate((0.2, 0.5)):
+        cells = cells_of(results, "rates", alpha=alpha, quantity="drift over one-step error")
+        assert_cells(bars(saturation)[k], cells)
+        assert lines(saturation, "--")[k] == column(cells, "bound")
+        assert lines(saturation, ":")[k] == [1 / alpha] * 2
+
+
+def test_the_accumulation_figure_shows_closed_forms_and_the_harmonic_bound(results):
+    left, right = drawn("accumulation", results).axes
+    kinds = [
+        ("gaussian mean", "accumulate"),
+        ("gaussian mean", "accumulate-subsample"),
+        ("ols", "accumulate"),
+        ("ols", "accumulate-fresh"),
+    ]
+    excess = "excess risk over that of one fit"
+    for k, (loop, regime) in enumerate(kinds):
+        where = {"loop": loop, "regime": regime, "quantity": excess, "test": "equal"}
+        cells = cells_of(results, "accumulation", **where)
+        assert len(cells) == 5
+        assert_cells(bars(left)[k], cells)
+        assert lines(left, "--")[k] == column(cells, "bound")
+    assert lines(left, ":") == [[np.pi**2 / 6] * 2]
+    for k, loop in enumerate(("gaussian mean", "bernoulli")):
+        where = {"loop": loop, "quantity": "drift over one-step error"}
+        cells = cells_of(results, "accumulation", **where)
+        assert_cells(bars(right)[k], cells)
+        assert lines(right, "--") == [column(cells, "bound")]
+
+
+def test_the_threshold_figure_shows_all_sizes_on_both_sides(results):
+    below, above = drawn("real_share_threshold", results).axes
+    cells = results.claims["real_share_threshold"]["cells"]
+    first, last = [cell for cell in cells if "curve" in cell][:2]
+    assert lines(below, "-") == first["curve"]
+    assert lines(above, "-") == last["curve"]
+    known = [cell for cell in cells if "curve" not in cell]
+    assert lines(below, "--") == [column(known, "bound")]
+    assert lines(above, "--") == []
+    (shown,) = bars(below)
+    assert_cells(shown, known)
+    for ax, cell in ((below, first), (above, last)):
+        ends = f"[{cell['low']:+.3f}, {cell['high']:+.3f}]"
+        assert f"{cell['measured']:+.3f} {ends}" in ax.get_title()
+
+
+def test_the_mad_figure_shows_one_point_a_generation_and_closed_forms(results):
+    figure = drawn("mad_loops", results)
+    excess = {"quantity": "excess risk over that of one fit"}
+    for ax, loop in zip(figure.axes, ("gaussian mean", "ols"), strict=True):
+        kinds = dict.fromkeys(column(cells_of(results, "mad_loops", loop=loop), "mad"))
+        assert len(kinds) == len(bars(ax)) == 4
+        closed = []
+        for k, kind in enumerate(kinds):
+            cells = cells_of(results, "mad_loops", loop=loop, mad=kind, **excess)
+            widest = {}
+            for cell in sorted(cells, key=lambda c: -c["level"]):
+                widest[cell["generation"]] = cell
+            assert_cells(bars(ax)[k], [widest[i] for i in sorted(widest)])
+            closed.append(column([c for c in cells if c.get("test") == "equal"], "bound"))
+        assert lines(ax, "--") == [bounds for bounds in closed if bounds]
+        assert len(lines(ax, "--")) == (4 if loop == "gaussian mean" else 1)
+        assert lines(ax, ":") == [[1, 1], [1.5, 1.5]]
+
+
+def unjudged(name, results):
+    """The entry of a claim with too few replicates to be judged."""
+    two = {e: {k: v[:2] for k, v in observed(e).items()} for e in CLAIMS[name].experiments(PRESET)}
+    loops = {key: loop.replicates([0, 1]) for key, loop in results.loops.items()}
+    entry = judge(CLAIMS[name], Evidence(replace(PRESET, replicates=2), loops, {}, two))
+    assert entry["cells"] == []
+    return entry
+
+
+@pytest.mark.parametrize("name", [*SOLVABLE, "one_step_error"])
+def test_a_claim_that_was_not_judged_or_is_missing_is_not_drawn(results, name):
+    others = {key: entry for key, entry in results.claims.items() if key != name}
+    for claims in (others, {**others, name: unjudged(name, results)}):
+        shown = drawings(replace(results, claims=claims))
+        assert list(shown) == [key for key in DRAWINGS if key != name]
+
+
+def test_a_folder_whose_claims_were_not_judged_is_drawn(folder, results):
+    entries = [unjudged(name, results) for name in [*SOLVABLE, "one_step_error"]]
+    write_json(folder / "claims.json", {"schema": SCHEMA, "claims": entries})
+    assert draw_folder(folder) == ["loop", "drift", "in_context_error", "quality"]
+    assert "| rates |  | - | - | - | inconclusive | NO |" in (folder / "README.md").read_text()
 
 
 # --- a folder and its check ----------------------------------------------------------------------
 
 
-def test_a_folder_that_was_drawn_matches_its_results(folder, results):
+def test_a_folder_that_was_drawn_matches_its_results(folder, few):
     assert check_folder(folder) == []
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert draw_folder(folder) == list(DRAWINGS)
+    assert draw_folder(folder) == list(drawings(few))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     page = (folder / "README.md").read_text()
     manifest = json.loads(before["manifest.json"])
     assert set(manifest["sources"]) == {"config.json", "claims.json", "loops.csv"}
-    for name, drawing in DRAWINGS.items():
+    for name, drawing in drawings(few).items():
         assert f"]({name}.svg)" in page
         assert drawing.caption(read_stored(folder)[0]) in page
-        assert before[f"{name}.svg"] == rendered(drawing, results, "svg")
+        assert before[f"{name}.svg"] == rendered(drawing, few, "svg")
         assert {f"{name}.svg", f"{name}.png"} <= set(manifest["figures"])
 
 

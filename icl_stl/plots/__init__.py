@@ -1,0 +1,39 @@
+"""Figures, drawn from stored results alone: vector and bitmap, the same bytes every time.
+
+===============  ==================================================================
+``transformer``  loops of the trained transformer, and the claims about them
+``solvable``     claims about solvable loops, from their cells alone
+``files``        a run folder's figures, captions and manifest, and their check
+===============  ==================================================================
+"""
+
+from icl_stl.plots._common import STYLE, Drawing, Stored
+from icl_stl.plots.files import (
+    DRAWINGS,
+    check_folder,
+    digest,
+    draw_all,
+    draw_folder,
+    drawings,
+    mismatches,
+    read_stored,
+    rendered,
+)
+from icl_stl.plots.transformer import VACUOUS, headline_prefix
+
+__all__ = [
+    "DRAWINGS",
+    "STYLE",
+    "VACUOUS",
+    "Drawing",
+    "Stored",
+    "check_folder",
+    "digest",
+    "draw_all",
+    "draw_folder",
+    "drawings",
+    "headline_prefix",
+    "mismatches",
+    "read_stored",
+    "rendered",
+]

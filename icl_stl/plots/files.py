@@ -1,0 +1,130 @@
+"""Figures as files, drawn from stored results alone: the same bytes every time."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from icl_stl.config import LinearRegression
+from icl_stl.console import claims_markdown
+from icl_stl.plots import solvable, transformer
+from icl_stl.plots._common import STYLE, Drawing, Stored
+from icl_stl.results import read_json, read_table, write_atomically, write_json
+
+DRAWINGS = {**transformer.DRAWINGS, **solvable.DRAWINGS}
+"""All figures of the main job by name; a claim's figure has the claim's name."""
+
+
+def rendered(drawing: Drawing, stored: Stored, suffix: str) -> bytes:
+    """The figure as a file, `svg` or `png`; the same results give the same bytes."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = drawing.draw(stored)
+        buffer = io.BytesIO()
+        metadata = {"Date": None, "Creator": None} if suffix == "svg" else {"Software": None}
+        figure.savefig(buffer, format=suffix, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _judged(entry: Mapping[str, Any], has_loops: bool) -> bool:
+    """Whether a claim could be judged; a figure without loops needs its cells."""
+    return bool(entry.get("constants")) and (has_loops or bool(entry.get("cells")))
+
+
+def drawings(stored: Stored) -> dict[str, Drawing]:
+    """The figures that these results suffice for."""
+    return {
+        name: drawing
+        for name, drawing in DRAWINGS.items()
+        if (stored.loops or not drawing.needs_loops)
+        and (
+            drawing.needs_claim is None
+            or _judged(stored.claims.get(drawing.needs_claim, {}), drawing.needs_loops)
+        )
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def draw_all(stored: Stored, out: Path, sources: Sequence[Path]) -> list[str]:
+    """Draw every figure into a folder, with a page of captions and a manifest.
+
+    Args:
+        stored: The results.
+        out: The folder.
+        sources: The files in it that the figures are drawn from.
+
+    Returns:
+        Names of the figures drawn.
+    """
+    page = ["# Figures", "", "Drawn by `scripts/make_figures.py` from the files beside them.", ""]
+    page += [*claims_markdown(list(stored.claims.values())), ""]
+    drawn = drawings(stored)
+    files: dict[str, str] = {}
+    for name, drawing in drawn.items():
+        for suffix in ("svg", "png"):
+            path = out / f"{name}.{suffix}"
+            write_atomically(path, rendered(drawing, stored, suffix))
+            files[path.name] = digest(path)
+        page += [f"## {name}", "", f"![{name}]({name}.svg)", "", drawing.caption(stored), ""]
+    write_atomically(out / "README.md", "\n".join(page).encode())
+    manifest = {
+        "matplotlib": mpl.__version__,
+        "sources": {path.name: digest(path) for path in sources},
+        "figures": files,
+    }
+    write_json(out / "manifest.json", manifest)
+    return list(drawn)
+
+
+def mismatches(stored: Stored, folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Why the figures and results in a folder do not belong together, one line each.
+
+    Sources and figures must be the files that the manifest names, every figure must be there and,
+    where Matplotlib is the version that drew them, drawing anew must give the same vector files.
+    """
+    for kind in ("sources", "figures"):
+        for name, recorded in manifest[kind].items():
+            path = folder / name
+            if not path.is_file():
+                yield f"{name} is missing"
+            elif digest(path) != recorded:
+                yield f"{name} is not the file that the manifest was written with"
+    for name, drawing in drawings(stored).items():
+        if f"{name}.svg" not in manifest["figures"]:
+            yield f"{name} was never drawn from these results"
+        elif manifest["matplotlib"] == mpl.__version__:
+            path = folder / f"{name}.svg"
+            if path.is_file() and path.read_bytes() != rendered(drawing, stored, "svg"):
+                yield f"{name}.svg is not what these results give; run scripts/make_figures.py"
+
+
+def read_stored(folder: Path) -> tuple[Stored, list[Path]]:
+    """The results of a run folder, and the files they were read from.
+
+    Raises:
+        ValueError: If a file is missing or damaged; the message names it.
+    """
+    config, claims, table = (folder / name for name in ("config.json", "claims.json", "loops.csv"))
+    preset = read_json(config)["preset"]
+    entries = {entry["name"]: entry for entry in read_json(claims)["claims"]}
+    loops = read_table(table, preset["samples"]) if table.exists() else {}
+    sources = [config, claims, *([table] if loops else [])]
+    return Stored(LinearRegression(**preset["task"]), loops, entries), sources
+
+
+def draw_folder(folder: Path) -> list[str]:
+    """Draw all figures of a run folder into it; their names."""
+    stored, sources = read_stored(folder)
+    return draw_all(stored, folder, sources)
+
+
+def check_folder(folder: Path) -> list[str]:
+    """Why figures and results of a run folder do not belong together; empty if they do."""
+    stored, _ = read_stored(folder)
+    return list(mismatches(stored, folder, read_json(folder / "manifest.json")))

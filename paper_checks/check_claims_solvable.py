@@ -68,7 +68,9 @@ def test_verdicts_follow_from_the_intervals(ledger, name) -> None:
     assert claim["failed"] == []
     for cell in cells:
         sign = 1 if cell.get("test") == "equal" else -1
-        if cell.get("test") != "exact":
+        if cell.get("test") == "exact":
+            assert cell["margin_low"] == cell["margin"] == cell["margin_high"]
+        else:
             margin = sign * (cell["measured"] - cell["bound"])
             assert cell["margin"] == pytest.approx(margin, rel=1e-6, abs=1e-9)
         assert cell["margin_low"] <= cell["margin"] <= cell["margin_high"]

@@ -204,7 +204,11 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
     Returns:
         Bits, other loops, and the cells of bits that are neither tightest nor loosest.
     """
-    cells = cells_of(stored, "generalization_gap")
+    cells = [
+        cell
+        for cell in cells_of(stored, "generalization_gap")
+        if not cell["quantity"].startswith("variance")
+    ]
     chosen: dict[str, list[Cell]] = {}
     rest: list[Any] = []
     bits = [cell for cell in cells if cell["loop"].startswith("bits")]
@@ -397,7 +401,6 @@ def _accumulation(stored: Stored, quantity: str) -> list[list[Cell]]:
 def _draw_accumulation(stored: Stored) -> Figure:
     figure = Figure(figsize=(9.8, 4.9))
     left, right = figure.subplots(1, 2)
-    limits = set()
     for k, cells in enumerate(_accumulation(stored, "excess")):
         exact = _equalities(cells)
         x = _column(exact, "generation")
@@ -405,8 +408,8 @@ def _draw_accumulation(stored: Stored) -> Figure:
         aside = x * 1.03 ** (side if cells[0]["regime"] == "accumulate" else 0)
         points(left, exact, aside, PALETTE[k], _kind(cells[0]), MARKERS[k])
         left.plot(x, _column(exact, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
-        limits |= {cell["bound"] for cell in cells if cell.get("direction") == "at most"}
         _generation_axis(left, x, log=True)
+    limits = {c[0]["bound"] for c in _accumulation(stored, "closed form of the excess")}
     for limit in sorted(limits):
         left.axhline(limit, color="k", linestyle=":", linewidth=1.5)
     left.plot([], [], color="k", linestyle="--", linewidth=1.2, label="closed form")
@@ -416,22 +419,25 @@ def _draw_accumulation(stored: Stored) -> Figure:
     harmonic: dict[int, float] = {}
     for k, cells in enumerate(_accumulation(stored, "drift")):
         x = _column(cells, "generation")
-        attained = " (attains it)" if _equalities(cells) else ""
+        biased = "injected" in cells[0]["quantity"]
+        attained = " (attains it)" if biased else ""
         colour, marker = (PALETTE[0], MARKERS[0]) if k == 0 else (PALETTE[7], MARKERS[4])
         points(right, cells, x, colour, f"{_loop(cells[0])}{attained}", marker)
-        harmonic |= {cell["generation"]: cell["bound"] for cell in cells}
+        harmonic |= {cell["generation"]: cell["bound"] for cell in cells if biased}
+        if not biased:
+            right.plot(x, _column(cells, "bound"), color=colour, linestyle="--", linewidth=1.2)
         _generation_axis(right, x, log=True)
     shown = sorted(harmonic)
     right.plot(
         shown,
         [harmonic[i] for i in shown],
-        "k--",
-        linewidth=1.2,
+        "k:",
+        linewidth=1.5,
         label="bound, $H_{i+1}$",
         zorder=1,
     )
     right.set_ylim(0, None)
-    right.set_ylabel("drift / one-step error")
+    right.set_ylabel("drift / that of generation 0, or injected error")
     right.set_title("drift (total variation)")
     for ax in (left, right):
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.07))
@@ -444,15 +450,16 @@ def _caption_accumulation(stored: Stored) -> str:
         for cells in map(_equalities, _accumulation(stored, "excess"))
     ]
     drifts = [
-        f"{_interval(cells[-1], '.2f')} of {cells[-1]['bound']:.2f} ({_loop(cells[-1])})"
+        f"{_interval(cells[-1], '.2f')} ({_loop(cells[-1])})"
         for cells in _accumulation(stored, "drift")
     ]
     return (
         "Accumulated data. Left: excess risk in units of the excess of one fit on real data; where "
         "all data are kept it stays below π²/6 = 1.64, where a training set of fixed size is drawn "
         "from the pool it goes above. Dashed lines join the closed forms at the generations shown. "
-        f"Last generation: {'; '.join(ends)}. Right: drift in units of the error that a generation "
-        "adds, below the harmonic number H(i + 1), which one-sided errors of bits attain: "
+        f"Last generation: {'; '.join(ends)}. Right: drift in units of that of generation 0 "
+        "(Gaussian mean) or of the error injected in each generation (bits), below the harmonic "
+        "number H(i + 1), which injected one-sided errors attain: "
         f"{'; '.join(drifts)} in the last generation. {BARS}"
     )
 
@@ -462,13 +469,9 @@ def _caption_accumulation(stored: Stored) -> str:
 
 def _sides_of_threshold(stored: Stored) -> dict[str, Cell]:
     """The exponent's cell below and above the threshold."""
-    curves = [cell for cell in cells_of(stored, "real_share_threshold") if "curve" in cell]
-    below = [cell for cell in curves if cell.get("test") == "equal"]
-    above = [cell for cell in curves if cell.get("direction") == "above"]
-    return {
-        **({"below": below[0]} if below else {}),
-        **({"above": above[0]} if above else {}),
-    }
+    cells = cells_of(stored, "real_share_threshold")
+    curves = {cell["family"]: cell for cell in cells if "curve" in cell}
+    return {side: curves[side] for side in ("below", "above") if side in curves}
 
 
 def _draw_real_share_threshold(stored: Stored) -> Figure:
@@ -497,7 +500,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
         )
         ax.set_xlabel("generation")
         ax.set_yscale("log")
-        ax.legend(loc="upper left")
+        ax.legend(loc="upper left" if side == "below" else "lower right")
         _plain_log(ax.yaxis)
     axes[0].set_ylabel("nγ, influence of one real row times n")
     return figure
@@ -549,7 +552,7 @@ def _draw_mad_loops(stored: Stored) -> Figure:
             shown = _once(cells)
             x = _column(shown, "generation")
             aside = x * 1.03 ** {0.5: -1, 0.2: 1}.get(shown[0]["alpha"], 0)  # nearly the same
-            points(ax, shown, aside, PALETTE[k], kind, MARKERS[k])
+            points(ax, shown, aside, PALETTE[k], kind.removesuffix(", best weight"), MARKERS[k])
             if known := _equalities(cells):
                 joined = _column(known, "generation"), _column(known, "bound")
                 ax.plot(*joined, color=PALETTE[k], linestyle="--", linewidth=1.2)
@@ -594,7 +597,8 @@ def _caption_mad_loops(stored: Stored) -> str:
         "The loops of the MAD paper on logarithmic axes: excess risk in units of the excess of one "
         f"fit on real data. A fully synthetic loop grows like i + 1{grows}; a fixed real set "
         "beside synthetic rows stops below 1.5 (dotted), also with four synthetic rows for each "
-        "real one; fresh real rows in every generation, with the best weight, bring it below 1. "
+        "real one; fresh real rows in every generation (of the Gaussian mean with the best weight) "
+        "bring it below 1. "
         f"Dashed lines join the closed forms, where there are some. {' '.join(said)} {BARS}"
     )
 
@@ -616,3 +620,25 @@ DRAWINGS: Mapping[str, Drawing] = {
     "mad_loops": _drawing(_draw_mad_loops, _caption_mad_loops, "mad_loops"),
 }
 """A figure a claim, by the claim's name."""
+
+
+def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Excess risk of a solvable loop by generation, beside its closed form."""
+    figure = Figure(figsize=(5.6, 3.9))
+    ax = figure.subplots()
+    x = np.array([row["generation"] for row in rows])
+    risks = [row["excess_risk"] for row in rows]
+    mean = np.array([risk["mean"] for risk in risks])
+    error = 2 * np.array([risk["stderr"] or 0.0 for risk in risks])
+    ax.errorbar(
+        x, mean, yerr=error, fmt="o", capsize=3, color=PALETTE[0], label="measured, ± 2 errors"
+    )
+    closed = np.array([np.nan if r["closed_form"] is None else r["closed_form"] for r in risks])
+    if np.isfinite(closed).any():
+        ax.plot(x, closed, "k--", marker="_", linewidth=1.2, label="closed form")
+    ax.set_xlabel("generation")
+    ax.set_ylabel("excess risk")
+    ax.set_ylim(0, None)
+    ax.set_title(title)
+    ax.legend()
+    return figure

@@ -421,7 +421,11 @@ def unjudged(name, results):
 @pytest.mark.parametrize("name", [*SOLVABLE, "one_step_error"])
 def test_a_claim_that_was_not_judged_or_is_missing_is_not_drawn(results, name):
     others = {key: entry for key, entry in results.claims.items() if key != name}
-    for claims in (others, {**others, name: unjudged(name, results)}):
+    entries = [{}, {name: unjudged(name, results)}]
+    if name in SOLVABLE:  # drawn from cells alone
+        entries.append({name: {**results.claims[name], "cells": []}})
+    for entry in entries:
+        claims = {**others, **entry}
         shown = drawings(replace(results, claims=claims))
         assert list(shown) == [key for key in DRAWINGS if key != name]
 

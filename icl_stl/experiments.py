@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from icl_stl.config import require
-from icl_stl.regimes import Regime
+from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
     "bernoulli",
@@ -54,6 +54,12 @@ class Experiment:
             self.generations >= 0, "generations", self.generations, "a whole number of at least 0"
         )
         self.regime.synthetic_size(self.samples)
+        require(
+            self.observe != "identity" or type(self.regime) is Augment,
+            "regime",
+            self.regime,
+            "Augment, with new synthetic inputs, for the terms of the gap identity",
+        )
 
     @property
     def name(self) -> str:

@@ -112,7 +112,7 @@ def t_half_width(stderr: float, replicates: int, level: float) -> float:
 
 
 def equivalence_test(differences: ArrayLike, tolerance: float) -> tuple[float, float]:
-    """Tests that a mean difference is 0, up to a tolerance.
+    """Tests that a mean difference is 0 up to a tolerance, and that it is not.
 
     Args:
         differences: One for each replicate, `[R]`, R >= 2.
@@ -120,14 +120,14 @@ def equivalence_test(differences: ArrayLike, tolerance: float) -> tuple[float, f
 
     Returns:
         P-value against "the mean is outside (-tolerance, tolerance)", the larger one of two
-        one-sided Student tests; and against "the mean is 0", two-sided.
+        one-sided Student tests; and against "it is inside", twice the smaller one of two.
 
-    Source: published (Schuirmann 1987, for the first).
+    Source: published (Schuirmann 1987, for the first; the second is a minimum-effect test).
     """
     values = np.asarray(differences, float)
-    outside = max(t_test(values + tolerance).p_positive, t_test(values - tolerance).p_negative)
-    test = t_test(values)
-    return outside, min(1.0, 2 * min(test.p_positive, test.p_negative))
+    low, high = t_test(values + tolerance), t_test(values - tolerance)
+    inside = max(low.p_positive, high.p_negative)
+    return inside, min(1.0, 2 * min(low.p_negative, high.p_positive))
 
 
 def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
@@ -145,3 +145,15 @@ def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
     events = np.asarray(exceedances, float)
     law = stats.binom(events.size, rate)
     return float(law.cdf(events.sum())), float(law.sf(events.sum() - 1))
+
+
+def binomial_interval(exceedances: ArrayLike, level: float) -> tuple[float, float]:
+    """Interval of a chance that misses it with chance at most `level` on each side.
+
+    Source: published (Clopper and Pearson 1934).
+    """
+    events = np.asarray(exceedances, float)
+    hits, count = float(events.sum()), events.size
+    low = stats.beta.ppf(level, hits, count - hits + 1) if hits else 0.0
+    high = stats.beta.isf(level, hits + 1, count - hits) if hits < count else 1.0
+    return float(low), float(high)

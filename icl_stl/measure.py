@@ -115,8 +115,8 @@ class Measurements(NamedTuple):
 
     drift: Estimate
     """T_i = TV(D_θ_i, D_0) of each prefix: `[P]`."""
-    eps: Estimate
-    """ε_i = TV(D_θ_i, M_{i-1}) of each prefix: `[P]`."""
+    eps: Estimate | None
+    """ε_i = TV(D_θ_i, M_{i-1}) of each prefix: `[P]`; None if M_{i-1} is not known."""
     kl: Float[Array, " P"]
     """KL(D_0 || D_θ_i) of each prefix, nats."""
     excess_squared_risk: Float[Array, " m"]
@@ -138,7 +138,7 @@ def measure_generation(
     key: PRNGKeyArray,
     generation: Generation,
     *,
-    real_share: float,
+    real_share: float | None,
 ) -> Measurements:
     """Measure one generation against the real law and against the mixture it was trained on.
 
@@ -154,7 +154,8 @@ def measure_generation(
         key: Randomness of the fresh generated prompts.
         generation: What is measured.
         real_share: α, the share of D_0 in M_{i-1}, i >= 1. If it is 1, and for generation 0, the
-            training law is D_0 and ε_i is T_i by definition: one estimate serves both.
+            training law is D_0 and ε_i is T_i by definition: one estimate serves both. None if
+            generations before the last one are in M_{i-1}: then ε_i is not measured.
 
     Returns:
         The measurements.
@@ -174,8 +175,8 @@ def measure_generation(
 
     log_real = prefix_log_densities(task, held_out.bayes, test)
     drift = _estimate(deficiency(prefix_log_densities(task, on_test, test), log_real))
-    eps = drift
-    if real_share < 1:
+    eps: Estimate | None = drift if real_share is not None else None
+    if real_share is not None and real_share < 1:
         previous = predictions(learner, generation.previous, fresh)
         log_mixture = prefix_log_densities(task, previous, fresh)
         if real_share > 0:

@@ -83,11 +83,13 @@ class LoopResult:
 def label(regime: Regime, samples: int) -> str:
     """The regime with its share, as in `augment-0.5`: the name of its files."""
     share = real_share(regime, samples, 1)
+    if type(regime) is Augment and regime.weight is not None:
+        return f"{regime.name}-{regime.alpha!r}-weight-{share!r}"
     return f"{regime.name}-{share!r}" if 0 < share < 1 else regime.name
 
 
 def regime_of(label: str) -> Regime:
-    """The inverse of `label`."""
+    """The inverse of `label`, for the regimes of the main job."""
     name, _, share = label.partition("-")
     plain: dict[str, Regime] = {"real-only": RealOnly(), "replace": Replace()}
     if label in plain:

@@ -29,7 +29,7 @@ from jax.sharding import AxisType, PartitionSpec
 from icl_stl import __version__
 from icl_stl.config import Preset
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
-from icl_stl.loops import generation_keys, next_generation
+from icl_stl.loops import generation_keys, next_generation, room_for_rows
 from icl_stl.measure import (
     Estimate,
     HeldOut,
@@ -162,24 +162,46 @@ def parameter_shapes(preset: Preset, learner: Learner) -> Params:
     return jax.eval_shape(jax.vmap(fit), keys)
 
 
+class State(NamedTuple):
+    """What one generation hands to the next; with a first axis `[R]`, of all replicates."""
+
+    params: Params
+    """θ_i."""
+    kept: Prompts | tuple[()] = ()
+    """The prompts of all generations so far, for a regime that keeps them."""
+
+
 def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Any:
-    """One generation of all replicates, jitted: (replicates, θ_{i-1}, i) -> θ_i, observations.
+    """One generation of all replicates, jitted: (replicates, state, i) -> state, observations.
 
     With the regime `RealOnly` and i = 0 this is generation 0 of every regime.
     """
-    share = real_share(regime, preset.samples, 1)
+    share = None if regime.keeps_history else real_share(regime, preset.samples, 1)
 
-    def step(replicate: Replicate, previous: Params, index: Any) -> tuple[Params, Observation]:
+    def draw_real(key: Any, count: int) -> Prompts:
+        return sample_prompts(preset.task, key, count)
+
+    def step(replicate: Replicate, previous: State, index: Any) -> tuple[State, Observation]:
         key, real, held_out = replicate
-        generation = next_generation(key, learner, regime, real, previous, index)
+        generation = next_generation(
+            key,
+            learner,
+            regime,
+            real,
+            previous.params,
+            index,
+            kept=previous.kept,
+            draw_real=draw_real,
+        )
+        state = State(generation.params, generation.kept)
         key_observe = generation_keys(key, index).observe
         measurements = measure_generation(
             preset.task, learner, held_out, key_observe, generation, real_share=share
         )
         fitted = generation.params
         if isinstance(fitted, Fitted):
-            return fitted, Observation(measurements, fitted.loss, fitted.diverged_at)
-        return fitted, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
+            return state, Observation(measurements, fitted.loss, fitted.diverged_at)
+        return state, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
 
     return over_replicates(step, shared=1)
 
@@ -190,6 +212,8 @@ def _named(observation: Observation) -> Arrays:
     measurements, *others = observation
     fields = {**measurements._asdict(), **dict(zip(Observation._fields[1:], others, strict=True))}
     for name, value in fields.items():
+        if value is None:
+            continue
         if isinstance(value, Estimate):
             arrays[name], arrays[f"{name}_variance"] = value
         else:
@@ -218,7 +242,10 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
 def source_digest() -> str:
     """SHA-256 of the modules that a run's numbers come from."""
     here = Path(__file__).parent
-    names = ("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs")
+    names = (
+        *("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs"),
+        *("problems", "experiments", "solvable"),
+    )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
@@ -297,15 +324,17 @@ class Folder:
 class _Loop:
     """The replicates of one regime, generation by generation, in memory and in the folder."""
 
-    def __init__(self, name: str, folder: Folder, params: Params):
+    def __init__(self, name: str, folder: Folder, state: State):
         self.name, self.folder = name, folder
         stored = folder.load(name) or {}
-        self.params: Params = None
+        self.empty = state
+        self.without_eps = bool(jax.tree.leaves(state.kept))
+        self.state = state
         self.observations: Arrays = {}
         if stored:
-            leaves, structure = jax.tree.flatten(params)
+            leaves, structure = jax.tree.flatten(state)
             saved = [stored.pop(f"params_{index}") for index in range(len(leaves))]
-            self.params = jax.tree.unflatten(structure, saved)
+            self.state = jax.tree.unflatten(structure, saved)
             self.observations = stored
 
     @property
@@ -315,11 +344,15 @@ class _Loop:
 
     def start_from(self, other: "_Loop") -> None:
         """Take over generation 0 of another regime."""
-        self.params = other.params
-        self.observations = {key: values[:, :1] for key, values in other.observations.items()}
+        self.state = State(other.state.params, self.empty.kept)
+        self.observations = {
+            key: values[:, :1]
+            for key, values in other.observations.items()
+            if not self.without_eps or not key.startswith("eps")
+        }
 
-    def add(self, params: Params, observation: Observation) -> None:
-        self.params = params
+    def add(self, state: State, observation: Observation) -> None:
+        self.state = state
         new = {key: values[:, None] for key, values in _named(observation).items()}
         old = self.observations
         self.observations = {
@@ -327,8 +360,7 @@ class _Loop:
             for key, values in new.items()
         }
         leaves = {
-            f"params_{index}": np.asarray(leaf)
-            for index, leaf in enumerate(jax.tree.leaves(params))
+            f"params_{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))
         }
         self.folder.save(self.name, {**leaves, **self.observations})
 
@@ -364,8 +396,17 @@ def run_loops(
     shapes = parameter_shapes(preset, learner)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    first = _Loop("generation-0", folder, shapes)
-    loops = {name: _Loop(name, folder, shapes) for name in chosen}
+    def empty(regime: Regime) -> State:
+        if not regime.keeps_history:
+            return State(nothing)
+
+        def room(real: Prompts) -> Any:
+            return room_for_rows(regime, real, preset.generations)
+
+        return State(nothing, jax.vmap(room)(replicates.real))
+
+    first = _Loop("generation-0", folder, State(nothing))
+    loops = {name: _Loop(name, folder, empty(regime)) for name, regime in chosen.items()}
     done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
 
     # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
@@ -374,14 +415,15 @@ def run_loops(
         needed[label(RealOnly(), preset.samples)] = RealOnly()
     if needed:
         report(f"compiling {len(needed)} regimes", done, total)
-    arguments = (replicates, nothing, jnp.array(0))
     with ThreadPoolExecutor() as threads:
         steps = dict(
             zip(
                 needed,
                 threads.map(
                     lambda regime: (
-                        generation_step(preset, learner, regime).lower(*arguments).compile()
+                        generation_step(preset, learner, regime)
+                        .lower(replicates, empty(regime), jnp.array(0))
+                        .compile()
                     ),
                     needed.values(),
                 ),
@@ -391,7 +433,9 @@ def run_loops(
 
     if not first.generations:
         report("all regimes, generation 0", done, total)
-        first.add(*steps[label(RealOnly(), preset.samples)](*arguments))
+        first.add(
+            *steps[label(RealOnly(), preset.samples)](replicates, State(nothing), jnp.array(0))
+        )
         done += 1
     for name, loop in loops.items():
         if not loop.generations:
@@ -400,7 +444,7 @@ def run_loops(
         while loop.generations <= preset.generations:
             index = loop.generations
             report(f"{name}, generation {index}", done, total)
-            loop.add(*steps[name](replicates, loop.params, jnp.array(index)))
+            loop.add(*steps[name](replicates, loop.state, jnp.array(index)))
             done += 1
             watch(LoopResult(chosen[name], preset.samples, loop.observations))
     report("measured", total, total)
@@ -432,7 +476,8 @@ def implied_variances_by_generator(
     for learner_name in ("transformer", "bayes"):
         learner = make_learner(preset, learner_name)
         structure = parameter_shapes(preset, learner)
-        params = (_Loop("generation-0", folder, structure).params) if structure else structure
+        stored = _Loop("generation-0", folder, State(structure)).state.params
+        params = stored if structure else structure
 
         def both(key: Any, params: Params, name: str = learner_name) -> tuple[Any, Any]:
             predictive = make_learner(preset, name).generate(key, params, count)

@@ -17,7 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from icl_stl.experiments import Experiment
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, self_consume
+from icl_stl.loops import Generation, generation_keys, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
@@ -88,11 +88,10 @@ def certificate_terms(problem: Solvable) -> Any:
     def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
         gamma = generation.params
         losses = problem.loss(gamma, generation.training_set)
-        distance = lambda other: jnp.sqrt(jnp.sum((gamma - other) ** 2))  # noqa: E731
         return {
             "gap": problem.risk(truth, gamma) - generation.row_weights @ losses,
-            "to_best": distance(problem.best(truth)),
-            "to_previous": distance(generation.previous),
+            "to_best": jnp.sqrt(jnp.sum((gamma - problem.best(truth)) ** 2)),
+            "to_previous": jnp.sqrt(jnp.sum((gamma - generation.previous) ** 2)),
         }
 
     return observe
@@ -115,6 +114,10 @@ class _Swapped(NamedTuple):
     own: "Terms"
 
 
+def _with_row(data: Data, row: Data, at: int) -> Data:
+    return jax.tree.map(lambda a, b: a.at[at].set(b), data, row)
+
+
 def _swapped_pair(
     problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
 ) -> tuple[_Swapped, Any, Any]:
@@ -124,13 +127,13 @@ def _swapped_pair(
     drawn = problem.draw(key_real, truth, samples + 1)
     real = jax.tree.map(lambda a: a[:samples], drawn)
     rows = jax.tree.map(lambda a: jnp.stack([a[0], a[samples]]), drawn)
-    row = lambda which: jax.tree.map(lambda a: a[which], rows)  # noqa: E731
-    put = lambda data, new, at: jax.tree.map(lambda a, b: a.at[at].set(b), data, new)  # noqa: E731
-    neighbours = jax.tree.map(lambda a, b: jnp.stack([a, b]), real, put(real, row(1), 0))
+    other = jax.tree.map(lambda a: a[1], rows)
+    neighbours = jax.tree.map(lambda a, b: jnp.stack([a, b]), real, _with_row(real, other, 0))
 
     def observe(key: PRNGKeyArray, generation: Generation) -> _Swapped:
-        params, previous, seen, weights = generation[:4]
-        direct = problem.learner.fit(key, put(seen, row(1), 0), weights)
+        params, previous, seen, weights, index = generation[:5]
+        key_fit = generation_keys(key_loop, index).fit
+        direct = problem.learner.fit(key_fit, _with_row(seen, other, 0), weights)
         best, share = problem.best(truth), weights[0] * samples
         losses, at_best = problem.loss(params, seen), problem.loss(best, seen)
         risk, least = problem.risk(truth, params), problem.risk(truth, best)
@@ -141,7 +144,7 @@ def _swapped_pair(
         fresh = problem.learner.generate(key, previous, 1)
         old = jax.tree.map(lambda a: a[samples : samples + 1], seen)
         swapped = problem.learner.fit(
-            key, put(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
+            key_fit, _with_row(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
         )
         # The gaps of the best and of the generating parameters have mean 0: take them out.
         known = jnp.concatenate([at_best[:samples], problem.loss(previous, seen)[samples:]])
@@ -182,7 +185,10 @@ def identity_terms(
     Source: derived here: THEORY.md statement 13.
     """
     pair, _, first = _swapped_pair(problem, regime, samples, generations, key)
-    at_first = jax.vmap(lambda params: jnp.sum(problem.loss(params, first)))
+
+    def at_first(params: Params) -> Any:
+        return jax.vmap(lambda one: jnp.sum(problem.loss(one, first)))(params)
+
     original = jax.tree.map(lambda a: a[0], pair)
     other = jax.tree.map(lambda a: a[1], pair.params)
     base, direct = at_first(original.params), at_first(original.direct)

@@ -14,6 +14,7 @@ import tyro
 
 from icl_stl import console, results
 from icl_stl.claims import CLAIMS, Claim, Evidence, judge
+from icl_stl.claims.judging import Json
 from icl_stl.config import PRESETS, Preset
 
 
@@ -24,7 +25,7 @@ class Arguments:
     preset: Literal["tiny", "quick", "default", "paper"] = "default"
     """Size of the job: tiny shows that it runs, quick fits CI, paper wants a GPU."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM ...")] = ()
-    """Judge these claims alone; --list names them."""
+    """Judge these claims alone, and keep what the folder says of others; --list names them."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List the claims with their statements and exit."""
     out: Path | None = None
@@ -47,7 +48,8 @@ def measure(
     preset: Preset, claims: list[Claim], arguments: Arguments, out: Path
 ) -> tuple[Evidence, dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
-    from icl_stl import runs  # noqa: PLC0415  (loads JAX: only when the arguments are known good)
+    # These load JAX: only when the arguments are known to be good.
+    from icl_stl import runs, solvable  # noqa: PLC0415
 
     runs.use_all_cores(runs.default_cache())
     identity = runs.identity(preset, "transformer", arguments.seed)
@@ -55,17 +57,36 @@ def measure(
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
     learner = runs.make_learner(preset, "transformer")
-    with console.progress(", ".join(claim.name for claim in claims)) as report:
-        loops = runs.run_loops(
-            preset, learner, ordered, seed=arguments.seed, folder=folder, report=report
-        )
-        generators = {}
-        if any(claim.generators for claim in claims):
-            report("both generators of generation 0", 1, 1)
-            generators = runs.implied_variances_by_generator(
-                preset, seed=arguments.seed, folder=folder
+    wants_generators = any(claim.generators for claim in claims)
+    loops, generators = {}, {}
+    if ordered or wants_generators:
+        with console.progress("transformer") as report:
+            loops = runs.run_loops(
+                preset, learner, ordered, seed=arguments.seed, folder=folder, report=report
             )
-    return Evidence(preset, loops, generators), identity["versions"]
+            if wants_generators:
+                report("both generators of generation 0", 1, 1)
+                generators = runs.implied_variances_by_generator(
+                    preset, seed=arguments.seed, folder=folder
+                )
+    wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
+    with console.progress("solvable loops") as report:
+        experiments = solvable.run_experiments(
+            wanted,
+            arguments.seed,
+            stored=lambda name: folder.load(f"solvable-{name}"),
+            store=lambda name, arrays: folder.save(f"solvable-{name}", arrays),
+            report=report,
+        )
+    return Evidence(preset, loops, generators, experiments), identity["versions"]
+
+
+def with_earlier(judged: list[Json], out: Path) -> list[Json]:
+    """Judged claims beside those that the folder has of the others, in the order of `CLAIMS`."""
+    path = out / "claims.json"
+    earlier = results.read_json(path)["claims"] if path.exists() else []
+    known = {entry["name"]: entry for entry in (*earlier, *judged)}
+    return [known[name] for name in CLAIMS if name in known]
 
 
 def main(arguments: Arguments) -> int:
@@ -86,7 +107,8 @@ def main(arguments: Arguments) -> int:
     except ValueError as error:
         console.refuse(str(error))
 
-    entries = [judge(claim, evidence) for claim in claims]
+    judged = [judge(claim, evidence) for claim in claims]
+    entries = with_earlier(judged, out) if arguments.only and not arguments.fresh else judged
     if evidence.loops:
         results.write_table(out / "loops.csv", evidence.loops)
     results.write_json(

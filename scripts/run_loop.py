@@ -10,51 +10,116 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console, results
 from icl_stl.claims.transformer import drift_bound
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
+from icl_stl.experiments import Experiment
 from icl_stl.intervals import empirical_bernstein
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace, training_size
+from icl_stl.references import lookup
+from icl_stl.regimes import (
+    MAD_LOOPS,
+    Accumulate,
+    AccumulateFresh,
+    AccumulateSubsample,
+    Anchored,
+    Augment,
+    AugmentSameInputs,
+    FreshReal,
+    RealOnly,
+    Regime,
+    Replace,
+    training_size,
+)
 
 DEFAULT_ALPHA = 0.5
+TRANSFORMER_RUNS = 4
+RUNS = 1000
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Run one self-consuming loop."""
+    """Run one self-consuming loop many times."""
 
-    learner: Literal["transformer", "bayes"] = "transformer"
-    """What is trained: a transformer, or the Bayes predictor, which knows the real law."""
-    regime: Literal["augment", "replace", "real-only"] = "augment"
-    """What a generation is trained on: real set + last synthetic, last synthetic, real set."""
+    learner: Literal[
+        "transformer",
+        "bayes",
+        "ols",
+        "ridge",
+        "lsa",
+        "gaussian",
+        "gaussian-variance",
+        "categorical",
+        "bernoulli",
+    ] = "transformer"
+    """What is trained: a transformer; the Bayes predictor, which knows the real law; least squares;
+    ridge; linear self-attention; the mean of a normal law, or its mean and variance; a law on
+    symbols; an amplifier of zeros and ones."""
+    regime: Literal[
+        "augment",
+        "augment-same-inputs",
+        "replace",
+        "accumulate",
+        "accumulate-fresh",
+        "accumulate-subsample",
+        "fresh",
+        "anchored",
+        "real-only",
+        "mad-fully-synthetic",
+        "mad-synthetic-augmentation",
+        "mad-fresh-data",
+    ] = "augment"
+    """What a generation is trained on. augment: real set + last synthetic rows; replace: last
+    synthetic rows; accumulate: real set + all synthetic rows; accumulate-subsample: n rows of
+    those; fresh: n new real rows + last synthetic rows; anchored: a constant share of the real set,
+    the rest on all synthetic rows. augment-same-inputs and accumulate reuse the real inputs. mad-*:
+    the three loops of Alemohammad et al. 2023."""
     dim: int = LinearRegression.dim
     """d, dimension of an input."""
     context: int = LinearRegression.context
-    """m, examples in a prompt."""
+    """m, examples in a prompt (for lsa before the query)."""
     samples: int = 1000
-    """n, real prompts."""
+    """n, real rows: prompts, examples or numbers."""
     alpha: float | None = None
-    """Share of real prompts (regime augment; 0.5 if neither alpha nor lam is given)."""
+    """Share of real rows (augment, augment-same-inputs, fresh), instead of lam; of the real law
+    (anchored, 0.5 if not given)."""
     lam: float | None = None
-    """Synthetic prompts per real prompt (regime augment), instead of alpha."""
+    """Synthetic rows a generation per real row; 1 if neither alpha nor lam is given."""
+    weight: float | None = None
+    """w in [0, 1] of the objective w (mean over real rows) + (1-w) (mean over synthetic rows), in
+    augment, augment-same-inputs and fresh; every row alike if not given."""
     noise: float = LinearRegression.noise
-    """σ, label noise."""
+    """σ, label noise; deviation of the normal law."""
     generations: int = 5
     """Generations after generation 0."""
-    runs: int = 4
-    """Independent loops, each with its own real set."""
+    runs: int | None = None
+    """Independent loops, each with its own real set: 4 of the transformer, 1000 of others."""
     seed: int = 0
     """Seed of everything."""
+    penalty: float | None = None
+    """ρ beside the mean loss (ridge 0.1, lsa 0.001)."""
+    generator: Literal["query", "autoregressive"] = "query"
+    """Which labels lsa writes: the query's, or all."""
+    law: Literal["gaussian", "sphere"] = "gaussian"
+    """Real law of lsa: all normal, or inputs and tasks on spheres with uniform noise."""
+    kappa: float = 1.0
+    """κ, amplification of the bernoulli learner."""
+    injected: float = 0.0
+    """Error that the bernoulli learner adds in every generation."""
+    symbols: int = 10
+    """Symbols of the categorical learner, equally likely."""
+    pseudo_count: float = 0.0
+    """Added to every count of the categorical learner; 1 is Laplace's rule."""
     steps: int = Training.steps
-    """Optimiser steps of a generation."""
+    """Optimiser steps of a generation (transformer)."""
     depth: int = Architecture.depth
     """Layers of the transformer."""
     width: int = Architecture.width
@@ -62,7 +127,7 @@ class Arguments:
     heads: int = Architecture.heads
     """Attention heads of a layer."""
     held_out: int = 2000
-    """Fresh prompts on which a generation is measured."""
+    """Fresh prompts on which a generation of the transformer is measured."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the result here too."""
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -71,29 +136,131 @@ class Arguments:
 
 def chosen_regime(arguments: Arguments) -> Regime:
     """The regime that the options describe."""
-    alpha, lam = arguments.alpha, arguments.lam
-    if arguments.regime == "augment":
+    name, alpha, lam, weight = (
+        getattr(arguments, field) for field in ("regime", "alpha", "lam", "weight")
+    )
+    shared = ("augment", "augment-same-inputs", "fresh")
+
+    def unused(**options: float | None) -> None:
+        for option, value in options.items():
+            if value is not None:
+                raise ValueError(
+                    f"{option} must be left out with the regime {name!r}, but it is {value}"
+                )
+
+    if name not in shared:
+        unused(weight=weight)
+    if name == "real-only" or name in MAD_LOOPS:
+        unused(alpha=alpha, lam=lam)
+        return MAD_LOOPS.get(name, RealOnly())
+    if name == "anchored":
+        return Anchored(DEFAULT_ALPHA if alpha is None else alpha, 1.0 if lam is None else lam)
+    if name in shared:
         if alpha is not None and lam is not None:
             raise ValueError(
                 f"alpha = {alpha} and lam = {lam} say the same thing: give one of them"
             )
+        kind = AugmentSameInputs if name == "augment-same-inputs" else Augment
         if lam is not None:
-            return Augment.from_lam(lam)
-        return Augment(DEFAULT_ALPHA if alpha is None else alpha)
-    for name, value in (("alpha", alpha), ("lam", lam)):
-        if value is not None:
-            raise ValueError(
-                f"{name} must be left out with the regime {arguments.regime!r}, but it is {value}"
-            )
-    return Replace() if arguments.regime == "replace" else RealOnly()
+            regime = kind.from_lam(lam, weight)
+        else:
+            regime = kind(DEFAULT_ALPHA if alpha is None else alpha, weight)
+        if name != "fresh":
+            return regime
+        return FreshReal((1 - regime.alpha) / regime.alpha if lam is None else lam, weight)
+    unused(alpha=alpha)
+    kinds: dict[str, Callable[[float], Regime]] = {
+        "replace": Replace,
+        "accumulate": Accumulate,
+        "accumulate-fresh": AccumulateFresh,
+        "accumulate-subsample": AccumulateSubsample,
+    }
+    return kinds[name](1.0 if lam is None else lam)
+
+
+PROBLEM_OF = {
+    "ols": "ols",
+    "ridge": "ridge",
+    "lsa": "linear_attention",
+    "gaussian": "gaussian_mean",
+    "gaussian-variance": "gaussian",
+    "categorical": "categorical",
+    "bernoulli": "bernoulli",
+}
+"""Learners whose loops are solvable, or at least measured exactly, by the name of their problem."""
+
+
+def chosen_experiment(arguments: Arguments, regime: Regime) -> Experiment:
+    """The loops of a solvable learner that the options describe."""
+    require(
+        isfinite(arguments.noise) and arguments.noise > 0,
+        "noise",
+        arguments.noise,
+        "a positive number",
+    )
+    learner, dim = arguments.learner, arguments.dim
+    least = {"dim": 1, "context": 1, "symbols": 2, "samples": 2, "runs": 1}
+    for name, smallest in least.items():
+        value = RUNS if getattr(arguments, name) is None else getattr(arguments, name)
+        require(value >= smallest, name, value, f"a whole number of at least {smallest}")
+    require(arguments.generations >= 1, "generations", arguments.generations, "at least 1")
+    regression: dict[str, Any] = {"dim": dim, "noise": arguments.noise}
+    penalty: dict[str, Any] = {} if arguments.penalty is None else {"penalty": arguments.penalty}
+    for value in penalty.values():
+        require(isfinite(value) and value > 0, "penalty", value, "a positive number")
+    for name in ("kappa", "pseudo_count"):
+        value = getattr(arguments, name)
+        require(isfinite(value) and value >= 0, name, value, "a number of at least 0")
+    require(isfinite(arguments.injected), "injected", arguments.injected, "a finite number")
+    of_learner: dict[str, dict[str, Any]] = {
+        "ols": regression,
+        "ridge": regression | penalty,
+        "lsa": {
+            **regression,
+            **penalty,
+            "examples": arguments.context,
+            "law": arguments.law,
+            "generator": arguments.generator,
+        },
+        "gaussian": {"noise": arguments.noise},
+        "gaussian-variance": {"noise": arguments.noise},
+        "categorical": {
+            "probabilities": (1 / arguments.symbols,) * arguments.symbols,
+            "pseudo_count": arguments.pseudo_count,
+        },
+        "bernoulli": {
+            "kappa": arguments.kappa,
+            "probability": 0.5,
+            "centre": 0.5,
+            "injected": arguments.injected,
+        },
+    }
+    settings = of_learner[learner]
+    n_syn = regime.synthetic_size(arguments.samples)
+    if learner == "ols":
+        smallest = n_syn if isinstance(regime, Replace) else arguments.samples
+        require(
+            smallest >= dim + 2,
+            "samples" if smallest == arguments.samples else "lam",
+            smallest,
+            f"enough for dim + 2 = {dim + 2} rows in every fit",
+        )
+    return Experiment(
+        PROBLEM_OF[learner],
+        regime,
+        arguments.samples,
+        arguments.generations,
+        RUNS if arguments.runs is None else arguments.runs,
+        tuple(sorted(settings.items())),
+        "measurements",
+    )
 
 
 def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     """The sizes that the options describe."""
-    if not 0 <= arguments.seed < 2**31:
-        raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
-    if arguments.runs < 1:
-        raise ValueError(f"runs must be at least 1, but it is {arguments.runs}")
+    runs = TRANSFORMER_RUNS if arguments.runs is None else arguments.runs
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, but it is {runs}")
     preset = Preset(
         "loop",
         task=LinearRegression(arguments.dim, arguments.context, arguments.noise),
@@ -101,7 +268,7 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
         training=Training(steps=arguments.steps),
         samples=arguments.samples,
         generations=arguments.generations,
-        replicates=arguments.runs,
+        replicates=runs,
         shares=(),
         held_out=arguments.held_out,
     )
@@ -123,7 +290,8 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     if not kept:
         return []
     result = result.replicates(kept)
-    bound = drift_bound(result)
+    known = "eps" in result.observations  # not where all generations are mixed
+    bound = drift_bound(result) if known else None
     half = empirical_bernstein(result["drift_variance"], preset.held_out)
     excess = result["excess_squared_risk"].mean(-1)
     rows = []
@@ -142,8 +310,8 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
                 "drift": float(result["drift"][:, i, -1].mean()),
                 "drift_stderr": _stderr(result["drift"][:, i, -1]),
                 "within_loop_half_width": float(half[:, i, -1].mean()),
-                "bound": float(bound[:, i, -1].mean()),
-                "eps": float(result["eps"][:, i, -1].mean()),
+                "bound": None if bound is None else float(bound[:, i, -1].mean()),
+                "eps": float(result["eps"][:, i, -1].mean()) if known else None,
                 "gap": float((result["risk"] - result["training_risk"])[:, i].mean()),
                 "implied_task_variance": float(result["implied_task_variance"][:, i].mean()),
                 "training_loss": None if isnan(loss) else loss,
@@ -158,13 +326,23 @@ def table(rows: list[dict[str, Any]], title: str) -> Table:
         "generation": lambda row: str(row["generation"]),
         "prompts": lambda row: str(row["n_train"]),
         "drift TV": lambda row: f"{row['drift']:.3f}",
-        "bound": lambda row: f"{row['bound']:.3f}",
-        "one-step TV": lambda row: f"{row['eps']:.3f}",
+        "bound": lambda row: _number(row["bound"], ".3f"),
+        "one-step TV": lambda row: _number(row["eps"], ".3f"),
         "excess NLL": lambda row: f"{row['excess_nll']:.4f}",
         "excess squared error": lambda row: f"{row['excess_risk']['mean']:.4f}",
         "gap": lambda row: f"{row['gap']:+.4f}",
         "implied task variance": lambda row: f"{row['implied_task_variance']:.3f}",
     }
+    return _table(columns, rows, title)
+
+
+def _number(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
+
+
+def _table(
+    columns: dict[str, Callable[[dict[str, Any]], str]], rows: list[dict[str, Any]], title: str
+) -> Table:
     shown = Table(title=title, title_justify="left")
     for name in columns:
         shown.add_column(name, justify="right")
@@ -173,24 +351,151 @@ def table(rows: list[dict[str, Any]], title: str) -> Table:
     return shown
 
 
+def solvable_summary(
+    experiment: Experiment, observed: results.Arrays, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What is said of every generation of a solvable loop; null where there is no number."""
+    known = lookup.excess_risk(
+        experiment.problem, experiment.regime, experiment.samples, experiment.generations, settings
+    )
+    rows = []
+    for i in range(experiment.generations + 1):
+        seen = {name: values[:, i].astype(np.float64) for name, values in observed.items()}
+        closed = float(known[i])
+        row: dict[str, Any] = {
+            "generation": i,
+            "n_train": training_size(experiment.regime, experiment.samples, i),
+            "excess_risk": {
+                "mean": float(seen["excess"].mean()),
+                "stderr": _stderr(seen["excess"]),
+                "closed_form": closed if isfinite(closed) else None,
+            },
+        }
+        for name in ("gap", "drift", "eps"):
+            numbers = seen.get(name)
+            usable = numbers is not None and bool(np.isfinite(numbers).all())
+            row[name] = float(numbers.mean()) if numbers is not None and usable else None
+            row[f"{name}_stderr"] = _stderr(numbers) if numbers is not None and usable else None
+        rows.append(row)
+    return rows
+
+
+def solvable_table(rows: list[dict[str, Any]], title: str) -> Table:
+    """The generations of a solvable loop."""
+
+    def excess(row: dict[str, Any]) -> str:
+        error = row["excess_risk"]["stderr"]
+        return f"{row['excess_risk']['mean']:.5g}" + ("" if error is None else f" ± {error:.2g}")
+
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "generation": lambda row: str(row["generation"]),
+        "rows": lambda row: str(row["n_train"]),
+        "excess risk": excess,
+        "closed form": lambda row: _number(row["excess_risk"]["closed_form"], ".5g"),
+        "gap": lambda row: _number(row["gap"], "+.4g"),
+        "drift TV": lambda row: _number(row["drift"], ".4f"),
+        "one-step TV": lambda row: _number(row["eps"], ".4f"),
+    }
+    return _table(columns, rows, title)
+
+
+def run_folder(arguments: Arguments, name: str) -> tuple[Path, dict[str, Any]]:
+    """Where this loop is kept, and its settings; both folders are seen to be writable."""
+    settings = {
+        key: value
+        for key, value in dataclasses.asdict(arguments).items()
+        if key not in ("json", "fresh")
+    }
+    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    out = Path("runs") / f"loop-{arguments.learner}-{name}-{digest}"
+    if arguments.json is not None:
+        if arguments.json.is_dir():
+            raise ValueError(f"json must be a file, but {arguments.json} is a folder")
+        results.make_folder(arguments.json.absolute().parent, "the folder of json")
+    results.make_folder(out)
+    return out, settings
+
+
+def write_result(
+    out: Path,
+    arguments: Arguments,
+    settings: dict[str, Any],
+    versions: dict[str, str],
+    rows: list[dict[str, Any]],
+    failed: list[str],
+) -> None:
+    """The result as JSON, in the run folder and where it was asked for."""
+    content = {
+        "schema": results.SCHEMA,
+        "settings": settings,
+        "versions": versions,
+        "failed": failed,
+        "generations": rows,
+    }
+    for path in (out / "loop.json", arguments.json):
+        if path is not None:
+            results.write_json(path, content)
+
+
+def run_solvable(arguments: Arguments, regime: Regime) -> int:
+    """Run loops of a solvable learner; the exit status."""
+    try:
+        experiment = chosen_experiment(arguments, regime)
+        out, settings = run_folder(arguments, results.label(regime, arguments.samples))
+        from icl_stl import runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
+
+        runs.use_all_cores(runs.default_cache())
+        # A solvable loop depends on nothing of a preset but the seed.
+        identity = runs.identity(PRESETS["tiny"], experiment.name, arguments.seed)
+        folder = runs.Folder(out, identity, fresh=arguments.fresh)
+    except ValueError as error:
+        console.refuse(str(error))
+    observed = folder.load("observed")
+    if observed is None:
+        with console.progress(f"{arguments.learner}, {regime.name}") as report:
+            observed = solvable.run_experiment(experiment, arguments.seed, report)
+        folder.save("observed", observed)
+    fine = np.all([np.isfinite(a).all(1) for k, a in observed.items() if k != "gap"], axis=0)
+    failed = [f"loop {r}: not finite" for r in np.flatnonzero(~fine)]
+    kept = {name: values[fine] for name, values in observed.items()}
+    known = dict(experiment.settings)
+    rows = solvable_summary(experiment, kept, known) if fine.any() else []
+    title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {fine.sum()} loops"
+    console.console().print(solvable_table(rows, title))
+    for failure in failed[:10]:
+        print(f"failed: {failure}")
+    write_result(out, arguments, settings, identity["versions"], rows, failed)
+    from icl_stl import plots  # noqa: PLC0415
+
+    figure = out / "excess.svg"
+    drawing = plots.Drawing(lambda stored: plots.excess_curve(rows, title), lambda stored: title)
+    for suffix in ("svg", "png") if rows else ():
+        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
+        results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
+    print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
+    return 0
+
+
 def main(arguments: Arguments) -> int:
     """Run the loop; the exit status."""
     try:
+        if not 0 <= arguments.seed < 2**31:
+            raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
         regime = chosen_regime(arguments)
+        regime.synthetic_size(arguments.samples)
+    except ValueError as error:
+        console.refuse(str(error))
+    if arguments.learner in PROBLEM_OF:
+        return run_solvable(arguments, regime)
+    return run_transformer(arguments, regime)
+
+
+def run_transformer(arguments: Arguments, regime: Regime) -> int:
+    """Run loops of an in-context learner, with a live table; the exit status."""
+    try:
         preset = chosen_preset(arguments, regime)
         name = results.label(regime, preset.samples)
-        settings = {
-            key: value
-            for key, value in dataclasses.asdict(arguments).items()
-            if key not in ("json", "fresh")
-        }
-        digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-        out = Path("runs") / f"loop-{arguments.learner}-{name}-{digest}"
-        if arguments.json is not None:
-            if arguments.json.is_dir():
-                raise ValueError(f"json must be a file, but {arguments.json} is a folder")
-            results.make_folder(arguments.json.absolute().parent, "the folder of json")
-        results.make_folder(out)
+        out, settings = run_folder(arguments, name)
         from icl_stl import runs  # noqa: PLC0415  (loads JAX: only when the arguments are good)
 
         runs.use_all_cores(runs.default_cache())
@@ -227,16 +532,8 @@ def main(arguments: Arguments) -> int:
     for failure in result.failures:
         print(f"failed: {failure}")
 
-    content = {
-        "schema": results.SCHEMA,
-        "settings": settings,
-        "versions": identity["versions"],
-        "failed": [str(failure) for failure in result.failures],
-        "generations": rows,
-    }
-    for path in (out / "loop.json", arguments.json):
-        if path is not None:
-            results.write_json(path, content)
+    failed = [str(failure) for failure in result.failures]
+    write_result(out, arguments, settings, identity["versions"], rows, failed)
     results.write_table(out / "loops.csv", loops)
     from icl_stl import plots  # noqa: PLC0415
 

@@ -23,6 +23,11 @@ NAN, INF = math.nan, math.inf
             for value in (0.0, -1.0, NAN, INF)
         ],
         (LinearRegression, "inputs", "cube", "'gaussian' or 'sphere'"),
+        (LinearRegression, "tasks", "cube", "'gaussian' or 'sphere'"),
+        (LinearRegression, "tasks", "uniform", "'gaussian' or 'sphere'"),
+        (LinearRegression, "noise_law", "cauchy", "'gaussian' or 'uniform'"),
+        (LinearRegression, "noise_law", "sphere", "'gaussian' or 'uniform'"),
+        (LinearRegression, "noise", 0.0099, r"at least a hundredth of prior_scale \(1.0\)"),
         *[
             (Architecture, name, value, "whole number of at least 1")
             for name in ("depth", "width", "heads")
@@ -45,10 +50,18 @@ def test_bad_settings_are_refused_by_name_and_value(make, name, value, admissibl
         make(**{name: value})
 
 
+def test_noise_is_measured_against_the_scale_of_the_tasks():
+    message = r"^noise must be .* hundredth of prior_scale \(200.0\), but it is 0.5$"
+    with pytest.raises(ValueError, match=message):
+        LinearRegression(prior_scale=200.0)
+
+
 @pytest.mark.parametrize(
     "admissible",
     [
         lambda: LinearRegression(dim=1, context=2, noise=1e-9, prior_scale=1e-9, inputs="sphere"),
+        lambda: LinearRegression(noise=0.02, prior_scale=2.0),
+        lambda: LinearRegression(tasks="sphere", noise_law="uniform"),
         lambda: Architecture(depth=1, width=1, heads=1),
         lambda: Architecture(width=6, heads=6),
         lambda: Training(steps=1, batch=1, weight_decay=0.0, warmup=0.0),
@@ -91,6 +104,13 @@ def test_presets_are_known_by_their_names_and_run_every_regime():
 def test_label_variance_adds_signal_and_noise():
     task = LinearRegression(dim=3, prior_scale=2.0, noise=0.5)
     assert task.label_variance == 3 * 4 + 0.25
+    others = dataclasses.replace(task, inputs="sphere", tasks="sphere", noise_law="uniform")
+    assert others.label_variance == task.label_variance
+
+
+def test_laws_are_normal_unless_asked_otherwise():
+    task = LinearRegression()
+    assert (task.inputs, task.tasks, task.noise_law) == ("gaussian",) * 3
 
 
 @pytest.mark.parametrize(

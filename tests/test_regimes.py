@@ -1,23 +1,69 @@
 import math
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icl_stl.bounds import accumulate_weights, anchored_weights, varying_share_weights
 from icl_stl.regimes import (
+    MAD_LOOPS,
     REAL,
+    Accumulate,
+    AccumulateFresh,
+    AccumulateSubsample,
+    Anchored,
     Augment,
+    AugmentSameInputs,
+    FreshReal,
     RealOnly,
     Regime,
     Replace,
     mixing_weights,
     real_share,
     source_shares,
+    training_size,
 )
 
-REGIMES = [Augment(0.25), Augment(0.5), Augment(0.8), Replace(), RealOnly()]
+REGIMES = [
+    Augment(0.25),
+    Augment(0.5),
+    Augment(0.8),
+    Augment(0.25, weight=0.9),
+    AugmentSameInputs(0.75),
+    Replace(),
+    Replace(0.5),
+    RealOnly(),
+    FreshReal(),
+    FreshReal(2.0, weight=0.1),
+    AccumulateFresh(),
+    AccumulateFresh(0.25),
+    Accumulate(2.0),
+    AccumulateSubsample(0.5),
+    Anchored(0.3),
+]
+KINDS = {
+    Augment: (0.5,),
+    AugmentSameInputs: (0.5,),
+    Replace: (),
+    RealOnly: (),
+    FreshReal: (),
+    AccumulateFresh: (),
+    Accumulate: (),
+    AccumulateSubsample: (),
+    Anchored: (0.5,),
+}
+HAVE_LAM = [Replace, FreshReal, AccumulateFresh, Accumulate, AccumulateSubsample]
+
+
+def test_every_kind_of_regime_is_tested():
+    def below(kind):
+        return {kind}.union(*map(below, kind.__subclasses__()))
+
+    assert set(KINDS) == below(Regime) - {Regime}
+    assert {type(regime) for regime in REGIMES} == set(KINDS)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.5, 1.5, math.nan, math.inf])
@@ -30,6 +76,49 @@ def test_augment_refuses_a_share_outside_the_open_interval(alpha):
 def test_augment_refuses_a_ratio_that_is_not_positive(lam):
     with pytest.raises(ValueError, match=f"^lam must be a positive number, but it is {lam!r}"):
         Augment.from_lam(lam)
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (Augment, "without real data use the regime 'replace', without synthetic data 'real-only'"),
+        (
+            AugmentSameInputs,
+            "without real data use the regime 'replace', without synthetic data 'real-only'",
+        ),
+        (Anchored, "for equal rows use 'accumulate-fresh'"),
+    ],
+)
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.5, math.nan])
+def test_a_share_that_is_none_is_refused_with_advice(kind, advice, alpha):
+    message = rf"^alpha must be in \(0, 1\), but it is {alpha!r}; {advice}$"
+    with pytest.raises(ValueError, match=message):
+        kind(alpha)
+
+
+@pytest.mark.parametrize("kind", [*HAVE_LAM, Anchored])
+@pytest.mark.parametrize("lam", [0.0, -1.0, math.nan, math.inf])
+def test_a_ratio_that_is_not_positive_is_refused(kind, lam):
+    with pytest.raises(ValueError, match=f"^lam must be a positive number, but it is {lam!r}$"):
+        kind(*KINDS[kind], lam=lam)
+
+
+@pytest.mark.parametrize("kind", [Augment, AugmentSameInputs, FreshReal])
+@pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan, math.inf])
+def test_a_weight_that_is_no_share_is_refused(kind, weight):
+    with pytest.raises(ValueError, match=rf"^weight must be in \[0, 1\], but it is {weight!r}$"):
+        kind(*KINDS[kind], weight=weight)
+
+
+@pytest.mark.parametrize("kind", [*HAVE_LAM, Anchored])
+@pytest.mark.parametrize(("lam", "samples", "asked"), [(0.3, 5, "1.5"), (0.01, 10, "0.1")])
+def test_a_fraction_of_a_row_is_refused(kind, lam, samples, asked):
+    message = (
+        f"^lam = {lam} asks for {asked} synthetic rows beside samples = {samples} real ones; "
+        "that must be a whole number of at least 1$"
+    )
+    with pytest.raises(ValueError, match=message):
+        kind(*KINDS[kind], lam=lam).synthetic_size(samples)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +140,15 @@ def test_augment_refuses_a_fraction_of_a_prompt(alpha, samples, asked):
         (Augment.from_lam(3.0), 5, 15),
         (Replace(), 10, 10),
         (RealOnly(), 10, 0),
+        (Replace(0.3), 10, 3),
+        (AugmentSameInputs(0.4), 4, 6),
+        (Augment(0.2, weight=0.9), 10, 40),
+        (AugmentSameInputs.from_lam(0.5, weight=0.9), 10, 5),
+        (FreshReal(2.0, weight=0.1), 7, 14),
+        (AccumulateFresh(0.1), 30, 3),
+        (Accumulate(1.5), 4, 6),
+        (AccumulateSubsample(3), 5, 15),
+        (Anchored(0.2, lam=1 / 3), 9, 3),
     ],
 )
 def test_synthetic_sizes(regime, samples, n_syn):
@@ -78,6 +176,131 @@ def test_every_regime_starts_from_the_real_law_and_mixes_to_one(regime):
         shares = source_shares(regime, 12, generation)
         assert math.isclose(sum(shares.values()), 1)
         assert all(REAL <= source < generation for source in shares)
+
+
+@pytest.mark.parametrize("kind", [Augment, AugmentSameInputs])
+def test_a_ratio_gives_a_regime_of_the_same_kind(kind):
+    assert kind.from_lam(3.0) == kind(0.25)
+    assert kind.from_lam(3.0, weight=0.5) == kind(0.25, weight=0.5)
+    assert kind.from_lam(3.0) != kind.from_lam(3.0, weight=0.25)
+
+
+def test_names_are_those_of_the_command_line():
+    assert {kind.name: kind for kind in KINDS} == {
+        "augment": Augment,
+        "augment-same-inputs": AugmentSameInputs,
+        "replace": Replace,
+        "real-only": RealOnly,
+        "fresh": FreshReal,
+        "accumulate-fresh": AccumulateFresh,
+        "accumulate": Accumulate,
+        "accumulate-subsample": AccumulateSubsample,
+        "anchored": Anchored,
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "kinds"),
+    [
+        ("keeps_history", {AccumulateFresh, Accumulate, AccumulateSubsample, Anchored}),
+        ("reuses_inputs", {AugmentSameInputs, Accumulate}),
+        ("fresh_real", {FreshReal}),
+        ("subsamples", {AccumulateSubsample}),
+    ],
+)
+def test_what_sets_a_regime_apart(flag, kinds):
+    assert {kind for kind in KINDS if getattr(kind, flag)} == kinds
+
+
+@pytest.mark.parametrize("lam", [0.25, 1.0, 2.0])
+@pytest.mark.parametrize("kind", [AccumulateFresh, Accumulate, AccumulateSubsample])
+def test_rows_kept_share_equally(kind, lam):
+    n_syn = 8 * lam
+    for i in range(1, 5):
+        total = 8 + i * n_syn
+        shares = {REAL: 8 / total, **dict.fromkeys(range(i), n_syn / total)}
+        assert source_shares(kind(lam=lam), 8, i) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("kind", [AccumulateFresh, Accumulate, AccumulateSubsample])
+def test_mixing_weights_of_equal_batches_are_those_of_the_accumulating_bound(kind):
+    np.testing.assert_allclose(mixing_weights(kind(), 12, 5), accumulate_weights(5), rtol=1e-14)
+
+
+@pytest.mark.parametrize("lam", [0.5, 1.0, 3.0])
+def test_mixing_weights_of_an_anchor_are_those_of_its_bound_for_any_ratio(lam):
+    weights = mixing_weights(Anchored(0.3, lam), 12, 5)
+    np.testing.assert_allclose(weights, anchored_weights(0.3, 5), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("regime", "share"),
+    [
+        (Augment(0.25), 0.25),
+        (AugmentSameInputs(0.75), 0.75),
+        (Augment(0.25, weight=0.9), 0.9),
+        (Augment(0.25, weight=0.0), 0.0),
+        (AugmentSameInputs(0.25, weight=1.0), 1.0),
+        (FreshReal(3.0), 0.25),
+        (FreshReal(3.0, weight=0.6), 0.6),
+        (Replace(2.0), 0.0),
+        (RealOnly(), 1.0),
+    ],
+)
+def test_mixing_weights_of_the_last_generation_alone_are_those_of_its_bound(regime, share):
+    expected = varying_share_weights(np.full(4, share))
+    np.testing.assert_allclose(mixing_weights(regime, 12, 4), expected, rtol=1e-14)
+    assert real_share(regime, 12, 3) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_source_without_a_share_is_no_source(weight):
+    sources = set(source_shares(Augment(0.5, weight=weight), 12, 3))
+    assert sources == ({REAL} if weight else {2})
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=repr)
+def test_the_real_share_may_be_traced_with_its_generation(regime):
+    shares = jax.jit(jax.vmap(lambda i: 0.0 * i + regime.real_share(12, i)))(np.arange(1, 6))
+    expected = [real_share(regime, 12, i) for i in range(1, 6)]
+    np.testing.assert_allclose(shares, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("regime", "sizes"),
+    [
+        (Augment(0.25), [4, 16, 16, 16]),
+        (Augment(0.25, weight=0.9), [4, 16, 16, 16]),
+        (AugmentSameInputs(0.8), [4, 5, 5, 5]),
+        (Replace(), [4, 4, 4, 4]),
+        (Replace(1.5), [4, 6, 6, 6]),
+        (RealOnly(), [4, 4, 4, 4]),
+        (FreshReal(2.0), [4, 12, 12, 12]),
+        (AccumulateFresh(), [4, 8, 12, 16]),
+        (Accumulate(0.5), [4, 6, 8, 10]),
+        (AccumulateSubsample(2.0), [4, 4, 4, 4]),
+        (Anchored(0.3, lam=2.0), [4, 12, 20, 28]),
+    ],
+    ids=repr,
+)
+def test_training_sizes(regime, sizes):
+    assert [training_size(regime, 4, i) for i in range(4)] == sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "fresh", "shares"),
+    [
+        ("mad-fully-synthetic", False, {1: 1.0}),
+        ("mad-synthetic-augmentation", False, {REAL: 0.5, 1: 0.5}),
+        ("mad-fresh-data", True, {REAL: 0.5, 1: 0.5}),
+    ],
+)
+def test_the_loops_that_went_mad(name, fresh, shares):
+    assert len(MAD_LOOPS) == 3
+    regime = MAD_LOOPS[name]
+    assert regime.fresh_real == fresh
+    assert regime.synthetic_size(7) == 7
+    assert source_shares(regime, 7, 2) == shares
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from reference import TASKS, label_covariance, posterior_predictive, task_name, 
 from scipy import stats
 
 from icl_stl import tasks
-from icl_stl.tasks import Normal, sample_inputs
+from icl_stl.config import LinearRegression
+from icl_stl.tasks import Normal, sample_inputs, sample_noise, sample_tasks
 
 COUNT = 20_000
 
@@ -84,6 +85,94 @@ def test_inputs_take_any_shape():
     task = TASKS[1]
     assert sample_inputs(task, jax.random.key(0), 2, 3, 4).shape == (2, 3, 4, task.dim)
     assert sample_inputs(task, jax.random.key(0)).shape == (task.dim,)
+
+
+# Tasks on the sphere and uniform noise: the same second moments, no exact predictor.
+
+BOUNDED = [
+    LinearRegression(dim=3, context=4, noise=0.6, prior_scale=3**-0.5, tasks="sphere"),
+    LinearRegression(dim=2, context=3, noise=1.0, prior_scale=0.5, noise_law="uniform"),
+    LinearRegression(2, 4, 1.0, 0.7, inputs="sphere", tasks="sphere", noise_law="uniform"),
+]
+
+each_bounded = pytest.mark.parametrize("task", BOUNDED, ids=lambda t: f"{t.tasks}-{t.noise_law}")
+
+
+@pytest.mark.parametrize(("dim", "scale"), [(1, 2.0), (3, 0.7), (4, 0.5)])
+def test_tasks_on_the_sphere_have_the_radius_of_their_law(dim, scale, assert_mean):
+    task = LinearRegression(dim=dim, prior_scale=scale, tasks="sphere")
+    ws = np.asarray(sample_tasks(task, jax.random.key(0), COUNT))
+    assert ws.shape == (COUNT, dim)
+    np.testing.assert_allclose(np.linalg.norm(ws, axis=1), scale * dim**0.5, rtol=1e-6)
+    assert_mean(ws, np.zeros(dim))
+    if dim > 1:  # of one coordinate the square is exact
+        assert_mean(np.einsum("na,nb->nab", ws, ws), scale**2 * np.eye(dim))
+        # E w_1⁴ = 3 τ⁴ d/(d + 2) on the sphere.
+        assert_mean(ws**4, 3 * scale**4 * dim / (dim + 2))
+
+
+def test_normal_tasks_have_the_scale_of_the_prior(assert_mean):
+    ws = np.asarray(sample_tasks(LinearRegression(prior_scale=0.7), jax.random.key(0), COUNT))
+    assert_mean(ws, 0.0)
+    assert_mean(ws**2, 0.7**2)
+    assert_mean(ws**4, 3 * 0.7**4)
+
+
+@pytest.mark.parametrize(("law", "fourth"), [("gaussian", 3.0), ("uniform", 9 / 5)])
+def test_noise_has_unit_variance(law, fourth, assert_mean):
+    task = LinearRegression(noise=0.3, noise_law=law)
+    noise = np.asarray(sample_noise(task, jax.random.key(0), (COUNT, 2)))
+    assert noise.shape == (COUNT, 2)
+    assert_mean(noise, 0.0)
+    assert_mean(noise**2, 1.0)
+    assert_mean(noise**4, fourth)
+    assert_mean(noise[:, 0] * noise[:, 1], 0.0)
+    assert (np.abs(noise).max() <= np.float32(3**0.5)) == (law == "uniform")
+
+
+@each_bounded
+def test_labels_of_bounded_laws_have_the_same_second_moments(task, assert_mean):
+    prompts = sample_prompts(task, jax.random.key(5), COUNT)
+    assert_mean(prompts.ys, 0.0)
+    assert_mean(np.asarray(prompts.ys) ** 2, task.label_variance)
+    white = whitened(task, prompts)
+    assert_mean(np.einsum("nj,nk->njk", white, white), np.eye(task.context))
+
+
+@each_bounded
+def test_fourth_moments_tell_bounded_laws_apart(task, assert_mean):
+    ys = np.asarray(sample_prompts(task, jax.random.key(6), COUNT).ys, np.float64)
+    # <w, x> = |w| |x| cos: independent factors, E cos⁴ = 3/(d (d + 2)).
+    d, tau, sigma = task.dim, task.prior_scale, task.noise
+    normal, sphere = d * (d + 2), d**2
+    fourth = 3 * tau**4 / (d * (d + 2))
+    fourth *= sphere if task.tasks == "sphere" else normal
+    fourth *= sphere if task.inputs == "sphere" else normal
+    kurtosis = 9 / 5 if task.noise_law == "uniform" else 3
+    expected = fourth + 6 * tau**2 * d * sigma**2 + kurtosis * sigma**4
+    assert_mean(ys**4, expected)
+    with pytest.raises(AssertionError):
+        assert_mean(ys**4, 3 * task.label_variance**2 + 6 * d * tau**4)  # all normal
+
+
+@each_bounded
+def test_bounded_laws_have_no_exact_predictor(task):
+    message = (
+        "^tasks and noise_law must be 'gaussian' for the exact Bayes predictor, but they are "
+        f"{task.tasks!r} and {task.noise_law!r}"
+    )
+    prompts = sample_prompts(task, jax.random.key(7), 2)
+    with pytest.raises(ValueError, match=message):
+        tasks.prior(task)
+    with pytest.raises(ValueError, match=message):
+        label_log_densities(task, prompts)
+    with pytest.raises(ValueError, match=message):
+        bayes_predictive(task, jax.tree.map(lambda a: a[0], prompts))
+
+
+def test_a_reshaped_draw_has_the_bits_of_any_normal_draw():
+    drawn = tasks.standard_normal(jax.random.key(3), 2, 3, 4)
+    np.testing.assert_array_equal(drawn, jax.random.normal(jax.random.key(3), (2, 3, 4)))
 
 
 @pytest.mark.usefixtures("x64")

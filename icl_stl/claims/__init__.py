@@ -13,4 +13,4 @@ from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 CLAIMS = {claim.name: claim for claim in (*transformer.CLAIMS, *solvable.CLAIMS)}
 """All claims by name, in the order in which they are shown."""
 
-__all__ = ["CLAIMS", "Cell", "Claim", "Evidence", "Judged", "judge"]
+__all__ = ["CLAIMS", "Cell", "Claim", "Evidence", "Judged", "judge", "solvable", "transformer"]

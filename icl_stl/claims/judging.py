@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icl_stl.config import Preset
 from icl_stl.experiments import Experiment
 from icl_stl.intervals import (
     LEVEL,
+    binomial_interval,
     binomial_test,
     equivalence_test,
     holm,
@@ -27,6 +29,7 @@ from icl_stl.regimes import Regime
 from icl_stl.results import Arrays, Floats, LoopResult
 
 Json = dict[str, Any]
+Bools = NDArray[np.bool_]
 
 EXACT = 1e-12
 """Rounding allowed where a number is exact."""
@@ -44,12 +47,15 @@ class Cell:
     """What it is compared with, mean over replicates."""
     keys: Json
     """Where: regime, alpha, generation, prefix, ..."""
-    test: Literal["positive", "equal", "rate", "exact"] = "positive"
+    test: Literal["positive", "equal", "rate", "exact", "undecided"] = "positive"
     """How margins decide. `positive`: their mean is above 0 (Student). `equal`: they are
     differences, whose mean lies within `tolerance` of 0 (two one-sided Student tests); against it
-    speaks any mean that is not 0. `rate`: they are 0 or 1, exceedances, with a chance of at most
-    `tolerance` (exact binomial). `exact`: numbers without sampling error, all at least 0."""
+    speaks a mean farther off. `rate`: they are 0 or 1, exceedances, with a chance of at most
+    `tolerance` (exact binomial). `exact`: numbers without sampling error, all at least 0.
+    `undecided`: too little was seen for a number."""
     tolerance: float = 0.0
+    proved: bool = True
+    """Whether the statement is proved here, if the claim is: see `Claim.proved`."""
     by_definition: bool = False
     """The statement is true by the definition of what was measured: shown, not tested."""
 
@@ -113,8 +119,13 @@ def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
     verdicts = ["holds" if right else "violated" for right in fine]
     levels = [LEVEL] * len(cells)
     tested = [
-        index for index, cell in enumerate(cells) if not cell.by_definition and cell.test != "exact"
+        index
+        for index, cell in enumerate(cells)
+        if not cell.by_definition and cell.test not in ("exact", "undecided")
     ]
+    for index, cell in enumerate(cells):
+        if cell.test == "undecided":
+            verdicts[index] = "inconclusive"
     if not tested:
         return verdicts, levels
     against, for_it = zip(*(_p_values(cells[index]) for index in tested), strict=True)
@@ -144,15 +155,24 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
     kept = sorted(set(range(evidence.preset.replicates)) - bad)
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in asked_generators.items()}
-    experiments, replicates = {}, len(kept)
-    for experiment in claim.experiments(evidence.preset):
-        arrays = evidence.experiments[experiment]
-        fine = np.all([np.isfinite(a).reshape(len(a), -1).all(1) for a in arrays.values()], axis=0)
-        if not fine.all():
-            named.append(f"{experiment.name}: {int((~fine).sum())} loops not finite")
-        experiments[experiment] = {key: values[fine] for key, values in arrays.items()}
-        replicates = int(fine.sum()) if not loops and not generators else replicates
-    return Evidence(evidence.preset, loops, generators, experiments), replicates, named
+    own_experiments = claim.experiments(evidence.preset)
+    counts = [] if own_experiments else [len(kept)]
+    fine: dict[int, Bools] = {}  # by number of runs: a loop that failed is left out in all of them
+    for experiment in own_experiments:
+        arrays = evidence.experiments[experiment].values()
+        finite = np.all([np.isfinite(a).reshape(len(a), -1).all(1) for a in arrays], axis=0)
+        if not finite.all():
+            named.append(f"{experiment.name}: {int((~finite).sum())} loops not finite")
+        fine[experiment.runs] = fine.get(experiment.runs, True) & finite
+    experiments = {
+        experiment: {
+            key: values[fine[experiment.runs]]
+            for key, values in evidence.experiments[experiment].items()
+        }
+        for experiment in own_experiments
+    }
+    counts += [int(mask.sum()) for mask in fine.values()]
+    return Evidence(evidence.preset, loops, generators, experiments), min(counts), named
 
 
 def _overall(verdicts: Sequence[str]) -> str:
@@ -171,13 +191,18 @@ def _mean_and_half_width(values: Floats, level: float) -> tuple[float, float]:
 
 def _json(cell: Cell, verdict: str, level: float) -> Json:
     mean, half = _mean_and_half_width(cell.measured, level)
+    low, high = mean - half, mean + half
     margin, width = _mean_and_half_width(cell.margins, level)
     judged = {"margin": margin, "margin_low": margin - width, "margin_high": margin + width}
-    return {
+    if cell.test == "rate":
+        low, high = binomial_interval(cell.margins, level)
+        ends = (cell.tolerance - mean, cell.tolerance - high, cell.tolerance - low)
+        judged = dict(zip(judged, ends, strict=True))
+    entry = {
         **cell.keys,
         "measured": mean,
-        "low": mean - half,
-        "high": mean + half,
+        "low": low,
+        "high": high,
         "bound": None if np.isnan(cell.bound) else cell.bound,
         **(dict.fromkeys(judged) if np.isnan(cell.bound) else judged),
         "level": level,
@@ -185,6 +210,10 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
         **({"by_definition": True} if cell.by_definition else {}),
         **({"test": cell.test} if cell.test != "positive" else {}),
         **({"tolerance": cell.tolerance} if cell.tolerance else {}),
+    }
+    return {
+        key: None if isinstance(value, float) and np.isnan(value) else value
+        for key, value in entry.items()
     }
 
 
@@ -197,7 +226,8 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     A cell's `low` and `high` bound the measured mean, `margin_low` and `margin_high` the mean
     margin, on which the verdict rests: Student's over replicates, each side at the level at which
     Holm decided the cell, or stopped. `replicates` are whole loops: of the transformer, or of the
-    last solvable experiment. With fewer than 3 usable replicates nothing is decided.
+    the smallest of its solvable experiments. The control is rejected if one of its cells is in
+    every family (`family`, or `loop`). With fewer than 3 usable replicates nothing is decided.
     """
     usable, replicates, failed = _usable(claim, evidence)
     entry: Json = {
@@ -217,9 +247,15 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     else:
         verdicts, levels = _verdicts(cells)
     missed = [verdict == "violated" for verdict in verdicts]
-    if not claim.proved:
-        verdicts = ["inconclusive" if miss else v for v, miss in zip(verdicts, missed, strict=True)]
+    verdicts = [
+        verdict if (claim.proved and cell.proved) or not miss else "inconclusive"
+        for cell, verdict, miss in zip(cells, verdicts, missed, strict=True)
+    ]
     rejected = _verdicts(control_cells)[0]
+    by_family: dict[str, list[str]] = {}
+    for cell, verdict in zip(control_cells, rejected, strict=True):
+        family = str(cell.keys.get("family", cell.keys.get("loop", "")))
+        by_family.setdefault(family, []).append(verdict)
     return {
         **entry,
         "verdict": "finding" if claim.finding else _overall(verdicts),
@@ -230,7 +266,7 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
         ],
         "negative_control": {
             "what": claim.control,
-            "rejected": "violated" in rejected,
+            "rejected": bool(by_family) and all("violated" in own for own in by_family.values()),
             "cells_rejected": rejected.count("violated"),
             "cells": len(rejected),
         },

@@ -6,16 +6,19 @@ difference is 0 up to the stated tolerance) or a one-sided test.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icl_stl import bounds, references
-from icl_stl.claims.judging import EXACT, Cell, Claim, Evidence, Json, Judged
+from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
 from icl_stl.experiments import Experiment
 from icl_stl.intervals import t_test
 from icl_stl.references import bernoulli as bits
+from icl_stl.references import lookup
 from icl_stl.regimes import (
     Accumulate,
     AccumulateFresh,
@@ -28,11 +31,16 @@ from icl_stl.regimes import (
 )
 from icl_stl.results import Floats
 
+Bools = NDArray[np.bool_]
+
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""
 
 WITHIN = 0.1
 """Relative tolerance of an equality that is measured."""
+
+CLOSE = 0.05
+"""Relative tolerance where two formulas are to be told apart."""
 
 SLOPE_TOLERANCE = 0.05
 """Tolerance of a fitted exponent."""
@@ -75,14 +83,9 @@ def _below(values: Floats, bound: Floats | float, keys: Json) -> Cell:
     return Cell(limits - values, values, float(limits.mean()), {**keys, "direction": "at most"})
 
 
-def _above(values: Floats, bound: Floats | float, keys: Json) -> Cell:
-    limits = np.broadcast_to(bound, values.shape)
-    return Cell(values - limits, values, float(limits.mean()), {**keys, "direction": "above"})
-
-
 def _exact(value: float, bound: float, keys: Json, *, equal: bool = False) -> Cell:
     """Two numbers without sampling error: equal to `EXACT`, or at most."""
-    margin = EXACT - abs(value - bound) if equal else bound - value
+    margin = -abs(value - bound) if equal else bound - value
     return Cell(np.array([margin]), np.array([value]), bound, keys, "exact")
 
 
@@ -90,23 +93,38 @@ def _wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
-def _exponents(mean: Callable[[int, Floats], float], points: Iterable[int], runs: int) -> Floats:
+def _exponents(mean: Callable[[int, Bools], float], points: Iterable[int], runs: int) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 
-    Their mean is the slope less its bias in the number of loops, their spread its error.
+    Their mean is the slope less its bias in the number of loops, their spread its error. A mean
+    that is not positive has no logarithm: then there is none, a single nan.
     """
     x = np.log(list(points))
+    group = np.arange(runs) % GROUPS
+    parts = [group != g for g in range(GROUPS)]
+    if min(mean(k, kept) for k in range(len(x)) for kept in parts) <= 0:
+        return np.array([np.nan])
 
-    def slope(kept: Floats) -> float:
+    def slope(kept: Bools) -> float:
         return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
 
-    group = np.arange(runs) % GROUPS
     whole = slope(group >= 0)
-    return np.array([GROUPS * whole - (GROUPS - 1) * slope(group != g) for g in range(GROUPS)])
+    return np.array([GROUPS * whole - (GROUPS - 1) * slope(kept) for kept in parts])
+
+
+def _exponent(slopes: Floats, expected: float, keys: Json, tolerance: float) -> Cell:
+    """A fitted exponent that should be the expected one."""
+    if np.isnan(slopes).any():
+        return Cell(slopes, slopes, expected, keys, "undecided", tolerance)
+    return Cell(slopes - expected, slopes, expected, keys, "equal", tolerance)
 
 
 def _constant(name: str, value: Any, provenance: str) -> Json:
     return {"name": name, "value": value, "provenance": provenance}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _share(experiment: Experiment) -> Json:
@@ -146,17 +164,18 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
         parts, w = bits.gap_parts(loop, 4), bits.real_weight(loop)
         for i in range(1, 5):
             direct, indirect, synthetic, shift = (getattr(parts, name)[i] for name in PARTS)
-            keys = {
+            parts_exact = [w * direct, w * indirect, (1 - w) * synthetic, (1 - w) * shift]
+            exact = float(sum(parts_exact))
+            keys: Json = {
                 "loop": f"bits, kappa = {loop.kappa}",
                 "regime": "augment",
                 "alpha": w,
                 "generation": i,
                 "n": loop.n,
-                "parts": [w * direct, w * indirect, (1 - w) * synthetic, (1 - w) * shift],
+                "parts": parts_exact,
             }
-            right = sum(keys["parts"])
-            cells.append(_exact(parts.gap[i], right, keys, equal=True))
-            control.append(_exact(parts.gap[i], right + (1 - w) * direct, keys, equal=True))
+            cells.append(_exact(parts.gap[i], exact, keys, equal=True))
+            control.append(_exact(parts.gap[i], exact + (1 - w) * direct, keys, equal=True))
     for experiment in _identity_experiments(evidence.preset):
         w = real_share(experiment.regime, experiment.samples, 1)
         seen = {name: _wide(evidence, experiment, name) for name in ("gap", *PARTS)}
@@ -203,7 +222,13 @@ def _gap_experiments(preset: Preset) -> tuple[Experiment, ...]:
     return (
         Experiment("clipped_mean", Augment(0.5), 50, 5, _runs(preset)),
         Experiment(
-            "linear_attention", Augment(0.5), 1000, 5, _runs(preset, 0.04), observe="certificate"
+            "linear_attention",
+            Augment(0.5),
+            1000,
+            5,
+            max(120, _runs(preset, 0.04)),
+            (("dim", 4), ("examples", 20), ("noise", 0.5), ("law", "sphere")),
+            "certificate",
         ),
     )
 
@@ -229,9 +254,12 @@ def _bits_bound(
 
 
 def _judge_generalization_gap(evidence: Evidence) -> Judged:
-    cells, control, constants = [], [], []
+    cells: list[Cell] = []
+    control: list[Cell] = []
+    constants: list[Json] = []
     losses = {"squared loss": bits.squared_loss, "loss z": bits.value_loss}
     for loop in GAP_BITS:
+        alpha = bits.real_weight(loop)
         for what, loss in losses.items():
             for i in GAP_GENERATIONS:
                 law = bits.gap_law(loop, i, loss)
@@ -239,39 +267,38 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                 keys = {
                     "loop": f"bits, kappa = {loop.kappa}",
                     "regime": "augment",
-                    "alpha": bits.real_weight(loop),
+                    "alpha": alpha,
                     "generation": i,
                     "n": loop.n,
                     "quantity": f"95 % quantile of the gap, {what}",
                 }
                 cells.append(_exact(measured, _bits_bound(loop, i, loss), keys))
-                if loss is bits.value_loss:
+                if loss is bits.value_loss and loop.kappa == 1 and i > 1 and loop.m > loop.n:
                     wrong = _bits_bound(loop, i, loss, whole_pool=True)
-                    shift = bits.discrepancy(loop, i - 1, loss)[-1] * (1 - keys["alpha"])
-                    control.append(_exact(measured, wrong - shift, keys))
+                    control.append(_exact(measured, wrong, keys))
     for lam in (1, 4):
         n, alpha = 100, 1 / (1 + lam)
         variance = references.mean_augment(n, lam * n, NOISE, max(GAP_GENERATIONS))
         for i in GAP_GENERATIONS:
-            proxy = bounds.recursive_stability(n, alpha, 1.0, i).variance_proxy
+            proxy = float(bounds.recursive_stability(n, alpha, 1.0, i).variance_proxy)
             keys = {
                 "loop": "gaussian mean",
                 "regime": "augment",
                 "alpha": alpha,
                 "generation": i,
                 "n": n,
-                "quantity": "95 % quantile of the gap, loss z",
             }
+            of_variance = {**keys, "quantity": "variance of the gap, loss z, against its proxy"}
+            cells.append(_exact(float(variance[i]), NOISE**2 * proxy, of_variance, equal=True))
             quantile = float(references.mean_linear_gap_quantile(variance[i], 1 - DELTA))
             bound = NOISE * float(np.sqrt(2 * np.log(1 / DELTA) * proxy))
-            cells.append(_exact(quantile, bound, keys))
+            of_quantile = {**keys, "quantity": "95 % quantile of the gap, loss z"}
+            cells.append(_exact(quantile, bound, of_quantile))
     clipped, attention = _gap_experiments(evidence.preset)
-    more_cells, more_constants = _clipped_cells(evidence, clipped)
-    cells += more_cells
-    constants += more_constants
-    more_cells, more_constants = _certificate_cells(evidence, attention)
-    cells += more_cells
-    constants += more_constants
+    for sampled in (_clipped_cells(evidence, clipped), _certificate_cells(evidence, attention)):
+        cells += sampled.cells
+        control += sampled.control
+        constants += sampled.constants
     return Judged(cells, control, constants)
 
 
@@ -293,15 +320,15 @@ def _exceedance(gap: Floats, bound: Floats | float, keys: Json) -> Cell:
     )
 
 
-def _clipped_cells(evidence: Evidence, experiment: Experiment) -> tuple[list[Cell], list[Json]]:
+def _clipped_cells(evidence: Evidence, experiment: Experiment) -> Judged:
     """The Gaussian mean of clipped data: every constant of the bound is certified but the drift."""
     gap, drift = (_wide(evidence, experiment, name) for name in ("gap", "drift"))
     kappa = 2 / np.sqrt(2 * np.pi)  # B = σ
     alpha = real_share(experiment.regime, experiment.samples, 1)
-    cells = []
+    cells, control, honest = [], [], []
     for i in range(1, experiment.generations + 1):
         test = t_test(drift[:, i - 1])
-        honest = max(0.0, test.mean - 4 * test.stderr)
+        honest.append(max(0.0, test.mean - 4 * test.stderr))
         bound = bounds.generalization_gap(
             experiment.samples,
             alpha,
@@ -310,45 +337,48 @@ def _clipped_cells(evidence: Evidence, experiment: Experiment) -> tuple[list[Cel
             b=2.0,
             kappa=kappa,
             delta=DELTA,
-            discrepancy=honest,
+            discrepancy=honest[-1],
             provenance="certified",
         )
-        cells.append(_exceedance(gap[:, i], float(bound.total), _where(experiment, i)))
-    return cells, [
+        keys = _where(experiment, i)
+        cells.append(_exceedance(gap[:, i], float(bound.total), keys))
+        control.append(_exceedance(gap[:, i], float(bound.shift), keys))
+    known = [
         _constant("M, b, kappa of the clipped Gaussian mean", [1.0, 2.0, kappa], "certified"),
         _constant(
-            "mean total variation of the clipped Gaussian mean less four standard errors",
+            "mean total variation of the clipped Gaussian mean less four standard errors, "
+            "by generation",
             honest,
             "measured",
         ),
     ]
+    return Judged(cells, control, known)
 
 
-def _certificate_cells(evidence: Evidence, experiment: Experiment) -> tuple[list[Cell], list[Json]]:
+def _certificate_cells(evidence: Evidence, experiment: Experiment) -> Judged:
     """The certificate of linear attention: nothing in it is measured but two realised distances."""
     gap, to_best, to_previous = (
         _wide(evidence, experiment, name) for name in ("gap", "to_best", "to_previous")
     )
-    n = experiment.samples
-    cells, ratios = [], []
+    n, settings = experiment.samples, dict(experiment.settings)
+    cells, control, ratios = [], [], []
     for i in range(1, experiment.generations + 1):
         bound = bounds.linear_attention_gap(
             n,
             experiment.regime.synthetic_size(n),
-            dim=4,
-            context=20,
-            sigma=0.5,
+            dim=settings["dim"],
+            context=settings["examples"],
+            sigma=settings["noise"],
             delta=DELTA,
             to_optimum=to_best[:, i],
             to_previous=to_previous[:, i],
         )
-        cells.append(_exceedance(gap[:, i], bound.total, _where(experiment, i)))
+        keys = _where(experiment, i)
+        cells.append(_exceedance(gap[:, i], bound.total, keys))
+        control.append(_exceedance(gap[:, i], bound.shift, keys))
         ratios.append(float(bound.total.mean() / np.quantile(gap[:, i], 1 - DELTA)))
-    return cells, [
-        _constant(
-            "certificate of linear attention over 95 % quantile of the gap", ratios, "measured"
-        )
-    ]
+    name = "certificate of linear attention over 95 % quantile of the gap, by generation"
+    return Judged(cells, control, [_constant(name, ratios, "measured")])
 
 
 # --- rates ---------------------------------------------------------------------------------------
@@ -395,17 +425,16 @@ def _judge_rates(evidence: Evidence) -> Judged:
             if a == "1/2":  # the gap is dominated by its fluctuation, of mean about 0
                 last = [np.abs(values) for values in last]
 
-            def mean(index: int, kept: Floats, last: list[Floats] = last) -> float:
+            def mean(index: int, kept: Bools, last: list[Floats] = last) -> float:
                 return abs(float(last[index][kept].mean()))
 
             slopes = _exponents(mean, RATE_SIZES, len(last[0]))
-            keys = _where(chosen[a][0], 3, quantity=f"exponent of the {name} in n, a = {a}")
+            what = {"drift": "drift", "gap": "mean |gap|" if a == "1/2" else "|mean gap|"}[name]
+            keys = _where(chosen[a][0], 3, quantity=f"exponent of the {what} in n, a = {a}")
             keys["n"] = list(RATE_SIZES)
             keys["curve"] = [abs(float(values.mean())) for values in last]
-            cells.append(Cell(slopes - exponent, slopes, exponent, keys, "equal", SLOPE_TOLERANCE))
-            control.append(
-                Cell(slopes - 2 * exponent, slopes, 2 * exponent, keys, "equal", SLOPE_TOLERANCE)
-            )
+            cells.append(_exponent(slopes, exponent, keys, SLOPE_TOLERANCE))
+            control.append(_exponent(slopes, 2 * exponent, keys, SLOPE_TOLERANCE))
     (growing,) = chosen["growth"]
     drift = _wide(evidence, growing, "drift")
     slopes = _exponents(
@@ -415,18 +444,18 @@ def _judge_rates(evidence: Evidence) -> Judged:
     )
     keys = _where(growing, growing.generations, quantity="exponent of the drift in i + 1")
     keys["curve"] = drift.mean(0).tolist()
-    cells.append(Cell(slopes - 1, slopes, 1.0, keys, "equal", SLOPE_TOLERANCE))
-    control.append(Cell(slopes - 0.5, slopes, 0.5, keys, "equal", SLOPE_TOLERANCE))
+    cells.append(_exponent(slopes, 1.0, keys, SLOPE_TOLERANCE))
+    control.append(_exponent(slopes, 0.5, {**keys, "family": "growth"}, SLOPE_TOLERANCE))
     for experiment in chosen["saturation"]:
         injected = dict(experiment.settings)["injected"]
         alpha = real_share(experiment.regime, experiment.samples, 1)
         ratio = _wide(evidence, experiment, "drift") / injected
         known = references.one_sided_augment(injected, alpha, experiment.generations) / injected
         for i in (1, 2, 5, 10, 30):
-            keys = _where(experiment, i, quantity="drift over one-step error", limit=1 / alpha)
+            keys = _where(experiment, i, quantity="drift over injected error", limit=1 / alpha)
             cells.append(_equal(ratio[:, i], float(known[i]), keys))
         unlimited = float(experiment.generations + 1)
-        control.append(_equal(ratio[:, -1], unlimited, keys))
+        control.append(_equal(ratio[:, -1], unlimited, {**keys, "family": "saturation"}))
     return Judged(
         cells, control, [_constant("injected error of a = 1/4, c N^(-1/4)", BIAS, "certified")]
     )
@@ -435,14 +464,18 @@ def _judge_rates(evidence: Evidence) -> Judged:
 # --- accumulation --------------------------------------------------------------------------------
 
 
+ACCUMULATED = 20
+"""n of the accumulating least squares: small, so that old and new inputs differ."""
+
+
 def _accumulation_experiments(preset: Preset) -> tuple[Experiment, ...]:
     all_runs, dim = _runs(preset), (("dim", 10),)
     one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0), ("injected", 0.002))
     return (
         Experiment("gaussian_mean", Accumulate(), 100, 20, all_runs),
         Experiment("gaussian_mean", AccumulateSubsample(), 100, 20, all_runs),
-        Experiment("ols", Accumulate(), 50, 20, _runs(preset, 0.4), dim),
-        Experiment("ols", AccumulateFresh(), 50, 20, _runs(preset, 0.4), dim),
+        Experiment("ols", Accumulate(), ACCUMULATED, 20, all_runs, dim),
+        Experiment("ols", AccumulateFresh(), ACCUMULATED, 20, all_runs, dim),
         Experiment("bernoulli", Accumulate(), 100, 20, _runs(preset, 0.5), one_sided),
     )
 
@@ -451,54 +484,59 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
     mean, subsample, same, fresh, biased = _accumulation_experiments(evidence.preset)
     n, d, last = same.samples, 10, same.generations
     single = references.ols_single_fit(n, d, NOISE)
-    same_known = references.ols_accumulate_same_inputs(n, n, d, NOISE, last) / single
+    variance = references.mean_accumulate(100, 100, NOISE, last)
     known = {
-        mean: references.mean_accumulate(100, 100, NOISE, last) * 100,
+        mean: variance * 100,
         subsample: references.mean_accumulate_subsample(100, 100, NOISE, last) * 100,
-        same: same_known,
+        same: references.ols_accumulate_same_inputs(n, n, d, NOISE, last) / single,
         fresh: references.ols_accumulate_fresh_inputs(n, n, d, NOISE, last) / single,
     }
     unit = {mean: 0.01, subsample: 0.01, same: single, fresh: single}
+    quantity = {"quantity": "excess risk over that of one fit"}
     cells, control = [], []
     for experiment, curve in known.items():
         excess = _wide(evidence, experiment, "excess") / unit[experiment]
-        quantity = "excess risk over that of one fit"
+        within = CLOSE if experiment in (same, fresh) else WITHIN
         cells += [
-            _equal(excess[:, i], float(curve[i]), _where(experiment, i, quantity=quantity))
+            _equal(excess[:, i], float(curve[i]), _where(experiment, i, **quantity), within)
             for i in SHOWN
         ]
         if experiment is not subsample:
-            keys = _where(experiment, last, quantity=quantity)
-            cells.append(_below(excess[:, last], np.pi**2 / 6, keys))
+            keys = _where(experiment, last, quantity="closed form of the excess against pi^2/6")
+            cells.append(_exact(float(curve[last]), np.pi**2 / 6, keys))
         if experiment is fresh:
             control += [
-                _equal(excess[:, i], float(same_known[i]), _where(experiment, i)) for i in SHOWN
+                _equal(excess[:, i], float(known[same][i]), _where(experiment, i), CLOSE)
+                for i in SHOWN
             ]
     drift = _wide(evidence, mean, "drift")
-    first = float(references.mean_total_variation(NOISE**2 / mean.samples, NOISE))
+    curve = references.mean_total_variation(variance, NOISE)
     injected = dict(biased.settings)["injected"]
     attained = _wide(evidence, biased, "drift") / injected
     for i in SHOWN:
         harmonic = float(bounds.drift_accumulate_constant(1.0, i).total)
-        keys = {"quantity": "drift over one-step error"}
-        cells.append(_below(drift[:, i] / first, harmonic, _where(mean, i, **keys)))
-        cells.append(_equal(attained[:, i], harmonic, _where(biased, i, **keys)))
+        keys = _where(mean, i, quantity="drift over that of generation 0")
+        cells.append(_equal(drift[:, i] / curve[0], float(curve[i] / curve[0]), keys))
+        keys = _where(mean, i, quantity="closed form of that against H_{i+1}")
+        cells.append(_exact(float(curve[i] / curve[0]), harmonic, keys))
+        keys = _where(biased, i, quantity="drift over injected error")
+        cells.append(_equal(attained[:, i], harmonic, keys))
     return Judged(
         cells,
         control,
         [
-            _constant(
-                "one-step error of the Gaussian mean, that of generation 0", first, "certified"
-            ),
-            _constant("one-step error of bits, injected", injected, "certified"),
+            _constant("drift of generation 0 of the Gaussian mean", float(curve[0]), "certified"),
+            _constant("error injected into bits", injected, "certified"),
         ],
     )
 
 
 # --- how much real data recursive stability needs ------------------------------------------------
 
-THRESHOLD_SIZES = (256, 1024, 4096)
 THRESHOLD_KAPPA = 2.0
+THRESHOLD_SIDES = {"below": (0.5, 0.2, (256, 1024, 4096)), "above": (2.0, 0.5, (64, 256, 1024))}
+"""λ, share of the loops, and real sizes below and above the threshold. Below, large enough that
+the amplifier is hardly ever clipped; above, few loops keep a difference, so more are run."""
 
 
 def _threshold_experiments(preset: Preset) -> dict[str, tuple[Experiment, ...]]:
@@ -509,13 +547,13 @@ def _threshold_experiments(preset: Preset) -> dict[str, tuple[Experiment, ...]]:
                 Augment.from_lam(lam),
                 n,
                 30,
-                _runs(preset, 0.2),
+                _runs(preset, part),
                 (("kappa", THRESHOLD_KAPPA),),
                 "influence",
             )
-            for n in THRESHOLD_SIZES
+            for n in sizes
         )
-        for side, lam in (("below", 0.5), ("above", 2.0))
+        for side, (lam, part, sizes) in THRESHOLD_SIDES.items()
     }
 
 
@@ -524,33 +562,34 @@ def _judge_real_share_threshold(evidence: Evidence) -> Judged:
     for side, chosen in _threshold_experiments(evidence.preset).items():
         gammas = [_wide(evidence, e, "gamma") * e.samples for e in chosen]
 
-        def mean(index: int, kept: Floats, gammas: list[Floats] = gammas) -> float:
+        def mean(index: int, kept: Bools, gammas: list[Floats] = gammas) -> float:
             return float(gammas[index][kept, -1].mean())
 
-        slopes = _exponents(mean, THRESHOLD_SIZES, len(gammas[0]))
+        sizes = [experiment.samples for experiment in chosen]
+        slopes = _exponents(mean, sizes, len(gammas[0]))
         alpha = real_share(chosen[0].regime, chosen[0].samples, 1)
         r = (1 - alpha) * THRESHOLD_KAPPA
         keys = _where(
             chosen[0], 30, quantity=f"exponent of n gamma in n, (1-alpha) kappa = {r:.3g}"
         )
-        keys["n"] = list(THRESHOLD_SIZES)
+        keys |= {"n": sizes, "family": side}
         keys["curve"] = [gamma.mean(0).tolist() for gamma in gammas]
-        flat = Cell(slopes, slopes, 0.0, keys, "equal", tolerance=0.1)
-        growing = _above(slopes, 0.0, keys)
+        flat = _exponent(slopes, 0.0, keys, 0.1)
+        growing = _exponent(slopes, 0.5, keys, 0.25)
         if side == "below":
             cells.append(flat)
-            control.append(_above(slopes, 0.2, keys))
+            control.append(growing)
             for i in (1, 2, 5, 10, 30):
                 known = bounds.recursive_stability(chosen[-1].samples, alpha, THRESHOLD_KAPPA, i)
                 bound = float(known.gamma) * chosen[-1].samples
                 keys = _where(chosen[-1], i, quantity="n gamma")
                 cells.append(_equal(gammas[-1][:, i], bound, keys, 0.15))
         else:
-            cells += [growing, _below(slopes, 1.0, keys)]
+            cells.append(replace(growing, proved=False))
             control.append(flat)
         constants.append(_constant(f"(1 - alpha) kappa, {side} the threshold", r, "certified"))
         constants.append(
-            _constant(f"exponent of n gamma, {side}", float(slopes.mean()), "measured")
+            _constant(f"exponent of n gamma, {side}", _finite(slopes.mean()), "measured")
         )
     return Judged(cells, control, constants)
 
@@ -564,53 +603,59 @@ MAD_REGIMES: Mapping[str, Regime] = {
     "fully synthetic": Replace(),
     "synthetic augmentation": Augment(0.5),
     "synthetic augmentation, 4 : 1": Augment(0.2),
-    "fresh data": FreshReal(weight=GOLDEN),
+    "fresh data": FreshReal(),
+    "fresh data, best weight": FreshReal(weight=GOLDEN),
 }
 
 
 def _mad_experiments(preset: Preset) -> dict[tuple[str, str], Experiment]:
     return {
         (problem, name): Experiment(problem, regime, 100, 20, _runs(preset, part), settings)
-        for problem, part, settings in (
-            ("gaussian_mean", 1.0, ()),
-            ("ols", 0.3, (("dim", 10),)),
-        )
+        for problem, part, settings in (("gaussian_mean", 1.0, ()), ("ols", 0.3, (("dim", 10),)))
         for name, regime in MAD_REGIMES.items()
+        if (problem, name)
+        not in (("gaussian_mean", "fresh data"), ("ols", "fresh data, best weight"))
     }
+
+
+def _mad_closed_form(problem: str, regime: Regime, last: int) -> Floats:
+    settings = {"noise": NOISE, "dim": 10}
+    known = lookup.excess_risk(problem, regime, 100, last, settings)
+    single: Floats = known / known[0]
+    return single
 
 
 def _judge_mad_loops(evidence: Evidence) -> Judged:
     cells, control = [], []
-    single = {"gaussian_mean": 0.01, "ols": references.ols_single_fit(100, 10, NOISE)}
     for (problem, name), experiment in _mad_experiments(evidence.preset).items():
-        excess = _wide(evidence, experiment, "excess") / single[problem]
+        known = _mad_closed_form(problem, experiment.regime, experiment.generations)
+        single = lookup.excess_risk(
+            problem, experiment.regime, 100, 0, {"noise": NOISE, "dim": 10}
+        )[0]
+        excess = _wide(evidence, experiment, "excess") / single
         # Generation 0 is the fit on real data alone, of the same real set.
-        real_only, n_syn = excess[:, 0], experiment.regime.synthetic_size(100)
-        quantity = "excess risk over that of one fit"
+        limit = {"fully synthetic": np.inf, "fresh data": 1.0, "fresh data, best weight": 1.0}
+        allowed = limit.get(name, 1.5)
+        quantity = {"quantity": "excess risk over that of one fit", "mad": name}
         for i in SHOWN:
-            keys = _where(experiment, i, quantity=quantity, mad=name)
+            keys = _where(experiment, i, **quantity)
+            if np.isfinite(known[i]):
+                cells.append(_equal(excess[:, i], float(known[i]), keys))
+                if np.isfinite(allowed):
+                    what = {**keys, "quantity": f"closed form of the excess against {allowed:g}"}
+                    cells.append(_exact(float(known[i]), allowed, what))
+            else:  # synthetic augmentation of least squares with new inputs: a bound alone
+                cells.append(_below(excess[:, i], allowed * excess[:, 0], keys))
             if name == "fully synthetic":
-                cells.append(_equal(excess[:, i], i + 1.0, keys))
-                control.append(_below(excess[:, i], 1.5 * real_only, keys))
-            elif name == "fresh data":
-                cells.append(_below(excess[:, i], real_only, keys))
-            else:
-                cells.append(_below(excess[:, i], 1.5 * real_only, keys))
-            if problem == "gaussian_mean" and name != "fully synthetic":
-                known = (
-                    references.mean_fresh(100, n_syn, NOISE, i, GOLDEN)
-                    if name == "fresh data"
-                    else references.mean_augment(100, n_syn, NOISE, i)
-                )
-                cells.append(_equal(excess[:, i], float(known[-1]) * 100, keys))
+                control.append(_below(excess[:, i], 1.5 * excess[:, 0], keys))
         if name == "fully synthetic":
 
-            def mean(index: int, kept: Floats, excess: Floats = excess) -> float:
+            def mean(index: int, kept: Bools, excess: Floats = excess) -> float:
                 return float(excess[kept, index].mean())
 
             slopes = _exponents(mean, range(1, experiment.generations + 2), len(excess))
             keys = _where(experiment, 20, quantity="exponent of the excess in i + 1", mad=name)
-            cells.append(Cell(slopes - 1, slopes, 1.0, keys, "equal", SLOPE_TOLERANCE))
+            cells.append(_exponent(slopes, 1.0, keys, SLOPE_TOLERANCE))
     return Judged(cells, control, [_constant("best weight of fresh data", GOLDEN, "certified")])
 
 
@@ -634,42 +679,46 @@ CLAIMS = (
     ),
     Claim(
         name="generalization_gap",
-        statement=f"with probability {1 - DELTA:.0%} the gap is below its bound: exact quantiles "
-        "of bits and of the Gaussian mean, exceedances of the clipped Gaussian mean and of the "
-        "certificate of linear attention",
+        statement=f"in each generation the gap is below its bound with probability {1 - DELTA:.0%}:"
+        " exact quantiles of bits, and of the Gaussian mean against the Gaussian tail of the same "
+        "variance proxy; exceedances of the clipped Gaussian mean and of the certificate of linear "
+        "attention",
         source="derived here: nested bounded differences; the certificate of linear attention. "
         "The paper's abstract-level claim has the same form",
-        control="the fluctuation of all N rows, as if the real set were drawn anew "
-        "(kappa = 0), without the shift; bits, loss z",
+        control="bits: the fluctuation of N independent rows (kappa = 0); clipped mean and linear "
+        "attention: the shift alone",
         experiments=_gap_experiments,
         judge=_judge_generalization_gap,
     ),
     Claim(
         name="rates",
-        statement="at a constant share drift and gap fall like n^-min(a, 1/2), a = 1/2 and 1/4; "
-        "without real data the drift of the equality family grows like i; with it, it saturates "
-        f"at 1/alpha (exponents within {SLOPE_TOLERANCE})",
-        source="derived here: convergence at a constant share. That a constant share ensures "
-        "convergence: paper, abstract-level claim",
+        statement="the rates of a constant share are attained: drift and gap fall like "
+        "n^-min(a, 1/2) for a = 1/2 (Gaussian mean) and a = 1/4 (one-sided error injected into "
+        "bits); without real data the drift by an injected error grows like i + 1; with it, it "
+        f"saturates at 1/alpha times the error (exponents within {SLOPE_TOLERANCE})",
+        source="derived here: convergence at a constant share, one-sided errors. That a constant "
+        "share ensures convergence: paper, abstract-level claim",
         control="exponents twice as large; in i half as large; no saturation",
         experiments=lambda preset: _flat(_rate_experiments(preset)),
         judge=_judge_rates,
     ),
     Claim(
         name="accumulation",
-        statement="accumulated data: excess risk sum 1/k^2 (same inputs), its own sum (fresh "
-        "inputs), below pi^2/6; a fixed budget drawn from the pool follows its own curve; drift "
-        "at most eps H_{i+1}, attained by one-sided errors",
-        source="published: Gerstgrasser et al. 2024 (accumulation bounds the test error by "
-        "pi^2/6); finite sizes, subsampling and drift derived here",
+        statement="accumulated data: excess risk of one fit times sum 1/k^2 (same inputs) or its "
+        "own sum (fresh inputs), both below pi^2/6; a fixed budget drawn from the pool follows its "
+        "own curve; the drift stays below H_{i+1} times that of generation 0, which one-sided "
+        "injected errors attain",
+        source="published: Gerstgrasser et al. 2024 (accumulation bounds the test error), Kazdan "
+        "et al. 2024 (the fixed budget); fresh inputs, subsampling curve and drift derived here",
         control="the formula of the same inputs for loops with fresh inputs",
         experiments=_accumulation_experiments,
         judge=_judge_accumulation,
     ),
     Claim(
         name="real_share_threshold",
-        statement="n gamma of the amplifier does not depend on n for (1 - alpha) kappa < 1 (its "
-        "recursion, attained), and grows with n, slower than n, above",
+        statement="n gamma of the amplifier does not depend on n for (1 - alpha) kappa < 1 and is "
+        "its recursion, attained; above the threshold it grows with n, at generation 30 about like "
+        "the root of n (exponent between 1/4 and 3/4; measured, no theorem)",
         source="derived here: the phase condition; the growth above it is numerical",
         control="the roles exchanged",
         experiments=lambda preset: _flat(_threshold_experiments(preset)),
@@ -678,8 +727,10 @@ CLAIMS = (
     Claim(
         name="mad_loops",
         statement="fully synthetic: excess i + 1 times that of one fit; a fixed real set beside "
-        "synthetic rows: at most 1.5 times; fresh data with the best weight: below it",
-        source="published: Alemohammad et al. 2023 (the three loops); the numbers derived here",
+        "synthetic rows: at most 1.5 times; fresh data: below it (Gaussian mean with the best "
+        "weight, least squares with equal rows)",
+        source="derived here; the names of the loops: Alemohammad et al. 2023; linear growth: "
+        "Dohmatob et al. 2024; the best weight: He, Xu and Cheng 2025",
         control="the fully synthetic loop stays at most 1.5 times that of one fit",
         experiments=lambda preset: _flat(_mad_experiments(preset)),
         judge=_judge_mad_loops,

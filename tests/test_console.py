@@ -41,6 +41,10 @@ def entry(*cells):
         (cell(0.004, 0.0, test="equal", tolerance=0.1), ("0.004", "= 0.000 ± 0.100", "-")),
         (cell(0.15, 0.25, test="exact"), ("0.150", "≤ 0.250", "0.60")),
         (cell(0.25, 0.25 + 1e-16, test="exact"), ("0.250", "= 0.250", "1.00")),
+        (
+            {**cell(0.0, 0.5, "inconclusive", test="undecided", tolerance=0.1), "measured": None},
+            ("-", "= 0.500 ± 0.100", "-"),
+        ),
         (cell(0.01, 0.05, test="rate", tolerance=0.05), ("1.0%", "≤ 5.0%", "0.20")),
     ],
 )

@@ -507,7 +507,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
         )
         ax.set_xlabel("generation")
         ax.set_yscale("log")
-        ax.legend(loc="upper left")
+        ax.legend(loc="upper left" if side == "below" else "lower right")
         _plain_log(ax.yaxis)
     axes[0].set_ylabel("nγ, influence of one real row times n")
     return figure

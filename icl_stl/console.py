@@ -64,12 +64,14 @@ def _is_equality(cell: Mapping[str, Any]) -> bool:
     """Whether measured and bound are two sides of an equation."""
     if cell.get("test") == "exact":
         return bool(abs(cell["measured"] - cell["bound"]) <= ROUNDING)
-    return cell.get("test") == "equal"
+    return cell.get("test") in ("equal", "undecided")
 
 
 def _ratio(cell: Mapping[str, Any]) -> float | None:
     """Measured over bound, or bound over measured for a lower bound; none over zero."""
     measured, bound = cell["measured"], cell["bound"]
+    if measured is None:
+        return None
     above = cell.get("direction") == "above"
     top, bottom = (bound, measured) if above else (measured, bound)
     return float(top / bottom) if bottom and bound else None
@@ -79,7 +81,7 @@ def _tightness(cell: Mapping[str, Any]) -> float:
     """How near a cell is to being missed: 0 far from it, 1 at its bound or tolerance."""
     if not _is_equality(cell):
         return _ratio(cell) or 0.0
-    if cell.get("test") == "exact":
+    if cell.get("test") in ("exact", "undecided"):
         return 0.0
     return float(max(abs(cell["margin_low"]), abs(cell["margin_high"])) / cell["tolerance"])
 
@@ -124,7 +126,8 @@ def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
         return f"{measured:.1%}", f"≤ {bound:.1%}", shown
     if _is_equality(cell):
         tolerance = f" ± {cell['tolerance']:.3f}" if cell.get("tolerance") else ""
-        return f"{measured:.3f}", f"= {bound:.3f}{tolerance}", shown
+        seen = "-" if measured is None else f"{measured:.3f}"
+        return seen, f"= {bound:.3f}{tolerance}", shown
     sign = ">" if cell.get("direction") == "above" else "≤"
     return f"{measured:.3f}", f"{sign} {bound:.3f}", shown
 

@@ -29,7 +29,8 @@ class Generation(NamedTuple):
     """θ_{i-1}, which made the newest synthetic rows (θ_0 itself for generation 0)."""
     training_set: Data
     """The N rows that θ_i was fitted on; where a regime keeps the rows of all generations, also
-    the places of those still to come, which have no weight. Real rows come first."""
+    the places of those still to come, which have no weight. Real rows come first, unless they
+    were drawn by lot."""
     row_weights: Float[Array, " N"]
     """Their weights, summing to 1."""
     index: Any = 1
@@ -61,7 +62,7 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
     """Zeros in place of the rows that G generations will make, if the regime keeps them."""
     if not regime.keeps_history:
         return ()
-    count = generations * regime.synthetic_size(_rows(real))
+    count = max(1, generations) * regime.synthetic_size(_rows(real))
     return jax.tree.map(lambda a: jnp.zeros((count, *a.shape[1:]), a.dtype), real)
 
 
@@ -74,18 +75,24 @@ def first_generation(
     return Generation(params, params, real, weights, jnp.array(0), kept)
 
 
+def _check(learner: Learner, regime: Regime, draw_real: DrawReal | None) -> None:
+    """Refuse what the regime cannot do with these."""
+    if regime.fresh_real and draw_real is None:
+        raise ValueError(f"draw_real must be given in the regime {regime.name!r}")
+    if regime.reuses_inputs and learner.relabel is None:
+        raise ValueError(
+            f"learner must be able to relabel given inputs in the regime {regime.name!r}, but its "
+            "relabel is None"
+        )
+
+
 def _synthetic_rows(
     keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params
 ) -> Data:
     """What θ_{i-1} leaves behind."""
     n_syn = regime.synthetic_size(_rows(real))
-    if not regime.reuses_inputs:
+    if not regime.reuses_inputs or learner.relabel is None:
         return learner.generate(keys.generate, previous, n_syn)
-    if learner.relabel is None:
-        raise ValueError(
-            f"learner must be able to relabel given inputs in the regime {regime.name!r}, but its "
-            "relabel is None"
-        )
     in_turn = jnp.arange(n_syn) % _rows(real)
     inputs = jax.tree.map(lambda a: a[in_turn], real)
     return learner.relabel(keys.generate, previous, inputs)
@@ -123,9 +130,13 @@ def next_generation(
     keys = generation_keys(key, generation)
     n_syn = regime.synthetic_size(n)
     share = regime.real_share(n, generation)
-    if regime.fresh_real:
-        if draw_real is None:
-            raise ValueError(f"draw_real must be given in the regime {regime.name!r}")
+    _check(learner, regime, draw_real)
+    if regime.keeps_history and not jax.tree.leaves(kept):
+        raise ValueError(
+            f"kept must be the rows of the generations before in the regime {regime.name!r}, "
+            "starting from room_for_rows, but it is empty"
+        )
+    if draw_real is not None and regime.fresh_real:
         real = draw_real(keys.real, n)
     parts, weights = [real], [jnp.broadcast_to(jnp.asarray(share / n, jnp.float32), (n,))]
     if isinstance(regime, Replace):
@@ -185,6 +196,7 @@ def self_consume(
     if generations < 0:
         raise ValueError(f"generations must be at least 0, but it is {generations!r}")
     regime.synthetic_size(_rows(real))
+    _check(learner, regime, draw_real)
 
     def look(generation: Generation, index: Any) -> Observations:
         return observe(generation_keys(key, index).observe, generation)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl import learners
-from icl_stl.config import LinearRegression
+from icl_stl.config import LinearRegression, require
 from icl_stl.learners import Data, Learner
 from icl_stl.models import Params
 from icl_stl.tasks import Normal, Rows, sample_prompts
@@ -73,6 +73,7 @@ def bernoulli(
     kappa: float = 1.0, *, probability: float = 0.5, centre: float = 0.5, injected: float = 0.0
 ) -> Solvable:
     """The amplifier on zeros and ones, squared loss (z - θ)²; total variations are exact."""
+    require(0 <= probability <= 1, "probability", probability, "in [0, 1]")
     learner = learners.bernoulli(kappa, centre, injected)
 
     def risk(p: Any, theta: Any) -> Scalar:
@@ -173,7 +174,8 @@ def gaussian(noise: float = 1.0, *, unbiased: bool = False) -> Solvable:
 
 
 def _log_normal(law: Normal, rows: Float[Array, " N"]) -> Float[Array, " N"]:
-    return -0.5 * ((rows - law.mean) / law.std) ** 2 - jnp.log(law.std)
+    std = jnp.maximum(law.std, np.finfo(np.float32).tiny)  # also after a collapse
+    return -0.5 * ((rows - law.mean) / std) ** 2 - jnp.log(std)
 
 
 def categorical(
@@ -181,7 +183,9 @@ def categorical(
 ) -> Solvable:
     """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
     if not np.isclose(sum(probabilities), 1) or min(probabilities) < 0:
-        raise ValueError(f"probabilities must sum to 1, but they are {probabilities!r}")
+        raise ValueError(
+            f"probabilities must be at least 0 and sum to 1, but they are {probabilities!r}"
+        )
     learner = learners.categorical(len(probabilities), pseudo_count)
 
     def risk(law: Any, theta: Any) -> Scalar:

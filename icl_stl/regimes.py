@@ -235,7 +235,8 @@ MAD_LOOPS: dict[str, Regime] = {
     "mad-fresh-data": FreshReal(),
 }
 """The three loops of "Self-consuming generative models go MAD" (Alemohammad et al. 2023), with as
-many synthetic rows as real ones."""
+many synthetic rows as real ones. Augmentation is with the last generation's rows; where a pool of
+all generations is meant, take `AccumulateFresh`."""
 
 
 def source_shares(regime: Regime, samples: int, generation: int) -> dict[int, float]:

@@ -83,8 +83,10 @@ class LoopResult:
 def label(regime: Regime, samples: int) -> str:
     """The regime with its share, as in `augment-0.5`: the name of its files."""
     share = real_share(regime, samples, 1)
-    if type(regime) is Augment and regime.weight is not None:
-        return f"{regime.name}-{regime.alpha!r}-weight-{share!r}"
+    weight = getattr(regime, "weight", None)
+    if weight is not None:
+        rows = samples / (samples + regime.synthetic_size(samples))
+        return f"{regime.name}-{rows!r}-weight-{weight!r}"
     return f"{regime.name}-{share!r}" if 0 < share < 1 else regime.name
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
+from icl_stl.config import require
 from icl_stl.experiments import Experiment
 from icl_stl.learners import Data
 from icl_stl.loops import Generation, generation_keys, self_consume
@@ -248,6 +249,8 @@ def many(
     Returns:
         What `run` returns, with a new first axis `[runs]`, as NumPy arrays.
     """
+    for name, value in (("runs", runs), ("batch", batch)):
+        require(value >= 1, name, value, "a whole number of at least 1")
     devices = jax.devices()
     rounds = -(-runs // (batch * len(devices)))
     width = -(-runs // (rounds * len(devices)))
@@ -359,7 +362,7 @@ def run_experiments(
 
     Args:
         experiments: What to run.
-        seed: Seed of all; experiments of one size start from the same real sets.
+        seed: Seed of all; loops of one size have the same real sets.
         stored: name -> arrays of an earlier run, if there are any.
         store: Called with the arrays of each experiment.
         report: Called when an experiment is done.

@@ -41,6 +41,10 @@ def entry(*cells):
         (cell(0.004, 0.0, test="equal", tolerance=0.1), ("0.004", "= 0.000 ± 0.100", "-")),
         (cell(0.15, 0.25, test="exact"), ("0.150", "≤ 0.250", "0.60")),
         (cell(0.25, 0.25 + 1e-16, test="exact"), ("0.250", "= 0.250", "1.00")),
+        (
+            {**cell(0.0, 0.5, "inconclusive", test="undecided", tolerance=0.1), "measured": None},
+            ("-", "= 0.500 ± 0.100", "-"),
+        ),
         (cell(0.01, 0.05, test="rate", tolerance=0.05), ("1.0%", "≤ 5.0%", "0.20")),
     ],
 )
@@ -57,7 +61,7 @@ def test_a_row_says_what_kind_of_bound_it_is(one, shown):
 
 def test_of_equations_the_worst_is_nearest_to_its_tolerance_and_exact_ones_are_never():
     near = cell(1.05, 1.0, test="equal", tolerance=0.1)
-    far = cell(2.0, 2.0, test="equal", tolerance=0.2)
+    far = cell(5.0, 5.0, test="equal", tolerance=0.2)
     exact = cell(1.0, 1.0, test="exact")
     assert worst_cell(entry(exact, far, near)) is near
     assert worst_cell(entry(exact, cell(0.2, 0.4))) == cell(0.2, 0.4)

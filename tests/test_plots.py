@@ -312,8 +312,9 @@ def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
             np.testing.assert_allclose(shown, np.divide(bound, measured), rtol=1e-13)
     shown = [cell for curve in [*bits.values(), *rest.values(), *grey] for cell in curve]
     cells = results.claims["generalization_gap"]["cells"]
-    assert len(shown) == len(cells)
-    assert all(cell in shown for cell in cells)
+    others = [cell for cell in cells if cell["quantity"].startswith("variance")]
+    assert len(shown) == len(cells) - len(others)
+    assert all((cell in shown) != (cell in others) for cell in cells)
 
 
 def test_the_gap_figure_picks_the_tightest_and_the_loosest_loop_of_each_loss(results):
@@ -345,7 +346,7 @@ def test_the_rates_figure_shows_curves_fits_and_saturation(results):
             ends = ", ".join(f"{cell[key]:+.3f}" for key in ("low", "high"))
             assert f"{cell['measured']:+.3f} [{ends}]" in legend
     for k, alpha in enumerate((0.2, 0.5)):
-        cells = cells_of(results, "rates", alpha=alpha, quantity="drift over one-step error")
+        cells = cells_of(results, "rates", alpha=alpha, quantity="drift over injected error")
         assert_cells(bars(saturation)[k], cells)
         assert lines(saturation, "--")[k] == column(cells, "bound")
         assert lines(saturation, ":")[k] == [1 / alpha] * 2
@@ -367,11 +368,16 @@ def test_the_accumulation_figure_shows_closed_forms_and_the_harmonic_bound(resul
         assert_cells(bars(left)[k], cells)
         assert lines(left, "--")[k] == column(cells, "bound")
     assert lines(left, ":") == [[np.pi**2 / 6] * 2]
-    for k, loop in enumerate(("gaussian mean", "bernoulli")):
-        where = {"loop": loop, "quantity": "drift over one-step error"}
-        cells = cells_of(results, "accumulation", **where)
+    harmonic = []
+    for k, (loop, over) in enumerate(
+        (("gaussian mean", "that of generation 0"), ("bernoulli", ""))
+    ):
+        quantity = f"drift over {over or 'injected error'}"
+        cells = cells_of(results, "accumulation", loop=loop, quantity=quantity)
         assert_cells(bars(right)[k], cells)
-        assert lines(right, "--") == [column(cells, "bound")]
+        assert lines(right, "--")[k] == column(cells, "bound")
+        harmonic = column(cells, "bound")
+    assert lines(right, ":") == [pytest.approx(harmonic, rel=1e-12)]
 
 
 def test_the_threshold_figure_shows_all_sizes_on_both_sides(results):
@@ -399,14 +405,40 @@ def test_the_mad_figure_shows_one_point_a_generation_and_closed_forms(results):
         closed = []
         for k, kind in enumerate(kinds):
             cells = cells_of(results, "mad_loops", loop=loop, mad=kind, **excess)
+            assert {cell["generation"] for cell in cells} == {1, 2, 5, 10, 20}
             widest = {}
             for cell in sorted(cells, key=lambda c: -c["level"]):
                 widest[cell["generation"]] = cell
             assert_cells(bars(ax)[k], [widest[i] for i in sorted(widest)])
             closed.append(column([c for c in cells if c.get("test") == "equal"], "bound"))
         assert lines(ax, "--") == [bounds for bounds in closed if bounds]
-        assert len(lines(ax, "--")) == (4 if loop == "gaussian mean" else 1)
+        assert len(lines(ax, "--")) == 4
         assert lines(ax, ":") == [[1, 1], [1.5, 1.5]]
+
+
+def test_each_kind_of_mad_loop_has_one_look_in_both_panels(results):
+    figure = drawn("mad_loops", results)
+    looks = {}
+    for ax in figure.axes:
+        for container in ax.containers:
+            line = container.lines[0]
+            look = (str(line.get_color()), line.get_marker())
+            assert looks.setdefault(container.get_label(), look) == look
+    assert len(set(looks.values())) == len(looks) == 5
+    (legend,) = figure.legends
+    assert set(looks) <= {text.get_text() for text in legend.get_texts()}
+
+
+@pytest.mark.parametrize("name", ["rates", "real_share_threshold"])
+def test_an_exponent_that_is_undecided_is_said_to_be(results, name):
+    """A mean that is not positive has no exponent: the cell has no number."""
+    entry = deepcopy(results.claims[name])
+    for cell in entry["cells"]:
+        if "curve" in cell:
+            cell |= {"measured": None, "low": None, "high": None, "test": "undecided"}
+    unknown = replace(results, claims={name: entry})
+    assert rendered(DRAWINGS[name], unknown, "svg")
+    assert DRAWINGS[name].caption(unknown).count("undecided") == (5 if name == "rates" else 2)
 
 
 def unjudged(name, results):
@@ -421,7 +453,11 @@ def unjudged(name, results):
 @pytest.mark.parametrize("name", [*SOLVABLE, "one_step_error"])
 def test_a_claim_that_was_not_judged_or_is_missing_is_not_drawn(results, name):
     others = {key: entry for key, entry in results.claims.items() if key != name}
-    for claims in (others, {**others, name: unjudged(name, results)}):
+    entries = [{}, {name: unjudged(name, results)}]
+    if name in SOLVABLE:  # drawn from cells alone
+        entries.append({name: {**results.claims[name], "cells": []}})
+    for entry in entries:
+        claims = {**others, **entry}
         shown = drawings(replace(results, claims=claims))
         assert list(shown) == [key for key in DRAWINGS if key != name]
 

@@ -292,14 +292,14 @@ def test_loops_are_the_same_on_one_device(learner, whole, monkeypatch, assert_cl
     """Up to rounding, because the compiler may fuse a program of other shapes otherwise."""
     replicates = runs.draw_replicates(PRESET, SEED)
     shapes = runs.parameter_shapes(PRESET, learner)
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    start = runs.State(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
     key = np.asarray(jax.random.key_data(replicates.key))
     on_host = jax.tree.map(np.asarray, replicates._replace(key=key))
     every = jax.devices()
     monkeypatch.setattr(jax, "devices", lambda: every[:1])
     moved = on_host._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
     step = runs.generation_step(PRESET, learner, RealOnly()).made
-    params, observation = step(moved, start, jnp.array(0))
+    (params, _), observation = step(moved, start, jnp.array(0))
     assert jax.tree.leaves(params)[0].sharding.device_set == {every[0]}
     expected = whole[1]["real-only"].observations
     assert_close(observation.measurements.drift.mean, expected["drift"][:, 0])

@@ -97,16 +97,18 @@ class Case:
 
     def __init__(self, learner, params, moments, *, fitted=None, counts=False, other=None):
         self.learner, self.params, self.moments = learner, params, moments
-        self.fit = jax.jit(learner.fit)
+        self.fit, self.relabel = jax.jit(learner.fit), jax.jit(learner.relabel)
+        self.generate = jax.jit(learner.generate, static_argnums=2)
         self.fitted = params if fitted is None else fitted
         self.counts = counts
         self.other = jax.tree.map(lambda a: a + 1, params) if other is None else other
 
     def rows(self, count, key=0):
-        return self.learner.generate(jax.random.key(key), self.params, count)
+        return self.generate(jax.random.key(key), self.params, count)
 
 
 attention = learners.linear_attention
+real_prompts = jax.jit(sample_prompts, static_argnums=(0, 2))
 CURVATURE = (3 + TASK.dim + 2 + TASK.noise**2) / 4  # s_h of TASK
 
 CASES = {
@@ -180,7 +182,7 @@ def apart(one, other):
 
 @each_case
 def test_rows_without_weight_are_ignored_wherever_they_are(case, assert_close):
-    rows, strange = case.rows(40), case.learner.generate(KEY, case.other, 7)
+    rows, strange = case.rows(40), case.generate(KEY, case.other, 7)
     fitted = case.fit(KEY, rows, even(40))
     weights = jnp.zeros(47).at[7:].set(1 / 40)
     assert_all_close(assert_close, case.fit(KEY, joined(strange, rows), weights), fitted)
@@ -222,14 +224,14 @@ def test_generated_rows_have_their_law(case, assert_mean):
     statistics, expected = case.moments
     assert_mean(statistics(case.rows(COUNT, key=5)), expected)
     with pytest.raises(AssertionError):
-        assert_mean(statistics(case.learner.generate(KEY, case.other, COUNT)), expected)
+        assert_mean(statistics(case.generate(KEY, case.other, COUNT)), expected)
 
 
 @each_case
 def test_relabelled_rows_have_the_law_of_generated_ones(case, assert_mean):
     statistics, expected = case.moments
-    given = case.learner.generate(KEY, case.params, COUNT)
-    relabelled = case.learner.relabel(jax.random.key(6), case.params, given)
+    given = case.generate(KEY, case.params, COUNT)
+    relabelled = case.relabel(jax.random.key(6), case.params, given)
     assert_mean(statistics(relabelled), expected)
     assert jax.tree.structure(relabelled) == jax.tree.structure(given)
     labels, before = jax.tree.leaves(relabelled)[-1], jax.tree.leaves(given)[-1]
@@ -240,13 +242,13 @@ def test_relabelled_rows_have_the_law_of_generated_ones(case, assert_mean):
 @each_case
 def test_relabelling_keeps_inputs_and_forgets_labels(case):
     given = case.rows(10)
-    again = case.learner.relabel(KEY, case.params, given)
+    again = case.relabel(KEY, case.params, given)
     if isinstance(given, (Rows, Prompts)):
         np.testing.assert_array_equal(again.xs, given.xs)
         other = given._replace(ys=given.ys.at[..., -1].add(9))
     else:
         other = given + 1
-    renewed = case.learner.relabel(KEY, case.params, other)
+    renewed = case.relabel(KEY, case.params, other)
     jax.tree.map(np.testing.assert_array_equal, renewed, again)
 
 
@@ -262,16 +264,15 @@ def test_generating_is_a_function_of_its_key(case):
 @each_case
 def test_loops_at_once_are_loops_one_by_one(case, assert_close):
     def generation(key, params):
-        rows = case.learner.generate(key, params, 12)
-        rows = case.learner.relabel(jax.random.fold_in(key, 1), params, rows)
+        rows = case.generate(key, params, 12)
+        rows = case.relabel(jax.random.fold_in(key, 1), params, rows)
         return rows, case.learner.fit(key, rows, even(12))
 
     keys = jax.random.split(KEY, 3)
     starts = jax.tree.map(lambda a, b: jnp.stack([a, b, a]), case.params, case.other)
     together = jax.jit(jax.vmap(generation))(keys, starts)
-    alone = [
-        generation(key, jax.tree.map(lambda a, r=r: a[r], starts)) for r, key in enumerate(keys)
-    ]
+    one = jax.jit(generation)
+    alone = [one(key, jax.tree.map(lambda a, r=r: a[r], starts)) for r, key in enumerate(keys)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     assert_all_close(assert_close, together, stacked)
 
@@ -302,7 +303,6 @@ def test_bad_arguments_are_refused_by_name_and_value(make, complaint):
         make()
 
 
-@pytest.mark.xfail(reason="what is no number is let through", raises=pytest.fail.Exception)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize(
     "make",
@@ -368,7 +368,6 @@ def test_a_symbol_without_probability_is_never_drawn(law):
     assert set(np.unique(rows)) == set(np.flatnonzero(law))
 
 
-@pytest.mark.xfail(reason="probabilities that round below 1 leave a rest", raises=AssertionError)
 def test_a_symbol_that_died_out_stays_dead_however_its_law_rounds(monkeypatch):
     rng = np.random.default_rng(0)
     learner = learners.categorical(20)
@@ -442,7 +441,7 @@ def ridge_by_lstsq(xs, ys, weights, rho):
 )
 def test_regression_is_least_squares(learner, rho, weighted_rows, assert_close):
     xs, ys, weights = weighted_rows
-    fitted = learner.fit(KEY, Rows(jnp.asarray(xs), jnp.asarray(ys)), jnp.asarray(weights))
+    fitted = jax.jit(learner.fit)(KEY, Rows(jnp.asarray(xs), jnp.asarray(ys)), jnp.asarray(weights))
     assert_close(fitted, ridge_by_lstsq(xs, ys, weights, rho))
 
 
@@ -451,7 +450,7 @@ def test_a_total_penalty_shrinks_the_less_the_more_rows(weighted_rows, assert_cl
     xs, ys, _ = weighted_rows
     for count in (10, 20, 30):
         rows = Rows(jnp.asarray(xs[:count]), jnp.asarray(ys[:count]))
-        fitted = learners.ridge(1.0, 3.0, total=True).fit(KEY, rows, even(count))
+        fitted = jax.jit(learners.ridge(1.0, 3.0, total=True).fit)(KEY, rows, even(count))
         sums = xs[:count].T @ xs[:count] + 3.0 * np.eye(4)
         assert_close(fitted, np.linalg.solve(sums, xs[:count].T @ ys[:count]))
 
@@ -460,7 +459,7 @@ def test_a_total_penalty_shrinks_the_less_the_more_rows(weighted_rows, assert_cl
 
 
 def test_features_are_products_of_the_query_and_the_summary(assert_close):
-    prompts = sample_prompts(TASK, KEY, 3)
+    prompts = real_prompts(TASK, KEY, 3)
     xs, ys = (np.asarray(a, np.float64) for a in prompts)
     k, d = TASK.context - 1, TASK.dim
     for n in range(3):
@@ -475,7 +474,7 @@ def test_features_are_products_of_the_query_and_the_summary(assert_close):
 
 
 def test_the_query_has_no_say_in_its_features():
-    prompts = sample_prompts(TASK, KEY, 3)
+    prompts = real_prompts(TASK, KEY, 3)
     other = prompts._replace(ys=prompts.ys.at[:, -1].set(99.0))
     np.testing.assert_array_equal(features(other), features(prompts))
 
@@ -484,27 +483,27 @@ def test_the_query_has_no_say_in_its_features():
 @pytest.mark.parametrize("generator", ["query", "autoregressive"])
 @pytest.mark.parametrize(("total", "rho"), [(False, 0.2), (True, 0.2 / 15)])
 def test_attention_is_ridge_on_its_features(generator, total, rho, assert_close):
-    prompts = sample_prompts(TASK, KEY, 20)
+    prompts = real_prompts(TASK, KEY, 20)
     weights = np.where(np.arange(20) < 15, np.arange(20.0) + 1, 0)
     weights /= weights.sum()
     learner = attention(TASK, std=1.0, penalty=0.2, total=total, generator=generator)
     expected = ridge_by_lstsq(
         np.asarray(features(prompts)), np.asarray(prompts.ys[:, -1]), weights, rho
     )
-    gamma = learner.fit(KEY, prompts, jnp.asarray(weights))
+    gamma = jax.jit(learner.fit)(KEY, prompts, jnp.asarray(weights))
     assert_close(gamma, expected.reshape(2, 2))
 
 
 def noise_of(learner, prompts):
     """The noise that the learner adds to labels: what it writes when it predicts nothing."""
     dim = prompts.xs.shape[-1]
-    return np.asarray(learner.relabel(KEY, jnp.zeros((dim, dim)), prompts).ys, np.float64)
+    return np.asarray(jax.jit(learner.relabel)(KEY, jnp.zeros((dim, dim)), prompts).ys, np.float64)
 
 
 @pytest.mark.parametrize(("task", "gamma"), [(TASK, GAMMA), (ROUND, ROUND_GAMMA)])
 def test_the_query_alone_is_relabelled(task, gamma, assert_close):
-    learner, prompts = attention(task, std=0.8), sample_prompts(task, KEY, 4)
-    relabelled = learner.relabel(KEY, gamma, prompts)
+    learner, prompts = attention(task, std=0.8), real_prompts(task, KEY, 4)
+    relabelled = jax.jit(learner.relabel)(KEY, gamma, prompts)
     np.testing.assert_array_equal(relabelled.xs, prompts.xs)
     np.testing.assert_array_equal(relabelled.ys[:, :-1], prompts.ys[:, :-1])
     xs, ys = (np.asarray(a, np.float64) for a in prompts)
@@ -517,8 +516,8 @@ def test_the_query_alone_is_relabelled(task, gamma, assert_close):
 @pytest.mark.parametrize(("task", "gamma"), [(TASK, GAMMA), (ROUND, ROUND_GAMMA)])
 def test_labels_are_written_one_after_the_other(task, gamma, assert_close):
     learner = attention(task, std=0.8, generator="autoregressive")
-    prompts = sample_prompts(task, KEY, 4)
-    relabelled = learner.relabel(KEY, gamma, prompts)
+    prompts = real_prompts(task, KEY, 4)
+    relabelled = jax.jit(learner.relabel)(KEY, gamma, prompts)
     np.testing.assert_array_equal(relabelled.xs, prompts.xs)
     xs, eta = np.asarray(prompts.xs, np.float64), noise_of(learner, prompts)
     for n in range(4):
@@ -533,7 +532,7 @@ def test_labels_are_written_one_after_the_other(task, gamma, assert_close):
 @pytest.mark.parametrize("task", [TASK, ROUND], ids=["normal", "uniform"])
 def test_label_noise_has_its_deviation_and_the_law_of_the_task(generator, task, assert_mean):
     learner = attention(task, std=0.8, generator=generator)
-    noise = noise_of(learner, sample_prompts(task, KEY, COUNT))
+    noise = noise_of(learner, real_prompts(task, KEY, COUNT))
     noise = noise[:, -1:] if generator == "query" else noise
     assert_mean(noise, 0.0)
     assert_mean(noise**2, 0.8**2)

@@ -1,5 +1,6 @@
 """Linear self-attention, fitted by ridge in closed form."""
 
+from math import isfinite
 from typing import Literal
 
 import jax
@@ -50,9 +51,9 @@ def linear_attention(
         The learner; rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all
         examples.
     """
-    if std <= 0:
+    if not (isfinite(std) and std > 0):
         raise ValueError(f"std must be a positive number, but it is {std!r}")
-    if penalty <= 0:
+    if not (isfinite(penalty) and penalty > 0):
         raise ValueError(f"penalty must be a positive number, but it is {penalty!r}")
     if generator not in ("query", "autoregressive"):
         raise ValueError(f"generator must be 'query' or 'autoregressive', but it is {generator!r}")

@@ -1,6 +1,7 @@
 """Learners of the law of single numbers. Their rows have no inputs: relabelling is generating."""
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
 
     Source: derived here: THEORY.md, the amplifier.
     """
-    if kappa < 0:
+    if not (isfinite(kappa) and kappa >= 0):
         raise ValueError(f"kappa must be at least 0, but it is {kappa!r}")
 
     def fit(
@@ -62,7 +63,7 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
     Returns:
         The learner; rows are numbers, parameters the mean.
     """
-    if noise <= 0:
+    if not (isfinite(noise) and noise > 0):
         raise ValueError(f"noise must be a positive number, but it is {noise!r}")
     if not clip > 0:
         raise ValueError(f"clip must be a positive number, but it is {clip!r}")
@@ -115,9 +116,9 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         The learner; rows are symbols 0..K-1, parameters the probabilities `[K]`. N counts the rows
         that have a weight.
     """
-    if symbols < 2:
-        raise ValueError(f"symbols must be at least 2, but it is {symbols!r}")
-    if pseudo_count < 0:
+    if symbols < 2 or symbols != int(symbols):
+        raise ValueError(f"symbols must be a whole number of at least 2, but it is {symbols!r}")
+    if not (isfinite(pseudo_count) and pseudo_count >= 0):
         raise ValueError(f"pseudo_count must be at least 0, but it is {pseudo_count!r}")
 
     def fit(
@@ -128,7 +129,8 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         return (count * shares + pseudo_count) / (count + symbols * pseudo_count)
 
     def generate(key: PRNGKeyArray, law: Float[Array, " K"], count: int) -> Int[Array, " n"]:
-        edges = jnp.cumsum(law)[:-1]
+        cumulated = jnp.cumsum(law)
+        edges = cumulated[:-1] / cumulated[-1]  # the last symbol may be extinct
         drawn = jax.random.uniform(key, (count, 1))
         return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
 

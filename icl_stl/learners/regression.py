@@ -1,5 +1,7 @@
 """Least squares and ridge, on standard normal inputs."""
 
+from math import isfinite
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -38,7 +40,7 @@ def normalised_penalty(
 
 
 def _regression(noise: float, penalty: float, total: bool) -> Learner:
-    if noise <= 0:
+    if not (isfinite(noise) and noise > 0):
         raise ValueError(f"noise must be a positive number, but it is {noise!r}")
 
     def fit(key: PRNGKeyArray, rows: Rows, weights: Float[Array, " N"]) -> Float[Array, " d"]:
@@ -80,6 +82,6 @@ def ridge(noise: float = 1.0, penalty: float = 0.1, *, total: bool = False) -> L
     Returns:
         The learner; rows are `Rows`, parameters w `[d]`.
     """
-    if penalty <= 0:
+    if not (isfinite(penalty) and penalty > 0):
         raise ValueError(f"penalty must be a positive number, but it is {penalty!r}")
     return _regression(noise, penalty, total)

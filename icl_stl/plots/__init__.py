@@ -19,6 +19,7 @@ from icl_stl.plots.files import (
     read_stored,
     rendered,
 )
+from icl_stl.plots.solvable import excess_curve
 from icl_stl.plots.transformer import VACUOUS, headline_prefix
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "draw_all",
     "draw_folder",
     "drawings",
+    "excess_curve",
     "headline_prefix",
     "mismatches",
     "read_stored",

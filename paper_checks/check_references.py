@@ -700,7 +700,7 @@ def test_means_and_least_squares_against_spread_of_noise(ledger) -> None:
         (Augment(0.2), references.mean_augment(n, 4 * n, SIGMA, last)),
         (Augment(0.5, weight=0.3), references.mean_augment(n, n, SIGMA, last, 0.3)),
         (Accumulate(3), references.mean_accumulate(n, 3 * n, SIGMA, last)),
-        (Anchored(0.4), references.mean_anchored(n, n, SIGMA, last, 0.4)),
+        (Anchored(0.4, 2), references.mean_anchored(n, 2 * n, SIGMA, last, 0.4)),
     )
     for regime, curve in known:
         m = regime.synthetic_size(n)

@@ -1,4 +1,4 @@
-"""Plant faults in `icl_stl.bounds` and report which of them the tests notice.
+"""Plant faults in formulas, loops and claims and report which of them the tests notice.
 
 Each fault is one that a hand makes: a wrong constant, a dropped factor 2, i for i - 1, n for N,
 alpha for 1 - alpha, a missing square. Run from the repository root:
@@ -21,13 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Mutant(NamedTuple):
-    """A fault: in ``file`` the ``count``-th ``old`` becomes ``new``."""
+    """A fault: in ``file`` of ``room`` the ``count``-th ``old`` becomes ``new``.
+
+    ``test`` must notice it; a fault in the bounds is also caught by any other test of bounds.
+    """
 
     file: str
     old: str
     new: str
     test: str
     count: int = 1
+    room: str = "bounds/"
 
 
 D, S, G, C, P, T = (
@@ -235,13 +239,66 @@ MUTANTS = (
     Mutant("__main__", "bool(bound.total > 1)", "False", C),
     Mutant("_check", "above = array > low if open_low", "above = array >= low if open_low", G),
 )
-SHORT = tuple(mutant for mutant in MUTANTS[::5])
+
+
+def planted_in(room: str, *faults: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
+    """Faults of one room, each with the tests that must notice it."""
+    return tuple(Mutant(*fault, room=room) for fault in faults)
+
+
+def check(name: str) -> str:
+    """A check of the closed forms."""
+    return f"paper_checks/check_references.py::test_{name}"
+
+
+ENUMERATED, SPREAD, FINDS, LIMITS = (
+    check("laws_against_enumeration"),
+    check("means_and_least_squares_against_spread_of_noise"),
+    check("every_problem_finds_its_closed_form"),
+    check("limits_and_integrals"),
+)
+JUDGED = "tests/test_claims_solvable.py"
+REGIMES, LOOPS, PROBLEMS = (f"tests/test_{room}.py" for room in ("regimes", "loops", "solvable"))
+
+LOOP_MUTANTS = (
+    *planted_in(
+        "references/",
+        ("_common", "** (2 * np.arange(1.0, last + 1))", "** np.arange(1.0, last + 1)", SPREAD),
+        ("gaussian", "square / m * batch_gain(shares)", "square / n * batch_gain(shares)", SPREAD),
+        ("gaussian", "fresh_limit(0.0, 1.0, w) / m", "fresh_limit(0.0, 1.0, w)", LIMITS),
+        ("regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SPREAD),
+        ("discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", ENUMERATED),
+        ("discrete", "c**2 * (before + (1 - before)", "c * (before + (1 - before)", ENUMERATED),
+        ("lookup", "noise, last, regime.weight)", "noise, last)", FINDS),
+        ("bernoulli", "(1 - w) * gamma[:-1]", "gamma[:-1]", "tests/test_references_bernoulli.py"),
+    ),
+    *planted_in(
+        "",
+        ("regimes", "(1 - share) / (generation - first)", "(1 - share) / generation", REGIMES),
+        ("regimes", "(samples + generation * self", "(samples + self", REGIMES),
+        ("loops", "(1 - share) / (generation * n_syn)", "(1 - share) / n_syn", LOOPS),
+        ("loops", "jnp.arange(n_syn) % _rows(real)", "jnp.arange(n_syn) // _rows(real)", LOOPS),
+        ("problems", "share * p - (1 - share)", "(1 - share) * p - share", PROBLEMS),
+        ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", PROBLEMS),
+        ("intervals", "max(low.p_positive,", "min(low.p_positive,", JUDGED),
+    ),
+    *planted_in(
+        "claims/",
+        ("judging", 'not in ("exact", "undecided")', '!= "undecided"', JUDGED),
+        ("judging", 'all("violated" in own', 'any("violated" in own', JUDGED),
+        ("judging", "fine.get(experiment.runs, True) & finite", "finite", JUDGED),
+        ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
+        ("solvable", "GROUPS * whole - (GROUPS - 1) * slope(kept)", "slope(kept)", JUDGED),
+        ("solvable", "(gap > limits)", "(gap < limits)", JUDGED),
+    ),
+)
+SHORT = (*MUTANTS[::5], *LOOP_MUTANTS[2::7])
 
 
 def planted(mutant: Mutant) -> str | None:
     """The file with the fault in it; None if the place does not exist."""
-    text = (ROOT / "icl_stl" / "bounds" / f"{mutant.file}.py").read_text(encoding="utf-8")
-    pieces = text.split(mutant.old)
+    path = ROOT / "icl_stl" / mutant.room / f"{mutant.file}.py"
+    pieces = path.read_text(encoding="utf-8").split(mutant.old)
     if len(pieces) <= mutant.count:
         return None
     head = mutant.old.join(pieces[: mutant.count])
@@ -253,15 +310,18 @@ def survives(mutant: Mutant) -> bool:
     text = planted(mutant)
     if text is None:
         raise SystemExit(f"no such place any more: {mutant}")
+    bounds = mutant.room == "bounds/"
+    code = ("icl_stl/bounds", "tests") if bounds else ("icl_stl", "tests", "paper_checks")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in ("icl_stl/bounds", "tests"):
+        for name in code:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("icl_stl/__init__.py", "pyproject.toml"):
             shutil.copy(ROOT / name, copy / name)
-        (copy / "icl_stl" / "bounds" / f"{mutant.file}.py").write_text(text, encoding="utf-8")
-        rest = sorted({D, S, G, C, P, T} - {mutant.test})
-        return passes(copy, [mutant.test]) and passes(copy, rest)
+        path = copy / "icl_stl" / mutant.room / f"{mutant.file}.py"
+        path.write_text(text, encoding="utf-8")
+        rest = sorted({D, S, G, C, P, T} - {mutant.test}) if bounds else []
+        return passes(copy, [mutant.test]) and (not rest or passes(copy, rest))
 
 
 def passes(folder: Path, tests: list[str]) -> bool:
@@ -280,12 +340,12 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="every fifth fault only")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    mutants = SHORT if options.short else MUTANTS
+    mutants = SHORT if options.short else (*MUTANTS, *LOOP_MUTANTS)
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))
     for mutant, survived in zip(mutants, alive, strict=True):
         if survived:
-            print(f"SURVIVED  {mutant.file}: {mutant.old!r} -> {mutant.new!r}")
+            print(f"SURVIVED  {mutant.room}{mutant.file}: {mutant.old!r} -> {mutant.new!r}")
     caught = len(mutants) - sum(alive)
     print(f"{caught} of {len(mutants)} faults caught ({caught / len(mutants):.1%})")
     return int(caught < 0.95 * len(mutants))

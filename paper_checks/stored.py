@@ -9,6 +9,7 @@ from scipy import stats
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
 LEVEL = 0.05
+EXACT = 1e-12
 
 
 def config() -> dict:
@@ -19,7 +20,25 @@ def config() -> dict:
 def claim(name: str) -> dict:
     """A judged claim of the committed run."""
     claims = json.loads((FIGURES / "claims.json").read_text(encoding="utf-8"))["claims"]
-    return next(entry for entry in claims if entry["name"] == name)
+    found = [entry for entry in claims if entry["name"] == name]
+    assert found, f"figures/claims.json does not judge {name!r}: run the main job into figures"
+    return found[0]
+
+
+def by_interval(cell: dict) -> str:
+    """The verdict that the interval of a cell's margin asks for."""
+    low, high, tolerance = cell["margin_low"], cell["margin_high"], cell.get("tolerance", 0.0)
+    match cell.get("test", "positive"):
+        case "exact":
+            return "holds" if cell["margin"] >= -EXACT else "violated"
+        case "undecided":
+            return "inconclusive"
+        case "equal":
+            inside, outside = -tolerance < low and high < tolerance, low > tolerance
+            outside = outside or high < -tolerance
+        case _:  # a margin that must be positive, or a rate below its tolerance
+            inside, outside = low > 0, high < 0
+    return "holds" if inside else "violated" if outside else "inconclusive"
 
 
 def series(regime: str, column: str) -> np.ndarray:

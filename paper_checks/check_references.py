@@ -1,0 +1,882 @@
+"""Section 8: closed forms against loops of the package, and against enumerations.
+
+The loops are many and small, each closed form has its own seed, and every mean is known to 1 %.
+One Holm family at 5 % holds all cells of all closed forms; each family has a wrong closed form that
+the same loops must reject.
+"""
+
+import itertools
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import stored
+from binary_loop import BinaryLoop, amplifier, binomial
+from scipy import integrate, stats
+
+from icl_stl import references, solvable
+from icl_stl.experiments import Experiment
+from icl_stl.learners.attention import summaries
+from icl_stl.problems import PROBLEMS
+from icl_stl.references import attention, bernoulli, lookup
+from icl_stl.regimes import (
+    REAL,
+    Accumulate,
+    AccumulateFresh,
+    AccumulateSubsample,
+    Anchored,
+    Augment,
+    AugmentSameInputs,
+    FreshReal,
+    RealOnly,
+    Regime,
+    Replace,
+    mixing_weights,
+    source_shares,
+)
+
+LAST = 5
+SHOWN = (1, 2, 5)
+PRECISION = 0.01  # largest relative standard error of a mean
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Cell(NamedTuple):
+    """A mean over independent values and what it should be, or at most be."""
+
+    values: np.ndarray
+    expected: float
+    at_most: bool = False
+
+    @property
+    def precision(self) -> float:
+        return self.values.std(ddof=1) / len(self.values) ** 0.5 / abs(self.expected)
+
+    @property
+    def p_value(self) -> float:
+        side = "greater" if self.at_most else "two-sided"
+        return float(stats.ttest_1samp(self.values, self.expected, alternative=side).pvalue)
+
+    @property
+    def z(self) -> float:
+        return (self.values.mean() / self.expected - 1) / self.precision
+
+
+class Family(NamedTuple):
+    """Closed forms and a wrong one, against the same loops."""
+
+    name: str
+    cells: list[Cell]
+    control: list[Cell]
+
+
+def at(column: np.ndarray, curve: Any, shown: tuple[int, ...] = SHOWN, at_most: bool = False):
+    """One cell a generation: column is `[runs, G + 1]`."""
+    return [Cell(column[:, i], float(np.asarray(curve)[i]), at_most) for i in shown]
+
+
+def simulated(
+    problem: str,
+    regime: Regime,
+    n: int,
+    seed: int,
+    see: tuple[str, ...] = ("excess",),
+    runs: int = 24_000,
+    **settings: Any,
+) -> Any:
+    """What is seen of every generation of many loops, in float64; ``params`` is their fit."""
+    known = PROBLEMS[problem](**settings)
+    measure = solvable.measurements(known, regime, n)
+
+    def observe(truth, key, generation):
+        seen = {**measure(truth, key, generation), "params": generation.params}
+        return {name: seen[name] for name in see}
+
+    seen = solvable.many(
+        lambda key: solvable.loop(known, regime, n, LAST, key, observe),
+        runs,
+        seed=seed,
+        batch=solvable.batch_size(known, regime, n, LAST),
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64), seen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Compiling takes longer than running: half as long without most optimisations."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
+
+
+# --- the Gaussian mean ---------------------------------------------------------------------------
+
+N, SIGMA = 8, 1.5
+
+
+def mean_replace(seed):
+    cells, control = [], []
+    for lam in (1, 2):
+        seen = simulated("gaussian_mean", Replace(lam), N, seed + lam, noise=SIGMA)
+        known = references.mean_replace(N, lam * N, SIGMA, LAST)
+        cells += at(seen["excess"], known, (0, *SHOWN) if lam == 1 else SHOWN)
+        if lam == 2:
+            control = at(seen["excess"], references.mean_replace(N, N, SIGMA, LAST))
+    return Family("37 mean, replace; control: n for n_syn", cells, control)
+
+
+def mean_augment(seed):
+    cells, control = [], []
+    for k, (regime, weight) in enumerate(
+        (
+            (Augment(0.2), None),
+            (Augment(0.5, weight=0.3), 0.3),
+            (AugmentSameInputs(0.5), None),
+        )
+    ):
+        m = regime.synthetic_size(N)
+        seen = simulated("gaussian_mean", regime, N, seed + k, noise=SIGMA)
+        cells += at(seen["excess"], references.mean_augment(N, m, SIGMA, LAST, weight))
+        if weight:
+            gain = np.cumsum(0.7 ** np.arange(LAST + 1)) - 1
+            control = at(seen["excess"], SIGMA**2 * (1 / N + gain / m))
+    return Family("37 mean, augment; control: (1-w)^j for (1-w)^2j", cells, control)
+
+
+def mean_accumulate(seed):
+    seen = simulated("gaussian_mean", Accumulate(2), N, seed, noise=SIGMA)["excess"]
+    known = references.mean_accumulate(N, 2 * N, SIGMA, LAST)
+    control = at(seen, known - SIGMA**2 / N + SIGMA**2 / (3 * N))
+    return Family("37 mean, accumulate; control: N rows at generation 0", at(seen, known), control)
+
+
+def mean_anchored(seed):
+    seen = simulated("gaussian_mean", Anchored(0.3), N, seed, noise=SIGMA)["excess"]
+    cells = at(seen, references.mean_anchored(N, N, SIGMA, LAST, 0.3))
+    weights = mixing_weights(Anchored(0.3), N, LAST)
+    cells += at(seen, references.mean_loop(weights, N, N, SIGMA), (3, 4))
+    control = at(seen, references.mean_augment(N, N, SIGMA, LAST, 0.3))
+    return Family("37 mean, anchored and any weights; control: last batch only", cells, control)
+
+
+def mean_fresh(seed):
+    seen = simulated("gaussian_mean", FreshReal(weight=GOLDEN), N, seed, noise=SIGMA)["excess"]
+    cells = at(seen, references.mean_fresh(N, N, SIGMA, LAST, GOLDEN))
+    control = at(seen, references.mean_augment(N, N, SIGMA, LAST, GOLDEN))
+    return Family("38 mean, new real rows; control: a fixed real set", cells, control)
+
+
+def mean_subsample(seed):
+    seen = simulated("gaussian_mean", AccumulateSubsample(), N, seed, noise=SIGMA)["excess"]
+    cells = at(seen, references.mean_accumulate_subsample(N, N, SIGMA, LAST))
+    control = at(seen, references.mean_accumulate(N, N, SIGMA, LAST))
+    return Family("39 mean, n of all rows; control: all of them", cells, control)
+
+
+def mean_gap(seed):
+    seen = simulated("gaussian_mean", Augment(0.5), 4, seed, ("gap",), noise=SIGMA)["gap"]
+    known = references.mean_gap_parts(4, 4, SIGMA, LAST).total
+    control = at(seen, np.full(LAST + 1, 2 * SIGMA**2 / 8))
+    return Family("40 gap of the mean; control: 2/N", at(seen, known, (0, *SHOWN)), control)
+
+
+def mean_total_variation(seed):
+    see = ("excess", "drift", "eps", "params")
+    seen = simulated("gaussian_mean", Augment(0.5), N, seed, see, 36_000, noise=SIGMA)
+    variance = references.mean_augment(N, N, SIGMA, LAST)
+    known = references.mean_total_variation(variance, SIGMA)
+    cells = at(seen["excess"], variance) + at(seen["drift"], known, (0, *SHOWN))
+    cells += at(seen["eps"], known, (0,))
+    quantile = references.mean_linear_gap_quantile(variance, 0.75)
+    cells += at(1.0 * (-seen["params"] > quantile), np.full(LAST + 1, 0.25))
+    control = at(seen["drift"], references.mean_total_variation(4 * variance, SIGMA))
+    return Family("41 total variation, quantile; control: sigma for 2 sigma", cells, control)
+
+
+# --- Gaussian mean and variance ------------------------------------------------------------------
+
+
+def both_fitted(seed):
+    cells, control = [], []
+    for k, regime in enumerate((Augment(0.5), Augment(0.5, weight=0.3), Replace())):
+        seen = simulated("gaussian", regime, N, seed + k, ("excess", "params"), 40_000, noise=SIGMA)
+        if isinstance(regime, Replace):
+            known = references.mean_variance_replace(N, N, SIGMA, LAST)
+        else:
+            known = references.mean_variance_augment(N, N, SIGMA, LAST, regime.weight)
+        shown = (0, *SHOWN) if k == 0 else SHOWN
+        cells += at(seen["excess"], known.mean_error, shown)
+        cells += at(seen["params"].std ** 2, known.variance, shown)
+        if k == 0:
+            control = at(seen["excess"], references.mean_augment(N, N, SIGMA, LAST))
+            control += at(seen["params"].std ** 2, np.full(LAST + 1, SIGMA**2 * (1 - 1 / N)))
+    return Family("42 mean and variance; control: sigma known", cells, control)
+
+
+def log_variance(seed):
+    sigma = 5.0  # so that no mean logarithm is near 0
+    seen = simulated("gaussian", Replace(), N, seed, ("params",), noise=sigma, unbiased=True)
+    column = 2 * np.log(seen["params"].std)
+    cells = at(column, references.log_variance_replace(N, N, sigma, LAST), (0, *SHOWN))
+    control = at(column, references.log_variance_replace(N, N, sigma, LAST, unbiased=False))
+    return Family("42 log variance; control: maximum likelihood", cells, control)
+
+
+# --- least squares -------------------------------------------------------------------------------
+
+ROWS, DIM = 16, 3
+
+
+def least_squares(regime, seed, see=("excess",)):
+    return simulated("ols", regime, ROWS, seed, see, 14_000, dim=DIM, noise=SIGMA)
+
+
+def ols_replace(seed):
+    seen = least_squares(Replace(2), seed, ("excess", "eps"))
+    excess = seen["excess"]
+    assert excess[:, 0].mean() == pytest.approx(
+        references.ols_single_fit(ROWS, DIM, SIGMA), rel=5 * PRECISION
+    )
+    cells = at(excess, references.ols_replace(ROWS, 2 * ROWS, DIM, SIGMA, LAST), (0, *SHOWN))
+    total_variation = references.ols_total_variation(np.sqrt(excess), SIGMA)
+    cells += at(seen["eps"] - total_variation + 1, np.ones(LAST + 1), (0,))
+    control = at(excess, references.ols_replace(ROWS, ROWS, DIM, SIGMA, LAST))
+    return Family("43 least squares, replace; control: n for n_syn", cells, control)
+
+
+def ols_same_inputs(seed):
+    cells, control = [], []
+    for k, (alpha, weight) in enumerate(((0.5, None), (1 / 3, 0.6))):
+        regime = AugmentSameInputs(alpha, weight)
+        size = (ROWS, regime.synthetic_size(ROWS), DIM, SIGMA, LAST, weight)
+        seen = least_squares(regime, seed + k, ("excess", "gap"))
+        excess, gap = seen["excess"], seen["gap"]
+        cells += at(excess, references.ols_augment_same_inputs(*size))
+        weights = mixing_weights(regime, ROWS, LAST)
+        cells += at(excess, references.ols_loop_same_inputs(weights, *size[:4]), (3,))
+        cells += at(gap, references.ols_gap_augment_same_inputs(*size))
+        cells += at(excess, references.ols_augment_upper_bound(*size), SHOWN, at_most=True)
+        if k == 0:
+            cells += at(gap, [references.ols_gap_single_fit(ROWS, DIM, SIGMA)], (0,))
+            control = at(gap, 2 * references.ols_augment_same_inputs(*size))
+    return Family("43 ... inputs repeated, its gap; control: gap 2 s_i", cells, control)
+
+
+def ols_fresh_inputs(seed):
+    seen = least_squares(Augment(0.5), seed)["excess"]
+    size = (ROWS, ROWS, DIM, SIGMA, LAST)
+    cells = at(seen, references.ols_augment_fresh_inputs(*size), (1,))
+    control = at(seen, references.ols_augment_same_inputs(*size))
+    return Family("44 ... inputs fresh; control: inputs repeated", cells, control)
+
+
+def ols_bound(seed):
+    seen = least_squares(Augment(1 / 3), seed)["excess"]
+    size = (ROWS, 2 * ROWS, DIM, SIGMA, LAST)
+    cells = at(seen, references.ols_augment_fresh_inputs(*size), (1,))
+    cells += at(seen, references.ols_augment_upper_bound(*size), SHOWN, at_most=True)
+    wrong = np.full(LAST + 1, references.ols_single_fit(ROWS, DIM, SIGMA))
+    control = at(seen, wrong, SHOWN, at_most=True)
+    return Family("44 ... 3 s_n/2 bounds it; control: s_n", cells, control)
+
+
+def ols_accumulate(seed):
+    size = (ROWS, ROWS, DIM, SIGMA, LAST)
+    same, fresh = (
+        least_squares(regime, seed + k)["excess"]
+        for k, regime in enumerate((Accumulate(), AccumulateFresh()))
+    )
+    cells = at(same, references.ols_accumulate_same_inputs(*size))
+    cells += at(fresh, references.ols_accumulate_fresh_inputs(*size))
+    control = at(fresh, references.ols_accumulate_same_inputs(*size))
+    return Family("43 ... accumulate; control: inputs repeated for fresh", cells, control)
+
+
+def ols_fresh_real(seed):
+    seen = least_squares(FreshReal(), seed)["excess"]
+    size = (ROWS, ROWS, DIM, SIGMA, LAST)
+    cells = at(seen, references.ols_fresh_real(*size))
+    control = at(seen, references.ols_fresh_combined(*size, 0.5))
+    return Family("45 ... new real rows; control: mean of two fits", cells, control)
+
+
+# --- laws on finitely many symbols ---------------------------------------------------------------
+
+LAW = (0.5, 0.3, 0.2)
+
+
+def symbols(regime, seed, see=("excess",), pseudo_count=0.0):
+    settings = {"probabilities": LAW, "pseudo_count": pseudo_count}
+    return simulated("categorical", regime, N, seed, see, 12_000, **settings)
+
+
+def law_loops(seed):
+    cells, control = [], []
+    for k, (regime, known) in enumerate(
+        (
+            (Augment(0.5), references.law_augment(LAW, N, N, LAST)),
+            (Augment(0.5, weight=0.3), references.law_augment(LAW, N, N, LAST, 0.3)),
+            (Replace(2), references.law_replace(LAW, N, 2 * N, LAST)),
+            (Accumulate(), references.law_accumulate(LAW, N, N, LAST)),
+            (Anchored(0.3), references.law_anchored(LAW, N, N, LAST, 0.3)),
+        )
+    ):
+        seen = symbols(regime, seed + k, ("excess", "drift", "params"))
+        cells += at(seen["excess"], known.error, (0, *SHOWN) if k == 0 else SHOWN)
+        if k == 0:
+            bound = np.full(LAST + 1, references.law_augment_bound(LAW, N))
+            cells += at(seen["excess"], bound, SHOWN, at_most=True)
+            cells += at(seen["drift"], references.law_total_variation(LAW, N, N, LAST))
+        if isinstance(regime, Replace):
+            diversity = 1 - (seen["params"] ** 2).sum(axis=2)
+            cells += at(diversity, known.diversity)
+        if isinstance(regime, Anchored):
+            control = at(seen["excess"], references.law_augment(LAW, N, N, LAST, 0.3).error)
+    return Family("46 symbols; control: last batch for all batches", cells, control)
+
+
+def law_fixation(seed):
+    see, settings = ("params",), {"probabilities": (0.6, 0.4)}
+    seen = simulated("categorical", Replace(), 3, seed, see, **settings)["params"]
+    fixed = 1.0 * (seen[:, :, 0] > 1 - 1e-6)
+    cells = at(fixed, references.law_fixation((0.6, 0.4), 3, 3, LAST)[:, 0])
+    return Family("46 fixation; control: its limit", cells, at(fixed, np.full(LAST + 1, 0.6)))
+
+
+def smoothed(seed):
+    a, cells, control = 0.7, [], []
+    for k, (regime, reference) in enumerate(
+        (
+            (Replace(), references.smoothed_replace),
+            (Augment(0.5), references.smoothed_augment),
+            (Accumulate(), references.smoothed_accumulate),
+        )
+    ):
+        seen, known = (
+            symbols(regime, seed + k, ("excess", "params"), a),
+            reference(LAW, N, N, a, LAST),
+        )
+        shown = (0, *SHOWN) if k == 0 else SHOWN
+        for symbol in (0, 2):
+            cells += at(seen["params"][:, :, symbol], known.mean[:, symbol], shown)
+        cells += at(seen["excess"], known.error, shown)
+        if k == 1:
+            drifting = references.smoothed_replace(LAW, N, N, a, LAST).mean[:, 2]
+            control = at(seen["params"][:, :, 2], drifting)
+    return Family("46 smoothing; control: its bias paid every generation", cells, control)
+
+
+# --- loops on two symbols ------------------------------------------------------------------------
+
+
+def one_sided(seed):
+    e, n, cells, control = 0.02, 20, [], []
+    settings = {"probability": 0.0, "centre": 0.0, "injected": e}
+    for k, (regime, known) in enumerate(
+        (
+            (Replace(), references.one_sided_replace(e, LAST)),
+            (Augment(0.5), references.one_sided_augment(e, 0.5, LAST)),
+            (Accumulate(), references.one_sided_accumulate(e, LAST)),
+        )
+    ):
+        seen = simulated("bernoulli", regime, n, seed + k, ("drift",), **settings)["drift"]
+        assert np.allclose(seen[:, 0], e, rtol=1e-6)  # certain, not a mean
+        cells += at(seen, known)
+        cells += at(seen, references.one_sided_loop(mixing_weights(regime, n, LAST), e), (3,))
+        if k == 1:
+            control = at(seen, references.one_sided_augment(e, 0.25, LAST))
+    return Family("47 errors that add up; control: half the real share", cells, control)
+
+
+def bits(seed):
+    cells, control = [], []
+    for k, (loop, regime) in enumerate(
+        (
+            (bernoulli.BernoulliLoop(6, 9, 0.3, 0.8, error=0.02), Augment(0.4)),
+            (bernoulli.BernoulliLoop(6, 6, 0.3, 1.15, replace=True), Replace()),
+            (bernoulli.BernoulliLoop(6, 6, 0.3, 1.0, weight=0.7), Augment(0.5, weight=0.7)),
+        )
+    ):
+        settings = {"kappa": loop.kappa, "probability": loop.p, "injected": loop.error}
+        see = ("drift", "excess", "eps", "gap")
+        seen = simulated("bernoulli", regime, 6, seed + k, see, 60_000, **settings)
+        known, shown = bernoulli.drift(loop, LAST), (0, *SHOWN) if k == 0 else SHOWN
+        cells += at(seen["drift"], known.distance, shown)
+        cells += at(seen["excess"], known.square, shown)
+        cells += at(seen["eps"], known.error, shown)
+        cells += at(seen["gap"], bernoulli.gap_parts(loop, LAST).gap, shown)
+        for i in SHOWN:
+            law = bernoulli.gap_law(loop, i)
+            chances = 1 - law.probability.cumsum()[:-1]
+            best = int(np.abs(chances - 0.5).argmin())
+            threshold = law.support[best : best + 2].mean()
+            chance = bernoulli.exceedance(law, threshold)
+            cells.append(Cell(1.0 * (seen["gap"][:, i] > threshold), chance))
+        if k == 0:
+            control = at(seen["excess"], bernoulli.drift(loop._replace(kappa=1.0), LAST).square)
+    return Family("52 two symbols; control: kappa = 1", cells, control)
+
+
+def bits_influence(seed):
+    loop = bernoulli.BernoulliLoop(6, 9, 0.3, 0.8)
+    experiment = Experiment(
+        "bernoulli",
+        Augment(0.4),
+        loop.n,
+        LAST,
+        40_000,
+        (("kappa", loop.kappa), ("probability", loop.p)),
+        "influence",
+    )
+    seen = solvable.run_experiment(experiment, seed)["gamma"].astype(np.float64)
+    assert np.allclose(seen[:, 0], loop.kappa / loop.n, rtol=1e-6)  # certain, not a mean
+    known = bernoulli.influence(loop, LAST).gamma @ binomial(loop.n - 1, loop.p)
+    control = at(seen, np.full(LAST + 1, loop.kappa / loop.n))
+    return Family("8 influence; control: that of generation 0", at(seen, known), control)
+
+
+def terms_of(experiment, seed, known, total) -> Family:
+    """The gap and its parts as two loops with shared randomness show them."""
+    seen = solvable.run_experiment(experiment, seed)
+    cells = at(seen["gap"].astype(np.float64), total, (0, *SHOWN))
+    for part in ("direct", "indirect", "synthetic", "shift"):
+        cells += at(seen[part].astype(np.float64), getattr(known, part))
+    control = at(seen["direct"].astype(np.float64), np.full(LAST + 1, known.direct[0]))
+    return Family(f"13 parts of the gap, {experiment.problem}; control: 1/n", cells, control)
+
+
+def gap_terms_of_mean(seed):
+    settings, known = (("noise", SIGMA),), references.mean_gap_parts(6, 6, SIGMA, LAST)
+    run = Experiment("gaussian_mean", Augment(0.5), 6, LAST, 40_000, settings, "identity")
+    return terms_of(run, seed, known, known.total)
+
+
+def gap_terms_of_bits(seed):
+    settings = (("kappa", 0.8), ("probability", 0.3))
+    known = bernoulli.gap_parts(bernoulli.BernoulliLoop(4, 6, 0.3, 0.8), LAST)
+    run = Experiment("bernoulli", Augment(0.4), 4, LAST, 60_000, settings, "identity")
+    return terms_of(run, seed, known, known.gap)
+
+
+# --- linear attention ----------------------------------------------------------------------------
+
+
+def prompts_of(law: str, seed: int) -> Family:
+    """Risks of fixed layers on real and generated prompts; a prompt is a run."""
+    dim, k, noise = 3, 6, 0.5
+    count, spread = (200_000, 0.2) if law == "gaussian" else (50_000, 0.5)
+    problem = PROBLEMS["linear_attention"](dim, k, noise, law=law)
+    written = PROBLEMS["linear_attention"](dim, k, noise, law=law, generator="autoregressive")
+    tau = 1.0 if law == "gaussian" else dim**-0.5
+    moments, wrong = attention.gaussian_moments(dim, k, tau, noise), None
+    if law == "sphere":
+        moments, wrong = attention.sphere_moments(dim, k, noise), moments
+    else:
+        wrong = moments._replace(scale=moments.scale - tau**2 / k)
+    draws = np.random.default_rng(seed)
+    gamma, other = draws.normal(0, spread, (2, dim, dim))
+    keys = jax.random.split(jax.random.key(seed), 3)
+
+    @jax.jit
+    def look(gamma, other):
+        real = problem.draw(keys[0], (), count)
+        query = problem.learner.generate(keys[1], other, count)
+        whole = written.learner.generate(keys[2], other, count)
+        inputs, labels = whole.xs, whole.ys
+        sums = jnp.cumsum(inputs * labels[:, :, None], axis=1)
+        before = jnp.concatenate([jnp.zeros_like(sums[:, :1]), sums[:, :-1]], axis=1)
+        before = before / jnp.maximum(jnp.arange(k + 1), 1)[None, :, None]
+        apart = jnp.einsum("njd,de,nje->nj", inputs, gamma - other, before)
+        return {
+            "zero": problem.loss(jnp.zeros((dim, dim)), real),
+            "best": problem.loss(problem.best(()), real),
+            "risk": problem.loss(gamma, real),
+            "synthetic": problem.loss(gamma, query),
+            "square": jnp.sum(summaries(whole) ** 2, axis=1),
+            "divergence": jnp.sum(apart**2, axis=1) / (2 * moments.risk),
+        }
+
+    seen = {name: np.asarray(a, np.float64) for name, a in look(gamma, other).items()}
+    shift = moments.risk + moments.scale * ((gamma - other) ** 2).sum()
+    noises = np.full(k + 1, moments.risk**0.5)
+    square = np.trace(attention.second_moments(other, noises, law)[k])
+    cells = [
+        Cell(seen["zero"], float(attention.risk(np.zeros((dim, dim)), moments))),
+        Cell(seen["best"], moments.risk),
+        Cell(seen["risk"], float(attention.risk(gamma, moments))),
+        Cell(seen["synthetic"], shift),
+        Cell(seen["square"], float(square)),
+        Cell(seen["divergence"], attention.kl_divergence(other, gamma, noises, law)),
+    ]
+    control = [Cell(seen["risk"], float(attention.risk(gamma, wrong)))]
+    return Family(f"48, 49 linear attention, {law}; control: another law", cells, control)
+
+
+def attention_gaussian(seed):
+    return prompts_of("gaussian", seed)
+
+
+def attention_sphere(seed):
+    return prompts_of("sphere", seed)
+
+
+FAMILIES: tuple[Callable[[int], Family], ...] = (
+    mean_replace,
+    mean_augment,
+    mean_accumulate,
+    mean_anchored,
+    mean_fresh,
+    mean_subsample,
+    mean_gap,
+    mean_total_variation,
+    both_fitted,
+    log_variance,
+    ols_replace,
+    ols_same_inputs,
+    ols_fresh_inputs,
+    ols_bound,
+    ols_accumulate,
+    ols_fresh_real,
+    law_loops,
+    law_fixation,
+    smoothed,
+    one_sided,
+    bits,
+    bits_influence,
+    attention_gaussian,
+    attention_sphere,
+    gap_terms_of_mean,
+    gap_terms_of_bits,
+)
+
+
+def test_every_closed_form_agrees_with_its_loop(ledger) -> None:
+    """One Holm family over all cells; a family's seeds are its place in the list."""
+    seeds = range(100, 100 * (len(FAMILIES) + 1), 100)
+    with ThreadPoolExecutor(2) as threads:  # one compiles while another runs
+        families = list(threads.map(lambda make, seed: make(seed), FAMILIES, seeds))
+    cells = [cell for family in families for cell in family.cells]
+    coarse = [
+        (family.name, cell.expected, cell.precision, len(cell.values))
+        for family in families
+        for cell in family.cells
+        if not (cell.precision <= PRECISION and len(cell.values) >= 10_000)
+    ]
+    assert not coarse
+    rejected = iter(stored.holm_rejects([cell.p_value for cell in cells]))
+    wrong = [
+        (family.name, cell.expected, cell.values.mean(), cell.z)
+        for family in families
+        for cell in family.cells
+        if next(rejected)
+    ]
+    assert not wrong
+    for family in families:
+        largest = max(abs(cell.z) for cell in family.cells if not cell.at_most)
+        ledger.record(
+            family.name,
+            tightness=f"|z| <= {largest:.1f}",
+            control_rejected=any(stored.holm_rejects([cell.p_value for cell in family.control])),
+        )
+
+
+# --- exact enumerations --------------------------------------------------------------------------
+
+
+def draws_of(law: np.ndarray, count: int) -> list[tuple[np.ndarray, float]]:
+    """Every empirical law of ``count`` draws, with its probability."""
+    found = []
+    for drawn in itertools.combinations_with_replacement(range(len(law)), count):
+        counts = np.bincount(drawn, minlength=len(law))
+        ways = math.factorial(count) / math.prod(math.factorial(c) for c in counts)
+        found.append((counts / count, ways * float(np.prod(law**counts))))
+    return found
+
+
+def enumerated(regime: Regime, law: tuple[float, ...], n: int, last: int, a: float = 0.0):
+    """E p_i, E |p_i - p|^2, E TV and P(one symbol left): every sample of every generation."""
+    p, m = np.array(law), regime.synthetic_size(n)
+    mean, error = np.zeros((last + 1, len(p))), np.zeros(last + 1)
+    distance, fixed = np.zeros(last + 1), np.zeros((last + 1, len(p)))
+
+    def run(i, real, batches, chance):
+        if chance == 0:
+            return
+        shares = source_shares(regime, n, i)
+        raw = sum(share * (real if j == REAL else batches[j]) for j, share in shares.items())
+        kept = 1 if regime.keeps_history else min(i, 1)
+        size = n * (REAL in shares) + (i if kept and regime.keeps_history else kept) * m
+        fit = (size * raw + a) / (size + a * len(p))
+        mean[i] += chance * fit
+        error[i] += chance * ((fit - p) ** 2).sum()
+        distance[i] += chance * np.abs(fit - p).sum() / 2
+        fixed[i] += chance * (fit == 1)
+        for batch, likely in draws_of(fit, m) if i < last else []:
+            run(i + 1, real, {**batches, i: batch}, chance * likely)
+
+    for real, chance in draws_of(p, n):
+        run(0, real, {}, chance)
+    return mean, error, distance, fixed
+
+
+def test_laws_against_enumeration(ledger) -> None:
+    law, n, last, a = (0.5, 0.3, 0.2), 2, 3, 0.7
+    double = Augment(1 / 3)
+    cases = (
+        (Replace(), 0.0, references.law_replace(law, n, n, last)),
+        (Augment(0.5), 0.0, references.law_augment(law, n, n, last)),
+        (Augment(0.5, weight=0.2), 0.0, references.law_augment(law, n, n, last, 0.2)),
+        (Accumulate(), 0.0, references.law_accumulate(law, n, n, last)),
+        (Anchored(0.3), 0.0, references.law_anchored(law, n, n, last, 0.3)),
+        (Replace(), a, references.smoothed_replace(law, n, n, a, last)),
+        (Augment(0.5), a, references.smoothed_augment(law, n, n, a, last)),
+        (Accumulate(), a, references.smoothed_accumulate(law, n, n, a, last)),
+        (double, a, references.smoothed_augment(law, n, 2 * n, a, last)),
+    )
+    worst = 0.0
+    for regime, pseudo_count, known in cases:
+        mean, error, distance, fixed = enumerated(regime, law, n, last, pseudo_count)
+        worst = max(worst, np.abs(known.mean - mean).max(), np.abs(known.error - error).max())
+        if pseudo_count == 0 and not regime.keeps_history:
+            weight = regime.real_share(n, 1)
+            other = references.law_total_variation(law, n, n, last, weight)
+            worst = max(worst, np.abs(other - distance).max())
+        if regime == Replace() and pseudo_count == 0:
+            worst = max(worst, np.abs(references.law_fixation(law, n, n, last) - fixed).max())
+    assert worst < 1e-12
+    wrong = enumerated(Augment(0.5), law, n, last)[1]
+    control = np.abs(references.law_replace(law, n, n, last).error - wrong).max()
+    ledger.record("46 symbols, every sample enumerated", "attained", 1.0, bool(control > 1e-3))
+
+
+def test_bits_against_enumeration(ledger) -> None:
+    worst = control = 0.0
+    for n, m, p, kappa, weight in ((3, 5, 0.3, 0.6, None), (4, 4, 0.5, 1.0, 0.2)):
+        loop = bernoulli.BernoulliLoop(n, m, p, kappa, weight)
+        other = BinaryLoop(n, m, amplifier(kappa), weight)
+        known, gaps = bernoulli.drift(loop, 4), bernoulli.gap_parts(loop, 4).gap
+        for i in range(5):
+            moments = np.zeros(3)
+            for ones, chance in enumerate(binomial(n, p)):
+                shares, law = other.shares(ones, i)
+                theta = np.array([other.generator(share) for share in shares])
+                risk = p * (1 - theta) ** 2 + (1 - p) * theta**2
+                own = shares * (1 - theta) ** 2 + (1 - shares) * theta**2
+                moments += chance * np.array(
+                    [np.abs(theta - p) @ law, (theta - p) ** 2 @ law, (risk - own) @ law]
+                )
+            found = np.array([known.distance[i], known.square[i], gaps[i]])
+            worst = max(worst, float(np.abs(found - moments).max()))
+            control = max(control, float(abs(known.square[i] - moments[0] ** 2)))
+    assert worst < 1e-12
+    ledger.record("52 two symbols, enumerated", "attained", 1.0, bool(control > 1e-3))
+
+
+def gain_by_sources(regime: Regime, n: int, last: int) -> np.ndarray:
+    """How a unit of noise in each batch spreads from generation to generation: sum of squares."""
+    noise = np.zeros((last + 1, last + 1))  # of batch j in theta_i
+    for i in range(1, last + 1):
+        for j, share in source_shares(regime, n, i).items():
+            if j != REAL:
+                noise[i] += share * noise[j]
+                noise[i, j] += share
+    return (noise**2).sum(axis=1)
+
+
+def test_means_and_least_squares_against_spread_of_noise(ledger) -> None:
+    n, last, worst = 12, 20, 0.0
+    known = (
+        (Replace(2), references.mean_replace(n, 2 * n, SIGMA, last)),
+        (Augment(0.2), references.mean_augment(n, 4 * n, SIGMA, last)),
+        (Augment(0.5, weight=0.3), references.mean_augment(n, n, SIGMA, last, 0.3)),
+        (Accumulate(3), references.mean_accumulate(n, 3 * n, SIGMA, last)),
+        (Anchored(0.4), references.mean_anchored(n, n, SIGMA, last, 0.4)),
+    )
+    for regime, curve in known:
+        m = regime.synthetic_size(n)
+        exact = SIGMA**2 * (1 / n + gain_by_sources(regime, n, last) / m)
+        worst = max(worst, np.abs(curve - exact).max())
+        single = SIGMA**2 * DIM / (n - DIM - 1)
+        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
+        weights = mixing_weights(regime, n, last)
+        repeated = references.ols_loop_same_inputs(weights, n, m, DIM, SIGMA)
+        worst = max(worst, np.abs(repeated - exact).max())
+    for curve, regime in (
+        (references.ols_augment_same_inputs(n, 4 * n, DIM, SIGMA, last), Augment(0.2)),
+        (references.ols_accumulate_same_inputs(n, 3 * n, DIM, SIGMA, last), Accumulate(3)),
+    ):
+        m = regime.synthetic_size(n)
+        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
+        worst = max(worst, np.abs(curve - exact).max())
+    assert worst < 1e-12
+    wrong = references.mean_augment(n, n, SIGMA, last, 0.3) - known[4][1]
+    ledger.record("37, 43 spread of noise", "attained", 1.0, bool(np.abs(wrong).max() > 1e-3))
+
+
+def test_limits_and_integrals(ledger) -> None:
+    """Limits are the value after many generations, total variations integrals over the input."""
+    n, m, last = 12, 24, 2000
+    pairs = [
+        (
+            references.mean_augment_limit(n, m, SIGMA, 0.3),
+            references.mean_augment(n, m, SIGMA, last, 0.3)[-1],
+        ),
+        (
+            references.mean_fresh_limit(n, m, SIGMA, 0.3),
+            references.mean_fresh(n, m, SIGMA, last, 0.3)[-1],
+        ),
+        (
+            references.ols_fresh_real_limit(n, m, DIM, SIGMA),
+            references.ols_fresh_real(n, m, DIM, SIGMA, last)[-1],
+        ),
+        (
+            references.ols_fresh_combined_limit(n, m, DIM, SIGMA, 0.3),
+            references.ols_fresh_combined(n, m, DIM, SIGMA, last, 0.3)[-1],
+        ),
+    ]
+    limit = references.mean_variance_augment_limit(n, m, SIGMA)
+    path = references.mean_variance_augment(n, m, SIGMA, last)
+    pairs += [(limit.mean_error, path.mean_error[-1]), (limit.variance, path.variance[-1])]
+    for best, curve in (
+        (references.mean_fresh_best(n, m, SIGMA), references.mean_fresh_limit),
+        (references.ols_fresh_combined_best(n, m, DIM, SIGMA), references.ols_fresh_combined_limit),
+    ):
+        size = (n, m, SIGMA) if curve is references.mean_fresh_limit else (n, m, DIM, SIGMA)
+        pairs.append((best.error, curve(*size, best.weight)))
+        assert best.error < min(curve(*size, best.weight + step) for step in (-0.01, 0.01))
+    apart = 0.7
+
+    def rows_apart(scale):
+        def density(x):
+            return stats.norm.pdf(x) * (2 * stats.norm.cdf(abs(x) * apart / (scale * SIGMA)) - 1)
+
+        return 2 * integrate.quad(density, 0, 12, epsabs=1e-14, epsrel=1e-13)[0]
+
+    pairs.append((references.ols_total_variation(apart, SIGMA), rows_apart(2)))
+    pairs.append((references.mean_total_variation(apart**2, SIGMA), rows_apart(2)))
+    assert max(abs(float(a) / float(b) - 1) for a, b in pairs) < 1e-12
+    control = abs(rows_apart(1) - float(references.ols_total_variation(apart, SIGMA)))
+    ledger.record("37 to 45 limits, best weights, integrals", "attained", 1.0, bool(control > 1e-3))
+
+
+def test_every_problem_finds_its_closed_form(ledger) -> None:
+    """Which closed form belongs to a regime; nan where none is known."""
+    known = references
+    size, ols = (ROWS, ROWS, DIM, SIGMA, LAST), {"dim": DIM, "noise": SIGMA}
+    mean, law = {"noise": SIGMA}, {"probabilities": LAW, "pseudo_count": 0.0}
+    smooth, bits = (
+        law | {"pseudo_count": 0.7},
+        {"kappa": 0.8, "probability": 0.3, "centre": 0.5, "injected": 0.02},
+    )
+    pair = (N, N, SIGMA, LAST)
+    loop = bernoulli.BernoulliLoop(N, N, 0.3, 0.8, error=0.02)
+    cases = (
+        ("gaussian_mean", Replace(), mean, known.mean_replace(*pair)),
+        ("gaussian_mean", Augment(0.5, 0.3), mean, known.mean_augment(*pair, 0.3)),
+        ("gaussian_mean", AugmentSameInputs(0.5), mean, known.mean_augment(*pair)),
+        ("gaussian_mean", Accumulate(), mean, known.mean_accumulate(*pair)),
+        ("gaussian_mean", AccumulateSubsample(), mean, known.mean_accumulate_subsample(*pair)),
+        ("gaussian_mean", Anchored(0.3), mean, known.mean_anchored(*pair, 0.3)),
+        ("gaussian_mean", FreshReal(weight=0.7), mean, known.mean_fresh(*pair, 0.7)),
+        ("gaussian_mean", FreshReal(), mean, known.mean_fresh(*pair, 0.5)),
+        ("gaussian", Replace(), mean, known.mean_variance_replace(*pair).mean_error),
+        ("gaussian", Augment(0.5), mean, known.mean_variance_augment(*pair).mean_error),
+        ("gaussian", Accumulate(), mean, None),
+        ("ols", Replace(), ols, known.ols_replace(*size)),
+        ("ols", AugmentSameInputs(0.5, 0.6), ols, known.ols_augment_same_inputs(*size, 0.6)),
+        ("ols", Augment(0.5), ols, known.ols_augment_fresh_inputs(*size)),
+        ("ols", Augment(0.5, 0.6), ols, None),
+        ("ols", Accumulate(), ols, known.ols_accumulate_same_inputs(*size)),
+        ("ols", AccumulateFresh(), ols, known.ols_accumulate_fresh_inputs(*size)),
+        ("ols", AccumulateSubsample(), ols, None),
+        ("ols", FreshReal(), ols, known.ols_fresh_real(*size)),
+        ("ols", FreshReal(weight=0.6), ols, None),
+        ("categorical", Replace(), law, known.law_replace(LAW, N, N, LAST).error),
+        ("categorical", Augment(0.5, 0.3), law, known.law_augment(LAW, N, N, LAST, 0.3).error),
+        ("categorical", Accumulate(), law, known.law_accumulate(LAW, N, N, LAST).error),
+        ("categorical", Anchored(0.3), law, known.law_anchored(LAW, N, N, LAST, 0.3).error),
+        ("categorical", AccumulateSubsample(), law, None),
+        ("categorical", Replace(), smooth, known.smoothed_replace(LAW, N, N, 0.7, LAST).error),
+        ("categorical", Augment(0.5), smooth, known.smoothed_augment(LAW, N, N, 0.7, LAST).error),
+        ("categorical", Augment(0.5, 0.3), smooth, None),
+        (
+            "categorical",
+            Accumulate(),
+            smooth,
+            known.smoothed_accumulate(LAW, N, N, 0.7, LAST).error,
+        ),
+        ("bernoulli", Augment(0.5), bits, bernoulli.drift(loop, LAST).square),
+        (
+            "bernoulli",
+            Replace(),
+            bits,
+            bernoulli.drift(loop._replace(replace=True), LAST).square,
+        ),
+        ("bernoulli", Accumulate(), bits, None),
+    )
+    for problem, regime, settings, curve in cases:
+        n = ROWS if problem == "ols" else N
+        found = lookup.excess_risk(problem, regime, n, LAST, settings)
+        assert found.shape == (LAST + 1,)
+        assert np.isfinite(found[0])
+        if curve is None:
+            assert np.isnan(found[1:]).all(), (problem, regime)
+        else:
+            np.testing.assert_allclose(found, curve, rtol=1e-13, err_msg=f"{problem}, {regime}")
+    for problem, settings in (("gaussian_mean", mean), ("categorical", smooth), ("ols", ols)):
+        n = ROWS if problem == "ols" else N
+        real_only = lookup.excess_risk(problem, RealOnly(), n, LAST, settings)
+        first = lookup.excess_risk(problem, Augment(0.5), n, LAST, settings)[0]
+        np.testing.assert_allclose(real_only, first, rtol=1e-13)
+    unknown = lookup.excess_risk("ridge", Augment(0.5), ROWS, LAST, ols)
+    assert np.isnan(unknown).all()
+    ledger.record("37 to 46 each regime finds its closed form", "attained", 1.0)
+
+
+# --- what the loops may cost ---------------------------------------------------------------------
+
+PEAK = """
+import pathlib, resource
+from icl_stl.experiments import Experiment
+from icl_stl.regimes import AccumulateSubsample
+from icl_stl.solvable import run_experiment
+
+run_experiment(Experiment("gaussian_mean", AccumulateSubsample(), 1000, 20, {runs}), 0)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # what getrusage says includes the process that forked this one
+    (kilobytes,) = (x.split()[1] for x in status.read_text().splitlines() if "VmHWM" in x)
+    print(int(kilobytes) * 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_keeping_all_rows_needs_little_memory(ledger, pytestconfig) -> None:
+    """20 generations of 1000 rows: 150 loops may use 1 GB; with --long 1500 loops 4 GB."""
+    runs, limit = (1500, 4e9) if pytestconfig.getoption("--long") else (150, 1e9)
+    command = [sys.executable, "-c", PEAK.format(runs=runs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak = int(done.stdout)
+    assert peak < limit
+    ledger.record(f"memory of {runs} loops that keep all rows", tightness=peak / limit)
+
+
+def test_speed_of_least_squares(ledger, pytestconfig) -> None:
+    """With --long: 10^4 loops of 20 generations, n = 100, d = 10, in 30 s."""
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("times are measured with --long")
+    start = time.perf_counter()
+    solvable.run_experiment(Experiment("ols", Augment(0.5), 100, 20, 10_000, (("dim", 10),)), 0)
+    seconds = time.perf_counter() - start
+    assert seconds < 30
+    ledger.record("10^4 least squares loops in 30 s", tightness=seconds / 30)

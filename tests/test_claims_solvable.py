@@ -1,0 +1,408 @@
+"""Claims about solvable loops, on loops made by hand: when a claim holds, and when it must not."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic import PRESET
+
+from icl_stl import references
+from icl_stl.claims import Cell, Claim, Evidence, judge
+from icl_stl.claims.judging import Judged
+from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
+from icl_stl.regimes import Augment, FreshReal, Replace, real_share
+
+CLAIMS = {claim.name: claim for claim in SOLVABLE_CLAIMS}
+SMALL = dataclasses.replace(PRESET, solvable_runs=400)
+
+each_claim = pytest.mark.parametrize("name", CLAIMS)
+
+
+# --- how cells are judged ------------------------------------------------------------------------
+
+
+def verdict(*cells, control=(), proved=True):
+    """The entry of a claim that consists of these cells."""
+    claim = Claim("by hand", "", "", "", lambda evidence: Judged(cells, control, []), proved=proved)
+    return judge(claim, Evidence(PRESET))
+
+
+def spread(mean, scale, count=50):
+    """Numbers of this mean exactly, and about this standard deviation."""
+    noise = np.random.default_rng(0).normal(size=count)
+    return mean + scale * (noise - noise.mean()) / noise.std()
+
+
+def cell(margins, test, tolerance=0.0, **more):
+    margins = np.asarray(margins, float)
+    return Cell(margins, margins, 0.0, {"loop": "by hand"}, test, tolerance, **more)
+
+
+@pytest.mark.parametrize(
+    ("mean", "scale", "expected"),
+    [
+        (0.0, 0.1, "holds"),
+        (0.05, 0.05, "holds"),  # not 0, but equal up to the tolerance
+        (-0.05, 1e-6, "holds"),
+        (0.2, 0.1, "violated"),
+        (-0.2, 0.1, "violated"),
+        (0.0, 1.0, "inconclusive"),
+        (0.1, 0.05, "inconclusive"),  # at the edge
+    ],
+)
+def test_equal_up_to_a_tolerance(mean, scale, expected):
+    entry = verdict(cell(spread(mean, scale), "equal", 0.1))
+    (judged,) = entry["cells"]
+    assert (entry["verdict"], judged["verdict"]) == (expected, expected)
+    low, high = judged["margin_low"], judged["margin_high"]
+    assert (low > -0.1 and high < 0.1) == (expected == "holds")
+    if expected == "violated":
+        assert low > 0.1 or high < -0.1
+    assert (judged["test"], judged["tolerance"]) == ("equal", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("events", "count", "expected"),
+    [
+        (0, 59, "holds"),  # 0.95^59 = 0.0485
+        (0, 58, "inconclusive"),  # 0.95^58 = 0.0510
+        (5, 100, "inconclusive"),
+        (9, 100, "inconclusive"),  # P(at least 9) = 0.063
+        (10, 100, "violated"),  # P(at least 10) = 0.028
+    ],
+)
+def test_rates_are_judged_by_the_exact_binomial_law(events, count, expected):
+    exceeded = np.arange(count) < events
+    (judged,) = verdict(cell(exceeded, "rate", 0.05))["cells"]
+    assert judged["verdict"] == expected
+    low, high = judged["low"], judged["high"]
+    np.testing.assert_allclose(stats.binom.cdf(events, count, high), 0.05, rtol=1e-9)
+    if events:
+        np.testing.assert_allclose(stats.binom.sf(events - 1, count, low), 0.05, rtol=1e-9)
+    np.testing.assert_allclose(
+        [judged["margin_low"], judged["margin"], judged["margin_high"]],
+        [0.05 - high, 0.05 - events / count, 0.05 - low],
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"), [(0.0, "holds"), (-1e-13, "holds"), (-1e-9, "violated")]
+)
+def test_exact_numbers_are_right_up_to_rounding(margin, expected):
+    assert verdict(cell([margin], "exact"))["verdict"] == expected
+
+
+def test_exact_and_undecided_cells_take_no_part_in_holm():
+    level = 0.04
+    margins = spread(1.0, 1.0, 4)
+    margins *= stats.t.isf(level, 3) / (margins.mean() / margins.std(ddof=1) * 2)
+    margins = margins - margins.mean() + stats.t.isf(level, 3) * margins.std(ddof=1) / 2
+    alone = cell(margins, "positive")  # p = 0.04
+    many = [cell([0.0], "exact")] * 20 + [cell([np.nan], "undecided")]
+    verdicts = [judged["verdict"] for judged in verdict(alone, *many)["cells"]]
+    assert verdicts == ["holds"] * 21 + ["inconclusive"]
+    assert {c["verdict"] for c in verdict(alone, alone)["cells"]} == {"inconclusive"}
+
+
+def test_what_is_not_proved_is_missed_not_violated():
+    wrong = cell(spread(1.0, 0.1), "equal", 0.1)
+    assert verdict(wrong)["verdict"] == "violated"
+    for entry in (verdict(dataclasses.replace(wrong, proved=False)), verdict(wrong, proved=False)):
+        assert entry["verdict"] == "inconclusive"
+        assert entry["cells"][0]["missed"]
+
+
+def test_a_control_is_rejected_only_if_it_is_in_every_family():
+    wrong, right = cell(spread(1.0, 0.1), "equal", 0.1), cell(spread(0.0, 0.1), "equal", 0.1)
+    other = dataclasses.replace(right, keys={"loop": "another"})
+    control = verdict(right, control=[wrong, right])["negative_control"]
+    assert (control["rejected"], control["cells_rejected"], control["cells"]) == (True, 1, 2)
+    assert not verdict(right, control=[wrong, other])["negative_control"]["rejected"]
+    assert not verdict(right)["negative_control"]["rejected"]
+
+
+# --- loops as the claims say they are ------------------------------------------------------------
+
+
+def bits_curve(experiment):
+    """E T_i with one-sided errors: e (I - W)^{-1} 1, generation by generation."""
+    injected, total = dict(experiment.settings)["injected"], []
+    for i in range(experiment.generations + 1):
+        share = 1.0 if i == 0 else real_share(experiment.regime, experiment.samples, i)
+        before = total if experiment.regime.keeps_history else total[-1:]
+        total.append(injected + ((1 - share) * np.mean(before) if i else 0.0))
+    return np.array(total)
+
+
+def risks(experiment):
+    """Means of excess, gap and drift in a loop that does what the claims say."""
+    n, last, regime = experiment.samples, experiment.generations, experiment.regime
+    generations = np.arange(last + 1)
+    if experiment.problem == "bernoulli":
+        drift = bits_curve(experiment)
+        gap = drift if n >= 500 else np.full(last + 1, 0.01)
+        return {"excess": drift**2, "gap": gap, "drift": drift}
+    if experiment.problem == "clipped_mean":
+        flat = np.full(last + 1, 1.0)
+        return {"excess": 0.01 * flat, "gap": 0.03 * flat, "drift": 0.03 * flat}
+    single = 1 / n if experiment.problem == "gaussian_mean" else 10 / (n - 11)
+    match regime:
+        case Replace():
+            curve = 1.0 + generations
+        case FreshReal() if experiment.problem == "ols":
+            curve = references.ols_fresh_real(n, n, 10, 1.0, last) / single
+        case FreshReal():
+            curve = references.mean_fresh(n, n, 1.0, last, regime.weight) / single
+        case Augment() if experiment.problem == "ols":
+            curve = np.full(last + 1, 1.2)
+            size = (n, regime.synthetic_size(n), 10, 1.0, 1)
+            curve[:2] = references.ols_augment_fresh_inputs(*size) / single
+        case Augment():
+            curve = references.mean_augment(n, regime.synthetic_size(n), 1.0, last) / single
+        case _ if regime.name == "accumulate-subsample":
+            curve = references.mean_accumulate_subsample(n, n, 1.0, last) / single
+        case _ if regime.name == "accumulate-fresh":
+            curve = references.ols_accumulate_fresh_inputs(n, n, 10, 1.0, last) / single
+        case _:
+            curve = np.cumsum(1 / (1.0 + generations) ** 2)
+    drift = references.mean_total_variation(curve * single, 1.0)
+    return {"excess": curve * single, "gap": np.sqrt(curve * single), "drift": drift}
+
+
+def identity(experiment):
+    n, length = experiment.samples, experiment.generations + 1
+    if experiment.problem == "gaussian_mean":
+        known = references.mean_gap_parts(n, n, 1.0, length - 1)._asdict()
+        parts = {name: known[name] for name in ("direct", "indirect", "synthetic", "shift")}
+    else:
+        sizes = {"direct": 0.05, "indirect": 0.06, "synthetic": 0.04, "shift": 0.07}
+        parts = {name: np.full(length, size) for name, size in sizes.items()}
+    return {"gap": sum(parts.values()) / 2, **parts}
+
+
+def influence(experiment):
+    n, alpha = experiment.samples, real_share(experiment.regime, experiment.samples, 1)
+    chi = [1.0]
+    for _ in range(experiment.generations):
+        chi.append(alpha + (1 - alpha) * 2 * chi[-1])
+    if alpha > 0.5:
+        return {"gamma": 2 * np.array(chi) / n}
+    return {"gamma": np.full(len(chi), 2 / n**0.5)}
+
+
+def certificate(experiment):
+    ones = np.ones(experiment.generations + 1)
+    return {"gap": 0.03 * ones, "to_best": 0.1 * ones, "to_previous": 0.1 * ones}
+
+
+MEANS = {
+    "risks": risks,
+    "identity": identity,
+    "influence": influence,
+    "certificate": certificate,
+}
+
+
+def around(mean, runs, seed, scale=0.02):
+    """Values `[runs, G + 1]` of this mean exactly, with a little scatter."""
+    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, len(mean)))
+    return mean * (1 + scale * (noise - noise.mean(axis=0)))
+
+
+def good(name):
+    """What the experiments of a claim observe if the claim is right."""
+    return {
+        experiment: {
+            key: around(np.asarray(mean, float), experiment.runs, [seed, k])
+            for k, (key, mean) in enumerate(MEANS[experiment.observe](experiment).items())
+        }
+        for seed, experiment in enumerate(CLAIMS[name].experiments(SMALL))
+    }
+
+
+def judged(name, experiments):
+    return judge(CLAIMS[name], Evidence(SMALL, experiments=experiments))
+
+
+def chosen(experiments, problem, regime, **others):
+    """The one experiment of this problem and regime."""
+    (found,) = [
+        experiment
+        for experiment in experiments
+        if (experiment.problem, experiment.regime.name) == (problem, regime)
+        and all(getattr(experiment, key) == value for key, value in others.items())
+    ]
+    return experiments[found]
+
+
+@each_claim
+def test_claims_hold_where_they_are_right(name):
+    entry = judged(name, good(name))
+    wrong = [c for c in entry["cells"] if c["verdict"] != "holds"]
+    assert not wrong
+    assert entry["verdict"] == "holds"
+    assert entry["negative_control"]["rejected"]
+    assert entry["failed"] == []
+    assert entry["constants"]
+    for value in entry["constants"]:
+        assert value["provenance"] in ("certified", "measured")
+
+
+PLACES = {
+    "gap_identity": ("ols", "augment", {}, "gap", 2, 1.3),
+    "generalization_gap": ("clipped_mean", "augment", {}, "gap", 3, 100.0),
+    "rates": ("bernoulli", "augment", {"samples": 8000}, "drift", 3, 1.5),
+    "accumulation": ("ols", "accumulate-fresh", {}, "excess", 10, 1.2),
+    "real_share_threshold": ("bernoulli", "augment", {"samples": 4096}, "gamma", 5, 1.4),
+    "mad_loops": ("ols", "fresh", {}, "excess", 5, 1.3),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_one_place_where_it_is_wrong_violates_a_claim(name):
+    experiments = good(name)
+    problem, regime, others, array, generation, factor = PLACES[name]
+    values = chosen(experiments, problem, regime, **others)[array]
+    values[:, generation] *= factor
+    entry = judged(name, experiments)
+    assert entry["verdict"] == "violated"
+    wrong = [c for c in entry["cells"] if c["verdict"] == "violated"]
+    assert len(wrong) == 1
+    assert wrong[0]["loop"] == problem.replace("_", " ")
+
+
+@pytest.mark.parametrize("name", sorted(set(PLACES) - {"generalization_gap"}))
+def test_scatter_in_one_place_leaves_a_claim_open(name):
+    experiments = good(name)
+    problem, regime, others, array, generation, _ = PLACES[name]
+    values = chosen(experiments, problem, regime, **others)[array]
+    noise = np.random.default_rng(3).exponential(size=len(values)) ** 3
+    values[:, generation] *= noise / noise.mean()
+    entry = judged(name, experiments)
+    assert entry["verdict"] == "inconclusive"
+    assert [c["verdict"] for c in entry["cells"]].count("inconclusive") == 1
+
+
+def test_a_rare_event_seen_in_a_few_loops_is_open():
+    experiments = good("generalization_gap")
+    gap = chosen(experiments, "clipped_mean", "augment")["gap"]
+    gap[: len(gap) // 20, 3] = 10.0
+    assert judged("generalization_gap", experiments)["verdict"] == "inconclusive"
+
+
+def test_growth_above_the_threshold_is_measured_not_proved():
+    experiments = good("real_share_threshold")
+    for n in (64, 256, 1024):
+        own = [e for e in experiments if e.samples == n and e.regime.synthetic_size(n) == 2 * n]
+        experiments[own[0]]["gamma"][:, -1] = 2 / n
+    entry = judged("real_share_threshold", experiments)
+    assert entry["verdict"] == "inconclusive"
+    assert [c.get("missed", False) for c in entry["cells"]].count(True) == 1
+    assert not entry["negative_control"]["rejected"]
+
+
+def without_direct_part(experiments):
+    parts = chosen(experiments, "ols", "augment")
+    parts["gap"] = parts["gap"] - parts["direct"].mean(axis=0) / 2
+    parts["direct"] = 0 * parts["direct"]
+
+
+def gaps_of_the_wrong_sign(experiments):
+    for arrays in experiments.values():
+        arrays["gap"] = -arrays["gap"]
+
+
+def growing_like_a_root(experiments):
+    drift = chosen(experiments, "bernoulli", "replace")["drift"]
+    drift /= np.arange(1, drift.shape[1] + 1) ** 0.5
+
+
+def inputs_repeated(experiments):
+    same = chosen(experiments, "ols", "accumulate")["excess"]
+    chosen(experiments, "ols", "accumulate-fresh")["excess"] = same
+
+
+def nothing_grows(experiments):
+    for experiment, arrays in experiments.items():
+        if isinstance(experiment.regime, Replace):
+            arrays["excess"] = np.repeat(arrays["excess"][:, :1], 21, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("gap_identity", without_direct_part),
+        ("generalization_gap", gaps_of_the_wrong_sign),
+        ("rates", growing_like_a_root),
+        ("accumulation", inputs_repeated),
+        ("mad_loops", nothing_grows),
+    ],
+)
+def test_a_control_that_is_right_is_not_rejected(name, change):
+    experiments = good(name)
+    change(experiments)
+    assert not judged(name, experiments)["negative_control"]["rejected"]
+
+
+# --- loops that failed, and the form of the entries ----------------------------------------------
+
+
+@each_claim
+def test_loops_that_are_not_finite_are_named_and_left_out(name):
+    experiments = good(name)
+    broken = min(experiments, key=lambda experiment: experiment.runs)
+    array = next(iter(experiments[broken].values()))
+    array[7, -1] = np.inf
+    entry = judged(name, experiments)
+    assert entry["failed"] == [f"{broken.name}: 1 loops not finite"]
+    assert entry["replicates"] == broken.runs - 1
+    assert entry["verdict"] == "holds"
+    for own in experiments.values():
+        for key, values in own.items():
+            own[key] = np.delete(values, 7, axis=0) if len(values) == broken.runs else values
+    assert judged(name, experiments)["cells"] == entry["cells"]
+
+
+@each_claim
+def test_fewer_than_three_loops_decide_nothing(name):
+    experiments = good(name)
+    for arrays in experiments.values():
+        next(iter(arrays.values()))[2:, 0] = np.nan
+    entry = judged(name, experiments)
+    assert (entry["verdict"], entry["cells"], entry["replicates"]) == ("inconclusive", [], 2)
+    assert not entry["negative_control"]["rejected"]
+    assert len(entry["failed"]) == len(experiments)
+
+
+@each_claim
+@pytest.mark.parametrize("broken", [False, True])
+def test_entries_are_json_without_nan(name, broken):
+    experiments = good(name)
+    if broken:  # means that are not positive have no logarithm, hence no exponent
+        for arrays in experiments.values():
+            for key in set(arrays) - {"to_best", "to_previous"}:
+                arrays[key] = -arrays[key]
+    text = json.dumps(judged(name, experiments), allow_nan=False)
+    entry = json.loads(text)
+    assert entry["name"] == name
+    for own in entry["cells"]:
+        assert {"loop", "regime", "alpha", "generation", "n", "measured", "bound"} <= set(own)
+
+
+def test_means_without_a_logarithm_leave_an_exponent_open():
+    experiments = good("rates")
+    chosen(experiments, "bernoulli", "replace")["drift"][:, 4] = 0.0
+    entry = judged("rates", experiments)
+    (undecided,) = [c for c in entry["cells"] if c.get("test") == "undecided"]
+    assert undecided["regime"] == "replace"
+    assert (undecided["measured"], undecided["verdict"]) == (None, "inconclusive")
+
+
+def test_claims_are_imported_without_jax():
+    code = "import sys, icl_stl.claims; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

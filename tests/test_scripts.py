@@ -70,7 +70,29 @@ REFUSED = [
     ("run_loop", "--alpha 1", ["alpha", "1.0", "real-only"]),
     ("run_loop", "--alpha nan", ["alpha", "nan"]),
     ("run_loop", "--alpha 0.5 --lam 1", ["alpha = 0.5", "lam = 1.0"]),
-    ("run_loop", "--regime replace --lam 1", ["lam", "1.0", "'replace'"]),
+    ("run_loop", "--regime replace --alpha 0.5", ["alpha", "0.5", "'replace'"]),
+    ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "'accumulate'"]),
+    ("run_loop", "--regime mad-fresh-data --lam 2", ["lam", "2.0", "'mad-fresh-data'"]),
+    ("run_loop", "--regime real-only --lam 2", ["lam", "2.0", "'real-only'"]),
+    ("run_loop", "--regime anchored --alpha 1.0", ["alpha", "1.0"]),
+    ("run_loop", "--regime fresh --weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    ("run_loop", "--regime accumulate --lam 0.001 --samples 64", ["lam = 0.001", "samples = 64"]),
+    ("run_loop", "--learner ols --dim 10 --samples 11", ["samples", "11", "12"]),
+    (
+        "run_loop",
+        "--learner ols --dim 5 --samples 20 --regime replace --lam 0.2",
+        ["lam", "4", "7"],
+    ),
+    ("run_loop", "--learner ols --noise nan", ["noise", "nan"]),
+    ("run_loop", "--learner ols --runs 0", ["runs", "0"]),
+    ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0"]),
+    ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf"]),
+    ("run_loop", "--learner lsa --generator all", ["generator", "all"]),
+    ("run_loop", "--learner bernoulli --kappa -1", ["kappa", "-1.0"]),
+    ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
+    ("run_loop", "--learner categorical --symbols 1", ["symbols", "1"]),
+    ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0"]),
+    ("run_loop", "--learner gaussian --generations 0", ["generations", "0"]),
     ("run_loop", "--regime real-only --alpha 0.5", ["alpha", "0.5", "'real-only'"]),
     ("run_loop", "--lam 0", ["lam", "0.0"]),
     ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
@@ -101,8 +123,9 @@ def test_bad_usage_is_refused_with_status_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments.split()])
     # What needs JAX cannot be imported: the refusal must come before.
-    monkeypatch.setitem(sys.modules, "icl_stl.runs", None)
-    monkeypatch.delattr(icl_stl, "runs", raising=False)
+    for module in ("runs", "solvable"):
+        monkeypatch.setitem(sys.modules, f"icl_stl.{module}", None)
+        monkeypatch.delattr(icl_stl, module, raising=False)
     with pytest.raises(SystemExit) as refusal:
         runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
     assert refusal.value.code == 2
@@ -248,3 +271,47 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
         *("checkpoints", "config.json", "drift.png", "drift.svg", "loop.json", "loops.csv"),
     }
     assert json.loads((folder / "loop.json").read_text()) == content
+
+
+# --- solvable loops ------------------------------------------------------------------------------
+
+SMALL = ["--samples", "20", "--generations", "3", "--runs", "400", "--dim", "2", "--noise", "1"]
+
+
+def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
+    """Each closed form typed anew, with other sizes than the claims use."""
+    single = 2 / (20 - 2 - 1)
+    expected = {
+        "replace": [single * (i + 1) for i in range(4)],
+        "accumulate": [single * sum(1 / k**2 for k in range(1, i + 2)) for i in range(4)],
+        "augment": [single, single + 2 * 0.5 / (40 - 3), None, None],
+        "real-only": [single] * 4,
+    }
+    for regime, known in expected.items():
+        options = ["--learner", "ols", "--regime", regime, *SMALL, "--json", f"{regime}.json"]
+        done = call("run_loop", *options, cwd=tmp_path, jax=True)
+        assert done.returncode == 0, done.stderr
+        content = json.loads((tmp_path / f"{regime}.json").read_text())
+        risks = [row["excess_risk"] for row in content["generations"]]
+        assert [risk["closed_form"] for risk in risks] == pytest.approx(known)
+        for risk, value in zip(risks, known, strict=True):
+            assert value is None or abs(risk["mean"] - value) < 5 * risk["stderr"]
+        assert content["generations"][3]["n_train"] == {
+            "replace": 20,
+            "accumulate": 80,
+            "augment": 40,
+            "real-only": 20,
+        }.get(regime)
+        assert [row["generation"] for row in content["generations"]] == [0, 1, 2, 3]
+
+
+def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
+    options = ["--learner", "gaussian", "--regime", "accumulate-subsample", *SMALL]
+    first = call("run_loop", *options, "--json", "a.json", cwd=tmp_path, jax=True)
+    again = call("run_loop", *options, "--json", "b.json", cwd=tmp_path, jax=True)
+    assert first.returncode == again.returncode == 0, first.stderr
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {"excess.svg", "excess.png", "loop.json", "config.json"} <= {
+        path.name for path in folder.iterdir()
+    }

@@ -259,6 +259,8 @@ ENUMERATED, SPREAD, FINDS, LIMITS = (
 )
 JUDGED = "tests/test_claims_solvable.py"
 REGIMES, LOOPS, PROBLEMS = (f"tests/test_{room}.py" for room in ("regimes", "loops", "solvable"))
+ERRORS = f"{PROBLEMS}::test_one_step_errors_of_numbers_are_exact_or_unbiased"
+SHIFTED = f"{PROBLEMS}::test_the_drift_of_a_mean_is_that_of_shifted_normal_laws"
 
 LOOP_MUTANTS = (
     *planted_in(
@@ -278,8 +280,8 @@ LOOP_MUTANTS = (
         ("regimes", "(samples + generation * self", "(samples + self", REGIMES),
         ("loops", "(1 - share) / (generation * n_syn)", "(1 - share) / n_syn", LOOPS),
         ("loops", "jnp.arange(n_syn) % _rows(real)", "jnp.arange(n_syn) // _rows(real)", LOOPS),
-        ("problems", "share * p - (1 - share)", "(1 - share) * p - share", PROBLEMS),
-        ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", PROBLEMS),
+        ("problems", "share * p - (1 - share)", "(1 - share) * p - share", ERRORS),
+        ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", SHIFTED),
         ("intervals", "max(low.p_positive,", "min(low.p_positive,", JUDGED),
     ),
     *planted_in(

@@ -537,10 +537,12 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
     results.write_table(out / "loops.csv", loops)
     from icl_stl import plots  # noqa: PLC0415
 
-    figure = out / "drift.svg"
+    # Without one-step errors, where all generations are mixed, the drift has no bound to show.
+    name = "drift" if "eps" in result.observations else "in_context_error"
+    figure = out / f"{name}.svg"
     stored = plots.Stored(preset.task, loops, {})
     for suffix in ("svg", "png") if rows else ():
-        drawn = plots.rendered(plots.DRAWINGS["drift"], stored, suffix)
+        drawn = plots.rendered(plots.DRAWINGS[name], stored, suffix)
         results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
     print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
     return 0

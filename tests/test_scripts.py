@@ -315,3 +315,17 @@ def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
     assert {"excess.svg", "excess.png", "loop.json", "config.json"} <= {
         path.name for path in folder.iterdir()
     }
+
+
+@pytest.mark.parametrize("regime", ["accumulate", "anchored", "fresh"])
+def test_in_context_learners_run_in_regimes_that_keep_or_redraw_prompts(call, tmp_path, regime):
+    done = call(
+        "run_loop", *TINY_LOOP, "--regime", regime, "--json", "a.json", cwd=tmp_path, jax=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "a.json").read_text())["generations"]
+    known = regime == "fresh"  # a mixture of all generations has no measured one-step error
+    assert [row["eps"] is not None for row in rows] == [known] * 2
+    assert [row["bound"] is not None for row in rows] == [known] * 2
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / ("drift.svg" if known else "in_context_error.svg")).exists()

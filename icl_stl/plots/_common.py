@@ -71,7 +71,9 @@ def name_of(result: LoopResult) -> str:
     words = {"real-only": "real only", "replace": "replace (no real prompts)"}
     if result.regime.name in words:
         return words[result.regime.name]
-    return f"real share α = {result.label.removeprefix('augment-')}"
+    if result.regime.name == "augment":
+        return f"real share α = {result.label.removeprefix('augment-')}"
+    return result.label.replace("-", " ")
 
 
 def band(ax: Axes, x: Any, values: Floats, colour: Any, label: str, **line: Any) -> None:

@@ -109,7 +109,7 @@ def simulated(
     return jax.tree.map(lambda leaf: leaf.astype(np.float64), seen)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture
 def quick_compilation() -> Iterator[None]:
     """Compiling takes longer than running: half as long without most optimisations."""
     name = "jax_disable_most_optimizations"
@@ -560,7 +560,7 @@ FAMILIES: tuple[Callable[[int], Family], ...] = (
 )
 
 
-def test_every_closed_form_agrees_with_its_loop(ledger) -> None:
+def test_every_closed_form_agrees_with_its_loop(ledger, quick_compilation) -> None:
     """One Holm family over all cells; a family's seeds are its place in the list."""
     seeds = range(100, 100 * (len(FAMILIES) + 1), 100)
     with ThreadPoolExecutor(2) as threads:  # one compiles while another runs

@@ -276,7 +276,9 @@ def test_a_loop_that_collapses_to_a_point_stays_measured():
 
 @pytest.mark.parametrize("probabilities", [(0.5, 0.6), (1.5, -0.5), (0.2, 0.2)])
 def test_probabilities_must_sum_to_one(probabilities):
-    with pytest.raises(ValueError, match=r"^probabilities must sum to 1, but they are"):
+    with pytest.raises(
+        ValueError, match=r"^probabilities must be at least 0 and sum to 1, but they are"
+    ):
         problems.categorical(probabilities)
 
 

@@ -376,7 +376,7 @@ def _certificate_cells(evidence: Evidence, experiment: Experiment) -> Judged:
         keys = _where(experiment, i)
         cells.append(_exceedance(gap[:, i], bound.total, keys))
         control.append(_exceedance(gap[:, i], bound.shift, keys))
-        ratios.append(float(bound.total.mean() / np.quantile(gap[:, i], 1 - DELTA)))
+        ratios.append(_finite(bound.total.mean() / max(np.quantile(gap[:, i], 1 - DELTA), 1e-300)))
     name = "certificate of linear attention over 95 % quantile of the gap, by generation"
     return Judged(cells, control, [_constant(name, ratios, "measured")])
 

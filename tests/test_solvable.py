@@ -587,4 +587,4 @@ def test_simulations_fill_the_memory_they_may(monkeypatch):
 
     monkeypatch.setattr(solvable, "many", many)
     solvable.simulate(CLOSED, Replace(), samples=10, generations=5, runs=8, seed=2)
-    assert seen == [(8, 2, 2**22 // 20)]
+    assert seen == [(8, 2, 2**18 // 20)]

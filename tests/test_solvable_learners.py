@@ -282,7 +282,10 @@ def test_loops_at_once_are_loops_one_by_one(case, assert_close):
     [
         (lambda: learners.bernoulli(-0.1), "kappa must be at least 0, but it is -0.1"),
         (lambda: learners.gaussian_mean(0.0), "noise must be a positive number, but it is 0.0"),
-        (lambda: learners.categorical(1), "symbols must be at least 2, but it is 1"),
+        (
+            lambda: learners.categorical(1),
+            "symbols must be a whole number of at least 2, but it is 1",
+        ),
         (lambda: learners.categorical(3, -1.0), "pseudo_count must be at least 0, but it is -1.0"),
         (lambda: learners.ols(-1.0), "noise must be a positive number, but it is -1.0"),
         (lambda: learners.ridge(0.0), "noise must be a positive number, but it is 0.0"),

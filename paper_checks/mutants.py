@@ -48,8 +48,8 @@ D, S, G, C, P, T = (
 
 MUTANTS = (
     # drift
-    Mutant("drift", "weights[i, :i] @ inverse[:i]", "weights[i - 1, :i] @ inverse[:i]", D),
-    Mutant("drift", "terms = _resolvent(shares) *", "terms = _resolvent(shares).T *", D),
+    Mutant("_series", "weights[i, :i] @ inverse[:i]", "weights[i - 1, :i] @ inverse[:i]", D),
+    Mutant("drift", "terms = resolvent(shares) *", "terms = resolvent(shares).T *", D),
     Mutant(
         "drift",
         "geometric(1 - real_share, real_share, i)",
@@ -81,7 +81,7 @@ MUTANTS = (
     Mutant("drift", "own = error * (i + 1) ** -a", "own = error * (i + 2) ** -a", D),
     Mutant("drift", "np.log1p(-real_share) + log_product", "log_product", D),
     Mutant("drift", "synthetic = 1 - np.atleast_1d", "synthetic = np.atleast_1d", D),
-    Mutant("drift", "rows > 1 + 1e-12", "rows > 2", D),
+    Mutant("_check", "totals > 1 + 1e-12", "totals > 2", D),
     # series
     Mutant("_series", "-1 / 720", "1 / 720", D),
     Mutant("_series", "float(k) ** -exponent / (k + 1)", "float(k) ** -exponent / k", D),

@@ -117,3 +117,20 @@ def common_shape(*parts: FloatArray) -> tuple[FloatArray, ...]:
 def times(zero_wins: FloatArray, other: FloatArray) -> FloatArray:
     """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
     return np.where(zero_wins == 0, 0.0, zero_wins * other)
+
+
+def earlier_shares(shares: FloatArray) -> FloatArray:
+    """``weights`` [G+1, G+1], >= 0, on earlier generations only, rows with sum at most 1."""
+    if np.triu(shares).any():
+        i, j = np.argwhere(np.triu(shares))[0]
+        raise ValueError(
+            f"weights[{i}, {j}] = {float(shares[i, j])!r} is outside the admissible range: "
+            "0 on and above the diagonal, since a generation learns from earlier ones only"
+        )
+    totals = shares.sum(axis=1)
+    if (totals > 1 + 1e-12).any():
+        i = int(totals.argmax())
+        raise ValueError(
+            f"weights[{i}] sums to {float(totals[i])!r}, outside the admissible range [0, 1]"
+        )
+    return shares

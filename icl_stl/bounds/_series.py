@@ -118,3 +118,11 @@ def growing_sum(exponent: FloatArray, count: FloatArray) -> FloatArray:
     for j in range(12):
         total = total + (-1) ** j * _power_sum_from(_HEAD, exponent + 1 + j, count)
     return total
+
+
+def resolvent(weights: FloatArray) -> FloatArray:
+    """(I - W)^{-1} by forward substitution: sums of non-negative numbers, nothing cancels."""
+    inverse = np.eye(len(weights))
+    for i in range(1, len(weights)):
+        inverse[i] += weights[i, :i] @ inverse[:i]
+    return inverse

@@ -10,6 +10,7 @@ from icl_stl.bounds._check import (
     FloatArray,
     Provenance,
     constants,
+    earlier_shares,
     generation_index,
     nonnegative,
     positive,
@@ -18,7 +19,7 @@ from icl_stl.bounds._check import (
     times,
     to_infinity,
 )
-from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product
+from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product, resolvent
 
 
 class Drift(NamedTuple):
@@ -65,7 +66,7 @@ def drift_recursion(
     """
     errors = nonnegative("eps", eps)
     shares = _mixture_weights(weights, errors.shape[-1] if errors.ndim else 0)
-    terms = _resolvent(shares) * errors[..., None, :]
+    terms = resolvent(shares) * errors[..., None, :]
     return Drift(terms.sum(axis=-1), terms, constants(provenance, eps=errors))
 
 
@@ -78,27 +79,7 @@ def _mixture_weights(weights: ArrayLike, generations: int) -> FloatArray:
             f"weights has shape {shares.shape}, outside the admissible shape "
             f"({generations}, {generations}) given by eps"
         )
-    if np.triu(shares).any():
-        i, j = np.argwhere(np.triu(shares))[0]
-        raise ValueError(
-            f"weights[{i}, {j}] = {float(shares[i, j])!r} is outside the admissible range: "
-            "0 on and above the diagonal, since a generation learns from earlier ones only"
-        )
-    rows = shares.sum(axis=1)
-    if (rows > 1 + 1e-12).any():
-        i = int(rows.argmax())
-        raise ValueError(
-            f"weights[{i}] sums to {float(rows[i])!r}, outside the admissible range [0, 1]"
-        )
-    return shares
-
-
-def _resolvent(weights: FloatArray) -> FloatArray:
-    """(I - W)^{-1} by forward substitution: sums of non-negative numbers, nothing cancels."""
-    inverse = np.eye(len(weights))
-    for i in range(1, len(weights)):
-        inverse[i] += weights[i, :i] @ inverse[:i]
-    return inverse
+    return earlier_shares(shares)
 
 
 @to_infinity

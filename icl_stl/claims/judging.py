@@ -226,8 +226,8 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     A cell's `low` and `high` bound the measured mean, `margin_low` and `margin_high` the mean
     margin, on which the verdict rests: Student's over replicates, each side at the level at which
     Holm decided the cell, or stopped. `replicates` are whole loops: of the transformer, or of the
-    the smallest of its solvable experiments. The control is rejected if one of its cells is in
-    every family (`family`, or `loop`). With fewer than 3 usable replicates nothing is decided.
+    smallest of its solvable experiments. The control is rejected if one of its cells is in every
+    family (`family`, or `loop`). With fewer than 3 usable replicates nothing is decided.
     """
     usable, replicates, failed = _usable(claim, evidence)
     entry: Json = {

@@ -3,7 +3,15 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import FloatArray, generation_index, nonnegative, positive, share
+from icl_stl.bounds._check import (
+    FloatArray,
+    earlier_shares,
+    generation_index,
+    nonnegative,
+    positive,
+    share,
+)
+from icl_stl.bounds._series import resolvent
 
 
 def rows(name: str, value: float, least: int = 1, why: str = "") -> int:
@@ -40,27 +48,7 @@ def mixing(weights: ArrayLike) -> FloatArray:
         raise ValueError(
             f"weights has shape {shares.shape}, outside the admissible shape [G+1, G+1], G >= 0"
         )
-    if np.triu(shares).any():
-        i, j = np.argwhere(np.triu(shares))[0]
-        raise ValueError(
-            f"weights[{i}, {j}] = {float(shares[i, j])!r} is outside the admissible range: "
-            "0 on and above the diagonal, since a generation learns from earlier ones only"
-        )
-    totals = shares.sum(axis=1)
-    if (totals > 1 + 1e-12).any():
-        i = int(totals.argmax())
-        raise ValueError(
-            f"weights[{i}] sums to {float(totals[i])!r}, outside the admissible range [0, 1]"
-        )
-    return shares
-
-
-def resolvent(weights: FloatArray) -> FloatArray:
-    """(I - W)^{-1} by forward substitution: sums of non-negative numbers, nothing cancels."""
-    inverse = np.eye(len(weights))
-    for i in range(1, len(weights)):
-        inverse[i] += weights[i, :i] @ inverse[:i]
-    return inverse
+    return earlier_shares(shares)
 
 
 def batch_coefficients(weights: FloatArray) -> FloatArray:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import FloatArray, nonnegative, positive, real
+from icl_stl.bounds._series import resolvent
 from icl_stl.references._common import (
     anchored,
     batch_coefficients,
     last_generation,
     mixing,
     real_weight,
-    resolvent,
     rows,
 )
 

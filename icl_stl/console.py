@@ -93,7 +93,7 @@ def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
         for cell in entry["cells"]
         if cell["bound"] is not None and not cell.get("by_definition", False)
     ]
-    order = ("holds", "finding", "inconclusive", "violated")
+    order = ("finding", "holds", "inconclusive", "violated")
 
     def badness(cell: Mapping[str, Any]) -> tuple[bool, int, float]:
         return cell.get("missed", False), order.index(cell["verdict"]), _tightness(cell)

@@ -1,6 +1,6 @@
-"""Experiments: which solvable loops are to be run, as validated descriptions without JAX.
+"""Experiments: what is to be run, as validated descriptions without JAX.
 
-`solvable.run_experiment` runs them; claims and scripts name what they need in these words.
+`laboratory` runs them; claims and scripts name what they need in these words.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,26 @@ PROBLEMS = (
 )
 
 
-@dataclass(frozen=True)
 class Experiment:
+    """Independent runs of one kind. Every kind is a frozen dataclass, hence hashable."""
+
+    runs: int
+    """Independent runs: the first axis of all that is observed."""
+
+    @property
+    def words(self) -> str:
+        """What it is, in a few words."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """A readable name that no other experiment has."""
+        digest = sha256(repr(self).encode()).hexdigest()[:8]
+        return "-".join((*self.words.replace(",", "").split(), digest))
+
+
+@dataclass(frozen=True)
+class SolvableLoops(Experiment):
     """Many independent loops of one solvable problem."""
 
     problem: str
@@ -62,8 +80,6 @@ class Experiment:
         )
 
     @property
-    def name(self) -> str:
-        """A readable name that no other experiment has."""
-        digest = sha256(repr(self).encode()).hexdigest()[:8]
-        words = (self.problem, self.regime.name, f"n{self.samples}", self.observe, digest)
-        return "-".join(words)
+    def words(self) -> str:
+        what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
+        return what.replace("_", " ")

@@ -39,7 +39,8 @@ class Generation(NamedTuple):
     """The rows of all generations so far, for a regime that keeps them."""
 
 
-def _rows(data: Data) -> int:
+def row_count(data: Data) -> int:
+    """How many rows there are."""
     return int(jax.tree.leaves(data)[0].shape[0])
 
 
@@ -62,7 +63,7 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
     """Zeros in place of the rows that G generations will make, if the regime keeps them."""
     if not regime.keeps_history:
         return ()
-    count = max(1, generations) * regime.synthetic_size(_rows(real))
+    count = max(1, generations) * regime.synthetic_size(row_count(real))
     return jax.tree.map(lambda a: jnp.zeros((count, *a.shape[1:]), a.dtype), real)
 
 
@@ -70,7 +71,7 @@ def first_generation(
     key: PRNGKeyArray, learner: Learner, real: Data, *, kept: Data = ()
 ) -> Generation:
     """Generation 0: fitted on the real set alone, the same in every regime."""
-    weights = jnp.full(_rows(real), 1 / _rows(real))
+    weights = jnp.full(row_count(real), 1 / row_count(real))
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
     return Generation(params, params, real, weights, jnp.array(0), kept)
 
@@ -90,10 +91,10 @@ def _synthetic_rows(
     keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params
 ) -> Data:
     """What θ_{i-1} leaves behind."""
-    n_syn = regime.synthetic_size(_rows(real))
+    n_syn = regime.synthetic_size(row_count(real))
     if not regime.reuses_inputs or learner.relabel is None:
         return learner.generate(keys.generate, previous, n_syn)
-    in_turn = jnp.arange(n_syn) % _rows(real)
+    in_turn = jnp.arange(n_syn) % row_count(real)
     inputs = jax.tree.map(lambda a: a[in_turn], real)
     return learner.relabel(keys.generate, previous, inputs)
 
@@ -126,7 +127,7 @@ def next_generation(
     Raises:
         ValueError: If the regime needs more than the learner or the arguments give.
     """
-    n = _rows(real)
+    n = row_count(real)
     keys = generation_keys(key, generation)
     n_syn = regime.synthetic_size(n)
     share = regime.real_share(n, generation)
@@ -148,7 +149,7 @@ def next_generation(
             offset = (generation - 1) * n_syn
             put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
             kept = rows = jax.tree.map(put, kept, rows)
-            made = jnp.arange(_rows(kept)) < generation * n_syn
+            made = jnp.arange(row_count(kept)) < generation * n_syn
             own = jnp.where(made, (1 - share) / (generation * n_syn), 0.0).astype(jnp.float32)
         parts.append(rows)
         weights.append(own)
@@ -195,7 +196,7 @@ def self_consume(
     """
     if generations < 0:
         raise ValueError(f"generations must be at least 0, but it is {generations!r}")
-    regime.synthetic_size(_rows(real))
+    regime.synthetic_size(row_count(real))
     _check(learner, regime, draw_real)
 
     def look(generation: Generation, index: Any) -> Observations:

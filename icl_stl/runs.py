@@ -8,7 +8,6 @@ last finished generation and ends with the same numbers, bit for bit.
 
 import io
 import json
-import os
 import platform
 import warnings
 import zlib
@@ -24,10 +23,10 @@ from zipfile import BadZipFile
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
 
 from icl_stl import __version__
 from icl_stl.config import Preset
+from icl_stl.devices import Report, over_replicates
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
 from icl_stl.loops import generation_keys, next_generation, room_for_rows
 from icl_stl.measure import (
@@ -46,8 +45,6 @@ from icl_stl.tasks import Prompts, sample_prompts
 FORMAT = 1
 """Version of the run folder; another version is refused."""
 
-Report = Callable[[str, int, int], None]
-"""(what is going on, done, in all) -> None."""
 Watch = Callable[[LoopResult], None]
 
 
@@ -68,64 +65,6 @@ class Observation(NamedTuple):
     """Mean loss of the last tenth of the training, nats a label (NaN without training)."""
     diverged_at: jax.Array
     """Training step with the first loss that is not finite, -1 if none."""
-
-
-# --- devices -------------------------------------------------------------------------------------
-
-
-def default_cache() -> Path:
-    """Where compiled programs are kept between runs of this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icl_stl" / "jax"
-
-
-def use_all_cores(cache: Path | None) -> None:
-    """Let replicates spread over all CPU cores and keep compiled programs. Call before any work.
-
-    Args:
-        cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
-    """
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
-    if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
-    """Map a function of one replicate over the first axis of its arguments, on all devices.
-
-    Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
-    on how many replicates there are); on an accelerator it takes them together. A program for one
-    device alone may be compiled otherwise than one for several and differ from it in rounding.
-
-    Args:
-        function: Function of one replicate.
-        shared: How many of its last arguments are the same for all replicates.
-    """
-
-    def mapped(*args: Any) -> Any:
-        cut = len(args) - shared
-        common = args[cut:]
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(lambda own: function(*own, *common), args[:cut])
-        return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
-
-    def spread(*args: Any) -> Any:
-        count = jax.tree.leaves(args)[0].shape[0]
-        devices = min(len(jax.devices()), count)
-        mesh = jax.make_mesh(
-            (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
-        )
-        cut = len(args) - shared
-        filled = -count % devices  # the last replicate again, so that devices share equally
-        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
-        own = jax.tree.map(pad, args[:cut]) if filled else args[:cut]
-        axis = PartitionSpec("replicate")
-        specs = (*[axis] * cut, *[PartitionSpec()] * shared)
-        run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
-        return jax.tree.map(lambda a: a[:count], run(*own, *args[cut:]))
-
-    return jax.jit(spread)
 
 
 # --- one generation of all replicates ------------------------------------------------------------
@@ -244,7 +183,7 @@ def source_digest() -> str:
     here = Path(__file__).parent
     names = (
         *("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs"),
-        *("problems", "experiments", "solvable"),
+        *("devices", "problems", "experiments", "solvable"),
     )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

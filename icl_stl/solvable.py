@@ -4,27 +4,22 @@ The loop is that of every learner, `loops.self_consume`; what `references` says 
 makes these loops the oracle of the testbed.
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
-from icl_stl.config import require
-from icl_stl.experiments import Experiment
+from icl_stl.devices import Report, many
+from icl_stl.experiments import SolvableLoops
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, generation_keys, self_consume
+from icl_stl.loops import Generation, generation_keys, row_count, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
 from icl_stl.results import Arrays
-
-Report = Callable[[str, int, int], None]
 
 
 def loop(
@@ -121,8 +116,8 @@ def _with_row(data: Data, row: Data, at: int) -> Data:
 
 def _swapped_pair(
     problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
-) -> tuple[_Swapped, Any, Any]:
-    """Two loops with shared randomness, real sets differing in row 0; truth and that row."""
+) -> tuple[_Swapped, Data]:
+    """Two loops with shared randomness, real sets differing in row 0; that row."""
     key_truth, key_real, key_loop = jax.random.split(key, 3)
     truth = problem.truth(key_truth)
     drawn = problem.draw(key_real, truth, samples + 1)
@@ -138,7 +133,7 @@ def _swapped_pair(
         best, share = problem.best(truth), weights[0] * samples
         losses, at_best = problem.loss(params, seen), problem.loss(best, seen)
         risk, least = problem.risk(truth, params), problem.risk(truth, best)
-        if rows_of(seen) == samples:  # generation 0
+        if row_count(seen) == samples:  # generation 0
             nothing = jnp.zeros(())
             gap = risk - least - weights @ (losses - at_best)
             return _Swapped(params, direct, Terms(gap, nothing, nothing))
@@ -166,12 +161,7 @@ def _swapped_pair(
         )
         return seen
 
-    return jax.vmap(one)(neighbours), truth, jax.tree.map(lambda a: a[:1], rows)
-
-
-def rows_of(data: Data) -> int:
-    """How many rows there are."""
-    return int(jax.tree.leaves(data)[0].shape[0])
+    return jax.vmap(one)(neighbours), jax.tree.map(lambda a: a[:1], rows)
 
 
 def identity_terms(
@@ -185,7 +175,7 @@ def identity_terms(
 
     Source: derived here: THEORY.md statement 13.
     """
-    pair, _, first = _swapped_pair(problem, regime, samples, generations, key)
+    pair, first = _swapped_pair(problem, regime, samples, generations, key)
 
     def at_first(params: Params) -> Any:
         return jax.vmap(lambda one: jnp.sum(problem.loss(one, first)))(params)
@@ -224,55 +214,6 @@ def influence(
 
     low, high = one(0.0), one(1.0)
     return {"gamma": jnp.abs(high - low)}
-
-
-def many(
-    run: Callable[[PRNGKeyArray], Any],
-    runs: int,
-    *,
-    seed: int,
-    batch: int,
-    report: Report = lambda text, done, total: None,
-) -> Any:
-    """Many independent runs: `vmap` over a batch, batches over all devices, compiled once.
-
-    Run r has the key `fold_in(key(seed), r)`, so more runs keep the first ones. The width of a
-    batch may change the last bits.
-
-    Args:
-        run: A function of a key.
-        runs: How many.
-        seed: Seed of all.
-        batch: Runs at a time on one device, at most.
-        report: Called before each round of batches.
-
-    Returns:
-        What `run` returns, with a new first axis `[runs]`, as NumPy arrays.
-    """
-    for name, value in (("runs", runs), ("batch", batch)):
-        require(value >= 1, name, value, "a whole number of at least 1")
-    devices = jax.devices()
-    rounds = -(-runs // (batch * len(devices)))
-    width = -(-runs // (rounds * len(devices)))
-    mesh = jax.make_mesh((len(devices),), ("runs",), (AxisType.Auto,), devices=devices)
-    axis = PartitionSpec("runs")
-    spread = jax.jit(
-        jax.shard_map(
-            jax.vmap(lambda index: run(jax.random.fold_in(jax.random.key(seed), index))),
-            mesh=mesh,
-            in_specs=axis,
-            out_specs=axis,
-            check_vma=False,
-        )
-    )
-    parts = []
-    for done in range(rounds):
-        report("loops", done * width * len(devices), runs)
-        start = done * width * len(devices)
-        parts.append(
-            jax.tree.map(np.asarray, spread(jnp.arange(start, start + width * len(devices))))
-        )
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:runs], *parts)
 
 
 def batch_size(
@@ -320,7 +261,7 @@ def simulate(
 
 
 def run_experiment(
-    experiment: Experiment,
+    experiment: SolvableLoops,
     seed: int,
     report: Report = lambda text, done, total: None,
 ) -> Arrays:
@@ -348,38 +289,3 @@ def run_experiment(
         report=report,
     )
     return found
-
-
-def run_experiments(
-    experiments: Iterable[Experiment],
-    seed: int,
-    *,
-    stored: Callable[[str], Arrays | None] = lambda name: None,
-    store: Callable[[str, Arrays], None] = lambda name, arrays: None,
-    report: Report = lambda text, done, total: None,
-) -> dict[Experiment, Arrays]:
-    """Run experiments, or take what is stored; one compiles while another runs.
-
-    Args:
-        experiments: What to run.
-        seed: Seed of all; loops of one size have the same real sets.
-        stored: name -> arrays of an earlier run, if there are any.
-        store: Called with the arrays of each experiment.
-        report: Called when an experiment is done.
-    """
-    chosen = list(dict.fromkeys(experiments))
-    done = 0
-
-    def one(experiment: Experiment) -> Arrays:
-        nonlocal done
-        found = stored(experiment.name)
-        if found is None:
-            found = run_experiment(experiment, seed)
-            store(experiment.name, found)
-        done += 1
-        words = f"{experiment.problem}, {experiment.regime.name}, n = {experiment.samples}"
-        report(words.replace("_", " "), done, len(chosen))
-        return found
-
-    with ThreadPoolExecutor(len(jax.devices())) as threads:
-        return dict(zip(chosen, threads.map(one, chosen), strict=True))

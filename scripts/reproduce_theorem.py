@@ -49,9 +49,9 @@ def measure(
 ) -> tuple[Evidence, dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     # These load JAX: only when the arguments are known to be good.
-    from icl_stl import runs, solvable  # noqa: PLC0415
+    from icl_stl import devices, laboratory, runs  # noqa: PLC0415
 
-    runs.use_all_cores(runs.default_cache())
+    devices.use_all_cores(devices.default_cache())
     identity = runs.identity(preset, "transformer", arguments.seed)
     folder = runs.Folder(out, identity, fresh=arguments.fresh)
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
@@ -70,12 +70,12 @@ def measure(
                     preset, seed=arguments.seed, folder=folder
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
-    with console.progress("solvable loops") as report:
-        experiments = solvable.run_experiments(
+    with console.progress("experiments") as report:
+        experiments = laboratory.run_experiments(
             wanted,
             arguments.seed,
-            stored=lambda name: folder.load(f"solvable-{name}"),
-            store=lambda name, arrays: folder.save(f"solvable-{name}", arrays),
+            stored=lambda name: folder.load(f"experiment-{name}"),
+            store=lambda name, arrays: folder.save(f"experiment-{name}", arrays),
             report=report,
         )
     return Evidence(preset, loops, generators, experiments), identity["versions"]

@@ -22,7 +22,7 @@ from rich.table import Table
 from icl_stl import console, results
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
-from icl_stl.experiments import Experiment
+from icl_stl.experiments import SolvableLoops
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.references import lookup
 from icl_stl.regimes import (
@@ -190,7 +190,7 @@ PROBLEM_OF = {
 """Learners whose loops are solvable, or at least measured exactly, by the name of their problem."""
 
 
-def chosen_experiment(arguments: Arguments, regime: Regime) -> Experiment:
+def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
     """The loops of a solvable learner that the options describe."""
     require(
         isfinite(arguments.noise) and arguments.noise > 0,
@@ -245,7 +245,7 @@ def chosen_experiment(arguments: Arguments, regime: Regime) -> Experiment:
             smallest,
             f"enough for dim + 2 = {dim + 2} rows in every fit",
         )
-    return Experiment(
+    return SolvableLoops(
         PROBLEM_OF[learner],
         regime,
         arguments.samples,
@@ -352,7 +352,7 @@ def _table(
 
 
 def solvable_summary(
-    experiment: Experiment, observed: results.Arrays, settings: dict[str, Any]
+    experiment: SolvableLoops, observed: results.Arrays, settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What is said of every generation of a solvable loop; null where there is no number."""
     known = lookup.excess_risk(
@@ -442,9 +442,9 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
     try:
         experiment = chosen_experiment(arguments, regime)
         out, settings = run_folder(arguments, results.label(regime, arguments.samples))
-        from icl_stl import runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
+        from icl_stl import devices, runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
 
-        runs.use_all_cores(runs.default_cache())
+        devices.use_all_cores(devices.default_cache())
         # A solvable loop depends on nothing of a preset but the seed.
         identity = runs.identity(PRESETS["tiny"], experiment.name, arguments.seed)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
@@ -496,9 +496,10 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
         preset = chosen_preset(arguments, regime)
         name = results.label(regime, preset.samples)
         out, settings = run_folder(arguments, name)
-        from icl_stl import runs  # noqa: PLC0415  (loads JAX: only when the arguments are good)
+        # These load JAX: only when the arguments are good.
+        from icl_stl import devices, runs  # noqa: PLC0415
 
-        runs.use_all_cores(runs.default_cache())
+        devices.use_all_cores(devices.default_cache())
         identity = runs.identity(preset, arguments.learner, arguments.seed)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
     except ValueError as error:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import runs
+from icl_stl import devices, runs
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.loops import first_generation, generation_keys
@@ -275,9 +275,9 @@ def test_one_device_and_two_give_the_same_bits(monkeypatch, count):
     scale = jnp.array(0.3)
     every = jax.devices()
     assert len(every) == 2
-    two = runs.over_replicates(one, shared=1)(keys, scale)
+    two = devices.over_replicates(one, shared=1)(keys, scale)
     monkeypatch.setattr(jax, "devices", lambda: every[:1])
-    single = runs.over_replicates(one, shared=1)(keys, scale)
+    single = devices.over_replicates(one, shared=1)(keys, scale)
     used = min(2, count)
     assert two["a"].shape == (count, 3)
     if count % used == 0:

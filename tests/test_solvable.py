@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from icl_stl import problems, solvable
+from icl_stl import devices, problems, solvable
 from icl_stl.bounds import drift_recursion
 from icl_stl.config import LinearRegression
 from icl_stl.learners.attention import features
@@ -494,7 +494,7 @@ def draws(key):
 
 
 def many(runs, batch, seed=3, **others):
-    return solvable.many(draws, runs, seed=seed, batch=batch, **others)
+    return devices.many(draws, runs, seed=seed, batch=batch, **others)
 
 
 def test_every_run_has_its_own_key():
@@ -524,7 +524,7 @@ def test_more_loops_keep_the_first_ones(assert_close):
             observe = solvable.measurements(problem, Augment(0.5), 12)
             return solvable.loop(problem, Augment(0.5), 12, 2, key, observe)
 
-        return solvable.many(run, runs, seed=0, batch=batch)
+        return devices.many(run, runs, seed=0, batch=batch)
 
     longer = loops(7, 4)
     jax.tree.map(assert_close, loops(3, 1), {k: v[:3] for k, v in longer.items()})
@@ -532,10 +532,10 @@ def test_more_loops_keep_the_first_ones(assert_close):
 
 def test_runs_are_spread_over_all_devices_in_equal_batches():
     assert len(jax.devices()) == 2
-    where = solvable.many(lambda key: jax.lax.axis_index("runs"), 10, seed=0, batch=3)
+    where = devices.many(lambda key: jax.lax.axis_index("runs"), 10, seed=0, batch=3)
     # Two rounds of two devices: three runs each.
     np.testing.assert_array_equal(where, [0, 0, 0, 1, 1, 1, 0, 0, 0, 1])
-    where = solvable.many(lambda key: jax.lax.axis_index("runs"), 3, seed=0, batch=100)
+    where = devices.many(lambda key: jax.lax.axis_index("runs"), 3, seed=0, batch=100)
     np.testing.assert_array_equal(where, [0, 0, 1])
 
 
@@ -546,7 +546,7 @@ def test_a_run_is_compiled_once_and_each_round_is_reported():
         traced.append(key)
         return jax.random.uniform(key)
 
-    solvable.many(run, 10, seed=0, batch=2, report=lambda *news: told.append(news))
+    devices.many(run, 10, seed=0, batch=2, report=lambda *news: told.append(news))
     assert len(traced) == 1
     assert told == [("loops", 0, 10), ("loops", 4, 10), ("loops", 8, 10)]
 

@@ -58,6 +58,8 @@ class Cell:
     """Whether the statement is proved here, if the claim is: see `Claim.proved`."""
     by_definition: bool = False
     """The statement is true by the definition of what was measured: shown, not tested."""
+    finding: bool = False
+    """No theorem speaks of this place: shown beside what a theorem says elsewhere, never judged."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,12 @@ def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
     tested = [
         index
         for index, cell in enumerate(cells)
-        if not cell.by_definition and cell.test not in ("exact", "undecided")
+        if not (cell.by_definition or cell.finding) and cell.test not in ("exact", "undecided")
     ]
     for index, cell in enumerate(cells):
-        if cell.test == "undecided":
+        if cell.finding:
+            verdicts[index], levels[index] = "finding", LEVEL / 2
+        elif cell.test == "undecided":
             verdicts[index] = "inconclusive"
     if not tested:
         return verdicts, levels
@@ -179,7 +183,7 @@ def _overall(verdicts: Sequence[str]) -> str:
     for verdict in ("violated", "inconclusive"):
         if verdict in verdicts:
             return verdict
-    return "holds" if verdicts else "inconclusive"
+    return "holds" if "holds" in verdicts else "inconclusive"
 
 
 def _mean_and_half_width(values: Floats, level: float) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from icl_stl import bounds, references
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
-from icl_stl.experiments import Experiment
+from icl_stl.experiments import SolvableLoops
 from icl_stl.intervals import t_test
 from icl_stl.references import bernoulli as bits
 from icl_stl.references import lookup
@@ -59,7 +59,7 @@ def _runs(preset: Preset, part: float = 1.0) -> int:
     return max(2 * GROUPS, round(part * preset.solvable_runs))
 
 
-def _where(experiment: Experiment, generation: int, **more: Any) -> Json:
+def _where(experiment: SolvableLoops, generation: int, **more: Any) -> Json:
     n = experiment.samples
     return {
         "loop": experiment.problem.replace("_", " "),
@@ -89,7 +89,7 @@ def _exact(value: float, bound: float, keys: Json, *, equal: bool = False) -> Ce
     return Cell(np.array([margin]), np.array([value]), bound, keys, "exact")
 
 
-def _wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
+def _wide(evidence: Evidence, experiment: SolvableLoops, name: str) -> Floats:
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
@@ -127,7 +127,7 @@ def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _share(experiment: Experiment) -> Json:
+def _share(experiment: SolvableLoops) -> Json:
     name = f"alpha, {experiment.problem}, {experiment.regime.name}"
     return _constant(name, real_share(experiment.regime, experiment.samples, 1), "certified")
 
@@ -138,12 +138,12 @@ IDENTITY_BITS = tuple(bits.BernoulliLoop(4, 6, 0.4, kappa, centre=0.5) for kappa
 """Loops small enough to be enumerated; with κ = 1.5 the amplifier is clipped."""
 
 
-def _identity_experiments(preset: Preset) -> tuple[Experiment, ...]:
+def _identity_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
     half = Augment(0.5)
     return (
-        Experiment("gaussian_mean", half, 20, 4, _runs(preset), observe="identity"),
-        Experiment("ols", half, 30, 4, _runs(preset), (("dim", 3),), "identity"),
-        Experiment(
+        SolvableLoops("gaussian_mean", half, 20, 4, _runs(preset), observe="identity"),
+        SolvableLoops("ols", half, 30, 4, _runs(preset), (("dim", 3),), "identity"),
+        SolvableLoops(
             "linear_attention",
             half,
             100,
@@ -218,10 +218,10 @@ GAP_BITS = tuple(
 GAP_GENERATIONS = (1, 2, 5, 10)
 
 
-def _gap_experiments(preset: Preset) -> tuple[Experiment, ...]:
+def _gap_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
     return (
-        Experiment("clipped_mean", Augment(0.5), 50, 5, _runs(preset)),
-        Experiment(
+        SolvableLoops("clipped_mean", Augment(0.5), 50, 5, _runs(preset)),
+        SolvableLoops(
             "linear_attention",
             Augment(0.5),
             1000,
@@ -320,7 +320,7 @@ def _exceedance(gap: Floats, bound: Floats | float, keys: Json) -> Cell:
     )
 
 
-def _clipped_cells(evidence: Evidence, experiment: Experiment) -> Judged:
+def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
     """The Gaussian mean of clipped data: every constant of the bound is certified but the drift."""
     gap, drift = (_wide(evidence, experiment, name) for name in ("gap", "drift"))
     kappa = 2 / np.sqrt(2 * np.pi)  # B = σ
@@ -355,7 +355,7 @@ def _clipped_cells(evidence: Evidence, experiment: Experiment) -> Judged:
     return Judged(cells, control, known)
 
 
-def _certificate_cells(evidence: Evidence, experiment: Experiment) -> Judged:
+def _certificate_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
     """The certificate of linear attention: nothing in it is measured but two realised distances."""
     gap, to_best, to_previous = (
         _wide(evidence, experiment, name) for name in ("gap", "to_best", "to_previous")
@@ -389,13 +389,15 @@ BIAS = 0.02
 """c of the injected error c N^(-1/4)."""
 
 
-def _rate_experiments(preset: Preset) -> dict[str, tuple[Experiment, ...]]:
+def _rate_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...]]:
     quarter = _runs(preset, 0.25)
     one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0))
     return {
-        "1/2": tuple(Experiment("gaussian_mean", Augment(0.5), n, 3, quarter) for n in RATE_SIZES),
+        "1/2": tuple(
+            SolvableLoops("gaussian_mean", Augment(0.5), n, 3, quarter) for n in RATE_SIZES
+        ),
         "1/4": tuple(
-            Experiment(
+            SolvableLoops(
                 "bernoulli",
                 Augment(0.5),
                 n,
@@ -406,10 +408,12 @@ def _rate_experiments(preset: Preset) -> dict[str, tuple[Experiment, ...]]:
             for n in RATE_SIZES
         ),
         "growth": (
-            Experiment("bernoulli", Replace(), 200, 20, quarter, (*one_sided, ("injected", 0.005))),
+            SolvableLoops(
+                "bernoulli", Replace(), 200, 20, quarter, (*one_sided, ("injected", 0.005))
+            ),
         ),
         "saturation": tuple(
-            Experiment(
+            SolvableLoops(
                 "bernoulli", Augment(alpha), 100, 30, quarter, (*one_sided, ("injected", 0.01))
             )
             for alpha in (0.2, 0.5)
@@ -469,15 +473,15 @@ ACCUMULATED = 20
 """n of the accumulating least squares: small, so that old and new inputs differ."""
 
 
-def _accumulation_experiments(preset: Preset) -> tuple[Experiment, ...]:
+def _accumulation_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
     all_runs, dim = _runs(preset), (("dim", 10),)
     one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0), ("injected", 0.002))
     return (
-        Experiment("gaussian_mean", Accumulate(), 100, 20, all_runs),
-        Experiment("gaussian_mean", AccumulateSubsample(), 100, 20, all_runs),
-        Experiment("ols", Accumulate(), ACCUMULATED, 20, all_runs, dim),
-        Experiment("ols", AccumulateFresh(), ACCUMULATED, 20, all_runs, dim),
-        Experiment("bernoulli", Accumulate(), 100, 20, _runs(preset, 0.5), one_sided),
+        SolvableLoops("gaussian_mean", Accumulate(), 100, 20, all_runs),
+        SolvableLoops("gaussian_mean", AccumulateSubsample(), 100, 20, all_runs),
+        SolvableLoops("ols", Accumulate(), ACCUMULATED, 20, all_runs, dim),
+        SolvableLoops("ols", AccumulateFresh(), ACCUMULATED, 20, all_runs, dim),
+        SolvableLoops("bernoulli", Accumulate(), 100, 20, _runs(preset, 0.5), one_sided),
     )
 
 
@@ -540,10 +544,10 @@ THRESHOLD_SIDES = {"below": (0.5, 0.2, (256, 1024, 4096)), "above": (2.0, 0.5, (
 the amplifier is hardly ever clipped; above, few loops keep a difference, so more are run."""
 
 
-def _threshold_experiments(preset: Preset) -> dict[str, tuple[Experiment, ...]]:
+def _threshold_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...]]:
     return {
         side: tuple(
-            Experiment(
+            SolvableLoops(
                 "bernoulli",
                 Augment.from_lam(lam),
                 n,
@@ -609,9 +613,9 @@ MAD_REGIMES: Mapping[str, Regime] = {
 }
 
 
-def _mad_experiments(preset: Preset) -> dict[tuple[str, str], Experiment]:
+def _mad_experiments(preset: Preset) -> dict[tuple[str, str], SolvableLoops]:
     return {
-        (problem, name): Experiment(problem, regime, 100, 20, _runs(preset, part), settings)
+        (problem, name): SolvableLoops(problem, regime, 100, 20, _runs(preset, part), settings)
         for problem, part, settings in (("gaussian_mean", 1.0, ()), ("ols", 0.3, (("dim", 10),)))
         for name, regime in MAD_REGIMES.items()
         if (problem, name)
@@ -660,10 +664,10 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
     return Judged(cells, control, [_constant("best weight of fresh data", GOLDEN, "certified")])
 
 
-def _flat(groups: Mapping[Any, Any]) -> tuple[Experiment, ...]:
-    found: list[Experiment] = []
+def _flat(groups: Mapping[Any, Any]) -> tuple[SolvableLoops, ...]:
+    found: list[SolvableLoops] = []
     for group in groups.values():
-        found += [group] if isinstance(group, Experiment) else list(group)
+        found += [group] if isinstance(group, SolvableLoops) else list(group)
     return tuple(found)
 
 

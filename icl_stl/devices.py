@@ -1,0 +1,121 @@
+"""Running a function many times: on all devices, compiled once, compiled programs kept."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import PRNGKeyArray
+
+from icl_stl.config import require
+
+Report = Callable[[str, int, int], None]
+"""(what is going on, done, in all) -> None."""
+
+
+def default_cache() -> Path:
+    """Where compiled programs are kept between runs of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icl_stl" / "jax"
+
+
+def use_all_cores(cache: Path | None) -> None:
+    """Let replicates spread over all CPU cores and keep compiled programs. Call before any work.
+
+    Args:
+        cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
+    """
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
+    """Map a function of one replicate over the first axis of its arguments, on all devices.
+
+    Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
+    on how many replicates there are); on an accelerator it takes them together. A program for one
+    device alone may be compiled otherwise than one for several and differ from it in rounding.
+
+    Args:
+        function: Function of one replicate.
+        shared: How many of its last arguments are the same for all replicates.
+    """
+
+    def mapped(*args: Any) -> Any:
+        cut = len(args) - shared
+        common = args[cut:]
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda own: function(*own, *common), args[:cut])
+        return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
+
+    def spread(*args: Any) -> Any:
+        count = jax.tree.leaves(args)[0].shape[0]
+        devices = min(len(jax.devices()), count)
+        mesh = jax.make_mesh(
+            (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
+        )
+        cut = len(args) - shared
+        filled = -count % devices  # the last replicate again, so that devices share equally
+        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
+        own = jax.tree.map(pad, args[:cut]) if filled else args[:cut]
+        axis = PartitionSpec("replicate")
+        specs = (*[axis] * cut, *[PartitionSpec()] * shared)
+        run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
+        return jax.tree.map(lambda a: a[:count], run(*own, *args[cut:]))
+
+    return jax.jit(spread)
+
+
+def many(
+    run: Callable[[PRNGKeyArray], Any],
+    runs: int,
+    *,
+    seed: int,
+    batch: int,
+    report: Report = lambda text, done, total: None,
+) -> Any:
+    """Many independent runs: `vmap` over a batch, batches over all devices, compiled once.
+
+    Run r has the key `fold_in(key(seed), r)`, so more runs keep the first ones. The width of a
+    batch may change the last bits.
+
+    Args:
+        run: A function of a key.
+        runs: How many.
+        seed: Seed of all.
+        batch: Runs at a time on one device, at most.
+        report: Called before each round of batches.
+
+    Returns:
+        What `run` returns, with a new first axis `[runs]`, as NumPy arrays.
+    """
+    for name, value in (("runs", runs), ("batch", batch)):
+        require(value >= 1, name, value, "a whole number of at least 1")
+    devices = jax.devices()
+    rounds = -(-runs // (batch * len(devices)))
+    width = -(-runs // (rounds * len(devices)))
+    mesh = jax.make_mesh((len(devices),), ("runs",), (AxisType.Auto,), devices=devices)
+    axis = PartitionSpec("runs")
+    spread = jax.jit(
+        jax.shard_map(
+            jax.vmap(lambda index: run(jax.random.fold_in(jax.random.key(seed), index))),
+            mesh=mesh,
+            in_specs=axis,
+            out_specs=axis,
+            check_vma=False,
+        )
+    )
+    parts = []
+    for done in range(rounds):
+        report("loops", done * width * len(devices), runs)
+        start = done * width * len(devices)
+        parts.append(
+            jax.tree.map(np.asarray, spread(jnp.arange(start, start + width * len(devices))))
+        )
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:runs], *parts)

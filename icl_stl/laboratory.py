@@ -1,0 +1,51 @@
+"""Running the experiments that claims ask for, whatever their kind."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+from icl_stl import solvable
+from icl_stl.devices import Report
+from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.results import Arrays
+
+RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
+    SolvableLoops: solvable.run_experiment,
+}
+"""(experiment, seed) -> what it observes, for each kind of experiment."""
+
+
+def run_experiments(
+    experiments: Iterable[Experiment],
+    seed: int,
+    *,
+    stored: Callable[[str], Arrays | None] = lambda name: None,
+    store: Callable[[str, Arrays], None] = lambda name, arrays: None,
+    report: Report = lambda text, done, total: None,
+) -> dict[Experiment, Arrays]:
+    """Run experiments, or take what is stored; one compiles while another runs.
+
+    Args:
+        experiments: What to run.
+        seed: Seed of all; loops of one size have the same real sets.
+        stored: name -> arrays of an earlier run, if there are any.
+        store: Called with the arrays of each experiment.
+        report: Called when an experiment is done.
+    """
+    chosen = list(dict.fromkeys(experiments))
+    done = 0
+
+    def one(experiment: Experiment) -> Arrays:
+        nonlocal done
+        found = stored(experiment.name)
+        if found is None:
+            found = RUNNERS[type(experiment)](experiment, seed)
+            store(experiment.name, found)
+        done += 1
+        report(experiment.words, done, len(chosen))
+        return found
+
+    with ThreadPoolExecutor(len(jax.devices())) as threads:
+        return dict(zip(chosen, threads.map(one, chosen), strict=True))

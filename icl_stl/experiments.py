@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from icl_stl.config import require
+from icl_stl.config import Architecture, LinearRegression, Training, require
 from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
@@ -20,6 +20,10 @@ PROBLEMS = (
     "ridge",
     "linear_attention",
 )
+
+
+def _whole(name: str, value: int, least: int) -> None:
+    require(value >= least, name, value, f"a whole number of at least {least}")
 
 
 class Experiment:
@@ -66,11 +70,8 @@ class SolvableLoops(Experiment):
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
         for name in ("samples", "runs"):
-            value = getattr(self, name)
-            require(value >= 1, name, value, "a whole number of at least 1")
-        require(
-            self.generations >= 0, "generations", self.generations, "a whole number of at least 0"
-        )
+            _whole(name, getattr(self, name), 1)
+        _whole("generations", self.generations, 0)
         self.regime.synthetic_size(self.samples)
         require(
             self.observe != "identity" or type(self.regime) is Augment,
@@ -83,3 +84,88 @@ class SolvableLoops(Experiment):
     def words(self) -> str:
         what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
         return what.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class NeighbouringLoops(Experiment):
+    """Pairs of solvable loops whose real sets differ in one row."""
+
+    problem: str
+    """A name in `problems.PROBLEMS`."""
+    regime: Regime
+    """The data regime."""
+    samples: int
+    """n, real rows."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Independent pairs."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Arguments of the problem, by name; linear attention must name its penalty."""
+    coupling: Literal["common", "maximal"] = "common"
+    """Common random numbers, right for distances of parameters; or the maximal coupling of laws on
+    symbols, right for total variation and for numbers of rows."""
+
+    def __post_init__(self) -> None:
+        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        for name in ("samples", "runs"):
+            _whole(name, getattr(self, name), 1)
+        _whole("generations", self.generations, 0)
+        self.regime.synthetic_size(self.samples)
+        require(
+            self.coupling == "common" or self.problem == "categorical",
+            "coupling",
+            self.coupling,
+            "'common' unless the problem is 'categorical'",
+        )
+        require(
+            self.problem != "linear_attention" or "penalty" in dict(self.settings),
+            "settings",
+            self.settings,
+            "such that the penalty of linear attention is among them",
+        )
+
+    @property
+    def words(self) -> str:
+        what = f"neighbours of {self.problem}, {self.regime.name}, n{self.samples}, {self.coupling}"
+        return what.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class NeighbouringTransformers(Experiment):
+    """Loops of the transformer, each beside loops whose real set differs in one prompt."""
+
+    task: LinearRegression
+    """The real law."""
+    architecture: Architecture
+    """Depth, width, heads."""
+    training: Training
+    """How one generation is fitted: the same steps for every n."""
+    regime: Regime
+    """The data regime."""
+    samples: int
+    """n, real prompts."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Independent loops."""
+    neighbours: int = 8
+    """Neighbours of a loop that swap a random prompt for a new one."""
+    extremes: int = 4
+    """Neighbours that swap the prompts with the largest labels for their mirror images."""
+    held_out: int = 250
+    """Real prompts, and as many generated ones, on which neighbours are compared."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("runs", 1), ("neighbours", 1), ("held_out", 2)):
+            _whole(name, getattr(self, name), least)
+        for name in ("generations", "extremes"):
+            _whole(name, getattr(self, name), 0)
+        for name in ("neighbours", "extremes"):
+            value = getattr(self, name)
+            require(value <= self.samples, name, value, f"at most the samples ({self.samples})")
+        self.regime.synthetic_size(self.samples)
+
+    @property
+    def words(self) -> str:
+        return f"neighbours of the transformer, {self.regime.name}, n{self.samples}"

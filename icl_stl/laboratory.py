@@ -6,13 +6,20 @@ from typing import Any
 
 import jax
 
-from icl_stl import solvable
+from icl_stl import solvable, stability
 from icl_stl.devices import Report
-from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.experiments import (
+    Experiment,
+    NeighbouringLoops,
+    NeighbouringTransformers,
+    SolvableLoops,
+)
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
+    NeighbouringLoops: stability.run_loops,
+    NeighbouringTransformers: stability.run_transformers,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

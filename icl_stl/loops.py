@@ -18,6 +18,7 @@ from icl_stl.regimes import Regime, Replace
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]
+GenerateJointly = Callable[[PRNGKeyArray, Params, int], Data]
 
 
 class Generation(NamedTuple):
@@ -109,6 +110,8 @@ def next_generation(
     *,
     kept: Data = (),
     draw_real: DrawReal | None = None,
+    synthetic: Data | None = None,
+    from_first: bool = False,
 ) -> Generation:
     """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh.
 
@@ -123,6 +126,10 @@ def next_generation(
             `room_for_rows`.
         draw_real: (key, count) -> that many rows of the real law, for a regime with fresh real
             rows.
+        synthetic: Rows that θ_{i-1} has made already, jointly with other loops; None to let it
+            generate.
+        from_first: Let i = 0 be generation 0, in whose training set synthetic rows have places but
+            no weight: then one program serves all generations.
 
     Raises:
         ValueError: If the regime needs more than the learner or the arguments give.
@@ -137,13 +144,19 @@ def next_generation(
             f"kept must be the rows of the generations before in the regime {regime.name!r}, "
             "starting from room_for_rows, but it is empty"
         )
+    is_first = jnp.asarray(generation) == 0
+    if from_first:
+        share = jnp.where(is_first, 1.0, share)
     if draw_real is not None and regime.fresh_real:
-        real = draw_real(keys.real, n)
+        fresh = draw_real(keys.real, n)
+        real = jax.tree.map(lambda a, b: jnp.where(from_first & is_first, a, b), real, fresh)
     parts, weights = [real], [jnp.broadcast_to(jnp.asarray(share / n, jnp.float32), (n,))]
-    if isinstance(regime, Replace):
+    if isinstance(regime, Replace) and not from_first:
         parts, weights = [], []
     if n_syn:
-        rows = _synthetic_rows(keys, learner, regime, real, previous)
+        rows = synthetic
+        if rows is None:
+            rows = _synthetic_rows(keys, learner, regime, real, previous)
         own = jnp.broadcast_to(jnp.asarray((1 - share) / n_syn, jnp.float32), (n_syn,))
         if regime.keeps_history:
             offset = (generation - 1) * n_syn
@@ -213,3 +226,81 @@ def self_consume(
     first = jax.tree.map(lambda a: a[None], look(start, 0))
     _, rest = jax.lax.scan(advance, (start.params, start.kept), jnp.arange(1, generations + 1))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
+
+
+def coupled(
+    key: PRNGKeyArray,
+    learner: Learner,
+    reals: Data,
+    generations: int,
+    *,
+    regime: Regime,
+    observe: Callable[[PRNGKeyArray, Generation], Observations],
+    draw_real: DrawReal | None = None,
+    generate_jointly: GenerateJointly | None = None,
+) -> Observations:
+    """Run loops from neighbouring real sets with all their randomness shared.
+
+    All loops have one key: the same initialisation, batch order and draws of the generators (common
+    random numbers). Loops that share draws stay near in their parameters, but every synthetic row
+    of a continuous law may then differ a little: for statements about how many rows differ, let
+    `generate_jointly` draw rows that are equal as often as possible (a maximal coupling).
+
+    Args:
+        key: Randomness of every loop.
+        learner: The learner.
+        reals: K real sets of n rows, `[K, n, ...]`; the first is the one the others differ from.
+        generations: G >= 0.
+        regime: The data regime.
+        observe: (key, the K loops' generation, every leaf `[K, ...]`) -> a pytree of arrays.
+        draw_real: See `self_consume`; loops share the fresh real rows.
+        generate_jointly: (key, K parameters, count) -> rows `[K, count, ...]` to use instead of
+            `learner.generate`.
+
+    Returns:
+        The observations, `[G + 1, ...]`.
+
+    Raises:
+        ValueError: As `self_consume`.
+    """
+    if generations < 0:
+        raise ValueError(f"generations must be at least 0, but it is {generations!r}")
+    real = jax.tree.map(lambda a: a[0], reals)
+    n_syn = regime.synthetic_size(row_count(real))
+    _check(learner, regime, draw_real)
+
+    def first(real: Data) -> Params:
+        return first_generation(key, learner, real).params
+
+    def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
+        params, kept = carry
+        keys = generation_keys(key, index)
+        rows = generate_jointly(keys.generate, params, n_syn) if generate_jointly else None
+
+        def one(real: Data, params: Params, kept: Data, synthetic: Data) -> Generation:
+            return next_generation(
+                key,
+                learner,
+                regime,
+                real,
+                params,
+                index,
+                kept=kept,
+                draw_real=draw_real,
+                synthetic=synthetic,
+                from_first=True,
+            )
+
+        found = jax.vmap(one)(reals, params, kept, rows)
+        previous = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), found.params, params)
+        found = found._replace(previous=previous)
+        return (found.params, found.kept), observe(keys.observe, found)
+
+    loops = jax.tree.leaves(reals)[0].shape[0]
+    room = room_for_rows(regime, real, generations)
+    nothing = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(jax.vmap(first), reals)
+    )
+    kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), room)
+    _, seen = jax.lax.scan(advance, (nothing, kept), jnp.arange(generations + 1))
+    return seen

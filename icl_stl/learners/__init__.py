@@ -14,7 +14,7 @@ Everything is written for one seed.
 
 from icl_stl.learners.attention import linear_attention
 from icl_stl.learners.in_context import Fitted, adam_transformer, bayes_learner
-from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean
+from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean, maximal_coupling
 from icl_stl.learners.learner import Data, Learner
 from icl_stl.learners.regression import ols, ridge
 
@@ -29,6 +29,7 @@ __all__ = [
     "gaussian",
     "gaussian_mean",
     "linear_attention",
+    "maximal_coupling",
     "ols",
     "ridge",
 ]

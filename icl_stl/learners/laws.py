@@ -135,3 +135,40 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
 
     return _without_inputs(fit, generate)
+
+
+def maximal_coupling(
+    key: PRNGKeyArray, laws: Float[Array, "L K"], count: int
+) -> Int[Array, "L count"]:
+    """Rows of L laws on K symbols, each equal to the first law's row as often as is possible.
+
+    The first law p draws z. Law q keeps z with probability min(1, q_z/p_z), else it draws from
+    (q - p)_+ / TV(p, q): it has the law q, and differs from z with probability TV(p, q), the least.
+
+    Args:
+        key: Randomness.
+        laws: Probabilities.
+        count: Rows of each law.
+
+    Returns:
+        The rows.
+
+    Source: published (the maximal coupling; Lindvall 1992).
+    """
+    key_first, key_keep, key_rest = jax.random.split(key, 3)
+
+    def draw(key: PRNGKeyArray, weights: Float[Array, " K"]) -> Int[Array, " count"]:
+        cumulated = jnp.cumsum(weights)
+        drawn = cumulated[-1] * jax.random.uniform(key, (count, 1))
+        last = jnp.searchsorted(cumulated, cumulated[-1])  # of the symbols with a weight
+        return jnp.minimum(jnp.sum(drawn >= cumulated[None], axis=1, dtype=jnp.int32), last)
+
+    first = laws[0]
+    rows = draw(key_first, first)
+    coin = jax.random.uniform(key_keep, (count,))
+
+    def other(law: Float[Array, " K"]) -> Int[Array, " count"]:
+        keeps = coin * first[rows] < law[rows]
+        return jnp.where(keeps, rows, draw(key_rest, jnp.maximum(law - first, 0)))
+
+    return jnp.concatenate([rows[None], jax.vmap(other)(laws[1:])])

@@ -1,0 +1,184 @@
+"""Recursive stability, measured: loops from real sets that differ in one row.
+
+Nothing is assumed of the learner. Two loops share all their randomness, or, where rows are counted,
+are coupled maximally; what one replaced real row moves is followed from generation to generation. A
+maximum over the rows tried is a LOWER bound on the supremum that recursive stability asks for: it
+can refute a constant and never certify one.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from icl_stl.devices import many
+from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
+from icl_stl.learners import Data, adam_transformer, maximal_coupling
+from icl_stl.learners.attention import features
+from icl_stl.loops import Generation, coupled
+from icl_stl.measure import differences, parameter_distance
+from icl_stl.problems import PROBLEMS, Solvable
+from icl_stl.regimes import real_share
+from icl_stl.results import Arrays
+from icl_stl.solvable import batch_size
+from icl_stl.tasks import Prompts, bayes_predictive, sample_prompts
+
+
+def swapped(real: Data, rows: Data, places: Array) -> Data:
+    """Real sets `[K + 1, n, ...]`: the given one, then with row k in place `places[k]` of it."""
+
+    def leaf(a: Array, new: Array) -> Array:
+        others = jax.vmap(lambda row, place: a.at[place].set(row))(new, places)
+        return jnp.concatenate([a[None], others])
+
+    return jax.tree.map(leaf, real, rows)
+
+
+def share_of_rows(rows: Data, weights: Float[Array, " N"]) -> Float[Array, ""]:
+    """Weight of the rows in which two training sets `[2, N, ...]` differ."""
+    differ = [
+        jnp.any((a[0] != a[1]).reshape(weights.shape[0], -1), axis=1) for a in jax.tree.leaves(rows)
+    ]
+    return weights @ jnp.any(jnp.stack(differ), axis=0)
+
+
+def contraction_terms(
+    generation: Generation, share: float, samples: int, penalty: float
+) -> dict[str, Array]:
+    """What the contraction of linear attention asks for, of two loops with shared randomness.
+
+    With B = α Σ' + ρ I (Σ' the second moment of the neighbour's real features), C that of the
+    synthetic ones times 1 - α, and residuals r at the loop's own Γ, in the norm |v|² = vᵀ B v:
+    |Δ_i| <= c/(1 + c) |Δ_{i-1}| + |g| / (N √λ_min(B)), c = λ_max(B^-1/2 C B^-1/2) and
+    g = φ_k r_k - φ'_k r'_k for the swapped row k = 0.
+
+    Source: derived here: THEORY.md statement 73.
+    """
+    own, other = (jax.tree.map(lambda a, k=k: a[k], generation.training_set) for k in (0, 1))
+    gamma, weights = generation.params[0].ravel(), generation.row_weights[0]
+    delta = gamma - generation.params[1].ravel()
+    phi_own, phi = features(own), features(other)
+    real = phi[:samples]
+    base = share * real.T @ real / samples + penalty * jnp.eye(phi.shape[1])
+    synthetic = (weights[samples:, None] * phi[samples:]).T @ phi[samples:]
+    root = jnp.linalg.cholesky(base)
+    inner = jax.scipy.linalg.solve_triangular(root, synthetic, lower=True)
+    inner = jax.scipy.linalg.solve_triangular(root, inner.T, lower=True)
+    c = jnp.linalg.eigvalsh(inner)[-1]
+    first = phi_own[0] * (own.ys[0, -1] - phi_own[0] @ gamma)
+    second = phi[0] * (other.ys[0, -1] - phi[0] @ gamma)
+    least = jnp.linalg.eigvalsh(base)[0]
+    return {
+        "distance": jnp.sqrt(delta @ base @ delta),
+        "contraction": c / (1 + c),
+        "injected": weights[0] * jnp.linalg.norm(first - second) / jnp.sqrt(least),
+    }
+
+
+def neighbouring_loops(experiment: NeighbouringLoops, key: PRNGKeyArray) -> dict[str, Any]:
+    """One pair of solvable loops whose real sets differ in row 0: `[G + 1]` each.
+
+    `parameters`, their Euclidean distance; `tv` between the generators, where it is known; `rows`,
+    the weight of the rows in which the training sets differ. Among symbols the first is swapped for
+    the last, elsewhere a row for a new one of the real law.
+    """
+    settings, regime = dict(experiment.settings), experiment.regime
+    problem: Solvable = PROBLEMS[experiment.problem](**settings)
+    n = experiment.samples
+    key_truth, key_real, key_loop = jax.random.split(key, 3)
+    truth = problem.truth(key_truth)
+    drawn = problem.draw(key_real, truth, n + 1)
+    real, row = jax.tree.map(lambda a: a[:n], drawn), jax.tree.map(lambda a: a[n:], drawn)
+    if experiment.problem in ("bernoulli", "categorical"):  # the first symbol for the last
+        real, row = real.at[0].set(0), jnp.full_like(row, max(1, jnp.size(truth) - 1))
+
+    def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+        first, second = (jax.tree.map(lambda a, k=k: a[k], generation.params) for k in (0, 1))
+        weights = generation.row_weights[0]
+        seen = {
+            "parameters": parameter_distance(first, second),
+            "rows": share_of_rows(generation.training_set, weights),
+        }
+        if problem.drift is not None:
+            seen["tv"] = problem.drift(key, second, first)
+        if experiment.problem == "linear_attention":
+            share = real_share(regime, n, 1)
+            seen |= contraction_terms(generation, share, n, settings["penalty"])
+        return seen
+
+    found: dict[str, Any] = coupled(
+        key_loop,
+        problem.learner,
+        swapped(real, row, jnp.zeros(1, int)),
+        experiment.generations,
+        regime=regime,
+        observe=observe,
+        draw_real=lambda key, count: problem.draw(key, truth, count),
+        generate_jointly=maximal_coupling if experiment.coupling == "maximal" else None,
+    )
+    return found
+
+
+def run_loops(experiment: NeighbouringLoops, seed: int) -> Arrays:
+    """What many pairs of solvable loops show: `[runs, G + 1]`."""
+    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    size = batch_size(problem, experiment.regime, experiment.samples, experiment.generations)
+    run = partial(neighbouring_loops, experiment)
+    found: Arrays = many(run, experiment.runs, seed=seed, batch=max(1, size // 2))
+    return found
+
+
+def extreme_swaps(real: Prompts, count: int) -> tuple[Prompts, Array]:
+    """The prompts with the largest labels, with their labels' signs turned; their places.
+
+    (x, -y) has the density of (x, y) under the real law: as large a change as a prompt that is
+    there can undergo without becoming less likely.
+    """
+    places = jax.lax.top_k(jnp.sum(real.ys**2, axis=-1), count)[1]
+    return Prompts(real.xs[places], -real.ys[places]), places
+
+
+def neighbouring_transformers(
+    experiment: NeighbouringTransformers, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """One transformer loop beside its neighbours: `[G + 1, K]`, the K of one loop side by side.
+
+    The first `neighbours` swap a random real prompt for a new one, the last `extremes` the prompts
+    with the largest labels for their mirror images. See `measure.differences` for what is recorded;
+    `kl`, of the loop itself, is its excess negative log-likelihood, nats a label.
+    """
+    task, n = experiment.task, experiment.samples
+    learner = adam_transformer(task, experiment.architecture, experiment.training)
+    key_real, key_places, key_test, key_loop = jax.random.split(key, 4)
+    drawn = sample_prompts(task, key_real, n + experiment.neighbours)
+    real, new = jax.tree.map(lambda a: a[:n], drawn), jax.tree.map(lambda a: a[n:], drawn)
+    places = jax.random.choice(key_places, n, (experiment.neighbours,), replace=False)
+    extremes, extreme_places = extreme_swaps(real, experiment.extremes)
+    rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), new, extremes)
+    test = sample_prompts(task, key_test, experiment.held_out)
+    bayes = jax.vmap(lambda prompt: bayes_predictive(task, prompt))(test)
+
+    def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+        own = jax.tree.map(lambda a: a[0], generation.params)
+        fresh = learner.generate(key, own, experiment.held_out)
+        return differences(task, learner, generation.params, test, bayes, fresh)._asdict()
+
+    found: dict[str, Any] = coupled(
+        key_loop,
+        learner,
+        swapped(real, rows, jnp.concatenate([places, extreme_places])),
+        experiment.generations,
+        regime=experiment.regime,
+        observe=observe,
+        draw_real=lambda key, count: sample_prompts(task, key, count),
+    )
+    return found
+
+
+def run_transformers(experiment: NeighbouringTransformers, seed: int) -> Arrays:
+    """What loops of transformers and their neighbours show: `[runs, G + 1, ...]`."""
+    run = partial(neighbouring_transformers, experiment)
+    found: Arrays = many(run, experiment.runs, seed=seed, batch=1)
+    return found

@@ -179,6 +179,40 @@ class Training:
 
 
 @dataclass(frozen=True)
+class StabilitySize:
+    """Loops of small transformers from neighbouring real sets. Steps are equal for every n."""
+
+    task: LinearRegression = LinearRegression(context=4)
+    architecture: Architecture = Architecture(depth=1, width=16, heads=2)
+    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
+    samples: tuple[int, ...] = (125, 500, 2000)
+    """The sizes n of the real set."""
+    shares: tuple[float, ...] = (0.2, 0.5)
+    """The constant shares α of real prompts."""
+    generations: int = 5
+    replicates: int = 4
+    """Whole loops, each with its neighbours."""
+    neighbours: int = 8
+    """Random prompts that are replaced."""
+    extremes: int = 4
+    """Extreme prompts that are replaced by their mirror images."""
+    passing: int = 2
+    """Random prompts that are replaced in generation 0 alone."""
+    held_out: int = 250
+    """Real prompts, and as many generated ones, on which neighbours are compared."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.samples) > 1 and len(set(self.samples)) == len(self.samples),
+            "samples",
+            self.samples,
+            "at least two different sizes, to fit a slope to",
+        )
+        _at_least("replicates", self.replicates, 1)
+        _at_least("generations", self.generations, 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -198,6 +232,8 @@ class Preset:
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
     solvable_runs: int = 10_000
     """Loops of a solvable problem."""
+    stability: StabilitySize = StabilitySize()
+    """Loops from neighbouring real sets."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -227,8 +263,34 @@ PRESETS = {
             shares=(0.5,),
             held_out=64,
             solvable_runs=200,
+            stability=StabilitySize(
+                LinearRegression(dim=1, context=2),
+                Architecture(depth=1, width=8, heads=2),
+                Training(steps=20, batch=8),
+                samples=(16, 32),
+                shares=(0.5,),
+                generations=1,
+                replicates=3,
+                neighbours=2,
+                extremes=1,
+                held_out=16,
+            ),
         ),
-        Preset("quick", samples=1000, generations=4, shares=(0.5,), solvable_runs=2000),
+        Preset(
+            "quick",
+            samples=1000,
+            generations=4,
+            shares=(0.5,),
+            solvable_runs=2000,
+            stability=StabilitySize(
+                samples=(125, 500),
+                shares=(0.5,),
+                generations=2,
+                replicates=3,
+                neighbours=4,
+                extremes=2,
+            ),
+        ),
         Preset("default"),
         Preset(
             "paper",
@@ -241,6 +303,18 @@ PRESETS = {
             shares=(0.1, 0.2, 0.5),
             held_out=10_000,
             solvable_runs=100_000,
+            stability=StabilitySize(
+                LinearRegression(context=8),
+                Architecture(depth=2, width=32, heads=4),
+                Training(steps=1000, learning_rate=5e-3),
+                samples=(125, 250, 500, 1000, 2000),
+                shares=(0.1, 0.2, 0.5),
+                generations=10,
+                replicates=8,
+                neighbours=32,
+                extremes=8,
+                held_out=2000,
+            ),
         ),
     )
 }

@@ -60,11 +60,10 @@ class SolvableLoops(Experiment):
     """Independent loops."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of the problem, by name."""
-    observe: Literal["risks", "measurements", "identity", "influence", "certificate"] = "risks"
+    observe: Literal["risks", "measurements", "identity", "certificate"] = "risks"
     """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
     and the one-step error;
-    `identity`, the terms of the gap identity; `influence`, the distance between the generators of
-    two loops whose real sets differ in one row; `certificate`, what the certificate of linear
+    `identity`, the terms of the gap identity; `certificate`, what the certificate of linear
     attention asks for."""
 
     def __post_init__(self) -> None:
@@ -101,10 +100,12 @@ class NeighbouringLoops(Experiment):
     runs: int
     """Independent pairs."""
     settings: tuple[tuple[str, Any], ...] = ()
-    """Arguments of the problem, by name; linear attention must name its penalty."""
+    """Arguments of the problem, by name."""
     coupling: Literal["common", "maximal"] = "common"
     """Common random numbers, right for distances of parameters; or the maximal coupling of laws on
     symbols, right for total variation and for numbers of rows."""
+    contraction: bool = False
+    """Whether the terms of the contraction of linear attention are recorded."""
 
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
@@ -118,11 +119,12 @@ class NeighbouringLoops(Experiment):
             self.coupling,
             "'common' unless the problem is 'categorical'",
         )
+        known = self.problem == "linear_attention" and "penalty" in dict(self.settings)
         require(
-            self.problem != "linear_attention" or "penalty" in dict(self.settings),
-            "settings",
-            self.settings,
-            "such that the penalty of linear attention is among them",
+            known or not self.contraction,
+            "contraction",
+            self.contraction,
+            "False unless the problem is 'linear_attention' and its settings name the penalty",
         )
 
     @property
@@ -153,14 +155,18 @@ class NeighbouringTransformers(Experiment):
     """Neighbours of a loop that swap a random prompt for a new one."""
     extremes: int = 4
     """Neighbours that swap the prompts with the largest labels for their mirror images."""
+    passing: int = 2
+    """Neighbours that swap a prompt in generation 0 alone."""
     held_out: int = 250
     """Real prompts, and as many generated ones, on which neighbours are compared."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("runs", 1), ("neighbours", 1), ("held_out", 2)):
             _whole(name, getattr(self, name), least)
-        for name in ("generations", "extremes"):
+        for name in ("generations", "extremes", "passing"):
             _whole(name, getattr(self, name), 0)
+        most = f"at most the neighbours ({self.neighbours})"
+        require(self.passing <= self.neighbours, "passing", self.passing, most)
         for name in ("neighbours", "extremes"):
             value = getattr(self, name)
             require(value <= self.samples, name, value, f"at most the samples ({self.samples})")

@@ -238,6 +238,7 @@ def coupled(
     observe: Callable[[PRNGKeyArray, Generation], Observations],
     draw_real: DrawReal | None = None,
     generate_jointly: GenerateJointly | None = None,
+    first_reals: Data | None = None,
 ) -> Observations:
     """Run loops from neighbouring real sets with all their randomness shared.
 
@@ -256,6 +257,8 @@ def coupled(
         draw_real: See `self_consume`; loops share the fresh real rows.
         generate_jointly: (key, K parameters, count) -> rows `[K, count, ...]` to use instead of
             `learner.generate`.
+        first_reals: Real sets for generation 0 alone, `[K, n, ...]`, if they are others: what
+            differs there and nowhere else is passed on by the generators alone.
 
     Returns:
         The observations, `[G + 1, ...]`.
@@ -291,7 +294,10 @@ def coupled(
                 from_first=True,
             )
 
-        found = jax.vmap(one)(reals, params, kept, rows)
+        own = reals
+        if first_reals is not None:
+            own = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), first_reals, reals)
+        found = jax.vmap(one)(own, params, kept, rows)
         previous = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), found.params, params)
         found = found._replace(previous=previous)
         return (found.params, found.kept), observe(keys.observe, found)

@@ -190,32 +190,6 @@ def identity_terms(
     }
 
 
-def influence(
-    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
-) -> dict[str, Any]:
-    """Total variation between the generators of two loops whose real sets differ in one row.
-
-    With shared randomness, which couples the amplifier's generators maximally: `[G + 1]`. The first
-    row is set to 0 in one loop and to 1 in the other.
-    """
-    key_truth, key_real, key_loop = jax.random.split(key, 3)
-    truth = problem.truth(key_truth)
-    real = problem.draw(key_real, truth, samples)
-
-    def one(value: Any) -> Any:
-        return self_consume(
-            key_loop,
-            problem.learner,
-            real.at[0].set(value),
-            generations,
-            regime=regime,
-            observe=lambda key, generation: generation.params,
-        )
-
-    low, high = one(0.0), one(1.0)
-    return {"gamma": jnp.abs(high - low)}
-
-
 def batch_size(
     problem: Solvable, regime: Regime, samples: int, generations: int, floats: int = 2**18
 ) -> int:
@@ -271,8 +245,6 @@ def run_experiment(
     run: Callable[[PRNGKeyArray], Any]
     if experiment.observe == "identity":
         run = partial(identity_terms, problem, regime, n, last)
-    elif experiment.observe == "influence":
-        run = partial(influence, problem, regime, n, last)
     else:
         if experiment.observe == "certificate":
             observe = certificate_terms(problem)

@@ -103,7 +103,7 @@ def neighbouring_loops(experiment: NeighbouringLoops, key: PRNGKeyArray) -> dict
         }
         if problem.drift is not None:
             seen["tv"] = problem.drift(key, second, first)
-        if experiment.problem == "linear_attention":
+        if experiment.contraction:
             share = real_share(regime, n, 1)
             seen |= contraction_terms(generation, share, n, settings["penalty"])
         return seen
@@ -145,9 +145,10 @@ def neighbouring_transformers(
 ) -> dict[str, Any]:
     """One transformer loop beside its neighbours: `[G + 1, K]`, the K of one loop side by side.
 
-    The first `neighbours` swap a random real prompt for a new one, the last `extremes` the prompts
-    with the largest labels for their mirror images. See `measure.differences` for what is recorded;
-    `kl`, of the loop itself, is its excess negative log-likelihood, nats a label.
+    The first `neighbours` swap a random real prompt for a new one, then `extremes` swap the prompts
+    with the largest labels for their mirror images. The last `passing` make the first of these
+    swaps in generation 0 alone: what they differ by later came through the generator. What is
+    recorded: `measure.differences`.
     """
     task, n = experiment.task, experiment.samples
     learner = adam_transformer(task, experiment.architecture, experiment.training)
@@ -165,14 +166,25 @@ def neighbouring_transformers(
         fresh = learner.generate(key, own, experiment.held_out)
         return differences(task, learner, generation.params, test, bayes, fresh)._asdict()
 
+    reals = swapped(real, rows, jnp.concatenate([places, extreme_places]))
+
+    def with_passing(again: slice) -> Prompts:
+        """The real sets, then those that the swaps of generation 0 are compared by."""
+        passing = jax.tree.map(
+            lambda a: jnp.broadcast_to(a[again], (experiment.passing, *a.shape[1:])), reals
+        )
+        both: Prompts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), reals, passing)
+        return both
+
     found: dict[str, Any] = coupled(
         key_loop,
         learner,
-        swapped(real, rows, jnp.concatenate([places, extreme_places])),
+        with_passing(slice(1)),
         experiment.generations,
         regime=experiment.regime,
         observe=observe,
         draw_real=lambda key, count: sample_prompts(task, key, count),
+        first_reals=with_passing(slice(1, 1 + experiment.passing)),
     )
     return found
 
@@ -180,5 +192,5 @@ def neighbouring_transformers(
 def run_transformers(experiment: NeighbouringTransformers, seed: int) -> Arrays:
     """What loops of transformers and their neighbours show: `[runs, G + 1, ...]`."""
     run = partial(neighbouring_transformers, experiment)
-    found: Arrays = many(run, experiment.runs, seed=seed, batch=1)
+    found: Arrays = many(run, experiment.runs, seed=seed, batch=2)
     return found

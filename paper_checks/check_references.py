@@ -22,8 +22,8 @@ import stored
 from binary_loop import BinaryLoop, amplifier, binomial
 from scipy import integrate, stats
 
-from icl_stl import devices, references, solvable
-from icl_stl.experiments import SolvableLoops
+from icl_stl import devices, references, solvable, stability
+from icl_stl.experiments import NeighbouringLoops, SolvableLoops
 from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import attention, bernoulli, lookup
@@ -429,16 +429,15 @@ def bits(seed):
 
 def bits_influence(seed):
     loop = bernoulli.BernoulliLoop(6, 9, 0.3, 0.8)
-    experiment = SolvableLoops(
+    experiment = NeighbouringLoops(
         "bernoulli",
         Augment(0.4),
         loop.n,
         LAST,
         40_000,
         (("kappa", loop.kappa), ("probability", loop.p)),
-        "influence",
     )
-    seen = solvable.run_experiment(experiment, seed)["gamma"].astype(np.float64)
+    seen = stability.run_loops(experiment, seed)["tv"].astype(np.float64)
     assert np.allclose(seen[:, 0], loop.kappa / loop.n, rtol=1e-6)  # certain, not a mean
     known = bernoulli.influence(loop, LAST).gamma @ binomial(loop.n - 1, loop.p)
     control = at(seen, np.full(LAST + 1, loop.kappa / loop.n))

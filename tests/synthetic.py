@@ -4,6 +4,7 @@ import numpy as np
 
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import LinearRegression, Preset
+from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.plots import Stored
 from icl_stl.regimes import REAL, source_shares
 from icl_stl.results import LoopResult
@@ -91,19 +92,26 @@ def generated(predictive=0.95, plug_in=0.1, spread=0.01):
 
 
 OBSERVED = {
+    NeighbouringLoops: ("parameters", "rows", "tv", "distance", "contraction", "injected"),
+    NeighbouringTransformers: ("parameters", "tv", "loss_mean", "loss_max", "kl"),
     "risks": ("excess", "gap", "drift"),
     "identity": ("gap", "direct", "indirect", "synthetic", "shift"),
-    "influence": ("gamma",),
     "certificate": ("gap", "to_best", "to_previous"),
 }
 
 
 def observed(experiment, seed=0):
-    """What a solvable experiment might have observed: arbitrary positive numbers."""
+    """What an experiment might have observed: arbitrary positive numbers."""
+    shapes = {}
     shape = (experiment.runs, experiment.generations + 1)
+    if isinstance(experiment, NeighbouringTransformers):
+        several = (*shape, experiment.neighbours + experiment.extremes)
+        shapes = dict.fromkeys(("parameters", "loss_mean", "loss_max"), several)
+        shapes["tv"] = (*several, len(experiment.task.prefixes))
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
-    return {name: rng.uniform(0.1, 0.3, shape) for name in OBSERVED[experiment.observe]}
+    names = OBSERVED[getattr(experiment, "observe", type(experiment))]
+    return {name: rng.uniform(0.1, 0.3, shapes.get(name, shape)) for name in names}
 
 
 def stored(make=below_the_bound, seed=0):

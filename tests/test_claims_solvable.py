@@ -191,8 +191,8 @@ def influence(experiment):
     for _ in range(experiment.generations):
         chi.append(alpha + (1 - alpha) * 2 * chi[-1])
     if alpha > 0.5:
-        return {"gamma": 2 * np.array(chi) / n}
-    return {"gamma": np.full(len(chi), 2 / n**0.5)}
+        return {"tv": 2 * np.array(chi) / n}
+    return {"tv": np.full(len(chi), 2 / n**0.5)}
 
 
 def certificate(experiment):
@@ -219,7 +219,9 @@ def good(name):
     return {
         experiment: {
             key: around(np.asarray(mean, float), experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(MEANS[experiment.observe](experiment).items())
+            for k, (key, mean) in enumerate(
+                MEANS[getattr(experiment, "observe", "influence")](experiment).items()
+            )
         }
         for seed, experiment in enumerate(CLAIMS[name].experiments(SMALL))
     }

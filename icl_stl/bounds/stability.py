@@ -334,6 +334,51 @@ def parameter_stability(
     return times(omega, recursive_stability(n, alpha, kappa, generation).influence)[()]
 
 
+def contraction_stability(
+    start: ArrayLike, contraction: ArrayLike, injected: ArrayLike
+) -> FloatArray:
+    r"""Distance between two loops whose generations contract it and add to it.
+
+    d_i <= q_i d_{i-1} + u_i, solved: sum_{j<=i} u_j prod_{j<l<=i} q_l with u_0 = d_0.
+
+    For linear attention fitted by ridge, with common random numbers, features phi, residuals r, N
+    rows, and the norm of B = alpha Sigma' + rho I (Sigma' the second moment of the real features of
+    the second loop): q = c/(1 + c), c the largest eigenvalue of B^{-1/2} C B^{-1/2}, C the
+    synthetic features' share of the second moment, and u = |phi_k r_k - phi'_k r'_k| /
+    (N sqrt(lambda_min(B))) for the swapped row k. So q < 1 for every alpha.
+
+    Args:
+        start: d_0, [...], >= 0.
+        contraction: q_1..q_G, [..., G], >= 0.
+        injected: u_1..u_G, [..., G], >= 0.
+
+    Returns:
+        bound on d_0..d_G, [..., G + 1].
+
+    Raises:
+        ValueError: for an argument outside its range, or different numbers of generations.
+
+    Assumes:
+        the inequality above in every generation; for linear attention without clipping, of labels
+        or of parameters.
+
+    Source:
+        derived here: THEORY.md statement 73.
+    """
+    first, factors = nonnegative("start", start), nonnegative("contraction", contraction)
+    put = nonnegative("injected", injected)
+    if factors.ndim == 0 or factors.shape[-1:] != put.shape[-1:]:
+        raise ValueError(
+            "contraction and injected must have one number a generation on their last axis, but "
+            f"their shapes are {factors.shape} and {put.shape}"
+        )
+    lead = np.broadcast_shapes(first.shape, factors.shape[:-1], put.shape[:-1])
+    bound = [np.broadcast_to(first, lead)]
+    for i in range(factors.shape[-1]):
+        bound.append(times(factors[..., i], bound[-1]) + put[..., i])
+    return np.stack(bound, axis=-1)
+
+
 @to_infinity
 def weighted_stability(
     n: ArrayLike,

@@ -5,17 +5,32 @@ on both sides a cell is `exact`; where loops are sampled it is an equivalence te
 difference is 0 up to the stated tolerance) or a one-sided test.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icl_stl import bounds, references
+from icl_stl.claims._cells import (
+    SLOPE_TOLERANCE,
+    WITHIN,
+    Bools,
+    below,
+    constant,
+    equal,
+    exact,
+    exponent_cell,
+    finite,
+    fitted_exponents,
+    run_count,
+    share_constant,
+    where,
+    wide,
+)
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
-from icl_stl.experiments import SolvableLoops
+from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
 from icl_stl.intervals import t_test
 from icl_stl.references import bernoulli as bits
 from icl_stl.references import lookup
@@ -31,105 +46,17 @@ from icl_stl.regimes import (
 )
 from icl_stl.results import Floats
 
-Bools = NDArray[np.bool_]
-
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""
 
-WITHIN = 0.1
-"""Relative tolerance of an equality that is measured."""
-
 CLOSE = 0.05
 """Relative tolerance where two formulas are to be told apart."""
-
-SLOPE_TOLERANCE = 0.05
-"""Tolerance of a fitted exponent."""
-
-GROUPS = 20
-"""Groups of loops that a fitted exponent is jackknifed over."""
 
 SHOWN = (1, 2, 5, 10, 20)
 """Generations at which loops of 20 generations are judged."""
 
 NOISE = 1.0
 """σ of the Gaussian mean and of least squares."""
-
-
-def _runs(preset: Preset, part: float = 1.0) -> int:
-    return max(2 * GROUPS, round(part * preset.solvable_runs))
-
-
-def _where(experiment: SolvableLoops, generation: int, **more: Any) -> Json:
-    n = experiment.samples
-    return {
-        "loop": experiment.problem.replace("_", " "),
-        "regime": experiment.regime.name,
-        "alpha": real_share(experiment.regime, n, max(generation, 1)),
-        "generation": generation,
-        "n": n,
-        **more,
-    }
-
-
-def _equal(values: Floats, reference: float, keys: Json, within: float = WITHIN) -> Cell:
-    """Measured values whose mean should be the reference, up to a relative tolerance."""
-    return Cell(
-        values - reference, values, reference, keys, "equal", tolerance=within * abs(reference)
-    )
-
-
-def _below(values: Floats, bound: Floats | float, keys: Json) -> Cell:
-    limits = np.broadcast_to(bound, values.shape)
-    return Cell(limits - values, values, float(limits.mean()), {**keys, "direction": "at most"})
-
-
-def _exact(value: float, bound: float, keys: Json, *, equal: bool = False) -> Cell:
-    """Two numbers without sampling error: equal to `EXACT`, or at most."""
-    margin = -abs(value - bound) if equal else bound - value
-    return Cell(np.array([margin]), np.array([value]), bound, keys, "exact")
-
-
-def _wide(evidence: Evidence, experiment: SolvableLoops, name: str) -> Floats:
-    return evidence.experiments[experiment][name].astype(np.float64)
-
-
-def _exponents(mean: Callable[[int, Bools], float], points: Iterable[int], runs: int) -> Floats:
-    """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
-
-    Their mean is the slope less its bias in the number of loops, their spread its error. A mean
-    that is not positive has no logarithm: then there is none, a single nan.
-    """
-    x = np.log(list(points))
-    group = np.arange(runs) % GROUPS
-    parts = [group != g for g in range(GROUPS)]
-    if min(mean(k, kept) for k in range(len(x)) for kept in parts) <= 0:
-        return np.array([np.nan])
-
-    def slope(kept: Bools) -> float:
-        return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
-
-    whole = slope(group >= 0)
-    return np.array([GROUPS * whole - (GROUPS - 1) * slope(kept) for kept in parts])
-
-
-def _exponent(slopes: Floats, expected: float, keys: Json, tolerance: float) -> Cell:
-    """A fitted exponent that should be the expected one."""
-    if np.isnan(slopes).any():
-        return Cell(slopes, slopes, expected, keys, "undecided", tolerance)
-    return Cell(slopes - expected, slopes, expected, keys, "equal", tolerance)
-
-
-def _constant(name: str, value: Any, provenance: str) -> Json:
-    return {"name": name, "value": value, "provenance": provenance}
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _share(experiment: SolvableLoops) -> Json:
-    name = f"alpha, {experiment.problem}, {experiment.regime.name}"
-    return _constant(name, real_share(experiment.regime, experiment.samples, 1), "certified")
 
 
 # --- the gap identity ----------------------------------------------------------------------------
@@ -141,14 +68,14 @@ IDENTITY_BITS = tuple(bits.BernoulliLoop(4, 6, 0.4, kappa, centre=0.5) for kappa
 def _identity_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
     half = Augment(0.5)
     return (
-        SolvableLoops("gaussian_mean", half, 20, 4, _runs(preset), observe="identity"),
-        SolvableLoops("ols", half, 30, 4, _runs(preset), (("dim", 3),), "identity"),
+        SolvableLoops("gaussian_mean", half, 20, 4, run_count(preset), observe="identity"),
+        SolvableLoops("ols", half, 30, 4, run_count(preset), (("dim", 3),), "identity"),
         SolvableLoops(
             "linear_attention",
             half,
             100,
             4,
-            _runs(preset, 0.4),
+            run_count(preset, 0.4),
             (("dim", 2), ("examples", 8)),
             "identity",
         ),
@@ -165,7 +92,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
         for i in range(1, 5):
             direct, indirect, synthetic, shift = (getattr(parts, name)[i] for name in PARTS)
             parts_exact = [w * direct, w * indirect, (1 - w) * synthetic, (1 - w) * shift]
-            exact = float(sum(parts_exact))
+            total = float(sum(parts_exact))
             keys: Json = {
                 "loop": f"bits, kappa = {loop.kappa}",
                 "regime": "augment",
@@ -174,11 +101,11 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 "n": loop.n,
                 "parts": parts_exact,
             }
-            cells.append(_exact(parts.gap[i], exact, keys, equal=True))
-            control.append(_exact(parts.gap[i], exact + (1 - w) * direct, keys, equal=True))
+            cells.append(exact(parts.gap[i], total, keys, equal=True))
+            control.append(exact(parts.gap[i], total + (1 - w) * direct, keys, equal=True))
     for experiment in _identity_experiments(evidence.preset):
         w = real_share(experiment.regime, experiment.samples, 1)
-        seen = {name: _wide(evidence, experiment, name) for name in ("gap", *PARTS)}
+        seen = {name: wide(evidence, experiment, name) for name in ("gap", *PARTS)}
         for i in range(1, experiment.generations + 1):
             gap = seen["gap"][:, i]
             direct, indirect, synthetic, shift = (seen[name][:, i] for name in PARTS)
@@ -188,7 +115,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 share * float(seen[name][:, i].mean())
                 for name, share in zip(PARTS, shares, strict=True)
             ]
-            keys = _where(experiment, i, parts=parts_seen)
+            keys = where(experiment, i, parts=parts_seen)
             tolerance = WITHIN * abs(float(gap.mean()))
             total = float(right.mean())
             cells.append(Cell(gap - right, gap, total, keys, "equal", tolerance))
@@ -198,15 +125,15 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
             n, n_syn = experiment.samples, experiment.regime.synthetic_size(experiment.samples)
             known = references.mean_gap_parts(n, n_syn, NOISE, experiment.generations)
             cells += [
-                _equal(
+                equal(
                     seen[name][:, i],
                     float(getattr(known, name)[i]),
-                    _where(experiment, i, quantity=f"{name} part"),
+                    where(experiment, i, quantity=f"{name} part"),
                 )
                 for name in PARTS
                 for i in range(1, experiment.generations + 1)
             ]
-        constants.append(_share(experiment))
+        constants.append(share_constant(experiment))
     return Judged(cells, control, constants)
 
 
@@ -220,13 +147,13 @@ GAP_GENERATIONS = (1, 2, 5, 10)
 
 def _gap_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
     return (
-        SolvableLoops("clipped_mean", Augment(0.5), 50, 5, _runs(preset)),
+        SolvableLoops("clipped_mean", Augment(0.5), 50, 5, run_count(preset)),
         SolvableLoops(
             "linear_attention",
             Augment(0.5),
             1000,
             5,
-            max(120, _runs(preset, 0.04)),
+            max(120, run_count(preset, 0.04)),
             (("dim", 4), ("examples", 20), ("noise", 0.5), ("law", "sphere")),
             "certificate",
         ),
@@ -272,10 +199,10 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                     "n": loop.n,
                     "quantity": f"95 % quantile of the gap, {what}",
                 }
-                cells.append(_exact(measured, _bits_bound(loop, i, loss), keys))
+                cells.append(exact(measured, _bits_bound(loop, i, loss), keys))
                 if loss is bits.value_loss and loop.kappa == 1 and i > 1 and loop.m > loop.n:
                     wrong = _bits_bound(loop, i, loss, whole_pool=True)
-                    control.append(_exact(measured, wrong, keys))
+                    control.append(exact(measured, wrong, keys))
     for lam in (1, 4):
         n, alpha = 100, 1 / (1 + lam)
         variance = references.mean_augment(n, lam * n, NOISE, max(GAP_GENERATIONS))
@@ -289,11 +216,11 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                 "n": n,
             }
             of_variance = {**keys, "quantity": "variance of the gap, loss z, against its proxy"}
-            cells.append(_exact(float(variance[i]), NOISE**2 * proxy, of_variance, equal=True))
+            cells.append(exact(float(variance[i]), NOISE**2 * proxy, of_variance, equal=True))
             quantile = float(references.mean_linear_gap_quantile(variance[i], 1 - DELTA))
             bound = NOISE * float(np.sqrt(2 * np.log(1 / DELTA) * proxy))
             of_quantile = {**keys, "quantity": "95 % quantile of the gap, loss z"}
-            cells.append(_exact(quantile, bound, of_quantile))
+            cells.append(exact(quantile, bound, of_quantile))
     clipped, attention = _gap_experiments(evidence.preset)
     for sampled in (_clipped_cells(evidence, clipped), _certificate_cells(evidence, attention)):
         cells += sampled.cells
@@ -322,7 +249,7 @@ def _exceedance(gap: Floats, bound: Floats | float, keys: Json) -> Cell:
 
 def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
     """The Gaussian mean of clipped data: every constant of the bound is certified but the drift."""
-    gap, drift = (_wide(evidence, experiment, name) for name in ("gap", "drift"))
+    gap, drift = (wide(evidence, experiment, name) for name in ("gap", "drift"))
     kappa = 2 / np.sqrt(2 * np.pi)  # B = σ
     alpha = real_share(experiment.regime, experiment.samples, 1)
     cells, control, honest = [], [], []
@@ -340,12 +267,12 @@ def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
             discrepancy=honest[-1],
             provenance="certified",
         )
-        keys = _where(experiment, i)
+        keys = where(experiment, i)
         cells.append(_exceedance(gap[:, i], float(bound.total), keys))
         control.append(_exceedance(gap[:, i], float(bound.shift), keys))
     known = [
-        _constant("M, b, kappa of the clipped Gaussian mean", [1.0, 2.0, kappa], "certified"),
-        _constant(
+        constant("M, b, kappa of the clipped Gaussian mean", [1.0, 2.0, kappa], "certified"),
+        constant(
             "mean total variation of the clipped Gaussian mean less four standard errors, "
             "by generation",
             honest,
@@ -358,7 +285,7 @@ def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
 def _certificate_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
     """The certificate of linear attention: nothing in it is measured but two realised distances."""
     gap, to_best, to_previous = (
-        _wide(evidence, experiment, name) for name in ("gap", "to_best", "to_previous")
+        wide(evidence, experiment, name) for name in ("gap", "to_best", "to_previous")
     )
     n, settings = experiment.samples, dict(experiment.settings)
     cells, control, ratios = [], [], []
@@ -373,13 +300,13 @@ def _certificate_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
             to_optimum=to_best[:, i],
             to_previous=to_previous[:, i],
         )
-        keys = _where(experiment, i)
+        keys = where(experiment, i)
         cells.append(_exceedance(gap[:, i], bound.total, keys))
         control.append(_exceedance(gap[:, i], bound.shift, keys))
         quantile = float(np.quantile(gap[:, i], 1 - DELTA))
         ratios.append(float(bound.total.mean()) / quantile if quantile > 0 else None)
     name = "certificate of linear attention over 95 % quantile of the gap, by generation"
-    return Judged(cells, control, [_constant(name, ratios, "measured")])
+    return Judged(cells, control, [constant(name, ratios, "measured")])
 
 
 # --- rates ---------------------------------------------------------------------------------------
@@ -390,7 +317,7 @@ BIAS = 0.02
 
 
 def _rate_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...]]:
-    quarter = _runs(preset, 0.25)
+    quarter = run_count(preset, 0.25)
     one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0))
     return {
         "1/2": tuple(
@@ -426,43 +353,43 @@ def _judge_rates(evidence: Evidence) -> Judged:
     cells, control = [], []
     for a, exponent in (("1/2", -0.5), ("1/4", -0.25)):
         for name in ("drift", "gap"):
-            last = [_wide(evidence, experiment, name)[:, -1] for experiment in chosen[a]]
+            last = [wide(evidence, experiment, name)[:, -1] for experiment in chosen[a]]
             if a == "1/2":  # the gap is dominated by its fluctuation, of mean about 0
                 last = [np.abs(values) for values in last]
 
             def mean(index: int, kept: Bools, last: list[Floats] = last) -> float:
                 return abs(float(last[index][kept].mean()))
 
-            slopes = _exponents(mean, RATE_SIZES, len(last[0]))
+            slopes = fitted_exponents(mean, RATE_SIZES, len(last[0]))
             what = {"drift": "drift", "gap": "mean |gap|" if a == "1/2" else "|mean gap|"}[name]
-            keys = _where(chosen[a][0], 3, quantity=f"exponent of the {what} in n, a = {a}")
+            keys = where(chosen[a][0], 3, quantity=f"exponent of the {what} in n, a = {a}")
             keys["n"] = list(RATE_SIZES)
             keys["curve"] = [abs(float(values.mean())) for values in last]
-            cells.append(_exponent(slopes, exponent, keys, SLOPE_TOLERANCE))
-            control.append(_exponent(slopes, 2 * exponent, keys, SLOPE_TOLERANCE))
+            cells.append(exponent_cell(slopes, exponent, keys, SLOPE_TOLERANCE))
+            control.append(exponent_cell(slopes, 2 * exponent, keys, SLOPE_TOLERANCE))
     (growing,) = chosen["growth"]
-    drift = _wide(evidence, growing, "drift")
-    slopes = _exponents(
+    drift = wide(evidence, growing, "drift")
+    slopes = fitted_exponents(
         lambda index, kept: float(drift[kept, index].mean()),
         range(1, growing.generations + 2),
         len(drift),
     )
-    keys = _where(growing, growing.generations, quantity="exponent of the drift in i + 1")
+    keys = where(growing, growing.generations, quantity="exponent of the drift in i + 1")
     keys["curve"] = drift.mean(0).tolist()
-    cells.append(_exponent(slopes, 1.0, keys, SLOPE_TOLERANCE))
-    control.append(_exponent(slopes, 0.5, {**keys, "family": "growth"}, SLOPE_TOLERANCE))
+    cells.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
+    control.append(exponent_cell(slopes, 0.5, {**keys, "family": "growth"}, SLOPE_TOLERANCE))
     for experiment in chosen["saturation"]:
         injected = dict(experiment.settings)["injected"]
         alpha = real_share(experiment.regime, experiment.samples, 1)
-        ratio = _wide(evidence, experiment, "drift") / injected
+        ratio = wide(evidence, experiment, "drift") / injected
         known = references.one_sided_augment(injected, alpha, experiment.generations) / injected
         for i in (1, 2, 5, 10, 30):
-            keys = _where(experiment, i, quantity="drift over injected error", limit=1 / alpha)
-            cells.append(_equal(ratio[:, i], float(known[i]), keys))
+            keys = where(experiment, i, quantity="drift over injected error", limit=1 / alpha)
+            cells.append(equal(ratio[:, i], float(known[i]), keys))
         unlimited = float(experiment.generations + 1)
-        control.append(_equal(ratio[:, -1], unlimited, {**keys, "family": "saturation"}))
+        control.append(equal(ratio[:, -1], unlimited, {**keys, "family": "saturation"}))
     return Judged(
-        cells, control, [_constant("injected error of a = 1/4, c N^(-1/4)", BIAS, "certified")]
+        cells, control, [constant("injected error of a = 1/4, c N^(-1/4)", BIAS, "certified")]
     )
 
 
@@ -474,14 +401,14 @@ ACCUMULATED = 20
 
 
 def _accumulation_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
-    all_runs, dim = _runs(preset), (("dim", 10),)
+    all_runs, dim = run_count(preset), (("dim", 10),)
     one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0), ("injected", 0.002))
     return (
         SolvableLoops("gaussian_mean", Accumulate(), 100, 20, all_runs),
         SolvableLoops("gaussian_mean", AccumulateSubsample(), 100, 20, all_runs),
         SolvableLoops("ols", Accumulate(), ACCUMULATED, 20, all_runs, dim),
         SolvableLoops("ols", AccumulateFresh(), ACCUMULATED, 20, all_runs, dim),
-        SolvableLoops("bernoulli", Accumulate(), 100, 20, _runs(preset, 0.5), one_sided),
+        SolvableLoops("bernoulli", Accumulate(), 100, 20, run_count(preset, 0.5), one_sided),
     )
 
 
@@ -500,38 +427,38 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
     quantity = {"quantity": "excess risk over that of one fit"}
     cells, control = [], []
     for experiment, curve in known.items():
-        excess = _wide(evidence, experiment, "excess") / unit[experiment]
+        excess = wide(evidence, experiment, "excess") / unit[experiment]
         within = CLOSE if experiment in (same, fresh) else WITHIN
         cells += [
-            _equal(excess[:, i], float(curve[i]), _where(experiment, i, **quantity), within)
+            equal(excess[:, i], float(curve[i]), where(experiment, i, **quantity), within)
             for i in SHOWN
         ]
         if experiment is not subsample:
-            keys = _where(experiment, last, quantity="closed form of the excess against pi^2/6")
-            cells.append(_exact(float(curve[last]), np.pi**2 / 6, keys))
+            keys = where(experiment, last, quantity="closed form of the excess against pi^2/6")
+            cells.append(exact(float(curve[last]), np.pi**2 / 6, keys))
         if experiment is fresh:
             control += [
-                _equal(excess[:, i], float(known[same][i]), _where(experiment, i), CLOSE)
+                equal(excess[:, i], float(known[same][i]), where(experiment, i), CLOSE)
                 for i in SHOWN
             ]
-    drift = _wide(evidence, mean, "drift")
+    drift = wide(evidence, mean, "drift")
     curve = references.mean_total_variation(variance, NOISE)
     injected = dict(biased.settings)["injected"]
-    attained = _wide(evidence, biased, "drift") / injected
+    attained = wide(evidence, biased, "drift") / injected
     for i in SHOWN:
         harmonic = float(bounds.drift_accumulate_constant(1.0, i).total)
-        keys = _where(mean, i, quantity="drift over that of generation 0")
-        cells.append(_equal(drift[:, i] / curve[0], float(curve[i] / curve[0]), keys))
-        keys = _where(mean, i, quantity="closed form of that against H_{i+1}")
-        cells.append(_exact(float(curve[i] / curve[0]), harmonic, keys))
-        keys = _where(biased, i, quantity="drift over injected error")
-        cells.append(_equal(attained[:, i], harmonic, keys))
+        keys = where(mean, i, quantity="drift over that of generation 0")
+        cells.append(equal(drift[:, i] / curve[0], float(curve[i] / curve[0]), keys))
+        keys = where(mean, i, quantity="closed form of that against H_{i+1}")
+        cells.append(exact(float(curve[i] / curve[0]), harmonic, keys))
+        keys = where(biased, i, quantity="drift over injected error")
+        cells.append(equal(attained[:, i], harmonic, keys))
     return Judged(
         cells,
         control,
         [
-            _constant("drift of generation 0 of the Gaussian mean", float(curve[0]), "certified"),
-            _constant("error injected into bits", injected, "certified"),
+            constant("drift of generation 0 of the Gaussian mean", float(curve[0]), "certified"),
+            constant("error injected into bits", injected, "certified"),
         ],
     )
 
@@ -544,17 +471,16 @@ THRESHOLD_SIDES = {"below": (0.5, 0.2, (256, 1024, 4096)), "above": (2.0, 0.5, (
 the amplifier is hardly ever clipped; above, few loops keep a difference, so more are run."""
 
 
-def _threshold_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...]]:
+def _threshold_experiments(preset: Preset) -> dict[str, tuple[NeighbouringLoops, ...]]:
     return {
         side: tuple(
-            SolvableLoops(
+            NeighbouringLoops(
                 "bernoulli",
                 Augment.from_lam(lam),
                 n,
                 30,
-                _runs(preset, part),
+                run_count(preset, part),
                 (("kappa", THRESHOLD_KAPPA),),
-                "influence",
             )
             for n in sizes
         )
@@ -565,36 +491,34 @@ def _threshold_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...
 def _judge_real_share_threshold(evidence: Evidence) -> Judged:
     cells, control, constants = [], [], []
     for side, chosen in _threshold_experiments(evidence.preset).items():
-        gammas = [_wide(evidence, e, "gamma") * e.samples for e in chosen]
+        gammas = [wide(evidence, e, "tv") * e.samples for e in chosen]
 
         def mean(index: int, kept: Bools, gammas: list[Floats] = gammas) -> float:
             return float(gammas[index][kept, -1].mean())
 
         sizes = [experiment.samples for experiment in chosen]
-        slopes = _exponents(mean, sizes, len(gammas[0]))
+        slopes = fitted_exponents(mean, sizes, len(gammas[0]))
         alpha = real_share(chosen[0].regime, chosen[0].samples, 1)
         r = (1 - alpha) * THRESHOLD_KAPPA
-        keys = _where(
-            chosen[0], 30, quantity=f"exponent of n gamma in n, (1-alpha) kappa = {r:.3g}"
-        )
+        keys = where(chosen[0], 30, quantity=f"exponent of n gamma in n, (1-alpha) kappa = {r:.3g}")
         keys |= {"n": sizes, "family": side}
         keys["curve"] = [gamma.mean(0).tolist() for gamma in gammas]
-        flat = _exponent(slopes, 0.0, keys, 0.1)
-        growing = _exponent(slopes, 0.5, keys, 0.25)
+        flat = exponent_cell(slopes, 0.0, keys, 0.1)
+        growing = exponent_cell(slopes, 0.5, keys, 0.25)
         if side == "below":
             cells.append(flat)
             control.append(growing)
             for i in (1, 2, 5, 10, 30):
                 known = bounds.recursive_stability(chosen[-1].samples, alpha, THRESHOLD_KAPPA, i)
                 bound = float(known.gamma) * chosen[-1].samples
-                keys = _where(chosen[-1], i, quantity="n gamma")
-                cells.append(_equal(gammas[-1][:, i], bound, keys, 0.15))
+                keys = where(chosen[-1], i, quantity="n gamma")
+                cells.append(equal(gammas[-1][:, i], bound, keys, 0.15))
         else:
             cells.append(replace(growing, proved=False))
             control.append(flat)
-        constants.append(_constant(f"(1 - alpha) kappa, {side} the threshold", r, "certified"))
+        constants.append(constant(f"(1 - alpha) kappa, {side} the threshold", r, "certified"))
         constants.append(
-            _constant(f"exponent of n gamma, {side}", _finite(slopes.mean()), "measured")
+            constant(f"exponent of n gamma, {side}", finite(slopes.mean()), "measured")
         )
     return Judged(cells, control, constants)
 
@@ -615,7 +539,7 @@ MAD_REGIMES: Mapping[str, Regime] = {
 
 def _mad_experiments(preset: Preset) -> dict[tuple[str, str], SolvableLoops]:
     return {
-        (problem, name): SolvableLoops(problem, regime, 100, 20, _runs(preset, part), settings)
+        (problem, name): SolvableLoops(problem, regime, 100, 20, run_count(preset, part), settings)
         for problem, part, settings in (("gaussian_mean", 1.0, ()), ("ols", 0.3, (("dim", 10),)))
         for name, regime in MAD_REGIMES.items()
         if (problem, name)
@@ -637,37 +561,37 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
         single = lookup.excess_risk(
             problem, experiment.regime, 100, 0, {"noise": NOISE, "dim": 10}
         )[0]
-        excess = _wide(evidence, experiment, "excess") / single
+        excess = wide(evidence, experiment, "excess") / single
         # Generation 0 is the fit on real data alone, of the same real set.
         limit = {"fully synthetic": np.inf, "fresh data": 1.0, "fresh data, best weight": 1.0}
         allowed = limit.get(name, 1.5)
         quantity = {"quantity": "excess risk over that of one fit", "mad": name}
         for i in SHOWN:
-            keys = _where(experiment, i, **quantity)
+            keys = where(experiment, i, **quantity)
             if np.isfinite(known[i]):
-                cells.append(_equal(excess[:, i], float(known[i]), keys))
+                cells.append(equal(excess[:, i], float(known[i]), keys))
                 if np.isfinite(allowed):
                     what = {**keys, "quantity": f"closed form of the excess against {allowed:g}"}
-                    cells.append(_exact(float(known[i]), allowed, what))
+                    cells.append(exact(float(known[i]), allowed, what))
             else:  # synthetic augmentation of least squares with new inputs: a bound alone
-                cells.append(_below(excess[:, i], allowed * excess[:, 0], keys))
+                cells.append(below(excess[:, i], allowed * excess[:, 0], keys))
             if name == "fully synthetic":
-                control.append(_below(excess[:, i], 1.5 * excess[:, 0], keys))
+                control.append(below(excess[:, i], 1.5 * excess[:, 0], keys))
         if name == "fully synthetic":
 
             def mean(index: int, kept: Bools, excess: Floats = excess) -> float:
                 return float(excess[kept, index].mean())
 
-            slopes = _exponents(mean, range(1, experiment.generations + 2), len(excess))
-            keys = _where(experiment, 20, quantity="exponent of the excess in i + 1", mad=name)
-            cells.append(_exponent(slopes, 1.0, keys, SLOPE_TOLERANCE))
-    return Judged(cells, control, [_constant("best weight of fresh data", GOLDEN, "certified")])
+            slopes = fitted_exponents(mean, range(1, experiment.generations + 2), len(excess))
+            keys = where(experiment, 20, quantity="exponent of the excess in i + 1", mad=name)
+            cells.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
+    return Judged(cells, control, [constant("best weight of fresh data", GOLDEN, "certified")])
 
 
-def _flat(groups: Mapping[Any, Any]) -> tuple[SolvableLoops, ...]:
-    found: list[SolvableLoops] = []
+def _flat(groups: Mapping[Any, Any]) -> tuple[Experiment, ...]:
+    found: list[Experiment] = []
     for group in groups.values():
-        found += [group] if isinstance(group, SolvableLoops) else list(group)
+        found += [group] if isinstance(group, Experiment) else list(group)
     return tuple(found)
 
 

@@ -1,0 +1,106 @@
+"""What modules of claims share: where a cell is, how a number is compared, fitted exponents."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icl_stl.claims.judging import Cell, Evidence, Json
+from icl_stl.config import Preset
+from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
+from icl_stl.regimes import real_share
+from icl_stl.results import Floats
+
+Bools = NDArray[np.bool_]
+
+WITHIN = 0.1
+"""Relative tolerance of an equality that is measured."""
+
+SLOPE_TOLERANCE = 0.05
+"""Tolerance of a fitted exponent."""
+
+GROUPS = 20
+"""Groups of loops that a fitted exponent is jackknifed over."""
+
+
+def run_count(preset: Preset, part: float = 1.0) -> int:
+    """A part of the loops that the preset affords, enough for every group."""
+    return max(2 * GROUPS, round(part * preset.solvable_runs))
+
+
+def where(experiment: SolvableLoops | NeighbouringLoops, generation: int, **more: Any) -> Json:
+    """Where a cell of a solvable loop is."""
+    n = experiment.samples
+    return {
+        "loop": experiment.problem.replace("_", " "),
+        "regime": experiment.regime.name,
+        "alpha": real_share(experiment.regime, n, max(generation, 1)),
+        "generation": generation,
+        "n": n,
+        **more,
+    }
+
+
+def equal(values: Floats, reference: float, keys: Json, within: float = WITHIN) -> Cell:
+    """Measured values whose mean should be the reference, up to a relative tolerance."""
+    return Cell(
+        values - reference, values, reference, keys, "equal", tolerance=within * abs(reference)
+    )
+
+
+def below(values: Floats, bound: Floats | float, keys: Json) -> Cell:
+    """Measured values whose mean should be at most the bound."""
+    limits = np.broadcast_to(bound, values.shape)
+    return Cell(limits - values, values, float(limits.mean()), {**keys, "direction": "at most"})
+
+
+def exact(value: float, bound: float, keys: Json, *, equal: bool = False) -> Cell:
+    """Two numbers without sampling error: equal to `EXACT`, or at most."""
+    margin = -abs(value - bound) if equal else bound - value
+    return Cell(np.array([margin]), np.array([value]), bound, keys, "exact")
+
+
+def wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
+    return evidence.experiments[experiment][name].astype(np.float64)
+
+
+def fitted_exponents(
+    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int
+) -> Floats:
+    """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
+
+    Their mean is the slope less its bias in the number of loops, their spread its error. A mean
+    that is not positive has no logarithm: then there is none, a single nan.
+    """
+    x = np.log(list(points))
+    group = np.arange(runs) % GROUPS
+    parts = [group != g for g in range(GROUPS)]
+    if min(mean(k, kept) for k in range(len(x)) for kept in parts) <= 0:
+        return np.array([np.nan])
+
+    def slope(kept: Bools) -> float:
+        return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
+
+    whole = slope(group >= 0)
+    return np.array([GROUPS * whole - (GROUPS - 1) * slope(kept) for kept in parts])
+
+
+def exponent_cell(slopes: Floats, expected: float, keys: Json, tolerance: float) -> Cell:
+    """A fitted exponent that should be the expected one."""
+    if np.isnan(slopes).any():
+        return Cell(slopes, slopes, expected, keys, "undecided", tolerance)
+    return Cell(slopes - expected, slopes, expected, keys, "equal", tolerance)
+
+
+def constant(name: str, value: Any, provenance: str) -> Json:
+    return {"name": name, "value": value, "provenance": provenance}
+
+
+def finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def share_constant(experiment: SolvableLoops) -> Json:
+    name = f"alpha, {experiment.problem}, {experiment.regime.name}"
+    return constant(name, real_share(experiment.regime, experiment.samples, 1), "certified")

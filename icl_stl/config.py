@@ -4,7 +4,7 @@ Everything here is a frozen dataclass: hashable (so it may be static under `jax.
 it is made, and free of JAX, so that a mistyped option is refused before anything heavy is loaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
@@ -213,6 +213,44 @@ class StabilitySize:
 
 
 @dataclass(frozen=True)
+class ArchitectureSize:
+    """Loops from neighbouring real sets, for one architecture and what differs from it."""
+
+    task: LinearRegression = LinearRegression(context=4)
+    base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
+    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
+    cap: float = 1.0
+    """Cap of the spectral norms of the capped network."""
+    samples: int = 500
+    share: float = 0.5
+    generations: int = 2
+    replicates: int = 3
+    neighbours: int = 4
+    extremes: int = 2
+    passing: int = 2
+    held_out: int = 250
+
+    @property
+    def variants(self) -> dict[str, QueryArchitecture]:
+        """The base and, one at a time, what may make a difference."""
+        base = self.base
+        depth = base.depth
+        return {
+            f"base: {depth} layers, width {base.width}, {base.heads} heads, full softmax": base,
+            f"{depth // 2} of {depth} layers": replace(base, depth=depth // 2),
+            f"width {2 * base.width}": replace(base, width=2 * base.width, mlp=2 * base.mlp),
+            f"{2 * base.heads} heads": replace(base, heads=2 * base.heads),
+            f"norms capped at {self.cap:g}": replace(base, cap=self.cap),
+            "no RMSNorm": replace(base, norm=False),
+            "linear attention": replace(base, kind="linear"),
+            "causal attention": replace(base, attention="causal"),
+        }
+
+    def __post_init__(self) -> None:
+        require(self.base.depth >= 2, "base", self.base, "of at least two layers")
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -234,6 +272,8 @@ class Preset:
     """Loops of a solvable problem."""
     stability: StabilitySize = StabilitySize()
     """Loops from neighbouring real sets."""
+    architectures: ArchitectureSize = ArchitectureSize()
+    """The same, by architecture."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -275,6 +315,16 @@ PRESETS = {
                 extremes=1,
                 held_out=16,
             ),
+            architectures=ArchitectureSize(
+                LinearRegression(dim=1, context=2),
+                QueryArchitecture(depth=2, width=8, heads=2, mlp=8, norm=True),
+                Training(steps=20, batch=8),
+                samples=16,
+                generations=1,
+                neighbours=2,
+                extremes=1,
+                held_out=16,
+            ),
         ),
         Preset(
             "quick",
@@ -289,6 +339,14 @@ PRESETS = {
                 replicates=3,
                 neighbours=4,
                 extremes=2,
+            ),
+            architectures=ArchitectureSize(
+                training=Training(steps=100, batch=16, learning_rate=1e-2),
+                samples=250,
+                generations=1,
+                neighbours=3,
+                extremes=1,
+                held_out=100,
             ),
         ),
         Preset("default"),
@@ -313,6 +371,18 @@ PRESETS = {
                 replicates=8,
                 neighbours=32,
                 extremes=8,
+                held_out=2000,
+            ),
+            architectures=ArchitectureSize(
+                LinearRegression(context=8),
+                QueryArchitecture(depth=4, width=32, heads=4, mlp=64, norm=True),
+                Training(steps=1000, learning_rate=5e-3),
+                samples=1000,
+                generations=5,
+                replicates=8,
+                neighbours=16,
+                extremes=8,
+                passing=8,
                 held_out=2000,
             ),
         ),

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from icl_stl.config import Architecture, LinearRegression, Training, require
+from icl_stl.config import (
+    Architecture,
+    LinearRegression,
+    QueryArchitecture,
+    Training,
+    require,
+)
 from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
@@ -139,8 +145,8 @@ class NeighbouringTransformers(Experiment):
 
     task: LinearRegression
     """The real law."""
-    architecture: Architecture
-    """Depth, width, heads."""
+    architecture: Architecture | QueryArchitecture
+    """The network."""
     training: Training
     """How one generation is fitted: the same steps for every n."""
     regime: Regime

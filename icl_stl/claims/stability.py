@@ -315,7 +315,14 @@ def _judge_stability_rate(evidence: Evidence) -> Judged:
         keys = where(group[-1], RATE_LAST, quantity=f"exponent in i, {family}", family=family)
         cells.append(exponent_cell(slopes, 0.0, keys, SLOPE_TOLERANCE))
         control.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
-    return Judged([*cells, *_transformer_slopes(evidence)], control, [])
+    shares = [
+        constant(f"alpha, {name}", value, "certified")
+        for name, value in (
+            ("solvable loops", 0.5),
+            ("transformer", evidence.preset.stability.shares),
+        )
+    ]
+    return Judged([*cells, *_transformer_slopes(evidence)], control, shares)
 
 
 def _transformer_slopes(evidence: Evidence) -> list[Cell]:
@@ -339,6 +346,52 @@ def _transformer_slopes(evidence: Evidence) -> list[Cell]:
                     keys |= {"quantity": f"exponent in i, {words}"}
                     cells.append(Cell(slopes, slopes, 0.0, keys, finding=True))
     return cells
+
+
+# --- architectures -------------------------------------------------------------------------------
+
+
+def _architectures(preset: Preset) -> dict[str, NeighbouringTransformers]:
+    size = preset.architectures
+    return {
+        words: NeighbouringTransformers(
+            size.task,
+            architecture,
+            size.training,
+            Augment(size.share),
+            size.samples,
+            size.generations,
+            size.replicates,
+            size.neighbours,
+            size.extremes,
+            size.passing,
+            size.held_out,
+        )
+        for words, architecture in size.variants.items()
+    }
+
+
+def _judge_architecture(evidence: Evidence) -> Judged:
+    cells = []
+    for words, experiment in _architectures(evidence.preset).items():
+        alpha = real_share(experiment.regime, experiment.samples, 1)
+        for name, what in QUANTITIES.items():
+            mean, most, passing = _kinds(experiment, _moved(evidence, experiment, name))
+            for i in (0, experiment.generations):
+                keys = _in_words(experiment, i, quantity=what, kind=name, architecture=words)
+                keys["most"] = float(most[i])
+                cells.append(Cell(mean[:, i], mean[:, i], np.nan, keys))
+            if name == "parameters":
+                kappa = passing[:, 1] / passing[:, 0] / (1 - alpha)
+                keys = _in_words(experiment, 1, kind="kappa", architecture=words)
+                keys["quantity"] = "kappa_c, how much of a distance the generator passes on"
+                cells.append(Cell(kappa, kappa, np.nan, keys))
+        excess = wide(evidence, experiment, "kl")
+        for i in (0, experiment.generations):
+            keys = _in_words(experiment, i, kind="kl", architecture=words)
+            keys["quantity"] = "excess negative log-likelihood, nats a label"
+            cells.append(Cell(excess[:, i], excess[:, i], np.nan, keys))
+    return Judged(cells, [], [constant("alpha", evidence.preset.architectures.share, "certified")])
 
 
 CLAIMS = (
@@ -367,6 +420,17 @@ CLAIMS = (
         control="exponent -1/2 in n; exponent 1 in i",
         experiments=_rate_experiments,
         judge=_judge_stability_rate,
+    ),
+    Claim(
+        name="architecture",
+        statement="which architecture is recursively stable: what one replaced real prompt moves, "
+        "by depth, width, heads, weight norms, softmax or linear, full or causal attention; beside "
+        "it how well each has learned",
+        source="measured; no theorem speaks",
+        control="",
+        experiments=lambda preset: tuple(_architectures(preset).values()),
+        judge=_judge_architecture,
+        finding=True,
     ),
 )
 """Claims about recursive stability, in the order in which they are shown."""

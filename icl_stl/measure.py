@@ -258,7 +258,7 @@ def differences(
     excess = normal_kl(bayes, jax.tree.map(lambda a: a[0], on_test))
     return Differences(
         parameters=jax.vmap(lambda other: parameter_distance(own, other))(others) / length,
-        tv=jnp.mean(deficiency(logs[1:], logs[:1]), axis=1),
+        tv=jax.vmap(lambda own: jnp.mean(deficiency(own, logs[0]), axis=0))(logs[1:]),
         loss_mean=jnp.mean(change, axis=1),
         loss_max=jnp.max(change, axis=1),
         kl=jnp.mean(excess),

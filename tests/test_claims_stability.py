@@ -1,0 +1,173 @@
+"""Claims about recursive stability: they hold where they are right and fail where they are not."""
+
+import numpy as np
+import pytest
+
+from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl.config import PRESETS
+from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
+from icl_stl.regimes import real_share
+
+TINY = PRESETS["tiny"]
+NAMES = ("recursive_stability", "stability_rate")
+KAPPAS = {"categorical": 1.0, "ols": 1.0, "linear_attention": 0.8}
+
+
+def around(mean, runs, seed, scale=0.02):
+    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
+    mean = np.asarray(mean, float)
+    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
+    return mean * (1 + scale * (noise - noise.mean(axis=0)))
+
+
+def influence(experiment):
+    """n chi_i by literal iteration."""
+    n, alpha = experiment.samples, real_share(experiment.regime, experiment.samples, 1)
+    kappa = dict(experiment.settings).get("kappa") or KAPPAS[experiment.problem]
+    chi = [1.0]
+    for _ in range(experiment.generations):
+        chi.append(alpha + (1 - alpha) * kappa * chi[-1])
+    return np.array(chi) / n, kappa
+
+
+def loops(experiment):
+    chi, kappa = influence(experiment)
+    seen = {"parameters": 2 * chi, "rows": chi, "tv": kappa * chi}
+    if experiment.contraction:
+        length = len(chi)
+        seen = {"distance": 0.02 * np.ones(length), "contraction": 0.5 * np.ones(length)}
+        seen["injected"] = 0.012 * np.ones(length)
+    return seen
+
+
+def transformers(experiment):
+    last, several = experiment.generations + 1, experiment.neighbours + experiment.extremes
+    moved = np.full((last, several + experiment.passing), 3 / experiment.samples)
+    moved[1:, several:] /= 4
+    tv = np.repeat(moved[..., None], len(experiment.task.prefixes), -1)
+    loss = {"loss_mean": moved / 10, "loss_max": moved / 2}
+    return {"parameters": moved, "tv": tv, **loss, "kl": np.full(last, 0.2)}
+
+
+def good(name):
+    """What the experiments of a claim observe if the claim is right."""
+    found = {}
+    for seed, experiment in enumerate(CLAIMS[name].experiments(TINY)):
+        make = loops if isinstance(experiment, NeighbouringLoops) else transformers
+        found[experiment] = {
+            key: around(mean, experiment.runs, [seed, k])
+            for k, (key, mean) in enumerate(make(experiment).items())
+        }
+    return found
+
+
+def judged(name, experiments):
+    return judge(CLAIMS[name], Evidence(TINY, experiments=experiments))
+
+
+def loop_of(experiments, problem, **others):
+    return next(
+        e
+        for e in experiments
+        if isinstance(e, NeighbouringLoops)
+        and e.problem == problem
+        and all(getattr(e, key) == value for key, value in others.items())
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_claims_hold_where_they_are_right(name):
+    entry = judged(name, good(name))
+    assert {c["verdict"] for c in entry["cells"]} == {"holds", "finding"}
+    assert entry["verdict"] == "holds"
+    assert entry["negative_control"]["rejected"]
+    assert entry["constants"]
+    assert entry["failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "others", "key", "factor"),
+    [
+        ("bernoulli", {}, "tv", 1.03),
+        ("categorical", {"coupling": "maximal"}, "tv", 0.97),
+        ("linear_attention", {"contraction": True}, "distance", 1.5),
+    ],
+)
+def test_a_recursion_that_is_missed_is_violated(problem, others, key, factor):
+    evidence = good("recursive_stability")
+    evidence[loop_of(evidence, problem, **others)][key][:, 1:] *= factor
+    assert judged("recursive_stability", evidence)["verdict"] == "violated"
+
+
+def test_one_pair_above_its_contraction_is_enough():
+    evidence = good("recursive_stability")
+    evidence[loop_of(evidence, "linear_attention", contraction=True)]["distance"][5, 2] = 0.03
+    entry = judged("recursive_stability", evidence)
+    assert entry["verdict"] == "violated"
+    assert sum(c["verdict"] == "violated" for c in entry["cells"]) == 1
+
+
+def test_transformers_are_shown_and_never_judged():
+    """Whatever they do; their constants are those of the loops."""
+    evidence = good("recursive_stability")
+    for experiment, arrays in evidence.items():
+        if isinstance(experiment, NeighbouringTransformers):
+            arrays["parameters"][:, 1:] *= 50.0
+    entry = judged("recursive_stability", evidence)
+    assert entry["verdict"] == "holds"
+    found = [c for c in entry["cells"] if c["loop"] == "transformer"]
+    assert {c["verdict"] for c in found} == {"finding"}
+    constants = {c["name"]: c for c in entry["constants"]}
+    name = "transformer, alpha = 0.5, n = 16"
+    assert constants[f"Omega, {name}"]["value"] == pytest.approx(3.0, rel=1e-6)
+    assert constants[f"kappa_c, {name}"]["value"] == pytest.approx(50 / 4 / 0.5, rel=1e-6)
+    assert constants[f"kappa_c, {name}"]["provenance"] == "measured"
+
+
+def test_the_drawn_recursion_is_that_of_the_measured_constants():
+    entry = judged("recursive_stability", good("recursive_stability"))
+    (first, second) = [
+        c
+        for c in entry["cells"]
+        if c["loop"] == "transformer" and c["n"] == 16 and c.get("kind") == "parameters"
+    ]
+    omega, kappa = 3.0, 1 / 4 / 0.5
+    assert first["bound"] == pytest.approx(omega / 16, rel=1e-6)
+    assert second["bound"] == pytest.approx(omega / 16 * (0.5 + 0.5 * kappa), rel=1e-6)
+    assert second["most"] >= second["measured"]
+
+
+@pytest.mark.parametrize("problem", ["bernoulli", "categorical", "ols", "linear_attention"])
+def test_a_slower_fall_in_n_is_violated(problem):
+    evidence = good("stability_rate")
+    key = "tv" if problem in ("bernoulli", "categorical") else "parameters"
+    for experiment, arrays in evidence.items():
+        if getattr(experiment, "problem", "") == problem:
+            arrays[key] *= experiment.samples**0.3
+    assert judged("stability_rate", evidence)["verdict"] == "violated"
+
+
+def test_growth_with_the_generation_is_violated():
+    evidence = good("stability_rate")
+    arrays = evidence[loop_of(evidence, "ols", samples=1600)]
+    arrays["parameters"][:, 1:] *= np.arange(1, arrays["parameters"].shape[1]) ** 0.4
+    assert judged("stability_rate", evidence)["verdict"] == "violated"
+
+
+def test_slopes_of_the_transformer_are_findings():
+    entry = judged("stability_rate", good("stability_rate"))
+    found = [c for c in entry["cells"] if c["loop"] == "transformer"]
+    assert {c["verdict"] for c in found} == {"finding"}
+    in_n = [c for c in found if "exponent in n" in c["quantity"]]
+    assert len(in_n) == 4 * 2  # quantities, first and last generation
+    for cell in in_n:
+        assert cell["measured"] == pytest.approx(-1, abs=0.05)
+
+
+def test_architectures_are_shown_side_by_side():
+    entry = judged("architecture", good("architecture"))
+    assert entry["verdict"] == "finding"
+    names = {c["architecture"] for c in entry["cells"]}
+    assert len(names) == len(TINY.architectures.variants)
+    kappas = [c["measured"] for c in entry["cells"] if c["kind"] == "kappa"]
+    np.testing.assert_allclose(kappas, 1 / 4 / 0.5, rtol=0.05)

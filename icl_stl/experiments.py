@@ -19,6 +19,8 @@ PROBLEMS = (
     "ols",
     "ridge",
     "linear_attention",
+    "empirical_bayes",
+    "shrinkage",
 )
 
 
@@ -56,12 +58,14 @@ class SolvableLoops(Experiment):
     """Independent loops."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of the problem, by name."""
-    observe: Literal["risks", "measurements", "identity", "influence", "certificate"] = "risks"
+    observe: Literal[
+        "risks", "measurements", "identity", "influence", "certificate", "implied"
+    ] = "risks"
     """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
     and the one-step error;
     `identity`, the terms of the gap identity; `influence`, the distance between the generators of
     two loops whose real sets differ in one row; `certificate`, what the certificate of linear
-    attention asks for."""
+    attention asks for; `implied`, the task variance that prompts show, and the excess."""
 
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")

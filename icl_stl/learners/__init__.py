@@ -9,6 +9,7 @@ Everything is written for one seed.
 ``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
+``orthogonal``    empirical Bayes and free shrinkage where inputs visit each direction in turn
 ================  ==================================================================
 """
 
@@ -16,6 +17,7 @@ from icl_stl.learners.attention import linear_attention
 from icl_stl.learners.in_context import Fitted, adam_transformer, bayes_learner
 from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean
 from icl_stl.learners.learner import Data, Learner
+from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
 from icl_stl.learners.regression import ols, ridge
 
 __all__ = [
@@ -26,9 +28,11 @@ __all__ = [
     "bayes_learner",
     "bernoulli",
     "categorical",
+    "empirical_bayes",
     "gaussian",
     "gaussian_mean",
     "linear_attention",
     "ols",
     "ridge",
+    "shrinkage",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from icl_stl.config import require
+from icl_stl.config import Preset, require
 from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
@@ -87,3 +87,95 @@ class SolvableLoops(Experiment):
     def words(self) -> str:
         what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
         return what.replace("_", " ")
+
+
+def _sizes(experiment: Experiment, *names: str) -> None:
+    for name in names:
+        value = getattr(experiment, name)
+        require(value >= 1, name, value, "a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Regeneration(Experiment):
+    """Prompts of the orthogonal design that are read and written again, in several variants."""
+
+    dim: int
+    """d."""
+    repeats: int
+    """n, visits of each direction."""
+    noise: float
+    """σ."""
+    prior_scale: float
+    """τ."""
+    prompts: int
+    """Prompts of a generation."""
+    generations: int
+    """G, generations after the real prompts."""
+    alphas: tuple[float, ...]
+    """Shares of real prompts beside which the prior is fitted again."""
+    runs: int
+    """Independent runs."""
+
+    def __post_init__(self) -> None:
+        _sizes(self, "dim", "repeats", "prompts", "generations", "runs")
+
+    @property
+    def words(self) -> str:
+        return f"prompts written again, n{self.prompts}"
+
+
+@dataclass(frozen=True)
+class LayerPrompts(Experiment):
+    """Refits of one number to real prompts and to those that linear attention writes with it."""
+
+    dim: int
+    """d."""
+    noise: float
+    """σ of the real law."""
+    prior_scale: float
+    """τ."""
+    noises: tuple[float, ...]
+    """Deviations with which the layer writes, one for each label of a prompt."""
+    start: float
+    """γ_0."""
+    alpha: float
+    """Share of real prompts."""
+    prompts: int
+    """Real prompts, and as many written ones."""
+    generations: int
+    """G, refits."""
+    runs: int
+    """Independent runs."""
+
+    def __post_init__(self) -> None:
+        _sizes(self, "dim", "prompts", "generations", "runs")
+        require(len(self.noises) >= 2, "noises", self.noises, "at least 2 numbers")
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "in [0, 1]")
+
+    @property
+    def words(self) -> str:
+        return f"prompts of linear attention, n{self.prompts}, alpha {self.alpha}"
+
+
+@dataclass(frozen=True)
+class PlugInLoops(Experiment):
+    """Loops of the transformer that writes labels with the noise σ alone."""
+
+    preset: Preset
+    """Task, architecture, training and sizes; its numbers of replicates and generations and its
+    shares do not matter."""
+    shares: tuple[float, ...]
+    """Shares of the real law in the objective; 0 is the regime `replace`."""
+    generations: int
+    """G."""
+    runs: int
+    """Whole loops for each share, those of the main job's first replicates."""
+
+    def __post_init__(self) -> None:
+        _sizes(self, "generations", "runs")
+        require(min(self.shares) >= 0, "shares", self.shares, "at least 0")
+        require(max(self.shares) <= 1, "shares", self.shares, "at most 1")
+
+    @property
+    def words(self) -> str:
+        return f"plug-in transformer, n{self.preset.samples}"

@@ -6,13 +6,22 @@ from typing import Any
 
 import jax
 
-from icl_stl import solvable
+from icl_stl import collapse, solvable
 from icl_stl.devices import Report
-from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.experiments import (
+    Experiment,
+    LayerPrompts,
+    PlugInLoops,
+    Regeneration,
+    SolvableLoops,
+)
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
+    Regeneration: collapse.regenerate,
+    LayerPrompts: collapse.layer_prompts,
+    PlugInLoops: collapse.plug_in_loops,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

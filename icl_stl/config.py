@@ -136,6 +136,24 @@ class Training:
 
 
 @dataclass(frozen=True)
+class CollapseSizes:
+    """Sizes of the claim about generators that forget their uncertainty."""
+
+    prompts: int = 2000
+    """Prompts of a generation in the orthogonal design."""
+    runs: int = 100
+    """Independent loops of it."""
+    transformer_runs: int = 3
+    """Whole loops of the plug-in transformer for each share."""
+    transformer_generations: int = 3
+    """Generations of it after generation 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "runs", "transformer_runs", "transformer_generations"):
+            _at_least(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -155,6 +173,8 @@ class Preset:
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
     solvable_runs: int = 10_000
     """Loops of a solvable problem."""
+    collapse: CollapseSizes = CollapseSizes()
+    """Sizes of the claim `predictive_collapse`."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -184,8 +204,16 @@ PRESETS = {
             shares=(0.5,),
             held_out=64,
             solvable_runs=200,
+            collapse=CollapseSizes(100, 20, 3, 1),
         ),
-        Preset("quick", samples=1000, generations=4, shares=(0.5,), solvable_runs=2000),
+        Preset(
+            "quick",
+            samples=1000,
+            generations=4,
+            shares=(0.5,),
+            solvable_runs=2000,
+            collapse=CollapseSizes(1000, 100, 3, 1),
+        ),
         Preset("default"),
         Preset(
             "paper",
@@ -198,6 +226,7 @@ PRESETS = {
             shares=(0.1, 0.2, 0.5),
             held_out=10_000,
             solvable_runs=100_000,
+            collapse=CollapseSizes(10_000, 400, 8, 6),
         ),
     )
 }

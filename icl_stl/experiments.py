@@ -58,9 +58,9 @@ class SolvableLoops(Experiment):
     """Independent loops."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of the problem, by name."""
-    observe: Literal[
-        "risks", "measurements", "identity", "influence", "certificate", "implied"
-    ] = "risks"
+    observe: Literal["risks", "measurements", "identity", "influence", "certificate", "implied"] = (
+        "risks"
+    )
     """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
     and the one-step error;
     `identity`, the terms of the gap identity; `influence`, the distance between the generators of

@@ -360,7 +360,9 @@ def linear_attention(
 def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: float) -> Solvable:
     """Prompts of the orthogonal design, squared error averaged over the labels of a prompt."""
     best = bayes_shrinkage(scale**2, dim, repeats, noise, plug_in=False)
-    squares = dim * scale**2 + noise**2 / jnp.maximum(jnp.arange(repeats), 1)  # E(mean of k labels)²
+    squares = dim * scale**2 + noise**2 / jnp.maximum(
+        jnp.arange(repeats), 1
+    )  # E(mean of k labels)²
 
     def laws(params: Shrinkage, labels: Any) -> Normal:
         means = params.factors[:, None] * means_before(labels)

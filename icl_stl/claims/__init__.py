@@ -4,13 +4,24 @@
 ``judging``        what a claim is and how it is judged
 ``transformer``    claims about loops of the trained transformer
 ``solvable``       claims about loops whose every quantity has a closed form
+``collapse``       the claim about generators that forget their uncertainty
 =================  ==============================================================
 """
 
-from icl_stl.claims import solvable, transformer
+from icl_stl.claims import collapse, solvable, transformer
 from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 
-CLAIMS = {claim.name: claim for claim in (*transformer.CLAIMS, *solvable.CLAIMS)}
+CLAIMS = {claim.name: claim for claim in (*transformer.CLAIMS, *solvable.CLAIMS, *collapse.CLAIMS)}
 """All claims by name, in the order in which they are shown."""
 
-__all__ = ["CLAIMS", "Cell", "Claim", "Evidence", "Judged", "judge", "solvable", "transformer"]
+__all__ = [
+    "CLAIMS",
+    "Cell",
+    "Claim",
+    "Evidence",
+    "Judged",
+    "collapse",
+    "judge",
+    "solvable",
+    "transformer",
+]

@@ -58,9 +58,7 @@ def means_before(labels: Labels) -> Labels:
     return sums / jnp.maximum(jnp.arange(labels.shape[-2]), 1)[:, None]
 
 
-def implied_variance(
-    labels: Labels, weights: Float[Array, " N"], noise: float
-) -> Float[Array, ""]:
+def implied_variance(labels: Labels, weights: Float[Array, " N"], noise: float) -> Float[Array, ""]:
     """The task variance that prompts show, unbiased on real ones: E ŵ² - σ²/(n d).
 
     ŵ is the least-squares task of a prompt; truncated at 0 it maximises the marginal likelihood.

@@ -69,7 +69,7 @@ def _regenerate(experiment: Regeneration, key: PRNGKeyArray) -> dict[str, Any]:
         return jax.lax.scan(again, draw(key_first), keys)[1]
 
     kinds = jnp.array([(0, 0, 0.0), (0, 1, 0.0), *((1, 0, a) for a in experiment.alphas)])
-    frozen, sampled, *refitted = jax.lax.map(lambda kind: variant(*kind), kinds)
+    frozen, sampled, *refitted = jax.vmap(variant)(*kinds.T)
     named = {f"refitted_{a}": path for a, path in zip(experiment.alphas, refitted, strict=True)}
     return {"frozen": frozen, "sampled": sampled, **named}
 
@@ -81,7 +81,8 @@ def regenerate(experiment: Regeneration, seed: int) -> Arrays:
     with a draw from the posterior (`sampled`), or with the posterior mean of a prior fitted to what
     was read, beside a share α of new real prompts (`refitted_α`).
     """
-    floats = experiment.prompts * experiment.repeats * experiment.dim
+    variants = 2 + len(experiment.alphas)
+    floats = experiment.prompts * experiment.repeats * experiment.dim * variants
     found: Arrays = many(
         partial(_regenerate, experiment), experiment.runs, seed=seed, batch=_batch(floats)
     )
@@ -92,7 +93,7 @@ def regenerate(experiment: Regeneration, seed: int) -> Arrays:
 
 
 def _layer(experiment: LayerPrompts, key: PRNGKeyArray) -> dict[str, Any]:
-    dim, count, length = experiment.dim, experiment.prompts, len(experiment.noises)
+    dim, count, length = experiment.dim, experiment.prompts, experiment.labels
     k = jnp.arange(1, length)
 
     def sums(xs: Any, ys: Any) -> Any:
@@ -105,10 +106,10 @@ def _layer(experiment: LayerPrompts, key: PRNGKeyArray) -> dict[str, Any]:
         squares = jnp.mean(jnp.sum(before**2, -1), 0)
         return squares, jnp.mean(feature * ys[:, 1:], 0).sum(), jnp.mean(feature**2, 0).sum()
 
-    def write(gamma: Any, key: Any) -> tuple[Any, Any]:
+    def write(gamma: Any, noises: Any, key: Any) -> tuple[Any, Any]:
         key_xs, key_noise = jax.random.split(key)
         xs = standard_normal(key_xs, count, length, dim)
-        noise = jnp.array(experiment.noises)[:, None] * standard_normal(key_noise, length, count)
+        noise = noises[:, None] * standard_normal(key_noise, length, count)
 
         def label(total: Any, visit: Any) -> Any:
             j, x, error = visit
@@ -126,26 +127,29 @@ def _layer(experiment: LayerPrompts, key: PRNGKeyArray) -> dict[str, Any]:
         noise = experiment.noise * standard_normal(keys[2], count, length)
         return xs, jnp.einsum("nkd,nd->nk", xs, ws) + noise
 
-    def refit(gamma: Any, key: Any) -> Any:
-        key_real, key_written = jax.random.split(key)
-        _, real_cross, real_square = products(*real(key_real))
-        squares, cross, square = products(*write(gamma, key_written))
-        a = experiment.alpha
-        new = (a * real_cross + (1 - a) * cross) / (a * real_square + (1 - a) * square)
-        return new, {"gamma": new, "squares": squares}
+    def refits(noises: Any) -> Any:
+        def refit(gamma: Any, key: Any) -> Any:
+            key_real, key_written = jax.random.split(key)
+            _, real_cross, real_square = products(*real(key_real))
+            squares, cross, square = products(*write(gamma, noises, key_written))
+            a = experiment.alpha
+            new = (a * real_cross + (1 - a) * cross) / (a * real_square + (1 - a) * square)
+            return new, {"gamma": new, "squares": squares}
 
-    keys = jax.random.split(key, experiment.generations)
-    seen: dict[str, Any] = jax.lax.scan(refit, jnp.float32(experiment.start), keys)[1]
+        keys = jax.random.split(key, experiment.generations)
+        return jax.lax.scan(refit, jnp.float32(experiment.start), keys)[1]
+
+    seen: dict[str, Any] = jax.vmap(refits)(jnp.array(experiment.noises))
     return seen
 
 
 def layer_prompts(experiment: LayerPrompts, seed: int) -> Arrays:
     """Refits of one number γ to real prompts and those that the layer writes.
 
-    `gamma`: γ_1..γ_G, `[runs, G]`; `squares`: E|B_k|² of the prompts that generation g < G wrote,
-    k = 1..L-1, `[runs, G, L - 1]`.
+    For each of the V generators, with common random numbers: `gamma`, γ_1..γ_G, `[runs, V, G]`;
+    `squares`, E|B_k|² of the prompts that generation g < G wrote, k = 1..L-1, `[runs, V, G, L-1]`.
     """
-    floats = experiment.prompts * len(experiment.noises) * experiment.dim
+    floats = experiment.prompts * experiment.labels * experiment.dim * len(experiment.noises)
     found: Arrays = many(
         partial(_layer, experiment), experiment.runs, seed=seed, batch=_batch(floats)
     )

@@ -134,8 +134,8 @@ class LayerPrompts(Experiment):
     """σ of the real law."""
     prior_scale: float
     """τ."""
-    noises: tuple[float, ...]
-    """Deviations with which the layer writes, one for each label of a prompt."""
+    noises: tuple[tuple[float, ...], ...]
+    """For each generator, the deviations with which it writes: one for each label of a prompt."""
     start: float
     """γ_0."""
     alpha: float
@@ -149,8 +149,18 @@ class LayerPrompts(Experiment):
 
     def __post_init__(self) -> None:
         _sizes(self, "dim", "prompts", "generations", "runs")
-        require(len(self.noises) >= 2, "noises", self.noises, "at least 2 numbers")
+        require(
+            len({len(one) for one in self.noises}) == 1 and self.labels >= 2,
+            "noises",
+            self.noises,
+            "generators with equally many labels, at least 2",
+        )
         require(0 <= self.alpha <= 1, "alpha", self.alpha, "in [0, 1]")
+
+    @property
+    def labels(self) -> int:
+        """L, labels of a prompt."""
+        return len(self.noises[0])
 
     @property
     def words(self) -> str:

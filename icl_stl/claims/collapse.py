@@ -36,12 +36,14 @@ DESIGNS = ((2, 1.0), (16, 0.25), (4, 2.0))
 """n and σ of further designs, for one generation."""
 
 GENERATIONS = 5
-SHARES = (0.2, 0.5)
+SHARE = 0.2
 
-AGAIN = {"repeats": 4, "noise": 1.0, "generations": 16}
+READ, READ_NOISE, READ_GENERATIONS = 4, 1.0, 16
+"""n, σ and G where prompts are read again."""
+
 READ_SHARE = 0.2
-READ_SHOWN = {"frozen": (1, 4, 16), "sampled": (1, 4, 16), "fitted": (1, 2, 4, 8)}
-"""Generations judged; a prior fitted without real prompts is nearly 0 after generation 10."""
+READ_SHOWN = {"frozen": (1, 4, 16), "sampled": (1, 4, 16), "fitted": (1, 2, 4, 6)}
+"""Generations judged; a prior fitted without real prompts falls towards 0 after them."""
 
 LAYER_DIM, LABELS, LAYER_NOISE, LAYER_SHARE, REFITS = 3, 12, 0.3, 0.3, 3
 
@@ -83,20 +85,23 @@ def _orthogonal(
     )
 
 
-def _layer(preset: Preset, *, plug_in: bool) -> LayerPrompts:
+GENERATORS = ("plug-in", "predictive")
+
+
+def _layer(preset: Preset) -> LayerPrompts:
     """Linear attention that writes with σ, or with the deviations of its residuals at γ*."""
-    k = np.arange(LABELS)
     flat = (LAYER_NOISE,) * LABELS
     best = _refits(0.0, flat, 0).optimum
+    k = np.arange(1, LABELS)
     spread = (LAYER_DIM + 1) * SCALE**2 + LAYER_NOISE**2
-    squares = LAYER_DIM * (SCALE**2 + spread / np.maximum(k, 1)) * (k > 0)
-    residual = LAYER_NOISE**2 + LAYER_DIM * SCALE**2 * (1 - 2 * best * (k > 0)) + best**2 * squares
-    honest = tuple(float(s) for s in np.sqrt(residual))
+    squares = LAYER_DIM * (SCALE**2 + spread / k)  # E|B_k|²/k² of real prompts
+    gained = 2 * best * LAYER_DIM * SCALE**2 - best**2 * squares
+    residual = LAYER_NOISE**2 + LAYER_DIM * SCALE**2 - np.array([0.0, *gained])
     return LayerPrompts(
         LAYER_DIM,
         LAYER_NOISE,
         SCALE,
-        flat if plug_in else honest,
+        (flat, tuple(float(s) for s in np.sqrt(residual))),
         float(best) / 2,
         LAYER_SHARE,
         preset.collapse.prompts,
@@ -121,16 +126,15 @@ def _refits(start: float, noises: tuple[float, ...], generations: int) -> attent
 def _experiments(preset: Preset) -> dict[str, Experiment]:
     sizes = preset.collapse
     loops: dict[str, Experiment] = {
-        f"plug-in {alpha}": _orthogonal(
-            preset, "empirical_bayes", Augment(alpha), LOOP, GENERATIONS
-        )
-        for alpha in SHARES
+        "plug-in 0": _orthogonal(preset, "empirical_bayes", Replace(), LOOP, GENERATIONS),
+        f"plug-in {SHARE}": _orthogonal(
+            preset, "empirical_bayes", Augment(SHARE), LOOP, GENERATIONS
+        ),
     }
-    loops["plug-in 0"] = _orthogonal(preset, "empirical_bayes", Replace(), LOOP, GENERATIONS)
     loops["predictive 0"] = _orthogonal(
         preset, "empirical_bayes", Replace(), LOOP, GENERATIONS, plug_in=False
     )
-    for regime in (Replace(), Augment(SHARES[0])):
+    for regime in (Replace(), Augment(SHARE)):
         name = f"least squares {regime.name}"
         loops[name] = _orthogonal(preset, "shrinkage", regime, LOOP, GENERATIONS)
     for design in DESIGNS:
@@ -138,15 +142,16 @@ def _experiments(preset: Preset) -> dict[str, Experiment]:
     return {
         **loops,
         "again": Regeneration(
-            dim=DIM,
-            prior_scale=SCALE,
-            prompts=sizes.prompts,
-            alphas=(0.0, READ_SHARE),
-            runs=sizes.runs,
-            **AGAIN,
+            DIM,
+            READ,
+            READ_NOISE,
+            SCALE,
+            sizes.prompts,
+            READ_GENERATIONS,
+            (0.0, READ_SHARE),
+            sizes.runs,
         ),
-        "layer plug-in": _layer(preset, plug_in=True),
-        "layer predictive": _layer(preset, plug_in=False),
+        "layer": _layer(preset),
         "transformer": PlugInLoops(
             preset, TRANSFORMER_SHARES, sizes.transformer_generations, sizes.transformer_runs
         ),
@@ -255,7 +260,7 @@ def _empirical_bayes(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
     n, noise = LOOP
     u = _signal(noise)
     cells, control = [], []
-    for name in ("plug-in 0", *(f"plug-in {alpha}" for alpha in SHARES), "predictive 0"):
+    for name in ("plug-in 0", f"plug-in {SHARE}", "predictive 0"):
         experiment: Any = seen.experiments[name]
         plug_in = name != "predictive 0"
         alpha = real_share(experiment.regime, experiment.samples, 1)
@@ -316,7 +321,7 @@ def _least_squares(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
     lost = float(exact.refit(u, n))
     fitted_again = exact.signal_path(u, n, GENERATIONS + 1, 0.0)
     cells, control = [], []
-    for regime in (Replace(), Augment(SHARES[0])):
+    for regime in (Replace(), Augment(SHARE)):
         name = f"least squares {regime.name}"
         experiment, found = seen.experiments[name], seen(name)
         written = found["written"] * u / SCALE**2
@@ -383,10 +388,11 @@ def _read_again(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
 
 def _linear_attention(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
     cells, control = [], []
-    for generator in ("plug-in", "predictive"):
-        experiment: Any = seen.experiments[f"layer {generator}"]
-        found = seen(f"layer {generator}")
-        path = _refits(experiment.start, experiment.noises, experiment.generations)
+    experiment: Any = seen.experiments["layer"]
+    for v, generator in enumerate(GENERATORS):
+        found = {name: values[:, v] for name, values in seen("layer").items()}
+        noises = experiment.noises[v]
+        path = _refits(experiment.start, noises, experiment.generations)
         away = experiment.start - path.optimum
         keys: Json = {
             "loop": f"linear attention, {generator}",
@@ -396,7 +402,7 @@ def _linear_attention(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             "optimum": path.optimum,
         }
         k = np.arange(1, LABELS)
-        layers = attention.second_moments(experiment.start * np.eye(LAYER_DIM), experiment.noises)
+        layers = attention.second_moments(experiment.start * np.eye(LAYER_DIM), noises)
         squares = np.trace(layers[1:LABELS], axis1=1, axis2=2)  # q_k/k²
         for j in (1, LABELS // 2, LABELS - 1):
             values = found["squares"][:, 0, j - 1] / k[j - 1] ** 2

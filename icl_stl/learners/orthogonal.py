@@ -31,7 +31,8 @@ def sample_labels(
     """Labels of the real law: y = √d w + σ ε, a task w ~ N(0, τ² I_d) for each prompt."""
     key_tasks, key_noise = jax.random.split(key)
     tasks = prior_scale * standard_normal(key_tasks, count, 1, dim)
-    return dim**0.5 * tasks + noise * standard_normal(key_noise, count, repeats, dim)
+    labels: Array = dim**0.5 * tasks + noise * standard_normal(key_noise, count, repeats, dim)
+    return labels
 
 
 def bayes_shrinkage(

@@ -179,7 +179,7 @@ def _factors(
     X = real("inputs", inputs)
     tau, sigma = float(positive("prior_scale", prior_scale)), float(positive("noise", noise))
     covariance = tau**2 * X @ X.swapaxes(-1, -2) + sigma**2 * np.eye(X.shape[-2])
-    factor = np.linalg.cholesky(covariance)
+    factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
     return covariance, factor, np.diagonal(factor, axis1=-2, axis2=-1)
 
 

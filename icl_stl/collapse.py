@@ -102,7 +102,7 @@ def _layer(experiment: LayerPrompts, key: PRNGKeyArray) -> dict[str, Any]:
     def products(xs: Any, ys: Any) -> tuple[Any, Any, Any]:
         """Means over prompts of |B_k|², and of both sides of the normal equation."""
         before = sums(xs, ys)
-        feature = jnp.einsum("nkd,nkd->nk", xs[:, 1:], before) / k
+        feature = jnp.einsum("nkd,nkd->nk", xs[:, 1:], before) / k[None]
         squares = jnp.mean(jnp.sum(before**2, -1), 0)
         return squares, jnp.mean(feature * ys[:, 1:], 0).sum(), jnp.mean(feature**2, 0).sum()
 

@@ -141,7 +141,7 @@ class CollapseSizes:
 
     prompts: int = 2000
     """Prompts of a generation in the orthogonal design."""
-    runs: int = 100
+    runs: int = 50
     """Independent loops of it."""
     transformer_runs: int = 3
     """Whole loops of the plug-in transformer for each share."""
@@ -212,7 +212,7 @@ PRESETS = {
             generations=4,
             shares=(0.5,),
             solvable_runs=2000,
-            collapse=CollapseSizes(1000, 100, 3, 1),
+            collapse=CollapseSizes(1000, 60, 3, 1),
         ),
         Preset("default"),
         Preset(

@@ -12,10 +12,9 @@ from icl_stl import learners
 from icl_stl.config import LinearRegression, require
 from icl_stl.learners import Data, Learner
 from icl_stl.learners.orthogonal import (
-    Shrinkage,
     bayes_shrinkage,
     implied_variance,
-    means_before,
+    label_law,
     sample_labels,
 )
 from icl_stl.models import Params
@@ -364,10 +363,6 @@ def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: f
         jnp.arange(repeats), 1
     )  # E(mean of k labels)²
 
-    def laws(params: Shrinkage, labels: Any) -> Normal:
-        means = params.factors[:, None] * means_before(labels)
-        return Normal(means, jnp.broadcast_to(params.std[:, None], means.shape))
-
     def excess(truth: Any, params: Any) -> Scalar:
         return jnp.sum(((params.factors - best.factors) ** 2 * squares)[1:]) / repeats
 
@@ -383,14 +378,16 @@ def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: f
 
     drift, eps = _sampled(
         learner,
-        lambda params, labels: jnp.sum(laws(params, labels).log_density(labels), (-2, -1)),
+        lambda params, labels: jnp.sum(label_law(params, labels).log_density(labels), (-2, -1)),
         lambda truth: best,
     )
     return Solvable(
         learner,
         truth=lambda key: (),
         draw=lambda key, truth, count: sample_labels(key, count, dim, repeats, noise, scale),
-        loss=lambda params, labels: jnp.mean((labels - laws(params, labels).mean) ** 2, (-2, -1)),
+        loss=lambda params, labels: jnp.mean(
+            (labels - label_law(params, labels).mean) ** 2, (-2, -1)
+        ),
         risk=lambda truth, params: jnp.mean(best.std**2) + excess(truth, params),
         synthetic_risk=synthetic_risk,
         excess=excess,

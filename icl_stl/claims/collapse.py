@@ -32,17 +32,17 @@ DIM, SCALE = 2, 1.0
 LOOP = (4, 0.5)
 """n and σ of the loops."""
 
-DESIGNS = ((2, 1.0), (16, 0.25), (4, 2.0))
+DESIGNS = ((16, 0.25), (4, 2.0))
 """n and σ of further designs, for one generation."""
 
 GENERATIONS = 5
 SHARE = 0.2
 
-READ, READ_NOISE, READ_GENERATIONS = 4, 1.0, 16
+READ, READ_NOISE, READ_GENERATIONS = 4, 1.0, 12
 """n, σ and G where prompts are read again."""
 
 READ_SHARE = 0.2
-READ_SHOWN = {"frozen": (1, 4, 16), "sampled": (1, 4, 16), "fitted": (1, 2, 4, 6)}
+READ_SHOWN = {"frozen": (1, 4, 12), "sampled": (1, 4, 12), "fitted": (1, 2, 4, 6)}
 """Generations judged; a prior fitted without real prompts falls towards 0 after them."""
 
 LAYER_DIM, LABELS, LAYER_NOISE, LAYER_SHARE, REFITS = 3, 12, 0.3, 0.3, 3

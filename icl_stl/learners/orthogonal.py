@@ -53,10 +53,21 @@ def bayes_shrinkage(
     return Shrinkage(seen / (1 + seen), noise * jnp.sqrt(1 + own + jnp.zeros(repeats)))
 
 
-def means_before(labels: Labels) -> Labels:
+def per_visit(values: Float[Array, " n"], labels: Float[Array, "*N n d"]) -> Array:
+    """A number for each visit, in the shape of the labels."""
+    return jnp.broadcast_to(values[:, None], labels.shape)
+
+
+def means_before(labels: Float[Array, "*N n d"]) -> Float[Array, "*N n d"]:
     """The mean of the labels of a direction before each visit, 0 before the first."""
     sums = jnp.cumsum(labels, axis=-2) - labels
-    return sums / jnp.maximum(jnp.arange(labels.shape[-2]), 1)[:, None]
+    return sums / per_visit(jnp.maximum(jnp.arange(labels.shape[-2], dtype=jnp.float32), 1), labels)
+
+
+def label_law(params: Shrinkage, labels: Float[Array, "*N n d"]) -> Normal:
+    """The law of every label given what precedes it."""
+    mean = per_visit(params.factors, labels) * means_before(labels)
+    return Normal(mean, per_visit(params.std, labels))
 
 
 def implied_variance(labels: Labels, weights: Float[Array, " N"], noise: float) -> Float[Array, ""]:
@@ -87,14 +98,10 @@ def _writer(
         _, labels = jax.lax.scan(write, jnp.zeros((count, dim)), visits)
         return jnp.swapaxes(labels, 0, 1)
 
-    def predict(params: Shrinkage, prompt: Float[Array, "n d"]) -> Normal:
-        mean = params.factors[:, None] * means_before(prompt)
-        return Normal(mean, jnp.broadcast_to(params.std[:, None], mean.shape))
-
     return Learner(
         fit,
         generate,
-        predict,
+        label_law,
         relabel=lambda key, params, labels: generate(key, params, labels.shape[0]),
     )
 
@@ -155,7 +162,7 @@ def shrinkage(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> 
         cross = jnp.einsum("N,Nkd->k", weights, before * labels)
         square = jnp.einsum("N,Nkd->k", weights, before**2)
         factors = jnp.where(square > 0, cross / jnp.where(square > 0, square, 1), 0)
-        left = (labels - factors[:, None] * before) ** 2
+        left = (labels - per_visit(factors, labels) * before) ** 2
         std = jnp.sqrt(jnp.einsum("N,Nkd->k", weights, left) / dim)
         return Shrinkage(factors, jnp.full(repeats, noise) if plug_in else std)
 

@@ -101,6 +101,7 @@ def _fitted(ax: Axes, stored: Stored) -> None:
     _curve(ax, kept, 2, f"predictive, {_share(kept[0]['alpha'])}")
     _generations(ax, _column(kept, "generation"))
     ax.set_yscale("log")
+    ax.set_ylim(3e-3, None)
     ax.set_ylabel("task variance u (noise units)")
     ax.set_title("prior fitted in every generation")
     ax.legend(loc="lower left")
@@ -113,9 +114,10 @@ def _test_error(ax: Axes, stored: Stored) -> None:
     ax.axhline(cells[0]["bound"], color="k", linestyle="--", linewidth=1, label="counted as blind")
     _generations(ax, _column(cells, "generation"))
     ax.set_yscale("log")
+    ax.set_ylim(1e-7, None)
     ax.set_ylabel("excess test error over that of Bayes")
     ax.set_title("what squared error sees, α = 0")
-    ax.legend(loc="center right")
+    ax.legend(loc="lower right")
 
 
 def _written(ax: Axes, stored: Stored) -> None:
@@ -204,6 +206,7 @@ def _draw(stored: Stored) -> Figure:
     shown, error = axes[1, 2], axes[1, 3]
     _transformer(shown, stored, IMPLIED)
     shown.axhline(1, color=GREY, linewidth=0.8)
+    shown.set_ylim(0, 1.05)
     shown.axhline(_exact_plug_in(stored), color="k", linestyle=":", label="Bayes, plug-in")
     shown.set_ylabel("implied task variance over the prior's")
     shown.set_title("transformer: its prompts")

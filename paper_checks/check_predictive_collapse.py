@@ -147,7 +147,8 @@ def test_a_fitted_prior_over_generations(ledger, request) -> None:
             square = ys.mean(1) ** 2 - 1 / VISITS
             v = alpha * U0 + (1 - alpha) * square.mean()
             # One step is unbiased given the prior before it; the slope carries errors on (< 1).
-            error = sum((u + 1 / VISITS) * (2 / count) ** 0.5 for u in own[1 : g + 1])
+            seen = [refit(u, VISITS) + 1 / VISITS for u in own[:g]]
+            error = (1 - alpha) * sum(seen) * (2 / count) ** 0.5
             assert abs(v - own[g]) < 5 * error
             worst = max(worst, abs(v / own[g] - 1))
             dropped.append(alpha * U0 + refit(dropped[-1], VISITS))

@@ -4,6 +4,7 @@ import numpy as np
 
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import LinearRegression, Preset
+from icl_stl.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.plots import Stored
 from icl_stl.regimes import REAL, source_shares
 from icl_stl.results import LoopResult
@@ -95,15 +96,33 @@ OBSERVED = {
     "identity": ("gap", "direct", "indirect", "synthetic", "shift"),
     "influence": ("gamma",),
     "certificate": ("gap", "to_best", "to_previous"),
+    "implied": ("fitted", "written", "excess"),
 }
 
 
+def shapes(experiment):
+    """The arrays that an experiment gives, by name."""
+    match experiment:
+        case Regeneration():
+            names = ("frozen", "sampled", *(f"refitted_{a}" for a in experiment.alphas))
+            return dict.fromkeys(names, (experiment.generations + 1,))
+        case LayerPrompts():
+            each = (len(experiment.noises), experiment.generations)
+            return {"gamma": each, "squares": (*each, experiment.labels - 1)}
+        case PlugInLoops():
+            names = ("implied_task_variance", "excess_squared_risk", "drift")
+            return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
+    return dict.fromkeys(OBSERVED[experiment.observe], (experiment.generations + 1,))
+
+
 def observed(experiment, seed=0):
-    """What a solvable experiment might have observed: arbitrary positive numbers."""
-    shape = (experiment.runs, experiment.generations + 1)
+    """What an experiment might have observed: arbitrary positive numbers."""
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
-    return {name: rng.uniform(0.1, 0.3, shape) for name in OBSERVED[experiment.observe]}
+    return {
+        name: rng.uniform(0.1, 0.3, (experiment.runs, *shape))
+        for name, shape in shapes(experiment).items()
+    }
 
 
 def stored(make=below_the_bound, seed=0):

@@ -222,11 +222,28 @@ def _ends(cells: Sequence[Cell]) -> str:
     return f"from {cells[0]['measured']:.2f} to {cells[-1]['measured']:.2f}"
 
 
+def _beside(stored: Stored, cell: Cell) -> str:
+    """The predictive loops of the main job in the same place, if they were run."""
+    last = {
+        c["quantity"]: c["measured"]
+        for c in stored.claims.get("quality", {}).get("cells", ())
+        if all(c[key] == cell[key] for key in ("regime", "alpha", "generation"))
+    }
+    if SQUARED not in last:
+        return ""
+    return f" (predictive: {last[IMPLIED]:.2f} and {last[SQUARED]:.2f} there)"
+
+
 def _caption(stored: Stored) -> str:
     plug_in = _cells(stored, "empirical Bayes, plug-in", "fitted task variance, u", alpha=0.0)
     blind = _cells(stored, "least squares, plug-in", ERROR, alpha=0.0)
-    shown = _cells(stored, "transformer, plug-in", IMPLIED, alpha=0.0)
-    error = _cells(stored, "transformer, plug-in", SQUARED, alpha=0.0)
+    said = [
+        f"with {_share(alpha)} the implied task variance of its plug-in prompts goes "
+        f"{_ends(own)} and its excess squared error "
+        f"{_ends(_cells(stored, 'transformer, plug-in', SQUARED, alpha=alpha))}"
+        f"{_beside(stored, own[-1])}."
+        for alpha, own in _shares(_cells(stored, "transformer, plug-in", IMPLIED)).items()
+    ]
     return (
         "Labels written with the noise alone (plug-in) instead of the predictive deviation forget "
         "the task. Top row, and bottom left: inputs that visit each direction n times; u is the "
@@ -238,11 +255,10 @@ def _caption(stored: Stored) -> str:
         "Prompts that are read and answered with the posterior mean lose their task slowly, "
         "answered with a draw from the posterior never; dotted lines are limits. Linear attention "
         "comes back to its best weight faster than 1 - α, since plug-in prompts carry little "
-        "weight. The transformer (a finding, no theorem): the implied task variance of its "
-        f"plug-in prompts goes {_ends(shown)} without real prompts (dashed: the same loops with "
-        "the predictive deviation, if they were run; dotted: the exact Bayes predictor), and "
-        f"its excess squared error {_ends(error)}: a trained network is not the unrestricted "
-        f"learner, so its error is not blind over generations. {BARS}"
+        "weight. The transformer (a finding, no theorem; dashed: the same loops with the "
+        "predictive deviation, if they were run; dotted: the exact Bayes predictor, plug-in): "
+        f"{' '.join(said)} A trained network is not the unrestricted learner of the theorem, so "
+        f"its error need not be blind. {BARS}"
     )
 
 

@@ -206,11 +206,11 @@ def _draw(stored: Stored) -> Figure:
     shown, error = axes[1, 2], axes[1, 3]
     _transformer(shown, stored, IMPLIED)
     shown.axhline(1, color=GREY, linewidth=0.8)
-    shown.set_ylim(0, 1.05)
+    shown.set_ylim(0, 1.75)
     shown.axhline(_exact_plug_in(stored), color="k", linestyle=":", label="Bayes, plug-in")
     shown.set_ylabel("implied task variance over the prior's")
     shown.set_title("transformer: its prompts")
-    shown.legend(loc="center right")
+    shown.legend(loc="upper right")
     _transformer(error, stored, SQUARED)
     error.set_ylabel("excess squared error over Bayes")
     error.set_title("transformer: its test error")
@@ -238,7 +238,7 @@ def _caption(stored: Stored) -> str:
     plug_in = _cells(stored, "empirical Bayes, plug-in", "fitted task variance, u", alpha=0.0)
     blind = _cells(stored, "least squares, plug-in", ERROR, alpha=0.0)
     said = [
-        f"with {_share(alpha)} the implied task variance of its plug-in prompts goes "
+        f"With {_share(alpha)} the implied task variance of its plug-in prompts goes "
         f"{_ends(own)} and its excess squared error "
         f"{_ends(_cells(stored, 'transformer, plug-in', SQUARED, alpha=alpha))}"
         f"{_beside(stored, own[-1])}."
@@ -256,7 +256,7 @@ def _caption(stored: Stored) -> str:
         "answered with a draw from the posterior never; dotted lines are limits. Linear attention "
         "comes back to its best weight faster than 1 - α, since plug-in prompts carry little "
         "weight. The transformer (a finding, no theorem; dashed: the same loops with the "
-        "predictive deviation, if they were run; dotted: the exact Bayes predictor, plug-in): "
+        "predictive deviation, if they were run; dotted: the exact Bayes predictor, plug-in). "
         f"{' '.join(said)} A trained network is not the unrestricted learner of the theorem, so "
         f"its error need not be blind. {BARS}"
     )

@@ -217,13 +217,13 @@ def test_a_loop_without_generations_is_its_first():
 
 
 def test_prompts_read_again_have_their_variances(assert_mean):
-    experiment = Regeneration(DIM, REPEATS, 1.0, SCALE, 1000, 3, (0.0, 0.3), 40)
+    experiment = Regeneration(DIM, REPEATS, 1.0, 0.6, 1000, 3, (0.0, 0.3), 40)
     unit = DIM * REPEATS
     found = {
         name: values * unit
         for name, values in laboratory.run_experiments([experiment], 0)[experiment].items()
     }
-    u = unit * SCALE**2
+    u = unit * 0.6**2
     expected = {
         "frozen": exact.regenerated(u, 3),
         "sampled": np.full(4, u),

@@ -251,6 +251,24 @@ class ArchitectureSize:
 
 
 @dataclass(frozen=True)
+class CollapseSizes:
+    """Sizes of the claim about generators that forget their uncertainty."""
+
+    prompts: int = 2000
+    """Prompts of a generation in the orthogonal design."""
+    runs: int = 50
+    """Independent loops of it."""
+    transformer_runs: int = 3
+    """Whole loops of the plug-in transformer for each share."""
+    transformer_generations: int = 3
+    """Generations of it after generation 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "runs", "transformer_runs", "transformer_generations"):
+            _at_least(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -274,6 +292,8 @@ class Preset:
     """Loops from neighbouring real sets."""
     architectures: ArchitectureSize = ArchitectureSize()
     """The same, by architecture."""
+    collapse: CollapseSizes = CollapseSizes()
+    """Sizes of the claim `predictive_collapse`."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -325,6 +345,7 @@ PRESETS = {
                 extremes=1,
                 held_out=16,
             ),
+            collapse=CollapseSizes(100, 20, 3, 1),
         ),
         Preset(
             "quick",
@@ -348,6 +369,7 @@ PRESETS = {
                 extremes=1,
                 held_out=100,
             ),
+            collapse=CollapseSizes(1000, 60, 3, 1),
         ),
         Preset("default"),
         Preset(
@@ -385,6 +407,7 @@ PRESETS = {
                 passing=8,
                 held_out=2000,
             ),
+            collapse=CollapseSizes(10_000, 400, 8, 6),
         ),
     )
 }

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from icl_stl.config import (
     Architecture,
     LinearRegression,
+    Preset,
     QueryArchitecture,
     Training,
     require,
@@ -25,6 +26,8 @@ PROBLEMS = (
     "ols",
     "ridge",
     "linear_attention",
+    "empirical_bayes",
+    "shrinkage",
 )
 
 
@@ -66,11 +69,11 @@ class SolvableLoops(Experiment):
     """Independent loops."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of the problem, by name."""
-    observe: Literal["risks", "measurements", "identity", "certificate"] = "risks"
+    observe: Literal["risks", "measurements", "identity", "certificate", "implied"] = "risks"
     """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
     and the one-step error;
     `identity`, the terms of the gap identity; `certificate`, what the certificate of linear
-    attention asks for."""
+    attention asks for; `implied`, the task variance that prompts show, and the excess."""
 
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
@@ -181,3 +184,102 @@ class NeighbouringTransformers(Experiment):
     @property
     def words(self) -> str:
         return f"neighbours of the transformer, {self.regime.name}, n{self.samples}"
+
+
+@dataclass(frozen=True)
+class Regeneration(Experiment):
+    """Prompts of the orthogonal design that are read and written again, in several variants."""
+
+    dim: int
+    """d."""
+    repeats: int
+    """n, visits of each direction."""
+    noise: float
+    """σ."""
+    prior_scale: float
+    """τ."""
+    prompts: int
+    """Prompts of a generation."""
+    generations: int
+    """G, generations after the real prompts."""
+    alphas: tuple[float, ...]
+    """Shares of real prompts beside which the prior is fitted again."""
+    runs: int
+    """Independent runs."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "repeats", "prompts", "generations", "runs"):
+            _whole(name, getattr(self, name), 1)
+
+    @property
+    def words(self) -> str:
+        return f"prompts written again, n{self.prompts}"
+
+
+@dataclass(frozen=True)
+class LayerPrompts(Experiment):
+    """Refits of one number to real prompts and to those that linear attention writes with it."""
+
+    dim: int
+    """d."""
+    noise: float
+    """σ of the real law."""
+    prior_scale: float
+    """τ."""
+    noises: tuple[tuple[float, ...], ...]
+    """For each generator, the deviations with which it writes: one for each label of a prompt."""
+    start: float
+    """γ_0."""
+    alpha: float
+    """Share of real prompts."""
+    prompts: int
+    """Real prompts, and as many written ones."""
+    generations: int
+    """G, refits."""
+    runs: int
+    """Independent runs."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "prompts", "generations", "runs"):
+            _whole(name, getattr(self, name), 1)
+        require(
+            len({len(one) for one in self.noises}) == 1 and self.labels >= 2,
+            "noises",
+            self.noises,
+            "generators with equally many labels, at least 2",
+        )
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "in [0, 1]")
+
+    @property
+    def labels(self) -> int:
+        """L, labels of a prompt."""
+        return len(self.noises[0])
+
+    @property
+    def words(self) -> str:
+        return f"prompts of linear attention, n{self.prompts}, alpha {self.alpha}"
+
+
+@dataclass(frozen=True)
+class PlugInLoops(Experiment):
+    """Loops of the transformer that writes labels with the noise σ alone."""
+
+    preset: Preset
+    """Task, architecture, training and sizes; its numbers of replicates and generations and its
+    shares do not matter."""
+    shares: tuple[float, ...]
+    """Shares of the real law in the objective; 0 is the regime `replace`."""
+    generations: int
+    """G."""
+    runs: int
+    """Whole loops for each share, those of the main job's first replicates."""
+
+    def __post_init__(self) -> None:
+        for name in ("generations", "runs"):
+            _whole(name, getattr(self, name), 1)
+        require(min(self.shares) >= 0, "shares", self.shares, "at least 0")
+        require(max(self.shares) <= 1, "shares", self.shares, "at most 1")
+
+    @property
+    def words(self) -> str:
+        return f"plug-in transformer, n{self.preset.samples}"

@@ -6,12 +6,15 @@ from typing import Any
 
 import jax
 
-from icl_stl import solvable, stability
+from icl_stl import collapse, solvable, stability
 from icl_stl.devices import Report
 from icl_stl.experiments import (
     Experiment,
+    LayerPrompts,
     NeighbouringLoops,
     NeighbouringTransformers,
+    PlugInLoops,
+    Regeneration,
     SolvableLoops,
 )
 from icl_stl.results import Arrays
@@ -20,6 +23,9 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
     NeighbouringLoops: stability.run_loops,
     NeighbouringTransformers: stability.run_transformers,
+    Regeneration: collapse.regenerate,
+    LayerPrompts: collapse.layer_prompts,
+    PlugInLoops: collapse.plug_in_loops,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

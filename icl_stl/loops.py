@@ -224,6 +224,8 @@ def self_consume(
 
     start = first_generation(key, learner, real, kept=room_for_rows(regime, real, generations))
     first = jax.tree.map(lambda a: a[None], look(start, 0))
+    if generations == 0:
+        return first
     _, rest = jax.lax.scan(advance, (start.params, start.kept), jnp.arange(1, generations + 1))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
 

@@ -11,6 +11,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl_stl import learners
 from icl_stl.config import LinearRegression, require
 from icl_stl.learners import Data, Learner
+from icl_stl.learners.orthogonal import (
+    bayes_shrinkage,
+    implied_variance,
+    label_law,
+    sample_labels,
+)
 from icl_stl.models import Params
 from icl_stl.tasks import Normal, Rows, sample_prompts
 
@@ -42,6 +48,8 @@ class Solvable(NamedTuple):
     """key, truth, θ -> TV(D_θ, D_0), exact or an unbiased estimate."""
     eps: Callable[[PRNGKeyArray, Any, Params, Params, Any], Scalar] | None = None
     """key, truth, θ', θ, α -> TV(D_θ, α D_0 + (1 - α) D_θ'), exact or an unbiased estimate."""
+    implied: Callable[[Data, Float[Array, " N"]], Scalar] | None = None
+    """rows, weights -> the task variance that prompts show."""
 
 
 def _sampled(
@@ -348,6 +356,87 @@ def linear_attention(
     )
 
 
+def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: float) -> Solvable:
+    """Prompts of the orthogonal design, squared error averaged over the labels of a prompt."""
+    best = bayes_shrinkage(scale**2, dim, repeats, noise, plug_in=False)
+    squares = dim * scale**2 + noise**2 / jnp.maximum(
+        jnp.arange(repeats), 1
+    )  # E(mean of k labels)²
+
+    def excess(truth: Any, params: Any) -> Scalar:
+        return jnp.sum(((params.factors - best.factors) ** 2 * squares)[1:]) / repeats
+
+    def synthetic_risk(previous: Any, params: Any) -> Scalar:
+        def read(square: Any, visit: Any) -> Any:  # E(sum of the labels before)²
+            k, own, factor, std = visit
+            before = square / jnp.maximum(k, 1) ** 2
+            then = square * (1 + own / jnp.maximum(k, 1)) ** 2 + std**2
+            return then, std**2 + (own - factor) ** 2 * before
+
+        visits = (jnp.arange(repeats), previous.factors, params.factors, previous.std)
+        return jnp.mean(jax.lax.scan(read, jnp.float32(0.0), visits)[1])
+
+    drift, eps = _sampled(
+        learner,
+        lambda params, labels: jnp.sum(label_law(params, labels).log_density(labels), (-2, -1)),
+        lambda truth: best,
+    )
+    return Solvable(
+        learner,
+        truth=lambda key: (),
+        draw=lambda key, truth, count: sample_labels(key, count, dim, repeats, noise, scale),
+        loss=lambda params, labels: jnp.mean(
+            (labels - label_law(params, labels).mean) ** 2, (-2, -1)
+        ),
+        risk=lambda truth, params: jnp.mean(best.std**2) + excess(truth, params),
+        synthetic_risk=synthetic_risk,
+        excess=excess,
+        best=lambda truth: best,
+        drift=drift,
+        eps=eps,
+        implied=lambda labels, weights: implied_variance(labels, weights, noise),
+    )
+
+
+def empirical_bayes(
+    dim: int = 2,
+    repeats: int = 4,
+    noise: float = 0.5,
+    *,
+    prior_scale: float = 1.0,
+    plug_in: bool = True,
+) -> Solvable:
+    """In-context regression by the Bayes predictor with a fitted prior, orthogonal design.
+
+    Total variations are those of whole prompts; the real law always has the predictive deviation.
+
+    Args:
+        dim: d.
+        repeats: n; a prompt holds n d examples.
+        noise: σ.
+        prior_scale: τ.
+        plug_in: Write labels with the deviation σ instead of the predictive one.
+    """
+    learner = learners.empirical_bayes(dim, repeats, noise, plug_in=plug_in)
+    return _orthogonal(learner, dim, repeats, noise, prior_scale)
+
+
+def shrinkage(
+    dim: int = 2,
+    repeats: int = 4,
+    noise: float = 0.5,
+    *,
+    prior_scale: float = 1.0,
+    plug_in: bool = True,
+) -> Solvable:
+    """In-context regression by least squares at each visit, orthogonal design.
+
+    Arguments as `empirical_bayes`.
+    """
+    learner = learners.shrinkage(dim, repeats, noise, plug_in=plug_in)
+    return _orthogonal(learner, dim, repeats, noise, prior_scale)
+
+
 PROBLEMS: dict[str, Callable[..., Solvable]] = {
     "bernoulli": bernoulli,
     "gaussian_mean": gaussian_mean,
@@ -357,5 +446,7 @@ PROBLEMS: dict[str, Callable[..., Solvable]] = {
     "ols": ols,
     "ridge": ridge,
     "linear_attention": linear_attention,
+    "empirical_bayes": empirical_bayes,
+    "shrinkage": shrinkage,
 }
 """All problems by name."""

@@ -93,6 +93,27 @@ def certificate_terms(problem: Solvable) -> Any:
     return observe
 
 
+def implied_variances(problem: Solvable, samples: int) -> Any:
+    """An observer of the task variance that prompts show, and of the excess.
+
+    `fitted`: of the prompts that the generation learned from; `written`: of as many fresh prompts
+    from its generator as there are real ones.
+    """
+    implied = problem.implied
+    if implied is None:
+        raise ValueError("problem must be one of prompts with a task, but its implied is None")
+
+    def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+        fresh = problem.learner.generate(key, generation.params, samples)
+        return {
+            "fitted": implied(generation.training_set, generation.row_weights),
+            "written": implied(fresh, jnp.full(samples, 1 / samples)),
+            "excess": problem.excess(truth, generation.params),
+        }
+
+    return observe
+
+
 class Terms(NamedTuple):
     """Terms of the gap identity that one loop shows by itself."""
 
@@ -248,6 +269,8 @@ def run_experiment(
     else:
         if experiment.observe == "certificate":
             observe = certificate_terms(problem)
+        elif experiment.observe == "implied":
+            observe = implied_variances(problem, n)
         else:
             if experiment.observe == "risks":
                 problem = problem._replace(eps=None)

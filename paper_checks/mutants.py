@@ -294,7 +294,36 @@ LOOP_MUTANTS = (
         ("solvable", "(gap > limits)", "(gap < limits)", JUDGED),
     ),
 )
-SHORT = (*MUTANTS[::5], *LOOP_MUTANTS[2::7])
+FORGETS, LOSES = (f"tests/test_{room}_collapse.py" for room in ("references", "solvable"))
+
+COLLAPSE_MUTANTS = (
+    *planted_in(
+        "references/",
+        ("collapse", "polygamma(1, 1 + c) -", "polygamma(1, c) -", FORGETS),
+        ("collapse", "polygamma(1, 1 + c + n))", "polygamma(1, c + n))", FORGETS),
+        ("collapse", "variance / (variance + spread) if plug_in", "1.0 if plug_in", FORGETS),
+        ("collapse", "kept * start + (1 - kept) * max(", "kept * start + max(", FORGETS),
+        ("collapse", "digamma(c + n + 1) - digamma(c + 1)", "digamma(c + n) - digamma(c)", FORGETS),
+        ("collapse", "(1 + 1 / (u * n)) ** 2 * _squares", "(1 + 1 / (u * n)) * _squares", FORGETS),
+        ("collapse", "(u + 1 / np.arange(1.0, n))", "u", FORGETS),
+        ("collapse", "h ** (2 * g)", "h**g", FORGETS),
+        ("collapse", "path[g - 1] ** 2 / (1 + path[g - 1])", "path[g - 1] ** 2 / 2", FORGETS),
+    ),
+    *planted_in(
+        "",
+        (
+            "learners/orthogonal",
+            "own = 0.0 if plug_in else",
+            "own = 0.0 if not plug_in else",
+            LOSES,
+        ),
+        ("learners/orthogonal", "- noise**2 / (repeats * dim)", "- noise**2 / repeats", LOSES),
+        ("problems", "own / jnp.maximum(k, 1)) ** 2 + std**2", "own) ** 2 + std**2", LOSES),
+        ("collapse", "samples * jnp.sqrt(own * shrunk)", "samples * jnp.sqrt(own) * shrunk", LOSES),
+        ("collapse", "jnp.where(index == 0, 1.0, share)", "share", LOSES),
+    ),
+)
+SHORT = (*COLLAPSE_MUTANTS[::9], *MUTANTS[::5], *LOOP_MUTANTS[2::7])
 
 
 def planted(mutant: Mutant) -> str | None:
@@ -342,7 +371,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="every fifth fault only")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    mutants = SHORT if options.short else (*MUTANTS, *LOOP_MUTANTS)
+    mutants = SHORT if options.short else (*MUTANTS, *LOOP_MUTANTS, *COLLAPSE_MUTANTS)
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))
     for mutant, survived in zip(mutants, alive, strict=True):

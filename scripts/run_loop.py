@@ -55,13 +55,15 @@ class Arguments:
         "ols",
         "ridge",
         "lsa",
+        "empirical-bayes",
         "gaussian",
         "gaussian-variance",
         "categorical",
         "bernoulli",
     ] = "transformer"
     """What is trained: a transformer; the Bayes predictor, which knows the real law; least squares;
-    ridge; linear self-attention; the mean of a normal law, or its mean and variance; a law on
+    ridge; linear self-attention; the Bayes predictor with a fitted prior, on inputs that visit each
+    direction in turn; the mean of a normal law, or its mean and variance; a law on
     symbols; an amplifier of zeros and ones."""
     regime: Literal[
         "augment",
@@ -110,6 +112,8 @@ class Arguments:
     """Which labels lsa writes: the query's, or all."""
     law: Literal["gaussian", "sphere"] = "gaussian"
     """Real law of lsa: all normal, or inputs and tasks on spheres with uniform noise."""
+    plug_in: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write labels with the noise alone, not the predictive deviation (empirical-bayes)."""
     kappa: float = 1.0
     """κ, amplification of the bernoulli learner."""
     injected: float = 0.0
@@ -182,6 +186,7 @@ PROBLEM_OF = {
     "ols": "ols",
     "ridge": "ridge",
     "lsa": "linear_attention",
+    "empirical-bayes": "empirical_bayes",
     "gaussian": "gaussian_mean",
     "gaussian-variance": "gaussian",
     "categorical": "categorical",
@@ -222,6 +227,11 @@ def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
             "law": arguments.law,
             "generator": arguments.generator,
         },
+        "empirical-bayes": {
+            **regression,
+            "repeats": max(1, arguments.context // dim),
+            "plug_in": arguments.plug_in,
+        },
         "gaussian": {"noise": arguments.noise},
         "gaussian-variance": {"noise": arguments.noise},
         "categorical": {
@@ -236,6 +246,9 @@ def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
         },
     }
     settings = of_learner[learner]
+    if learner == "empirical-bayes":
+        whole = arguments.context % dim == 0
+        require(whole, "context", arguments.context, f"a multiple of dim = {dim}")
     n_syn = regime.synthetic_size(arguments.samples)
     if learner == "ols":
         smallest = n_syn if isinstance(regime, Replace) else arguments.samples

@@ -4,7 +4,13 @@ import numpy as np
 
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import LinearRegression, Preset
-from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
+from icl_stl.experiments import (
+    LayerPrompts,
+    NeighbouringLoops,
+    NeighbouringTransformers,
+    PlugInLoops,
+    Regeneration,
+)
 from icl_stl.plots import Stored
 from icl_stl.regimes import REAL, source_shares
 from icl_stl.results import LoopResult
@@ -92,26 +98,47 @@ def generated(predictive=0.95, plug_in=0.1, spread=0.01):
 
 
 OBSERVED = {
-    NeighbouringLoops: ("parameters", "rows", "tv", "distance", "contraction", "injected"),
-    NeighbouringTransformers: ("parameters", "tv", "loss_mean", "loss_max", "kl"),
     "risks": ("excess", "gap", "drift"),
     "identity": ("gap", "direct", "indirect", "synthetic", "shift"),
     "certificate": ("gap", "to_best", "to_previous"),
+    "implied": ("fitted", "written", "excess"),
 }
+
+
+def shapes(experiment):
+    """The arrays that an experiment gives, by name."""
+    match experiment:
+        case NeighbouringLoops():
+            names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
+            return dict.fromkeys(names, (experiment.generations + 1,))
+        case NeighbouringTransformers():
+            swaps = experiment.neighbours + experiment.extremes + experiment.passing
+            several = (experiment.generations + 1, swaps)
+            return {
+                **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),
+                "tv": (*several, len(experiment.task.prefixes)),
+                "kl": several[:1],
+            }
+        case Regeneration():
+            names = ("frozen", "sampled", *(f"refitted_{a}" for a in experiment.alphas))
+            return dict.fromkeys(names, (experiment.generations + 1,))
+        case LayerPrompts():
+            each = (len(experiment.noises), experiment.generations)
+            return {"gamma": each, "squares": (*each, experiment.labels - 1)}
+        case PlugInLoops():
+            names = ("implied_task_variance", "excess_squared_risk", "drift")
+            return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
+    return dict.fromkeys(OBSERVED[experiment.observe], (experiment.generations + 1,))
 
 
 def observed(experiment, seed=0):
     """What an experiment might have observed: arbitrary positive numbers."""
-    shapes = {}
-    shape = (experiment.runs, experiment.generations + 1)
-    if isinstance(experiment, NeighbouringTransformers):
-        several = (*shape, experiment.neighbours + experiment.extremes)
-        shapes = dict.fromkeys(("parameters", "loss_mean", "loss_max"), several)
-        shapes["tv"] = (*several, len(experiment.task.prefixes))
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
-    names = OBSERVED[getattr(experiment, "observe", type(experiment))]
-    return {name: rng.uniform(0.1, 0.3, shapes.get(name, shape)) for name in names}
+    return {
+        name: rng.uniform(0.1, 0.3, (experiment.runs, *shape))
+        for name, shape in shapes(experiment).items()
+    }
 
 
 def stored(make=below_the_bound, seed=0):

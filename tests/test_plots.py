@@ -33,6 +33,7 @@ from icl_stl.results import SCHEMA, write_json, write_table
 PNG = b"\x89PNG\r\n\x1a\n"
 
 SOLVABLE = [claim.name for claim in SOLVABLE_CLAIMS]
+COLLAPSE = "predictive_collapse"
 
 each_drawing = pytest.mark.parametrize("name", DRAWINGS)
 
@@ -198,8 +199,46 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     bare = Stored(PRESET.task, {}, {})
     assert list(drawings(bare)) == ["loop"]
     alone = replace(bare, claims=results.claims)
-    assert list(drawings(alone)) == ["loop", "predictive_sampling", *SOLVABLE]
+    assert list(drawings(alone)) == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
     assert rendered(DRAWINGS["predictive_sampling"], alone, "svg")
+
+
+# --- what plug-in prompts forget -----------------------------------------------------------------
+
+
+def test_the_collapse_is_drawn_where_the_cells_have_it(results):
+    """Points at measured means, lines through closed forms, the main job's loops dashed."""
+    cells = results.claims[COLLAPSE]["cells"]
+    axes = {ax.get_title(): ax for ax in DRAWINGS[COLLAPSE].draw(results).axes}
+    assert len(axes) == 8
+    fitted = [
+        c
+        for c in cells
+        if c["loop"] == "empirical Bayes, plug-in"
+        and c["quantity"] == "fitted task variance, u"
+        and c["alpha"] == 0
+    ]
+    lines = {
+        tuple(np.asarray(line.get_ydata(), float).tolist())
+        for line in axes["prior fitted in every generation"].lines
+    }
+    assert tuple(c["measured"] for c in fitted) in lines
+    assert tuple(c["bound"] for c in fitted) in lines
+    wrong = tuple(c["bound"] * 1.01 for c in fitted)
+    assert wrong not in lines
+    # The predictive loops of the main job are beside those of the same share, if they were run.
+    alone = replace(results, claims={COLLAPSE: results.claims[COLLAPSE]})
+    dashed = [
+        [
+            line.get_label()
+            for line in DRAWINGS[COLLAPSE].draw(stored).axes[6].lines
+            if line.get_linestyle() == "--"
+        ]
+        for stored in (results, alone)
+    ]
+    assert dashed == [["predictive, α = 0.5", "predictive, α = 0"], []]
+    assert "predictive:" in DRAWINGS[COLLAPSE].caption(results)
+    assert "predictive:" not in DRAWINGS[COLLAPSE].caption(alone)
 
 
 # --- claims about solvable loops: what is drawn are the cells ------------------------------------

@@ -88,6 +88,7 @@ REFUSED = [
     ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0"]),
     ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf"]),
     ("run_loop", "--learner lsa --generator all", ["generator", "all"]),
+    ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
     ("run_loop", "--learner bernoulli --kappa -1", ["kappa", "-1.0"]),
     ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
     ("run_loop", "--learner categorical --symbols 1", ["symbols", "1"]),

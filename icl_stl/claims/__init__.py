@@ -5,13 +5,15 @@
 ``transformer``    claims about loops of the trained transformer
 ``solvable``       claims about loops whose every quantity has a closed form
 ``stability``      claims about recursive stability
+``collapse``       the claim about generators that forget their uncertainty
 =================  ==============================================================
 """
 
-from icl_stl.claims import solvable, stability, transformer
+from icl_stl.claims import collapse, solvable, stability, transformer
 from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 
-CLAIMS = {claim.name: claim for claim in (*transformer.CLAIMS, *solvable.CLAIMS, *stability.CLAIMS)}
+_ROOMS = (transformer, solvable, stability, collapse)
+CLAIMS = {claim.name: claim for room in _ROOMS for claim in room.CLAIMS}
 """All claims by name, in the order in which they are shown."""
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Claim",
     "Evidence",
     "Judged",
+    "collapse",
     "judge",
     "solvable",
     "stability",

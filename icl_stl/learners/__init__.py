@@ -9,6 +9,7 @@ Everything is written for one seed.
 ``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
+``orthogonal``    empirical Bayes and free shrinkage where inputs visit each direction in turn
 ================  ==================================================================
 """
 
@@ -22,6 +23,7 @@ from icl_stl.learners.in_context import (
 )
 from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean, maximal_coupling
 from icl_stl.learners.learner import Data, Learner
+from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
 from icl_stl.learners.regression import ols, ridge
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "bayes_learner",
     "bernoulli",
     "categorical",
+    "empirical_bayes",
     "fit_query_model",
     "gaussian",
     "gaussian_mean",
@@ -40,4 +43,5 @@ __all__ = [
     "maximal_coupling",
     "ols",
     "ridge",
+    "shrinkage",
 ]

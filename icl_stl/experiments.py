@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from icl_stl.config import require
+from icl_stl.config import LinearRegression, require
 from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
@@ -83,3 +83,59 @@ class SolvableLoops(Experiment):
     def words(self) -> str:
         what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
         return what.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class ContextLoops(Experiment):
+    """Loops of a frozen predictor in its own context, one for each share that is kept.
+
+    All shares of one prompt, and both loops of a pair, have the same randomness.
+    """
+
+    task: LinearRegression
+    """The real law; m examples a prompt."""
+    predictor: Literal["ridge", "least_squares", "linear_attention"]
+    """The frozen predictor."""
+    kept: tuple[int, ...]
+    """k, examples that keep their real labels; one loop for each."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Independent prompts."""
+    setting: float = 0.0
+    """λ of ridge, c of linear attention with Γ = c I."""
+    relabel_noise: float = 0.0
+    """s, deviation of the noise on new labels."""
+    fresh: Literal["none", "inputs", "all"] = "none"
+    """What is drawn anew in every generation: nothing, the inputs of the relabelled examples, or
+    the real examples too."""
+    change: Literal["none", "start", "first", "last"] = "none"
+    """What the second loop of a pair starts from: the same; other labels on the examples that will
+    be relabelled; a label one larger in the first example, or in the last."""
+
+    def __post_init__(self) -> None:
+        m = self.task.context
+        require(self.runs >= 1, "runs", self.runs, "a whole number of at least 1")
+        require(
+            self.generations >= 0, "generations", self.generations, "a whole number of at least 0"
+        )
+        require(
+            bool(self.kept) and all(0 <= k <= m for k in self.kept),
+            "kept",
+            self.kept,
+            f"whole numbers in 0..{m}",
+        )
+        for name in ("setting", "relabel_noise"):
+            value = getattr(self, name)
+            require(value >= 0, name, value, "a number of at least 0")
+        require(
+            self.change in ("none", "start") or self.fresh == "none",
+            "change",
+            self.change,
+            "'none' or 'start' where examples are drawn anew",
+        )
+
+    @property
+    def words(self) -> str:
+        parts = ["context", self.predictor, *([f"fresh {self.fresh}"] * (self.fresh != "none"))]
+        return " ".join([*parts, f"m{self.task.context}"]).replace("_", " ")

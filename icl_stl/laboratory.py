@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 
-from icl_stl import solvable
+from icl_stl import context_loops, solvable
 from icl_stl.devices import Report
-from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.experiments import ContextLoops, Experiment, SolvableLoops
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
+    ContextLoops: context_loops.run_experiment,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

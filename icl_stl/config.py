@@ -101,6 +101,49 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class QueryArchitecture:
+    """A residual network that reads labelled examples and answers a query: `query_models`."""
+
+    depth: int = 2
+    """Layers."""
+    width: int = 32
+    """Dimension of the residual stream."""
+    heads: int = 2
+    """Attention heads of a layer; they share the width equally."""
+    mlp: int = 64
+    """Hidden units of the MLP after attention; 0 for none."""
+    attention: Literal["full", "causal"] = "full"
+    """Every token reads all examples; or example k reads examples 1..k, and the query all."""
+    kind: Literal["softmax", "linear"] = "softmax"
+    """Softmax attention, or scores divided by the number of examples read."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the MLP."""
+    norm: bool = False
+    """Whether RMSNorm with ε = 1 stands before attention and before the MLP."""
+    cap: float | None = None
+    """Largest spectral norm of the embedding, of W_h, of U_h and of both matrices of an MLP."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0)):
+            _at_least(name, getattr(self, name), least)
+        require(
+            self.heads <= self.width and self.width % self.heads == 0,
+            "heads",
+            self.heads,
+            f"a divisor of the width ({self.width})",
+        )
+        for name, choices in (
+            ("attention", ("full", "causal")),
+            ("kind", ("softmax", "linear")),
+            ("activation", ("gelu", "relu")),
+        ):
+            value = getattr(self, name)
+            require(value in choices, name, value, " or ".join(map(repr, choices)))
+        if self.cap is not None:
+            _positive("cap", self.cap)
+
+
+@dataclass(frozen=True)
 class Training:
     """How one generation is fitted: NAdam with decoupled weight decay, warm-up, then cosine.
 

@@ -166,9 +166,10 @@ class Transformer(nn.Module):
         return grown, self.law(h)
 
 
-def _initial(key: PRNGKeyArray, shapes: Any) -> Params:
+def initial(key: PRNGKeyArray, shapes: Any) -> Params:
     """Kernels N(0, 1/fan-in), positions N(0, 0.02²), norms 1, biases 0, all from ONE normal draw.
 
+    What a leaf is, its name says: `kernel`, `position`, `scale` or `bias`.
     (Compiling a draw of its own for every leaf takes as long as compiling the training.)
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -200,7 +201,7 @@ def transformer(task: LinearRegression, architecture: Architecture) -> InContext
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((m, 2 * task.dim + 1)))
 
     def init(key: PRNGKeyArray) -> Params:
-        return _initial(key, shapes)
+        return initial(key, shapes)
 
     def predict(params: Params, prompt: Prompts) -> Normal:
         return net.apply(params, tokens(prompt))  # type: ignore[return-value]

@@ -182,7 +182,7 @@ def source_digest() -> str:
     """SHA-256 of the modules that a run's numbers come from."""
     here = Path(__file__).parent
     names = (
-        *("tasks", "models", "learners/*", "regimes", "loops", "measure", "runs"),
+        *("tasks", "models", "query_models", "learners/*", "regimes", "loops", "measure", "runs"),
         *("devices", "problems", "experiments", "solvable"),
     )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import TASKS, label_covariance, task_name, unit_lower_factor, whitened
 
-from icl_stl.config import Architecture, LinearRegression
+from icl_stl.config import Architecture, LinearRegression, QueryArchitecture
 from icl_stl.models import (
     Attention,
     bayes,
@@ -12,11 +14,20 @@ from icl_stl.models import (
     tokens,
     transformer,
 )
+from icl_stl.query_models import query_transformer
 from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5)
 ARCHITECTURE = Architecture(depth=2, width=8, heads=2)
-MODELS = {"transformer": transformer(TASK, ARCHITECTURE), "bayes": bayes(TASK)}
+QUERY = QueryArchitecture(depth=2, width=8, heads=2, mlp=8)
+MODELS = {
+    "transformer": transformer(TASK, ARCHITECTURE),
+    "query": query_transformer(TASK, QUERY),
+    "query, causal": query_transformer(
+        TASK, replace(QUERY, attention="causal", norm=True, cap=1.0)
+    ),
+    "bayes": bayes(TASK),
+}
 
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 each_task = pytest.mark.parametrize("task", TASKS, ids=task_name)
@@ -70,8 +81,9 @@ def test_cached_steps_equal_reading_the_prompt_at_once(model, assert_close):
     assert_close(in_steps.std, at_once.std)
 
 
-def test_cached_steps_equal_reading_at_once_in_single_precision(assert_close):
-    model = MODELS["transformer"]
+@pytest.mark.parametrize("name", ["transformer", "query"])
+def test_steps_equal_reading_at_once_in_single_precision(name, assert_close):
+    model = MODELS[name]
     params, prompts = params_of(model), sample_prompts(TASK, jax.random.key(2), 3)
     state, laws = jax.vmap(lambda _: model.start())(jnp.arange(3)), []
     step = jax.jit(jax.vmap(model.step, in_axes=(None, 0, None, 0)))
@@ -127,7 +139,7 @@ def test_laws_depend_on_the_past_and_on_all_of_it(model):
     assert_causal(
         lambda prompt: model.predict(params, prompt),
         one_prompt(),
-        std_reads_labels=model is MODELS["transformer"],
+        std_reads_labels=model is not MODELS["bayes"],
     )
 
 
@@ -270,9 +282,11 @@ def test_sampled_labels_pass_the_test_of_the_real_law_unless_plugged_in(plug_in,
         assert_mean(white**4, 3.0)
 
 
-@pytest.mark.parametrize("plug_in_std", [None, 0.5])
-def test_transformer_labels_come_from_its_own_predictive_law(plug_in_std, assert_mean):
-    model, count = MODELS["transformer"], 2_000
+@pytest.mark.parametrize(
+    ("name", "plug_in_std"), [("transformer", None), ("transformer", 0.5), ("query", None)]
+)
+def test_labels_come_from_a_networks_own_predictive_law(name, plug_in_std, assert_mean):
+    model, count = MODELS[name], 2_000
     params = params_of(model)
     xs = sample_inputs(TASK, jax.random.key(8), count, TASK.context)
     generate = jax.jit(generate_labels, static_argnums=0, static_argnames="plug_in_std")

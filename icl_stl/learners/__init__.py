@@ -5,7 +5,7 @@ from D_θ). In-context learners also `predict`; learners of labels also `relabel
 Everything is written for one seed.
 
 ================  ==================================================================
-``in_context``    a transformer trained by NAdam, the exact Bayes predictor
+``in_context``    networks trained by NAdam, the exact Bayes predictor
 ``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
@@ -13,7 +13,13 @@ Everything is written for one seed.
 """
 
 from icl_stl.learners.attention import linear_attention
-from icl_stl.learners.in_context import Fitted, adam_transformer, bayes_learner
+from icl_stl.learners.in_context import (
+    Fitted,
+    adam_transformer,
+    bayes_learner,
+    fit_query_model,
+    in_context_model,
+)
 from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean
 from icl_stl.learners.learner import Data, Learner
 from icl_stl.learners.regression import ols, ridge
@@ -26,8 +32,10 @@ __all__ = [
     "bayes_learner",
     "bernoulli",
     "categorical",
+    "fit_query_model",
     "gaussian",
     "gaussian_mean",
+    "in_context_model",
     "linear_attention",
     "ols",
     "ridge",

@@ -1,6 +1,8 @@
 """In-context learners: the transformer trained by NAdam, and the exact Bayes predictor."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
 from icl_stl.learners.learner import Learner
 from icl_stl.models import InContextModel, Params, bayes, generate_labels, transformer
-from icl_stl.tasks import Normal, Prompts, sample_inputs
+from icl_stl.query_models import query_init, query_law, query_transformer
+from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 
 class Fitted(NamedTuple):
@@ -63,9 +66,79 @@ def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
     )
 
 
+def in_context_model(
+    task: LinearRegression, architecture: Architecture | QueryArchitecture
+) -> InContextModel:
+    """The network that an architecture describes."""
+    if isinstance(architecture, QueryArchitecture):
+        return query_transformer(task, architecture)
+    return transformer(task, architecture)
+
+
+def _nadam(training: Training) -> optax.GradientTransformation:
+    warmup = min(round(training.warmup * training.steps), training.steps - 1)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, training.learning_rate, warmup, training.steps
+    )
+    optimiser: optax.GradientTransformation = optax.nadamw(
+        schedule, b2=0.95, weight_decay=training.weight_decay
+    )
+    return optimiser
+
+
+def _minimise(
+    loss: Callable[[Params, Any], Float[Array, ""]], training: Training, start: Params, seen: Any
+) -> Fitted:
+    """Minimise a loss by NAdam from a start, one step for each entry of `seen`, in one scan."""
+    optimiser = _nadam(training)
+
+    def step(carry: Any, batch: Any) -> Any:
+        weights, state = carry
+        value, grads = jax.value_and_grad(loss)(weights, batch)
+        updates, state = optimiser.update(grads, state, weights)
+        return (optax.apply_updates(weights, updates), state), value
+
+    (weights, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), seen)
+    bad = ~jnp.isfinite(losses)
+    diverged_at = jnp.where(bad.any(), jnp.argmax(bad), -1)
+    return Fitted(weights, jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
+
+
+def fit_query_model(
+    task: LinearRegression, architecture: QueryArchitecture, training: Training
+) -> Callable[[PRNGKeyArray], Fitted]:
+    """Training of a network that only answers queries, on new real prompts in every step.
+
+    Minimises -ln p_θ(y | x, m examples), m = `task.context`, over a batch of `training.batch`
+    prompts, in one scan; all of it may be mapped over keys.
+
+    Args:
+        task: The real law.
+        architecture: What the network is.
+        training: Steps, batch, learning rate, weight decay; there are no rows to shuffle.
+
+    Returns:
+        Function of a key: initialisation and data -> the `Fitted` network.
+    """
+    longer = replace(task, context=task.context + 1)
+
+    def loss(params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
+        xs, ys = sample_prompts(longer, key, training.batch)
+        answer = jax.vmap(partial(query_law, task, architecture, params))
+        laws = answer(xs[:, :-1], ys[:, :-1], xs[:, -1])
+        return -jnp.mean(laws.log_density(ys[:, -1]))
+
+    def fit(key: PRNGKeyArray) -> Fitted:
+        key_init, key_data = jax.random.split(key)
+        start = query_init(task, architecture, key_init)
+        return _minimise(loss, training, start, jax.random.split(key_data, training.steps))
+
+    return fit
+
+
 def adam_transformer(
     task: LinearRegression,
-    architecture: Architecture,
+    architecture: Architecture | QueryArchitecture,
     training: Training,
     *,
     plug_in: bool = False,
@@ -81,23 +154,14 @@ def adam_transformer(
 
     Args:
         task: The real law (its noise floor σ and the law of its inputs are known to the learner).
-        architecture: Depth, width, heads.
+        architecture: What the network is.
         training: Steps, batch, learning rate, weight decay.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
 
     Returns:
         The learner; its parameters are a `Fitted`.
     """
-    model = transformer(task, architecture)
-    warmup = min(round(training.warmup * training.steps), training.steps - 1)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, training.learning_rate, warmup, training.steps
-    )
-    optimiser = optax.nadamw(schedule, b2=0.95, weight_decay=training.weight_decay)
-
-    def loss(weights: Params, batch: Prompts) -> Float[Array, ""]:
-        laws = jax.vmap(model.predict, in_axes=(None, 0))(weights, batch)
-        return -jnp.mean(laws.log_density(batch.ys))
+    model = in_context_model(task, architecture)
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
         key_init, key_batches = jax.random.split(key)
@@ -115,18 +179,12 @@ def adam_transformer(
         else:
             order = jnp.broadcast_to(jnp.arange(task.context), ranks.shape)
 
-        def step(carry: Any, chosen: Any) -> Any:
-            weights, state = carry
+        def loss(weights: Params, chosen: Any) -> Float[Array, ""]:
             row, examples = chosen
             batch = jax.tree.map(lambda a: a[row[:, None], examples], prompts)
-            value, grads = jax.value_and_grad(loss)(weights, batch)
-            updates, state = optimiser.update(grads, state, weights)
-            return (optax.apply_updates(weights, updates), state), value
+            laws = jax.vmap(model.predict, in_axes=(None, 0))(weights, batch)
+            return -jnp.mean(laws.log_density(batch.ys))
 
-        start = model.init(key_init)
-        (weights, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), (rows, order))
-        bad = ~jnp.isfinite(losses)
-        diverged_at = jnp.where(bad.any(), jnp.argmax(bad), -1)
-        return Fitted(weights, jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
+        return _minimise(loss, training, model.init(key_init), (rows, order))
 
     return _in_context(task, model, fit, lambda fitted: fitted.weights, plug_in)

@@ -4,6 +4,8 @@ The loop is `loops.relabel_context`. All shares that are kept run in one program
 randomness, each from two starts if the experiment says how they differ.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.devices import Report, many
 from icl_stl.experiments import ContextLoops
+from icl_stl.learners import fit_query_model
 from icl_stl.loops import Predict, relabel_context
+from icl_stl.query_models import query_law
 from icl_stl.results import Arrays
 from icl_stl.tasks import Prompts, sample_inputs, sample_noise, sample_tasks, standard_normal
 
@@ -50,28 +54,29 @@ def linear_attention(gamma: Float[Array, "d d"] | float) -> Predict:
     return predict
 
 
-def context_pair(
+def context_loops(
     experiment: ContextLoops,
-    predict: Predict,
-    queries: Float[Array, "Q d"],
+    predictors: Sequence[Predict],
+    draw_queries: Callable[[PRNGKeyArray], Float[Array, "Q d"]],
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    """The loops of one prompt, for every share that is kept, and their coupled twins.
+    """The loops of one prompt: of every predictor, for every share that is kept, and their twins.
 
     Args:
         experiment: What is run.
-        predict: The frozen predictor.
-        queries: Where it is asked in every generation.
+        predictors: The frozen predictors, P.
+        draw_queries: key -> where they are asked in every generation.
         key: Randomness of prompt and loops.
 
     Returns:
-        `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`: the prompt; `shift` `[m]`, how the labels of the
-        twin differ at the start; `predictions` and `changed` `[K, G + 1, Q]`, of the loop and of
-        its twin; `inputs` `[K, G + 1, m, d]` if they are drawn anew beside a fixed real set.
+        `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`, `queries` `[Q, d]`: the prompt; `shift` `[m]`, how
+        the labels of a twin differ at the start, where its example is relabelled or the first;
+        `predictions` and, of the twins, `changed` `[P, K, G + 1, Q]`; `inputs` `[K, G + 1, m, d]`
+        if they are drawn anew beside a fixed real set.
     """
     task, count = experiment.task, experiment.task.context
-    key_task, key_prompt, key_shift, key_loop = jax.random.split(key, 4)
-    weights = sample_tasks(task, key_task, 1)[0]
+    keys = jax.random.split(key, 5)
+    weights = sample_tasks(task, keys[0], 1)[0]
 
     def draw_inputs(key: PRNGKeyArray, rows: int) -> Float[Array, "rows d"]:
         return sample_inputs(task, key, rows)
@@ -81,56 +86,67 @@ def context_pair(
         xs = draw_inputs(key_xs, rows)
         return Prompts(xs, xs @ weights + task.noise * sample_noise(task, key_noise, (rows,)))
 
-    real = draw_real(key_prompt, count)
-    shift = {
-        "none": lambda: jnp.zeros(count),
-        "start": lambda: OTHER * standard_normal(key_shift, count),
-        "first": lambda: jnp.zeros(count).at[0].set(1.0),
-        "last": lambda: jnp.zeros(count).at[-1].set(1.0),
-    }[experiment.change]()
+    real, queries = draw_real(keys[1], count), draw_queries(keys[2])
+    shift = jnp.zeros(count)
+    if experiment.change == "first":
+        shift = shift.at[0].set(1.0)
+    if experiment.change == "start":
+        shift = OTHER * standard_normal(keys[3], count)
 
-    def observe(key: PRNGKeyArray, context: Prompts) -> dict[str, Any]:
-        asked = jax.vmap(lambda query: predict(context.xs, context.ys, query))(queries)
-        shown = {"inputs": context.xs} if experiment.fresh == "inputs" else {}
-        return {"predictions": asked, **shown}
+    def loop(predict: Predict, kept: Any, ys: Float[Array, " m"]) -> dict[str, Any]:
+        def observe(key: PRNGKeyArray, context: Prompts) -> dict[str, Any]:
+            asked = jax.vmap(lambda query: predict(context.xs, context.ys, query))(queries)
+            shown = {"inputs": context.xs} if experiment.fresh == "inputs" else {}
+            return {"predictions": asked, **shown}
 
-    def loop(kept: Any, ys: Float[Array, " m"]) -> dict[str, Any]:
         found: dict[str, Any] = relabel_context(
-            key_loop,
+            keys[4],
             predict,
             Prompts(real.xs, ys),
             experiment.generations,
             kept=kept,
             observe=observe,
             noise=experiment.relabel_noise,
+            clip=None if experiment.network is None else CLIP * task.label_variance**0.5,
             draw_inputs=None if experiment.fresh == "none" else draw_inputs,
             draw_real=draw_real if experiment.fresh == "all" else None,
         )
         return found
 
-    def starts(kept: Any) -> dict[str, Any]:
+    def pair(predict: Predict, kept: Any) -> dict[str, Any]:
         if experiment.change == "none":
-            return loop(kept, real.ys)
+            return loop(predict, kept, real.ys)
         moved = shift
         if experiment.change == "start":
             moved = jnp.where(jnp.arange(count) < kept, 0.0, shift)
-        both = jax.vmap(loop, (None, 0))(kept, jnp.stack([real.ys, real.ys + moved]))
-        found = jax.tree.map(lambda a: a[0], both)
-        return {**found, "changed": both["predictions"][1]}
+        starts = jnp.stack([real.ys, real.ys + moved])
+        both = jax.vmap(lambda ys: loop(predict, kept, ys))(starts)
+        changed = both["predictions"][1]
+        return {**jax.tree.map(lambda a: a[0], both), "changed": changed}
 
-    found: dict[str, Any] = jax.vmap(starts)(jnp.array(experiment.kept))
-    return {"task": weights, "xs": real.xs, "ys": real.ys, "shift": shift, **found}
+    kept = jnp.array(experiment.kept)
+    found = [jax.vmap(partial(pair, predict))(kept) for predict in predictors]
+    inputs = {"inputs": found[0]["inputs"]} if "inputs" in found[0] else {}
+    paths = {name: jnp.stack([own[name] for own in found]) for name in set(found[0]) - {"inputs"}}
+    prompt = {"task": weights, "xs": real.xs, "ys": real.ys, "queries": queries}
+    return {**prompt, "shift": shift, **inputs, **paths}
 
 
 OTHER = 10.0
 """Deviation of what is added to the labels of a twin that starts elsewhere."""
 
-PREDICTORS = {
+CLIP = 3.0
+"""Largest new label of a network, in deviations of a real one."""
+
+QUERIES = 8
+"""Inputs of the real law that a network is asked at."""
+
+PREDICTORS: Mapping[str, Callable[[float], Predict]] = {
     "ridge": ridge,
     "least_squares": lambda setting: ridge(),
     "linear_attention": linear_attention,
 }
-"""The ideal predictors by name: functions of an experiment's setting."""
+"""The ideal predictors by name: functions of their setting."""
 
 
 def run_experiment(
@@ -138,18 +154,29 @@ def run_experiment(
     seed: int,
     report: Report = lambda text, done, total: None,
 ) -> Arrays:
-    """What an experiment observes, arrays `[runs, ...]` by name: see `context_pair`.
+    """What an experiment observes, arrays `[runs, ...]` by name: see `context_loops`.
 
-    The ideal predictors are linear in the query and asked at the unit vectors: their predictions
-    are their weights.
+    Ideal predictors are linear in the query and asked at the unit vectors: their predictions are
+    their weights. With a network a run has a second axis, its prompts, and `loss` `[runs]`.
     """
-    predict = PREDICTORS[experiment.predictor](experiment.setting)
-    queries = jnp.eye(experiment.task.dim)
-    found: Arrays = many(
-        lambda key: context_pair(experiment, predict, queries, key),
-        experiment.runs,
-        seed=seed,
-        batch=1000,
-        report=report,
-    )
+    task, network = experiment.task, experiment.network
+    ideal = [PREDICTORS[name](setting) for name, setting in experiment.predictors]
+
+    def run(key: PRNGKeyArray) -> dict[str, Any]:
+        if network is None or experiment.training is None:
+            return context_loops(experiment, ideal, lambda key: jnp.eye(task.dim), key)
+        key_fit, key_prompts = jax.random.split(key)
+        fitted = fit_query_model(task, network, experiment.training)(key_fit)
+
+        def predict(
+            xs: Float[Array, "m d"], ys: Float[Array, " m"], query: Float[Array, " d"]
+        ) -> Float[Array, ""]:
+            return query_law(task, network, fitted.weights, xs, ys, query).mean
+
+        draw = lambda key: sample_inputs(task, key, QUERIES)  # noqa: E731
+        each = jax.vmap(partial(context_loops, experiment, [predict, *ideal], draw))
+        found = each(jax.random.split(key_prompts, experiment.prompts))
+        return {**found, "loss": fitted.loss}
+
+    found: Arrays = many(run, experiment.runs, seed=seed, batch=1000, report=report)
     return found

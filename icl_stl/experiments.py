@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from icl_stl.config import LinearRegression, require
+from icl_stl.config import LinearRegression, QueryArchitecture, Training, require
 from icl_stl.regimes import Augment, Regime
 
 PROBLEMS = (
@@ -20,6 +20,9 @@ PROBLEMS = (
     "ridge",
     "linear_attention",
 )
+
+
+IN_CONTEXT = ("ridge", "least_squares", "linear_attention")
 
 
 class Experiment:
@@ -87,55 +90,71 @@ class SolvableLoops(Experiment):
 
 @dataclass(frozen=True)
 class ContextLoops(Experiment):
-    """Loops of a frozen predictor in its own context, one for each share that is kept.
+    """Loops of frozen predictors in their own context, one for each share that is kept.
 
-    All shares of one prompt, and both loops of a pair, have the same randomness.
+    All predictors and shares of one prompt, and both loops of a pair, have the same randomness.
     """
 
     task: LinearRegression
     """The real law; m examples a prompt."""
-    predictor: Literal["ridge", "least_squares", "linear_attention"]
-    """The frozen predictor."""
+    predictors: tuple[tuple[str, float], ...]
+    """Names of ideal predictors, of `IN_CONTEXT`, each with its setting: λ of `ridge`, c of
+    `linear_attention` with Γ = c I; `least_squares` has none."""
     kept: tuple[int, ...]
     """k, examples that keep their real labels; one loop for each."""
     generations: int
     """G, generations after generation 0."""
     runs: int
-    """Independent prompts."""
-    setting: float = 0.0
-    """λ of ridge, c of linear attention with Γ = c I."""
+    """Independent prompts, or networks."""
     relabel_noise: float = 0.0
     """s, deviation of the noise on new labels."""
     fresh: Literal["none", "inputs", "all"] = "none"
     """What is drawn anew in every generation: nothing, the inputs of the relabelled examples, or
     the real examples too."""
-    change: Literal["none", "start", "first", "last"] = "none"
-    """What the second loop of a pair starts from: the same; other labels on the examples that will
-    be relabelled; a label one larger in the first example, or in the last."""
+    change: Literal["none", "start", "first"] = "none"
+    """What the second loop of a pair starts from: there is none; other labels on the examples that
+    will be relabelled; a label of the first example that is one larger."""
+    network: QueryArchitecture | None = None
+    """A network, trained in every run, that loops before the ideal predictors."""
+    training: Training | None = None
+    """How it is trained."""
+    prompts: int = 1
+    """Prompts that each network is given."""
 
     def __post_init__(self) -> None:
         m = self.task.context
-        require(self.runs >= 1, "runs", self.runs, "a whole number of at least 1")
+        for name in ("runs", "prompts"):
+            value = getattr(self, name)
+            require(value >= 1, name, value, "a whole number of at least 1")
         require(
             self.generations >= 0, "generations", self.generations, "a whole number of at least 0"
         )
+        for predictor, setting in self.predictors:
+            require(predictor in IN_CONTEXT, "predictor", predictor, f"one of {IN_CONTEXT}")
+            require(setting >= 0, "setting", setting, "a number of at least 0")
         require(
             bool(self.kept) and all(0 <= k <= m for k in self.kept),
             "kept",
             self.kept,
             f"whole numbers in 0..{m}",
         )
-        for name in ("setting", "relabel_noise"):
-            value = getattr(self, name)
-            require(value >= 0, name, value, "a number of at least 0")
+        noise = self.relabel_noise
+        require(noise >= 0, "relabel_noise", noise, "a number of at least 0")
         require(
-            self.change in ("none", "start") or self.fresh == "none",
+            self.change != "first" or self.fresh != "all",
             "change",
             self.change,
-            "'none' or 'start' where examples are drawn anew",
+            "'none' or 'start' where real examples are drawn anew",
+        )
+        require(
+            (self.network is None) == (self.training is None),
+            "training",
+            self.training,
+            "given with a network, and only then",
         )
 
     @property
     def words(self) -> str:
-        parts = ["context", self.predictor, *([f"fresh {self.fresh}"] * (self.fresh != "none"))]
-        return " ".join([*parts, f"m{self.task.context}"]).replace("_", " ")
+        names = ["network"] * (self.network is not None) + [name for name, _ in self.predictors]
+        what = {"none": [], "inputs": ["fresh inputs"], "all": ["all fresh"]}[self.fresh]
+        return ", ".join(["context", *names, *what, f"m{self.task.context}"]).replace("_", " ")

@@ -21,9 +21,7 @@ from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]
-Predict = Callable[
-    [Float[Array, "m d"], Float[Array, " m"], Float[Array, " d"]], Float[Array, ""]
-]
+Predict = Callable[[Float[Array, "m d"], Float[Array, " m"], Float[Array, " d"]], Float[Array, ""]]
 """(xs, ys, query) -> the mean of the query's label: a frozen model that reads one prompt."""
 
 

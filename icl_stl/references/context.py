@@ -194,22 +194,64 @@ def attention_fresh_context(
         float(nonnegative(name, value)) ** 2
         for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
     )
-    eye, alpha = np.eye(len(w)), k / (k + r)
-
-    def squared(second: FloatArray, count: int, added: float) -> FloatArray:
-        """E b b^T for b = (1/count) sum x (x^T v + e), E v v^T = second, Var e = added."""
-        return second * (1 + 1 / count) + (np.trace(second) + added) / count * eye
-
-    outer = np.outer(w, w)
+    alpha, outer = k / (k + r), np.outer(w, w)
     mean = [c * w]
-    second = [c**2 * squared(outer, k + r, sigma)]
+    second = [c**2 * _sampled(outer, k + r, sigma)]
     for _ in range(last_generation(generations)):
         cross = np.outer(w, mean[-1])
         both = alpha * (1 - alpha) * (cross + cross.T)
-        own = alpha**2 * squared(outer, k, sigma) if k else 0.0
-        second.append(c**2 * (own + both + (1 - alpha) ** 2 * squared(second[-1], r, s)))
+        own = alpha**2 * _sampled(outer, k, sigma) if k else 0.0
+        second.append(c**2 * (own + both + (1 - alpha) ** 2 * _sampled(second[-1], r, s)))
         mean.append(c * (alpha * w + (1 - alpha) * mean[-1]))
     return FreshPath(np.array(mean), np.array(second))
+
+
+def attention_fresh_square(
+    task: ArrayLike,
+    weights: ArrayLike,
+    kept: int,
+    relabelled: int,
+    gain: float,
+    noise: float,
+    relabel_noise: float,
+) -> FloatArray:
+    r"""E[|w_{g+1}|^2 | w_g] in the loop of `attention_fresh_context`.
+
+    One step from known weights: a mean square without the rare large weights of many steps.
+
+    Args:
+        task: w, [..., d].
+        weights: w_g, [..., d].
+        kept: k >= 0, real examples of a generation.
+        relabelled: r >= 1, examples that the generation before labels.
+        gain: c > 0.
+        noise: sigma >= 0 of real labels.
+        relabel_noise: s >= 0 of new labels.
+
+    Returns:
+        the conditional mean square, [...].
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 58.
+    """
+    w, now = real("task", task), real("weights", weights)
+    k, r, d = rows("kept", kept, 0), rows("relabelled", relabelled), now.shape[-1]
+    sigma, s = (
+        float(nonnegative(name, value)) ** 2
+        for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
+    )
+    alpha = k / (k + r)
+
+    own, both, new = ((a * b).sum(axis=-1) for a, b in ((w, w), (w, now), (now, now)))
+    total = 2 * alpha * (1 - alpha) * both
+    total = total + (1 - alpha) ** 2 * (new * (1 + (d + 1) / r) + s * d / r)
+    if k:
+        total = total + alpha**2 * (own * (1 + (d + 1) / k) + sigma * d / k)
+    square: FloatArray = float(positive("gain", gain)) ** 2 * total
+    return square
 
 
 def attention_fresh_factors(dim: int, kept: int, relabelled: int, gain: float) -> FreshFactors:
@@ -237,9 +279,7 @@ def attention_fresh_factors(dim: int, kept: int, relabelled: int, gain: float) -
     d, r = rows("dim", dim), rows("relabelled", relabelled)
     mean = r / (rows("kept", kept, 0) + r) * float(positive("gain", gain))
     logarithm = (digamma(r / 2) + digamma((r + d - 1) / 2)) / 2
-    return FreshFactors(
-        mean, mean**2 * (1 + (d + 1) / r), float(mean * 2 / r * np.exp(logarithm))
-    )
+    return FreshFactors(mean, mean**2 * (1 + (d + 1) / r), float(mean * 2 / r * np.exp(logarithm)))
 
 
 def ridge_on_kept(kept_xs: ArrayLike, kept_ys: ArrayLike, penalty: float) -> FloatArray:
@@ -261,9 +301,8 @@ def ridge_on_kept(kept_xs: ArrayLike, kept_ys: ArrayLike, penalty: float) -> Flo
     Source:
         derived here: THEORY.md statement 59.
     """
-    kept = _examples(kept_xs, kept_ys, "kept_")
-    weights: FloatArray = np.linalg.solve(_penalised(kept[0], penalty), _moment(*kept))[..., 0]
-    return weights
+    xs, ys = _examples(kept_xs, kept_ys, "kept_")
+    return np.asarray(np.linalg.solve(_penalised(xs, penalty), _moment(xs, ys))[..., 0], float)
 
 
 def ridge_modes(kept_xs: ArrayLike, xs: ArrayLike, penalty: float) -> FloatArray:
@@ -337,7 +376,7 @@ def ridge_context(
 
 
 def ridge_sensitivity(xs: ArrayLike, penalty: float) -> FloatArray:
-    r"""kappa = m max |d f(x_i)/d y_j| of ridge over the inputs of its own context.
+    r"""Label sensitivity kappa = m max |d f(x_i)/d y_j| of ridge over its own inputs.
 
     f(x_i) = sum_j x_i^T (X^T X + lam I)^{-1} x_j y_j; least squares has kappa >= d.
 
@@ -438,7 +477,13 @@ def ols_fresh_context_factor(kept: int, relabelled: int, dim: int) -> float:
     """
     k, r, d = rows("kept", kept, 0), rows("relabelled", relabelled, 0), rows("dim", dim)
     rows("kept + relabelled", k + r, d + 2, ", dim + 2: the mean error is infinite below")
-    return pooled_factor(k, r, d)
+    return float(pooled_factor(k, r, d))
+
+
+def _sampled(second: FloatArray, count: int, added: float) -> FloatArray:
+    """E b b^T for b = (1/count) sum x (x^T v + e), E v v^T = second, Var e = added."""
+    isotropic = (np.trace(second) + added) / count * np.eye(len(second))
+    return second * (1 + 1 / count) + isotropic
 
 
 def _inputs(name: str, xs: ArrayLike) -> FloatArray:
@@ -467,8 +512,10 @@ def _moment(xs: FloatArray, ys: FloatArray) -> FloatArray:
 
 
 def _penalised(xs: FloatArray, penalty: float) -> FloatArray:
-    own = _gram(xs) + float(nonnegative("penalty", penalty)) * np.eye(xs.shape[-1])
-    if (np.linalg.eigvalsh(own)[..., 0] <= 0).any() or (penalty == 0 and xs.shape[-2] < xs.shape[-1]):
+    own: FloatArray = _gram(xs) + float(nonnegative("penalty", penalty)) * np.eye(xs.shape[-1])
+    if (np.linalg.eigvalsh(own)[..., 0] <= 0).any() or (
+        penalty == 0 and xs.shape[-2] < xs.shape[-1]
+    ):
         raise ValueError(
             f"penalty = {penalty!r} is outside the admissible range: positive, since the "
             f"{xs.shape[-2]} inputs do not span the space"
@@ -489,7 +536,7 @@ def _sandwich(outside: FloatArray, inside: FloatArray) -> FloatArray:
 
 
 def _modes(own: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """phi and N^{-1/2} Q, whose columns are the modes."""
+    """Values phi and N^{-1/2} Q, whose columns are the modes."""
     values, vectors = np.linalg.eigh(own)
     half = (vectors / np.sqrt(values)[..., None, :]) @ vectors.swapaxes(-1, -2)
     phi, turn = np.linalg.eigh(_sandwich(half, gram))
@@ -499,7 +546,7 @@ def _modes(own: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _affine(
     step: FloatArray, constant: FloatArray, start: FloatArray, noise: FloatArray, generations: int
 ) -> ContextPath:
-    """w <- step w + constant + noise from a known start."""
+    """The loop w <- step w + constant + noise from a known start."""
     mean, covariance = [start[..., 0]], [np.zeros_like(noise)]
     for _ in range(last_generation(generations)):
         mean.append((step @ mean[-1][..., None] + constant)[..., 0])

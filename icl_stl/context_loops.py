@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from icl_stl.config import LinearRegression, QueryArchitecture
 from icl_stl.devices import Report, many
 from icl_stl.experiments import ContextLoops
 from icl_stl.learners import fit_query_model
 from icl_stl.loops import Predict, relabel_context
-from icl_stl.query_models import query_law
+from icl_stl.models import Params
+from icl_stl.query_models import effective_weights, read_query
 from icl_stl.results import Arrays
-from icl_stl.tasks import Prompts, sample_inputs, sample_noise, sample_tasks, standard_normal
+from icl_stl.tasks import Prompts, standard_normal
 
 
 def ridge(penalty: float = 0.0) -> Predict:
@@ -54,10 +56,31 @@ def linear_attention(gamma: Float[Array, "d d"] | float) -> Predict:
     return predict
 
 
+def trained(task: LinearRegression, network: QueryArchitecture, params: Params) -> Predict:
+    """The mean that a trained network reads at a query: see `query_models.query_law`."""
+    weights, deviation = effective_weights(network, params), task.label_variance**0.5
+
+    def predict(
+        xs: Float[Array, "m d"], ys: Float[Array, " m"], query: Float[Array, " d"]
+    ) -> Float[Array, ""]:
+        mean: Array = deviation * read_query(network, weights, xs, ys / deviation, query)[0]
+        return mean
+
+    return predict
+
+
+def _scaled(law: str, radius: float, normals: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """Normal vectors as they are, or on the sphere of this radius."""
+    if law == "gaussian":
+        return normals
+    on_sphere: Array = normals * (radius / jnp.linalg.norm(normals, axis=-1, keepdims=True))
+    return on_sphere
+
+
 def context_loops(
     experiment: ContextLoops,
     predictors: Sequence[Predict],
-    draw_queries: Callable[[PRNGKeyArray], Float[Array, "Q d"]],
+    queries: Float[Array, "Q d"] | None,
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
     """The loops of one prompt: of every predictor, for every share that is kept, and their twins.
@@ -65,7 +88,7 @@ def context_loops(
     Args:
         experiment: What is run.
         predictors: The frozen predictors, P.
-        draw_queries: key -> where they are asked in every generation.
+        queries: Where they are asked in every generation; inputs of the real law if not given.
         key: Randomness of prompt and loops.
 
     Returns:
@@ -74,33 +97,42 @@ def context_loops(
         `predictions` and, of the twins, `changed` `[P, K, G + 1, Q]`; `inputs` `[K, G + 1, m, d]`
         if they are drawn anew beside a fixed real set.
     """
-    task, count = experiment.task, experiment.task.context
-    keys = jax.random.split(key, 5)
-    weights = sample_tasks(task, keys[0], 1)[0]
+    task, count, d = experiment.task, experiment.task.context, experiment.task.dim
+    key_prompt, key_loop = jax.random.split(key)
+    # One draw for all that a prompt needs: each costs a second of compilation.
+    normals = standard_normal(key_prompt, count + QUERIES + 1, d + 2)
 
-    def draw_inputs(key: PRNGKeyArray, rows: int) -> Float[Array, "rows d"]:
-        return sample_inputs(task, key, rows)
+    def inputs_of(drawn: Float[Array, "n e"]) -> Float[Array, "n d"]:
+        return _scaled(task.inputs, d**0.5, drawn[:, :d])
 
-    def draw_real(key: PRNGKeyArray, rows: int) -> Prompts:
-        key_xs, key_noise = jax.random.split(key)
-        xs = draw_inputs(key_xs, rows)
-        return Prompts(xs, xs @ weights + task.noise * sample_noise(task, key_noise, (rows,)))
+    weights = _scaled(task.tasks, d**0.5, normals[-1, :d]) * task.prior_scale
 
-    real, queries = draw_real(keys[1], count), draw_queries(keys[2])
+    def real_of(drawn: Float[Array, "n e"]) -> Prompts:
+        xs = inputs_of(drawn)
+        return Prompts(xs, xs @ weights + task.noise * drawn[:, d])
+
+    real = real_of(normals[:count])
+    asked_at = inputs_of(normals[count:-1]) if queries is None else queries
     shift = jnp.zeros(count)
     if experiment.change == "first":
         shift = shift.at[0].set(1.0)
     if experiment.change == "start":
-        shift = OTHER * standard_normal(keys[3], count)
+        shift = OTHER * normals[:count, d + 1]
+
+    def draw_inputs(key: PRNGKeyArray, rows: int) -> Float[Array, "rows d"]:
+        return inputs_of(standard_normal(key, rows, d))
+
+    def draw_real(key: PRNGKeyArray, rows: int) -> Prompts:
+        return real_of(standard_normal(key, rows, d + 1))
 
     def loop(predict: Predict, kept: Any, ys: Float[Array, " m"]) -> dict[str, Any]:
         def observe(key: PRNGKeyArray, context: Prompts) -> dict[str, Any]:
-            asked = jax.vmap(lambda query: predict(context.xs, context.ys, query))(queries)
+            asked = jax.vmap(lambda query: predict(context.xs, context.ys, query))(asked_at)
             shown = {"inputs": context.xs} if experiment.fresh == "inputs" else {}
             return {"predictions": asked, **shown}
 
         found: dict[str, Any] = relabel_context(
-            keys[4],
+            key_loop,
             predict,
             Prompts(real.xs, ys),
             experiment.generations,
@@ -128,7 +160,7 @@ def context_loops(
     found = [jax.vmap(partial(pair, predict))(kept) for predict in predictors]
     inputs = {"inputs": found[0]["inputs"]} if "inputs" in found[0] else {}
     paths = {name: jnp.stack([own[name] for own in found]) for name in set(found[0]) - {"inputs"}}
-    prompt = {"task": weights, "xs": real.xs, "ys": real.ys, "queries": queries}
+    prompt = {"task": weights, "xs": real.xs, "ys": real.ys, "queries": asked_at}
     return {**prompt, "shift": shift, **inputs, **paths}
 
 
@@ -164,17 +196,12 @@ def run_experiment(
 
     def run(key: PRNGKeyArray) -> dict[str, Any]:
         if network is None or experiment.training is None:
-            return context_loops(experiment, ideal, lambda key: jnp.eye(task.dim), key)
+            return context_loops(experiment, ideal, jnp.eye(task.dim), key)
         key_fit, key_prompts = jax.random.split(key)
         fitted = fit_query_model(task, network, experiment.training)(key_fit)
 
-        def predict(
-            xs: Float[Array, "m d"], ys: Float[Array, " m"], query: Float[Array, " d"]
-        ) -> Float[Array, ""]:
-            return query_law(task, network, fitted.weights, xs, ys, query).mean
-
-        draw = lambda key: sample_inputs(task, key, QUERIES)  # noqa: E731
-        each = jax.vmap(partial(context_loops, experiment, [predict, *ideal], draw))
+        predictors = [trained(task, network, fitted.weights), *ideal]
+        each = jax.vmap(partial(context_loops, experiment, predictors, None))
         found = each(jax.random.split(key_prompts, experiment.prompts))
         return {**found, "loss": fitted.loss}
 

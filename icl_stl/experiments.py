@@ -138,6 +138,8 @@ class ContextLoops(Experiment):
             self.kept,
             f"whole numbers in 0..{m}",
         )
+        law = self.task.noise_law
+        require(law == "gaussian", "noise_law", law, "'gaussian' in a loop in the context")
         noise = self.relabel_noise
         require(noise >= 0, "relabel_noise", noise, "a number of at least 0")
         require(

@@ -266,20 +266,21 @@ def relabel_context(
         raise ValueError(f"kept must be a whole number in 0..{count}, but it is {kept!r}")
     real = jnp.arange(count) < kept
 
-    def advance(context: Prompts, index: Any) -> tuple[Prompts, Observations]:
+    def relabelled(context: Prompts, index: Any) -> Prompts:
         keys = generation_keys(key, index)
-        key_inputs, key_noise = jax.random.split(keys.generate)
-        xs = context.xs if draw_inputs is None else draw_inputs(key_inputs, count)
+        xs = context.xs if draw_inputs is None else draw_inputs(keys.choose, count)
         own = context if draw_real is None else draw_real(keys.real, count)
         xs = jnp.where(real[:, None], own.xs, xs)
         made = jax.vmap(lambda query: predict(context.xs, context.ys, query))(xs)
         if noise:
-            made = made + noise * standard_normal(key_noise, count)
+            made = made + noise * standard_normal(keys.generate, count)
         if clip is not None:
             made = jnp.clip(made, -clip, clip)
-        new = Prompts(xs, jnp.where(real, own.ys, made))
-        return new, observe(keys.observe, new)
+        return Prompts(xs, jnp.where(real, own.ys, made))
 
-    first = observe(generation_keys(key, 0).observe, start)
-    _, rest = jax.lax.scan(advance, start, jnp.arange(1, generations + 1))
-    return jax.tree.map(lambda a, more: jnp.concatenate([a[None], more]), first, rest)
+    # One more relabelling than is seen: one program for all generations.
+    def advance(context: Prompts, index: Any) -> tuple[Prompts, Observations]:
+        seen = observe(generation_keys(key, index).observe, context)
+        return relabelled(context, index + 1), seen
+
+    return jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]

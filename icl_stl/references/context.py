@@ -482,8 +482,9 @@ def ols_fresh_context_factor(kept: int, relabelled: int, dim: int) -> float:
 
 def _sampled(second: FloatArray, count: int, added: float) -> FloatArray:
     """E b b^T for b = (1/count) sum x (x^T v + e), E v v^T = second, Var e = added."""
-    isotropic = (np.trace(second) + added) / count * np.eye(len(second))
-    return second * (1 + 1 / count) + isotropic
+    isotropic = (float(np.trace(second)) + added) / count * np.eye(len(second))
+    total: FloatArray = second * (1 + 1 / count) + isotropic
+    return total
 
 
 def _inputs(name: str, xs: ArrayLike) -> FloatArray:

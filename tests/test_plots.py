@@ -12,6 +12,7 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from synthetic import PRESET, G, R, below_the_bound, loops_of, made, observed, stored
 
 from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl.claims.context_loop import CLAIMS as CONTEXT_CLAIMS
 from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.plots import (
@@ -32,7 +33,8 @@ from icl_stl.results import SCHEMA, write_json, write_table
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
-SOLVABLE = [claim.name for claim in SOLVABLE_CLAIMS]
+SOLVABLE = [claim.name for claim in (*SOLVABLE_CLAIMS, *CONTEXT_CLAIMS)]
+"""Claims whose figures are drawn from their cells alone."""
 
 each_drawing = pytest.mark.parametrize("name", DRAWINGS)
 

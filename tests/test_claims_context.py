@@ -10,6 +10,7 @@ from synthetic import PRESET
 from icl_stl.claims import Evidence, judge
 from icl_stl.claims.context_loop import CLAIMS, _experiments
 from icl_stl.config import ContextSizes
+from icl_stl.plots import DRAWINGS, Stored
 
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(
@@ -236,3 +237,32 @@ def test_loops_that_are_not_finite_are_named_and_left_out(good):
     entry = judged(good)
     assert entry["failed"] == [f"{CHOSEN['fixed'].name}: 1 loops not finite"]
     assert entry["verdict"] == "holds"
+
+
+def test_the_figure_shows_the_cells(good):
+    """Bars of least squares and of networks, and the curves, are what the cells say."""
+    entry = judged(good)
+    figure = DRAWINGS["context_loop"].draw(Stored(SMALL.task, {}, {CLAIM.name: entry}))
+    ridge_panel, attention_panel, rare, squares, influence, errors = figure.axes
+
+    def cells(loop, words, **keys):
+        found = [c for c in entry["cells"] if c["loop"] == loop and words in c["quantity"]]
+        return [c for c in found if all(c[key] == keys[key] for key in keys)]
+
+    def solid(ax):
+        return [list(line.get_ydata()) for line in ax.lines if line.get_linestyle() == "-"]
+
+    left = cells("ridge", "over that of the start", regime="fixed inputs")
+    assert solid(ridge_panel) == [cell["curve"] for cell in left]
+    (shown,) = cells("linear attention", "rare loops", kept=3)
+    assert solid(rare) == [shown["curve"], shown["median"]]
+    kept = [c for c in cells("linear attention", "wrong side") if c["kept"] in (0, 3)]
+    loops = [cell[f"loop_{which}"] for cell in kept for which in ("largest", "typical")]
+    assert solid(attention_panel) == loops
+    for bars, k in zip(squares.containers, (0, 3), strict=True):
+        own = cells("least squares", "squared error of", kept=k)
+        assert list(bars.lines[0].get_ydata()) == [cell["measured"] for cell in own]
+    networks = [c for c in cells("network", "influence") if c["kept"]]
+    (bars,) = influence.containers
+    assert list(bars.lines[0].get_ydata()) == [cell["measured"] for cell in networks]
+    assert solid(errors) == [cell["curve"] for cell in cells("network", "squared error")]

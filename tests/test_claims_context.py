@@ -134,6 +134,10 @@ def test_loops_that_do_what_the_claim_says(good):
             or "alpha times" in cell["quantity"]
             or "rare" in cell["quantity"]
         )
+        if cell.get("test", "positive") in ("positive", "equal") and cell["bound"] is not None:
+            difference = cell["measured"] - cell["bound"]
+            sign = -1 if cell.get("direction") == "at most" else 1
+            assert cell["margin"] == pytest.approx(sign * difference, rel=1e-9, abs=1e-12)
     json.dumps(entry, allow_nan=False)
 
 

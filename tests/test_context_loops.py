@@ -133,6 +133,7 @@ def test_the_noise_of_an_example_does_not_depend_on_how_many_are_kept():
     constant = lambda xs, ys, query: jnp.float32(0)  # noqa: E731
     few, many = (loop(constant, kept=k, **{"noise": 1.0}).ys[1:] for k in (1, 4))
     np.testing.assert_array_equal(few[:, 4:], many[:, 4:])
+    assert len(np.unique(few[:, 4:])) == 4 * 2  # new in every generation
 
 
 def test_shares_are_traced_and_mapped(assert_close):

@@ -401,7 +401,8 @@ def _mean_square(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         }
         at |= {"recursion": moments.tolist(), "median": np.median(squares, axis=0).tolist()}
         at |= {"factors": [factors.mean, factors.square, factors.typical]}
-        cells.append(Cell(squares[:, -1], squares[:, -1], float(moments[-1]), at, finding=True))
+        limit = float(moments[-1])
+        cells.append(Cell(squares[:, -1] - limit, squares[:, -1], limit, at, finding=True))
         if k:
             at = _where("linear attention", "new examples", m, k, last)
             stable = {**at, "quantity": "closed form of the factor of the mean, against 1"}

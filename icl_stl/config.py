@@ -269,6 +269,32 @@ class CollapseSizes:
 
 
 @dataclass(frozen=True)
+class ContextSizes:
+    """Sizes of the loops in the context."""
+
+    designs: int = 400
+    """Prompts of an ideal predictor where each gives an exact number."""
+    runs: int = 8000
+    """Prompts where means are compared."""
+    networks: int = 4
+    """Networks, each trained by itself."""
+    prompts: int = 24
+    """Prompts that a network is given."""
+    generations: int = 20
+    """Generations of the loops of networks."""
+    network: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32)
+    """What the networks are."""
+    training: Training = Training(steps=1500, learning_rate=5e-3, weight_decay=0.01)
+    """How they are trained."""
+
+    def __post_init__(self) -> None:
+        for name in ("designs", "runs", "networks"):
+            _at_least(name, getattr(self, name), 3)
+        _at_least("prompts", self.prompts, 1)
+        _at_least("generations", self.generations, 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -294,6 +320,8 @@ class Preset:
     """The same, by architecture."""
     collapse: CollapseSizes = CollapseSizes()
     """Sizes of the claim `predictive_collapse`."""
+    in_context: ContextSizes = ContextSizes()
+    """Loops in the context."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -346,6 +374,15 @@ PRESETS = {
                 held_out=16,
             ),
             collapse=CollapseSizes(100, 20, 3, 1),
+            in_context=ContextSizes(
+                designs=20,
+                runs=100,
+                networks=3,
+                prompts=2,
+                generations=3,
+                network=QueryArchitecture(depth=1, width=8, heads=1, mlp=8),
+                training=Training(steps=20, batch=8),
+            ),
         ),
         Preset(
             "quick",
@@ -370,6 +407,14 @@ PRESETS = {
                 held_out=100,
             ),
             collapse=CollapseSizes(1000, 60, 3, 1),
+            in_context=ContextSizes(
+                designs=200,
+                runs=2000,
+                networks=3,
+                prompts=8,
+                generations=10,
+                training=Training(steps=500, learning_rate=5e-3, weight_decay=0.01),
+            ),
         ),
         Preset("default"),
         Preset(
@@ -408,6 +453,15 @@ PRESETS = {
                 held_out=2000,
             ),
             collapse=CollapseSizes(10_000, 400, 8, 6),
+            in_context=ContextSizes(
+                designs=2000,
+                runs=20_000,
+                networks=16,
+                prompts=200,
+                generations=60,
+                network=QueryArchitecture(),
+                training=Training(steps=10_000, batch=64, learning_rate=3e-3, weight_decay=0.01),
+            ),
         ),
     )
 }

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 
-from icl_stl import collapse, solvable, stability
+from icl_stl import collapse, context_loops, solvable, stability
 from icl_stl.devices import Report
 from icl_stl.experiments import (
+    ContextLoops,
     Experiment,
     LayerPrompts,
     NeighbouringLoops,
@@ -26,6 +27,7 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     Regeneration: collapse.regenerate,
     LayerPrompts: collapse.layer_prompts,
     PlugInLoops: collapse.plug_in_loops,
+    ContextLoops: context_loops.run_experiment,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

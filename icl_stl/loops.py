@@ -1,8 +1,10 @@
-"""The self-consuming loop: one function for every learner and every data regime.
+"""The self-consuming loop: one function for every learner and every data regime; one in context.
 
 Generation 0 is fitted on the real set. Generation i >= 1 is fitted on what its regime mixes from
 real rows and the rows that earlier generations made. Pure in (key, real set): generation i uses
 `fold_in(key, i)`, so a shorter run is a prefix of a longer one and a stopped run continues.
+
+`relabel_context` is the loop of a model whose weights are frozen: it consumes its own context.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl_stl.learners import Data, Learner
 from icl_stl.models import Params
 from icl_stl.regimes import Regime, Replace
+from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]
 GenerateJointly = Callable[[PRNGKeyArray, Params, int], Data]
+Predict = Callable[[Float[Array, "m d"], Float[Array, " m"], Float[Array, " d"]], Float[Array, ""]]
+"""(xs, ys, query) -> the mean of the query's label: a frozen model that reads one prompt."""
 
 
 class Generation(NamedTuple):
@@ -312,3 +317,69 @@ def coupled(
     kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), room)
     _, seen = jax.lax.scan(advance, (nothing, kept), jnp.arange(generations + 1))
     return seen
+
+
+def relabel_context(
+    key: PRNGKeyArray,
+    predict: Predict,
+    start: Prompts,
+    generations: int,
+    *,
+    kept: Any,
+    observe: Callable[[PRNGKeyArray, Prompts], Observations],
+    noise: float = 0.0,
+    clip: float | None = None,
+    draw_inputs: Callable[[PRNGKeyArray, int], Float[Array, "m d"]] | None = None,
+    draw_real: Callable[[PRNGKeyArray, int], Prompts] | None = None,
+) -> Observations:
+    """Let a frozen model relabel its own context and record what `observe` sees of it.
+
+    y_i <- f(x_i; S_{g-1}) + s ξ_i for all but the first k examples, which keep their real labels.
+    Two loops with one key share all randomness, whatever they start from and however many examples
+    they keep.
+
+    Args:
+        key: Randomness of the whole loop; generation g uses `fold_in(key, g)`.
+        predict: The frozen model f, a function of one prompt and one query.
+        start: S_0: m examples, those that are kept first.
+        generations: G >= 0, the generations after generation 0.
+        kept: k, a whole number in 0..m; may be traced, so that one compilation serves all shares.
+        observe: (key, context of this generation) -> a pytree of arrays.
+        noise: s, deviation of the noise on new labels.
+        clip: Largest size of a new label, if there is one.
+        draw_inputs: (key, count) -> new inputs of the relabelled examples in every generation;
+            without it they stay where they are.
+        draw_real: (key, count) -> new real examples for the kept ones in every generation; without
+            it they stay.
+
+    Returns:
+        The observations, stacked along a new first axis: `[G + 1, ...]`.
+
+    Raises:
+        ValueError: If `generations` or `kept` is out of range.
+    """
+    count = row_count(start)
+    if generations < 0:
+        raise ValueError(f"generations must be at least 0, but it is {generations!r}")
+    if isinstance(kept, int) and not 0 <= kept <= count:
+        raise ValueError(f"kept must be a whole number in 0..{count}, but it is {kept!r}")
+    real = jnp.arange(count) < kept
+
+    def relabelled(context: Prompts, index: Any) -> Prompts:
+        keys = generation_keys(key, index)
+        xs = context.xs if draw_inputs is None else draw_inputs(keys.choose, count)
+        own = context if draw_real is None else draw_real(keys.real, count)
+        xs = jnp.where(real[:, None], own.xs, xs)
+        made = jax.vmap(lambda query: predict(context.xs, context.ys, query))(xs)
+        if noise:
+            made = made + noise * standard_normal(keys.generate, count)
+        if clip is not None:
+            made = jnp.clip(made, -clip, clip)
+        return Prompts(xs, jnp.where(real, own.ys, made))
+
+    # One more relabelling than is seen: one program for all generations.
+    def advance(context: Prompts, index: Any) -> tuple[Prompts, Observations]:
+        seen = observe(generation_keys(key, index).observe, context)
+        return relabelled(context, index + 1), seen
+
+    return jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]

@@ -258,6 +258,9 @@ ENUMERATED, SPREAD, FINDS, LIMITS = (
     check("limits_and_integrals"),
 )
 JUDGED = "tests/test_claims_solvable.py"
+CONTEXT, RELABEL, IN_CONTEXT = (
+    f"tests/test_{room}.py" for room in ("references_context", "context_loops", "claims_context")
+)
 REGIMES, LOOPS, PROBLEMS = (f"tests/test_{room}.py" for room in ("regimes", "loops", "solvable"))
 ERRORS = f"{PROBLEMS}::test_one_step_errors_of_numbers_are_exact_or_unbiased"
 SHIFTED = f"{PROBLEMS}::test_the_drift_of_a_mean_is_that_of_shifted_normal_laws"
@@ -323,7 +326,33 @@ COLLAPSE_MUTANTS = (
         ("collapse", "jnp.where(index == 0, 1.0, share)", "share", LOSES),
     ),
 )
-SHORT = (*COLLAPSE_MUTANTS[::9], *MUTANTS[::5], *LOOP_MUTANTS[2::7])
+CONTEXT_MUTANTS = (
+    *planted_in(
+        "references/",
+        ("context", "phi / (1 + 2 * phi)", "phi / (1 + phi)", CONTEXT),
+        ("context", "(1 - powers**2)", "(1 - powers)", CONTEXT),
+        ("context", "mean**2 * (1 + (d + 1) / r)", "mean**2 * (1 + d / r)", CONTEXT),
+        ("context", "digamma((r + d - 1) / 2)", "digamma((r + d) / 2)", CONTEXT),
+        ("context", "isotropic = (float(np.trace(second)) + added)", "isotropic = added", CONTEXT),
+        ("context", "relabel_noise)) ** 2 * _sandwich", "relabel_noise)) * _sandwich", CONTEXT),
+        ("_common", "(total * dim - 2)", "(total * dim)", CONTEXT),
+    ),
+    *planted_in(
+        "",
+        ("loops", "jnp.arange(count) < kept", "jnp.arange(count) <= kept", RELABEL),
+        ("loops", "own.xs, xs)", "xs, xs)", RELABEL),
+        ("loops", "noise * standard_normal(keys.generate", "noise * standard_normal(key", RELABEL),
+        ("context_loops", "xs.T @ ys / ys.shape[0]", "xs.T @ ys", RELABEL),
+        ("context_loops", "drawn[:, d])", "drawn[:, 0])", RELABEL),
+    ),
+    *planted_in(
+        "claims/",
+        ("context_loop", "0.5 - added", "0.9 - added", IN_CONTEXT),
+        ("context_loop", "TIGHT - np.abs(values / limits - 1)", "TIGHT", IN_CONTEXT),
+        ("context_loop", "limits + slack - values", "np.abs(limits + slack - values)", IN_CONTEXT),
+    ),
+)
+SHORT = (*COLLAPSE_MUTANTS[::9], *MUTANTS[::5], *LOOP_MUTANTS[2::7], *CONTEXT_MUTANTS[:8:7])
 
 
 def planted(mutant: Mutant) -> str | None:
@@ -371,7 +400,8 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="every fifth fault only")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    mutants = SHORT if options.short else (*MUTANTS, *LOOP_MUTANTS, *COLLAPSE_MUTANTS)
+    everything = (*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS)
+    mutants = SHORT if options.short else everything
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))
     for mutant, survived in zip(mutants, alive, strict=True):

@@ -3,8 +3,9 @@
 import numpy as np
 
 from icl_stl.claims import CLAIMS, Evidence, judge
-from icl_stl.config import LinearRegression, Preset
+from icl_stl.config import ContextSizes, LinearRegression, Preset
 from icl_stl.experiments import (
+    ContextLoops,
     LayerPrompts,
     NeighbouringLoops,
     NeighbouringTransformers,
@@ -24,6 +25,7 @@ PRESET = Preset(
     shares=(0.25, 0.5),
     held_out=50,
     solvable_runs=40,
+    in_context=ContextSizes(designs=6, runs=12, networks=3, prompts=2, generations=3),
 )
 R, G, P, M = PRESET.replicates, PRESET.generations, 3, PRESET.task.context
 
@@ -131,8 +133,26 @@ def shapes(experiment):
     return dict.fromkeys(OBSERVED[experiment.observe], (experiment.generations + 1,))
 
 
+def in_context(experiment, seed):
+    """The same for loops in the context."""
+    rng = np.random.default_rng([seed, *experiment.name.encode()])
+    task, length = experiment.task, experiment.generations + 1
+    network = experiment.network is not None
+    each = (experiment.runs, *[experiment.prompts] * network)
+    paths = (len(experiment.predictors) + network, len(experiment.kept), length)
+    queries, m, d = (8 if network else task.dim), task.context, task.dim
+    shapes = {"task": (d,), "xs": (m, d), "ys": (m,), "queries": (queries, d), "shift": (m,)}
+    shapes |= dict.fromkeys(("predictions", "changed"), (*paths, queries))
+    if experiment.fresh == "inputs":
+        shapes["inputs"] = (*paths[1:], m, d)
+    found = {name: rng.uniform(0.1, 2.0, (*each, *shape)) for name, shape in shapes.items()}
+    return found | ({"loss": rng.uniform(0.1, 0.3, experiment.runs)} if network else {})
+
+
 def observed(experiment, seed=0):
     """What an experiment might have observed: arbitrary positive numbers."""
+    if isinstance(experiment, ContextLoops):
+        return in_context(experiment, seed)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
     return {

@@ -173,8 +173,8 @@ def test_caps_hold_and_leave_small_matrices_alone():
 
 def test_networks_that_only_read_are_trained_side_by_side():
     task = LinearRegression(dim=1, context=4, noise=0.3)
-    training = Training(steps=80, batch=32)
-    fit = fit_query_model(task, replace(BASE, norm=True, cap=1.0), training)
+    training = Training(steps=200, batch=32)
+    fit = fit_query_model(task, replace(BASE, depth=1), training)
     fitted = jax.jit(jax.vmap(fit))(jax.random.split(jax.random.key(0), 3))
     assert np.all(np.asarray(fitted.diverged_at) == -1)
     alone = jax.jit(fit)(jax.random.split(jax.random.key(0), 3)[1])

@@ -6,13 +6,14 @@
 ``solvable``       claims about loops whose every quantity has a closed form
 ``stability``      claims about recursive stability
 ``collapse``       the claim about generators that forget their uncertainty
+``context_loop``   the claim about loops of frozen predictors in their own context
 =================  ==============================================================
 """
 
-from icl_stl.claims import collapse, solvable, stability, transformer
+from icl_stl.claims import collapse, context_loop, solvable, stability, transformer
 from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 
-_ROOMS = (transformer, solvable, stability, collapse)
+_ROOMS = (transformer, solvable, stability, context_loop, collapse)
 CLAIMS = {claim.name: claim for room in _ROOMS for claim in room.CLAIMS}
 """All claims by name, in the order in which they are shown."""
 
@@ -23,6 +24,7 @@ __all__ = [
     "Evidence",
     "Judged",
     "collapse",
+    "context_loop",
     "judge",
     "solvable",
     "stability",

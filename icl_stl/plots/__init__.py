@@ -1,12 +1,13 @@
 """Figures, drawn from stored results alone: vector and bitmap, the same bytes every time.
 
-===============  ==================================================================
-``transformer``  loops of the trained transformer, and the claims about them
-``solvable``     claims about solvable loops, from their cells alone
-``stability``    claims about recursive stability, likewise
-``collapse``     the claim about generators that forget their uncertainty
-``files``        a run folder's figures, captions and manifest, and their check
-===============  ==================================================================
+================  ==================================================================
+``transformer``   loops of the trained transformer, and the claims about them
+``solvable``      claims about solvable loops, from their cells alone
+``stability``     claims about recursive stability, likewise
+``context_loop``  the claim about loops in the context, likewise
+``collapse``      the claim about generators that forget their uncertainty, likewise
+``files``         a run folder's figures, captions and manifest, and their check
+================  ==================================================================
 """
 
 from icl_stl.plots._common import STYLE, Drawing, Stored

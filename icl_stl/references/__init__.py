@@ -7,7 +7,7 @@ generation 0 is fitted on the n real rows. Bad input raises ValueError.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: section 8 of ``paper_checks/THEORY.md`` in the repository.
+Statements and proofs: sections 8 to 10 of ``paper_checks/THEORY.md`` in the repository.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -46,9 +46,37 @@ law on K symbols                  ``law_loop``, ``law_replace``, ``law_augment``
                                   ``smoothed_accumulate``
 errors that add up                ``one_sided_loop``, ``one_sided_augment``,             47
                                   ``one_sided_replace``, ``one_sided_accumulate``
+linear attention in its context   ``attention_context``, ``attention_context_factor``,   57
+                                  ``attention_context_limit``
+... with new inputs               ``attention_fresh_context``,                           58
+                                  ``attention_fresh_square``,
+                                  ``attention_fresh_factors``
+ridge in its context              ``ridge_on_kept``, ``ridge_modes``                     59
+... noise on new labels           ``ridge_context``                                      60
+... without real labels           ``ols_context_walk``                                   61
+... least squares, new inputs     ``ols_fresh_context``, ``ols_fresh_context_factor``    62
+... its label sensitivity         ``ridge_sensitivity``                                  63
 ================================  =====================================================  =========
 """
 
+from icl_stl.references.context import (
+    ContextPath,
+    FreshFactors,
+    FreshPath,
+    attention_context,
+    attention_context_factor,
+    attention_context_limit,
+    attention_fresh_context,
+    attention_fresh_factors,
+    attention_fresh_square,
+    ols_context_walk,
+    ols_fresh_context,
+    ols_fresh_context_factor,
+    ridge_context,
+    ridge_modes,
+    ridge_on_kept,
+    ridge_sensitivity,
+)
 from icl_stl.references.discrete import (
     LawPath,
     law_accumulate,
@@ -110,9 +138,18 @@ from icl_stl.references.regression import (
 
 __all__ = [
     "BestWeight",
+    "ContextPath",
+    "FreshFactors",
+    "FreshPath",
     "GapParts",
     "LawPath",
     "MeanVariance",
+    "attention_context",
+    "attention_context_factor",
+    "attention_context_limit",
+    "attention_fresh_context",
+    "attention_fresh_factors",
+    "attention_fresh_square",
     "law_accumulate",
     "law_anchored",
     "law_augment",
@@ -143,9 +180,12 @@ __all__ = [
     "ols_augment_fresh_inputs",
     "ols_augment_same_inputs",
     "ols_augment_upper_bound",
+    "ols_context_walk",
     "ols_fresh_combined",
     "ols_fresh_combined_best",
     "ols_fresh_combined_limit",
+    "ols_fresh_context",
+    "ols_fresh_context_factor",
     "ols_fresh_real",
     "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs",
@@ -158,6 +198,10 @@ __all__ = [
     "one_sided_augment",
     "one_sided_loop",
     "one_sided_replace",
+    "ridge_context",
+    "ridge_modes",
+    "ridge_on_kept",
+    "ridge_sensitivity",
     "smoothed_accumulate",
     "smoothed_augment",
     "smoothed_replace",

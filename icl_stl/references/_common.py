@@ -98,3 +98,14 @@ def fresh_limit(real: float, synthetic: float, weight: float) -> float:
 def best_fresh_weight(real: float, synthetic: float) -> float:
     """The weight of least limit, w^2 = k (1-w) with k = synthetic/real."""
     return float(2 / (1 + np.sqrt(1 + 4 * real / synthetic)))
+
+
+def pooled_factor(real: int, synthetic: int, dim: int) -> float:
+    """rho_2 of pooled least squares: what is left of E |w - w'|^2 if only `synthetic` rows know w.
+
+    E |A^{-1} A_syn v|^2/|v|^2 with A the Gram matrix of all rows, standard normal inputs.
+    """
+    total = real + synthetic
+    spread = synthetic * real / (total * (total - 1) * (total + 2))
+    kept = synthetic * (synthetic + 2) / (total * (total + 2)) - spread
+    return kept + spread * (total * dim - 2) / (total - dim - 1)

@@ -18,6 +18,7 @@ from icl_stl.references._common import (
     fresh_path,
     last_generation,
     mixing,
+    pooled_factor,
     real_weight,
     rows,
     variance,
@@ -492,8 +493,4 @@ def _fresh_step(samples: int, n_syn: int, dim: int, noise: float) -> tuple[float
     """rho_2 and what one generation adds."""
     d = rows("dim", dim)
     n, m = _enough("samples", samples, d), rows("n_syn", n_syn)
-    total = n + m
-    spread = m * n / (total * (total - 1) * (total + 2))
-    kept = m * (m + 2) / (total * (total + 2)) - spread
-    left = total - d - 1
-    return kept + spread * (total * d - 2) / left, variance(noise) * d / left
+    return pooled_factor(n, m, d), variance(noise) * d / (n + m - d - 1)

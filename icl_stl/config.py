@@ -179,6 +179,48 @@ class Training:
 
 
 @dataclass(frozen=True)
+class CertificateSizes:
+    """Networks whose stability is certified, searched and sampled."""
+
+    networks: int = 4
+    """Networks of one architecture, each from its own seed."""
+    context: int = 10
+    """m, examples of a prompt."""
+    width: int = 16
+    """Dimension of the residual stream; twice as many hidden units."""
+    training: Training = Training(steps=300, batch=64)
+    """Training on new real prompts."""
+    restarts: int = 32
+    """Starts of a search."""
+    search_steps: int = 80
+    """Gradient steps of a search."""
+    prompts: int = 1000
+    """Prompts with a random replacement."""
+    contexts: tuple[int, ...] = (10, 40, 160)
+    """Context lengths at which the same weights are used."""
+    long_prompts: int = 60
+    """Prompts of these lengths."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("networks", 1),
+            ("context", 2),
+            ("width", 2),
+            ("restarts", 1),
+            ("search_steps", 1),
+            ("prompts", 1),
+            ("long_prompts", 1),
+        ):
+            _at_least(name, getattr(self, name), least)
+        require(
+            len(self.contexts) > 1 and all(m >= 1 for m in self.contexts),
+            "contexts",
+            self.contexts,
+            "at least two whole numbers of at least 1",
+        )
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -198,6 +240,8 @@ class Preset:
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
     solvable_runs: int = 10_000
     """Loops of a solvable problem."""
+    certificates: CertificateSizes = CertificateSizes()
+    """Networks that are certified."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -227,8 +271,35 @@ PRESETS = {
             shares=(0.5,),
             held_out=64,
             solvable_runs=200,
+            certificates=CertificateSizes(
+                networks=3,
+                context=4,
+                width=4,
+                training=Training(steps=20, batch=8),
+                restarts=4,
+                search_steps=10,
+                prompts=50,
+                contexts=(4, 8),
+                long_prompts=20,
+            ),
         ),
-        Preset("quick", samples=1000, generations=4, shares=(0.5,), solvable_runs=2000),
+        Preset(
+            "quick",
+            samples=1000,
+            generations=4,
+            shares=(0.5,),
+            solvable_runs=2000,
+            certificates=CertificateSizes(
+                networks=3,
+                width=8,
+                training=Training(steps=150, batch=32),
+                restarts=16,
+                search_steps=50,
+                prompts=500,
+                contexts=(10, 40),
+                long_prompts=50,
+            ),
+        ),
         Preset("default"),
         Preset(
             "paper",
@@ -241,6 +312,16 @@ PRESETS = {
             shares=(0.1, 0.2, 0.5),
             held_out=10_000,
             solvable_runs=100_000,
+            certificates=CertificateSizes(
+                networks=10,
+                width=32,
+                training=Training(steps=3000, batch=128, learning_rate=1e-2),
+                restarts=256,
+                search_steps=400,
+                prompts=10_000,
+                contexts=(10, 20, 40, 80, 160),
+                long_prompts=1000,
+            ),
         ),
     )
 }

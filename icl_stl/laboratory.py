@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 
-from icl_stl import solvable
+from icl_stl import certificates, solvable
 from icl_stl.devices import Report
-from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.experiments import CertifiedNetworks, Experiment, SolvableLoops
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
+    CertifiedNetworks: certificates.run_networks,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

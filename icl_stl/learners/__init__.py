@@ -19,6 +19,8 @@ from icl_stl.learners.in_context import (
     bayes_learner,
     fit_query_model,
     in_context_model,
+    query_batches,
+    query_trainer,
 )
 from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean
 from icl_stl.learners.learner import Data, Learner
@@ -38,5 +40,7 @@ __all__ = [
     "in_context_model",
     "linear_attention",
     "ols",
+    "query_batches",
+    "query_trainer",
     "ridge",
 ]

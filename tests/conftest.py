@@ -17,7 +17,17 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Wherever annotations are shapes they are checked, in tests and only there.
-SHAPED = ["tasks", "models", "query_models", "learners", "loops", "measure", "problems", "solvable"]
+SHAPED = [
+    "tasks",
+    "models",
+    "query_models",
+    "learners",
+    "loops",
+    "measure",
+    "problems",
+    "solvable",
+    "certificates",
+]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)

@@ -482,17 +482,17 @@ def _draws(
 
     @jax.jit
     def draw(key: PRNGKeyArray) -> Any:
-        key_fit, key_search, *key_prompts = jax.random.split(key, 2 + len(counts))
+        key_fit, key_search, key_prompts = jax.random.split(key, 3)
         keys = jax.random.split(key_fit, (runs, 2))
         batches = jax.vmap(partial(query_batches, task, training))(keys[:, 0])
         begin = starts(domain, task.dim, task.context, key_search, restarts)
-        drawn = [
-            (
-                sample_prompts(replace(task, context=max(contexts) + 2), one, count),
-                (jnp.arange(count) * GOLDEN) % 1.0,
-            )
-            for one, contexts, count in zip(key_prompts, lengths, counts, strict=True)
-        ]
+        longest = max(max(contexts) for contexts in lengths)
+        most = sample_prompts(replace(task, context=longest + 2), key_prompts, max(counts))
+        places = (jnp.arange(max(counts)) * GOLDEN) % 1.0
+        drawn = []
+        for contexts, n in zip(lengths, counts, strict=True):
+            last = -max(contexts) - 2
+            drawn.append((Prompts(most.xs[:n, last:], most.ys[:n, last:]), places[:n]))
         return keys[:, 1], batches, begin, drawn
 
     return draw

@@ -188,17 +188,17 @@ class CertificateSizes:
     """m, examples of a prompt."""
     width: int = 16
     """Dimension of the residual stream; twice as many hidden units."""
-    training: Training = Training(steps=300, batch=64)
+    training: Training = Training(steps=250, batch=64)
     """Training on new real prompts."""
-    restarts: int = 32
+    restarts: int = 24
     """Starts of a search."""
-    search_steps: int = 80
+    search_steps: int = 60
     """Gradient steps of a search."""
     prompts: int = 1000
     """Prompts with a random replacement."""
     contexts: tuple[int, ...] = (10, 40, 160)
     """Context lengths at which the same weights are used."""
-    long_prompts: int = 60
+    long_prompts: int = 40
     """Prompts of these lengths."""
 
     def __post_init__(self) -> None:

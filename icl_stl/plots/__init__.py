@@ -1,10 +1,11 @@
 """Figures, drawn from stored results alone: vector and bitmap, the same bytes every time.
 
-===============  ==================================================================
-``transformer``  loops of the trained transformer, and the claims about them
-``solvable``     claims about solvable loops, from their cells alone
-``files``        a run folder's figures, captions and manifest, and their check
-===============  ==================================================================
+================  ==================================================================
+``transformer``   loops of the trained transformer, and the claims about them
+``solvable``      claims about solvable loops, from their cells alone
+``certificates``  networks in context: certified, searched and sampled
+``files``         a run folder's figures, captions and manifest, and their check
+================  ==================================================================
 """
 
 from icl_stl.plots._common import STYLE, Drawing, Stored

@@ -10,11 +10,11 @@ import matplotlib as mpl
 
 from icl_stl.config import LinearRegression
 from icl_stl.console import claims_markdown
-from icl_stl.plots import solvable, transformer
+from icl_stl.plots import certificates, solvable, transformer
 from icl_stl.plots._common import STYLE, Drawing, Stored
 from icl_stl.results import read_json, read_table, write_atomically, write_json
 
-DRAWINGS = {**transformer.DRAWINGS, **solvable.DRAWINGS}
+DRAWINGS = {**transformer.DRAWINGS, **solvable.DRAWINGS, **certificates.DRAWINGS}
 """All figures of the main job by name; a claim's figure has the claim's name."""
 
 

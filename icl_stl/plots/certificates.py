@@ -65,8 +65,8 @@ def _draw_changes(ax: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
         for g, cells in enumerate(groups.values()):
             x = g - 0.3 + 0.2 * p + np.linspace(-0.06, 0.06, len(cells))
             y = [cell[key] for cell in cells]
-            own: dict[str, Any] = {"color": PALETTE[colour], "label": label if g == 0 else None}
-            ax.plot(x, y, marker, markersize=4.5, **own)
+            named = label if g == 0 else None
+            ax.plot(x, y, marker, color=PALETTE[colour], markersize=4.5, label=named)
     _trivial(ax, next(iter(groups.values()))[0]["trivial"])
     ax.set_ylabel("change of the prediction, √v")
     ax.set_title("one example replaced")
@@ -94,7 +94,7 @@ def _draw_contexts(ax: Axes, stored: Stored) -> None:
     ax.set_xlabel("examples in the context")
     ax.set_ylabel("mean change, random replacement, √v")
     ax.set_title("the same weights in longer contexts")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower left")
 
 
 def _draw_sensitivities(ax: Axes, stored: Stored, names: Sequence[str]) -> None:
@@ -159,8 +159,8 @@ def _caption(stored: Stored) -> str:
         "layers are upper bounds alone and, above 2 B_y, vacuous. Top right: mean change in "
         "longer contexts, weights fixed; fitted exponents with intervals over networks: "
         f"{'; '.join(slopes)}; only that of one linear layer is a theorem. Bottom left: "
-        "what labels alone can do. Bottom right: by position, for causal attention; where the certificate is "
-        "flat it is the diameter of all outputs."
+        "what labels alone can do. Bottom right: by position, for causal attention; a flat "
+        "certificate is the diameter of all outputs."
     )
 
 

@@ -126,7 +126,7 @@ def test_certified_found_typical(ledger, depth, request) -> None:
     task = LinearRegression(dim=2, context=m, noise=0.2, inputs="sphere")
     shape = {"mlp": 0} if depth == 1 else {"mlp": 8, "norm": True}
     architecture = QueryArchitecture(depth=depth, width=8, heads=2, cap=1.0, **shape)
-    training = Training(steps=1000 if long else 100, batch=32)
+    training = Training(steps=1000 if long else 250, batch=32)
     domain = Domain(2**0.5, 3.0)
     fitted = jax.jit(jax.vmap(fit_query_model(task, architecture, training)))(
         jax.random.split(jax.random.key(depth), NETWORKS)

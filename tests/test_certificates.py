@@ -174,10 +174,15 @@ def admitted(rng, count):
     return xs, DOMAIN.labels * rng.choice([-1, 0.3, 1], count)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_first_layer_bounds_are_suprema(seed, monkeypatch):
-    """Spread of logits and diameter of values over many admitted tokens: below, and not far."""
-    weights = jax.tree.map(np.asarray, weights_of(DEEP, seed))
+@pytest.mark.parametrize(("seed", "loud"), [(0, None), (1, None), (2, -2), (3, -1)])
+def test_first_layer_bounds_are_suprema(seed, loud, monkeypatch):
+    """Spread of logits and diameter of values over many admitted tokens: below, and not far.
+
+    Examples or the query may ask the loudest questions, by a large constant of theirs.
+    """
+    weights = jax.tree.map(np.array, weights_of(DEEP, seed))
+    if loud is not None:
+        weights.embed[:, loud] *= 10
     seen = []
     monkeypatch.setattr(
         bounds, "replace_one", lambda layers, **known: seen.append((layers, known)) or EMPTY

@@ -198,7 +198,8 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     bare = Stored(PRESET.task, {}, {})
     assert list(drawings(bare)) == ["loop"]
     alone = replace(bare, claims=results.claims)
-    assert list(drawings(alone)) == ["loop", "predictive_sampling", *SOLVABLE]
+    without_loops = ["loop", "predictive_sampling", *SOLVABLE, "context_certificate"]
+    assert list(drawings(alone)) == without_loops
     assert rendered(DRAWINGS["predictive_sampling"], alone, "svg")
 
 

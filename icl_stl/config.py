@@ -269,6 +269,48 @@ class CollapseSizes:
 
 
 @dataclass(frozen=True)
+class CertificateSizes:
+    """Networks whose stability is certified, searched and sampled."""
+
+    networks: int = 4
+    """Networks of one architecture, each from its own seed."""
+    context: int = 10
+    """m, examples of a prompt."""
+    width: int = 16
+    """Dimension of the residual stream; twice as many hidden units."""
+    training: Training = Training(steps=250, batch=64)
+    """Training on new real prompts."""
+    restarts: int = 24
+    """Starts of a search."""
+    search_steps: int = 60
+    """Gradient steps of a search."""
+    prompts: int = 1000
+    """Prompts with a random replacement."""
+    contexts: tuple[int, ...] = (10, 40, 160)
+    """Context lengths at which the same weights are used."""
+    long_prompts: int = 40
+    """Prompts of these lengths."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("networks", 1),
+            ("context", 2),
+            ("width", 2),
+            ("restarts", 1),
+            ("search_steps", 1),
+            ("prompts", 1),
+            ("long_prompts", 1),
+        ):
+            _at_least(name, getattr(self, name), least)
+        require(
+            len(self.contexts) > 1 and all(m >= 1 for m in self.contexts),
+            "contexts",
+            self.contexts,
+            "at least two whole numbers of at least 1",
+        )
+
+
+@dataclass(frozen=True)
 class ContextSizes:
     """Sizes of the loops in the context."""
 
@@ -320,6 +362,8 @@ class Preset:
     """The same, by architecture."""
     collapse: CollapseSizes = CollapseSizes()
     """Sizes of the claim `predictive_collapse`."""
+    certificates: CertificateSizes = CertificateSizes()
+    """Networks that are certified."""
     in_context: ContextSizes = ContextSizes()
     """Loops in the context."""
 
@@ -374,6 +418,17 @@ PRESETS = {
                 held_out=16,
             ),
             collapse=CollapseSizes(100, 20, 3, 1),
+            certificates=CertificateSizes(
+                networks=3,
+                context=4,
+                width=4,
+                training=Training(steps=20, batch=8),
+                restarts=4,
+                search_steps=10,
+                prompts=50,
+                contexts=(4, 8),
+                long_prompts=20,
+            ),
             in_context=ContextSizes(
                 designs=20,
                 runs=100,
@@ -407,6 +462,16 @@ PRESETS = {
                 held_out=100,
             ),
             collapse=CollapseSizes(1000, 60, 3, 1),
+            certificates=CertificateSizes(
+                networks=3,
+                width=8,
+                training=Training(steps=150, batch=32),
+                restarts=16,
+                search_steps=50,
+                prompts=500,
+                contexts=(10, 40),
+                long_prompts=50,
+            ),
             in_context=ContextSizes(
                 designs=200,
                 runs=2000,
@@ -453,6 +518,16 @@ PRESETS = {
                 held_out=2000,
             ),
             collapse=CollapseSizes(10_000, 400, 8, 6),
+            certificates=CertificateSizes(
+                networks=10,
+                width=32,
+                training=Training(steps=3000, batch=128, learning_rate=1e-2),
+                restarts=256,
+                search_steps=400,
+                prompts=10_000,
+                contexts=(10, 20, 40, 80, 160),
+                long_prompts=1000,
+            ),
             in_context=ContextSizes(
                 designs=2000,
                 runs=20_000,

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 
-from icl_stl import collapse, context_loops, solvable, stability
+from icl_stl import certificates, collapse, context_loops, solvable, stability
 from icl_stl.devices import Report
 from icl_stl.experiments import (
+    CertifiedNetworks,
     ContextLoops,
     Experiment,
     LayerPrompts,
@@ -28,6 +29,7 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     LayerPrompts: collapse.layer_prompts,
     PlugInLoops: collapse.plug_in_loops,
     ContextLoops: context_loops.run_experiment,
+    CertifiedNetworks: certificates.run_networks,
 }
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 

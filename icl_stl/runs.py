@@ -183,15 +183,8 @@ def source_digest() -> str:
     here = Path(__file__).parent
     names = (
         *("tasks", "models", "query_models", "learners/*", "regimes", "loops", "measure", "runs"),
-        *(
-            "devices",
-            "problems",
-            "experiments",
-            "solvable",
-            "stability",
-            "context_loops",
-            "collapse",
-        ),
+        *("devices", "problems", "experiments", "solvable", "stability", "context_loops"),
+        *("certificates", "collapse", "bounds/transformers"),
     )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

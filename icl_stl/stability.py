@@ -54,7 +54,7 @@ def contraction_terms(
     |Δ_i| <= c/(1 + c) |Δ_{i-1}| + |g| / (N √λ_min(B)), c = λ_max(B^-1/2 C B^-1/2) and
     g = φ_k r_k - φ'_k r'_k for the swapped row k = 0.
 
-    Source: derived here: THEORY.md statement 73.
+    Source: derived here: THEORY.md statement 71.
     """
     own, other = (jax.tree.map(lambda a, k=k: a[k], generation.training_set) for k in (0, 1))
     gamma, weights = generation.params[0].ravel(), generation.row_weights[0]

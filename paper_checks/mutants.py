@@ -257,6 +257,15 @@ ENUMERATED, SPREAD, FINDS, LIMITS = (
     check("every_problem_finds_its_closed_form"),
     check("limits_and_integrals"),
 )
+CERTIFIED, QUERIES = "tests/test_certificates.py", "tests/test_query_models.py"
+ATTAINED = f"{CERTIFIED}::test_one_softmax_layer_attains_its_certificate"
+LINEAR = f"{CERTIFIED}::test_linear_layers_attain_their_certificates"
+CAUSAL = f"{CERTIFIED}::test_causal_queries_are_certified_by_position"
+FIRST_LAYER = f"{CERTIFIED}::test_first_layer_bounds_are_suprema"
+EFFECTS = f"{CERTIFIED}::test_effects_are_changes_and_difference_quotients"
+NETWORK = f"{QUERIES}::test_the_law_equals_a_literal_loop"
+FACTORS = f"{QUERIES}::test_the_weights_that_act_are_products_of_trained_factors"
+CAPS = f"{QUERIES}::test_caps_hold_and_leave_small_matrices_alone"
 JUDGED = "tests/test_claims_solvable.py"
 CONTEXT, RELABEL, IN_CONTEXT = (
     f"tests/test_{room}.py" for room in ("references_context", "context_loops", "claims_context")
@@ -295,6 +304,22 @@ LOOP_MUTANTS = (
         ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
         ("solvable", "GROUPS * whole - (GROUPS - 1) * slope(kept)", "slope(kept)", JUDGED),
         ("solvable", "(gap > limits)", "(gap < limits)", JUDGED),
+    ),
+    *planted_in(
+        "",
+        ("certificates", "oscillation = 2 * (domain", "oscillation = (domain", ATTAINED),
+        ("certificates", "2 * _dual(values, domain)", "_dual(values, domain)", ATTAINED),
+        ("certificates", "2 * b * by * mixed_x", "b * by * mixed_x", LINEAR),
+        ("certificates", "np.linalg.norm(x)) * b**2", "np.linalg.norm(x)) * b", LINEAR),
+        ("certificates", "mixed_x * b + 2 * c_y", "2 * c_y", LINEAR),
+        ("certificates", "position=j + 1", "position=m - j", CAUSAL),
+        ("certificates", "sensitivities.mean()", "sensitivities.max()", CAUSAL),
+        ("certificates", "fixed[-1] = scores[-2]", "fixed[-1] = scores[-1]", FIRST_LAYER),
+        ("certificates", "replaced = here & (target == 0)", "replaced = here", EFFECTS),
+        ("query_models", "/ query.shape[-1] ** 0.5", "/ query.shape[-1]", FACTORS),
+        ("query_models", "keepdims=True) + 1)", "keepdims=True))", NETWORK),
+        ("query_models", "jnp.arange(m)[None] <= rows", "jnp.arange(m)[None] < rows", NETWORK),
+        ("query_models", "1.0, cap / schatten_norm(matrix)", "1.0, schatten_norm(matrix)", CAPS),
     ),
 )
 FORGETS, LOSES = (f"tests/test_{room}_collapse.py" for room in ("references", "solvable"))

@@ -5,6 +5,7 @@ import numpy as np
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import ContextSizes, LinearRegression, Preset
 from icl_stl.experiments import (
+    CertifiedNetworks,
     ContextLoops,
     LayerPrompts,
     NeighbouringLoops,
@@ -149,10 +150,34 @@ def in_context(experiment, seed):
     return found | ({"loss": rng.uniform(0.1, 0.3, experiment.runs)} if network else {})
 
 
+def certified(experiment, seed=0):
+    """Networks of which all that is certified lies above what is found, and that above chance."""
+    runs, rng = experiment.runs, np.random.default_rng(seed)
+    contexts = np.array(experiment.contexts, float)
+    found = 1 + 0.1 * rng.uniform(size=(runs, 3 if experiment.architecture.depth > 1 else 1))
+    pair = np.array([[3.0, 1.0]]) + 0.1 * rng.uniform(size=(runs, 2))
+    linear = experiment.architecture.kind == "linear"
+    noise = 0 if linear else 0.01 * rng.uniform(-1, 1, (runs, len(contexts)))
+    return {
+        "certified": 2.5 * found,
+        "adversarial": found,
+        "kappa": pair,
+        "row_sum": pair,
+        "typical": 0.1 * found[:, 0],
+        "typical_q99": 0.3 * found[:, 0],
+        "typical_by_position": 0.1 * found,
+        "error": 0.05 * found[:, 0],
+        "by_context": (1 + noise) / contexts * np.ones((runs, 1)),
+        "certified_by_context": 25 / contexts * np.ones((runs, 1)),
+    }
+
+
 def observed(experiment, seed=0):
     """What an experiment might have observed: arbitrary positive numbers."""
     if isinstance(experiment, ContextLoops):
         return in_context(experiment, seed)
+    if isinstance(experiment, CertifiedNetworks):
+        return certified(experiment, seed)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
     return {

@@ -11,8 +11,15 @@ import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from synthetic import PRESET, G, R, below_the_bound, loops_of, made, observed, stored
 
-from icl_stl.claims import CLAIMS, Evidence, context_loop, judge, stability
-from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
+from icl_stl.claims import (
+    CLAIMS,
+    Evidence,
+    certificates,
+    context_loop,
+    judge,
+    solvable,
+    stability,
+)
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.plots import (
     DRAWINGS,
@@ -32,7 +39,11 @@ from icl_stl.results import SCHEMA, write_json, write_table
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
-SOLVABLE = [claim.name for claim in (*SOLVABLE_CLAIMS, *stability.CLAIMS, *context_loop.CLAIMS)]
+SOLVABLE = [
+    claim.name
+    for room in (solvable, stability, certificates, context_loop)
+    for claim in room.CLAIMS
+]
 """Claims whose figures are drawn from their cells alone."""
 COLLAPSE = "predictive_collapse"
 

@@ -100,6 +100,20 @@ def test_the_law_equals_a_literal_loop(architecture, assert_close):
 
 
 @pytest.mark.usefixtures("x64")
+def test_the_weights_that_act_are_products_of_trained_factors(assert_close):
+    params = jax.tree.map(np.asarray, params_of(BASE))
+    weights = effective_weights(BASE, jax.tree.map(jnp.asarray, params))
+    for block, p in zip(weights.blocks, params["blocks"], strict=True):
+        for h, own in enumerate((slice(0, 4), slice(4, 8))):
+            query, key, value = (p[n]["kernel"][:, own] for n in ("query", "key", "value"))
+            assert_close(block.logits[h], query @ key.T / math.sqrt(4))
+            assert_close(block.values[h], p["out"]["kernel"][own].T @ value.T)
+        assert_close(block.mlp[0], p["up"]["kernel"].T)
+        assert_close(block.mlp[2], p["down"]["kernel"].T)
+    assert_close(weights.embed, params["embed"]["kernel"].T)
+
+
+@pytest.mark.usefixtures("x64")
 @each
 @pytest.mark.parametrize("seen", [0, 1, 3])
 def test_examples_that_are_not_visible_are_not_there(architecture, seen, assert_close):

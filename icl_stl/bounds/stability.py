@@ -363,7 +363,7 @@ def contraction_stability(
         or of parameters.
 
     Source:
-        derived here: THEORY.md statement 73.
+        derived here: THEORY.md statement 71.
     """
     first, factors = nonnegative("start", start), nonnegative("contraction", contraction)
     put = nonnegative("injected", injected)

@@ -6,14 +6,15 @@
 ``solvable``       claims about loops whose every quantity has a closed form
 ``stability``      claims about recursive stability
 ``collapse``       the claim about generators that forget their uncertainty
+``certificates``   the claim about certificates of trained networks in context
 ``context_loop``   the claim about loops of frozen predictors in their own context
 =================  ==============================================================
 """
 
-from icl_stl.claims import collapse, context_loop, solvable, stability, transformer
+from icl_stl.claims import certificates, collapse, context_loop, solvable, stability, transformer
 from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 
-_ROOMS = (transformer, solvable, stability, context_loop, collapse)
+_ROOMS = (transformer, solvable, stability, certificates, context_loop, collapse)
 CLAIMS = {claim.name: claim for room in _ROOMS for claim in room.CLAIMS}
 """All claims by name, in the order in which they are shown."""
 
@@ -23,6 +24,7 @@ __all__ = [
     "Claim",
     "Evidence",
     "Judged",
+    "certificates",
     "collapse",
     "context_loop",
     "judge",

@@ -20,6 +20,8 @@ from icl_stl.learners.in_context import (
     bayes_learner,
     fit_query_model,
     in_context_model,
+    query_batches,
+    query_trainer,
 )
 from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean, maximal_coupling
 from icl_stl.learners.learner import Data, Learner
@@ -42,6 +44,8 @@ __all__ = [
     "linear_attention",
     "maximal_coupling",
     "ols",
+    "query_batches",
+    "query_trainer",
     "ridge",
     "shrinkage",
 ]

@@ -120,18 +120,36 @@ def fit_query_model(
     Returns:
         Function of a key: initialisation and data -> the `Fitted` network.
     """
-    longer = replace(task, context=task.context + 1)
+    fit = query_trainer(task, architecture, training)
 
-    def loss(params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
-        xs, ys = sample_prompts(longer, key, training.batch)
+    def fit_on_new(key: PRNGKeyArray) -> Fitted:
+        key_init, key_data = jax.random.split(key)
+        return fit(key_init, query_batches(task, training, key_data))
+
+    return fit_on_new
+
+
+def query_batches(task: LinearRegression, training: Training, key: PRNGKeyArray) -> Prompts:
+    """All prompts of a training, the last example the query: `xs: [steps, batch, m + 1, d]`."""
+    longer = replace(task, context=task.context + 1)
+    drawn = sample_prompts(longer, key, training.steps * training.batch)
+    batches = (training.steps, training.batch)
+    return Prompts(*(a.reshape(*batches, *a.shape[1:]) for a in drawn))
+
+
+def query_trainer(
+    task: LinearRegression, architecture: QueryArchitecture, training: Training
+) -> Callable[[PRNGKeyArray, Prompts], Fitted]:
+    """As `fit_query_model`, with the data of `query_batches` given: key of the start, batches."""
+
+    def loss(params: Params, batch: Prompts) -> Float[Array, ""]:
+        xs, ys = batch
         answer = jax.vmap(partial(query_law, task, architecture, params))
         laws = answer(xs[:, :-1], ys[:, :-1], xs[:, -1])
         return -jnp.mean(laws.log_density(ys[:, -1]))
 
-    def fit(key: PRNGKeyArray) -> Fitted:
-        key_init, key_data = jax.random.split(key)
-        start = query_init(task, architecture, key_init)
-        return _minimise(loss, training, start, jax.random.split(key_data, training.steps))
+    def fit(key: PRNGKeyArray, batches: Prompts) -> Fitted:
+        return _minimise(loss, training, query_init(task, architecture, key), batches)
 
     return fit
 

@@ -1,0 +1,369 @@
+"""Statements 53 to 56 and the claim about certificates: equalities, networks, committed cells."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import stored
+
+from icl_stl import bounds
+from icl_stl.certificates import Domain, certify, starts, typical_changes, worst_found
+from icl_stl.config import LinearRegression, QueryArchitecture, Training
+from icl_stl.learners import fit_query_model
+from icl_stl.query_models import QueryBlock, QueryWeights, effective_weights, read_query
+from icl_stl.tasks import sample_prompts
+
+CLAIM = "context_certificate"
+NETWORKS = 20
+LINEAR, ONE = "one linear layer", "one layer, capped"
+
+
+# --- equalities, through the network itself ------------------------------------------------------
+
+
+def by_hand(embed, logit, value, readout):
+    """One layer, one head, no MLP."""
+    embed, logit, value = (jnp.asarray(a, float) for a in (embed, logit, value))
+    rows = jnp.stack([jnp.asarray(readout, float), jnp.zeros(len(readout))])
+    return QueryWeights(
+        embed, (QueryBlock(logit[None], value[None], None, None),), rows, jnp.zeros(2)
+    )
+
+
+def change(architecture, weights, xs, other_xs, ys, other_ys, query):
+    read = partial(read_query, architecture, weights)
+    both = [
+        read(jnp.asarray(x, float), jnp.asarray(y, float), jnp.asarray(query, float))[0]
+        for x, y in ((xs, ys), (other_xs, other_ys))
+    ]
+    return abs(float(both[0] - both[1]))
+
+
+def rejected(value, *mutants) -> bool:
+    """Whether an equality test to 1e-6 refuses every wrong constant."""
+    return all(abs(value / mutant - 1) > 1e-6 for mutant in mutants)
+
+
+@pytest.mark.parametrize("m", [3, 30])
+@pytest.mark.parametrize("logit", [0.3, 1.5])
+def test_one_softmax_layer_on_its_extremal_prompt(ledger, m, logit) -> None:
+    b_x, size = 0.9, 1.2
+    architecture = QueryArchitecture(depth=1, width=1, heads=1, mlp=0)
+    far = np.full((m, 1), -b_x)
+    near = far.copy()
+    near[0] = b_x
+    with jax.enable_x64(True):
+        weights = by_hand([[size, 0, 0, 0]], [[logit]], [[0.7]], [1.1])
+        value = change(architecture, weights, near, far, np.zeros(m), np.zeros(m), [b_x])
+        known = certify(architecture, weights, Domain(b_x, 1.0), m).change[0]
+    spread = 2 * logit * (size * b_x) ** 2
+
+    def by_spread(b):
+        return 2 * size * b_x * 0.7 * 1.1 / (1 + (m - 1) * math.exp(-b))
+
+    assert value == pytest.approx(known, rel=1e-6)
+    assert value == pytest.approx(by_spread(spread), rel=1e-6)
+    ledger.record(
+        f"54 one softmax layer, |W| = {logit:g}, m = {m}",
+        "attained",
+        value / known,
+        rejected(value, known / 2, by_spread(spread / 2), by_spread(2 * spread)),
+    )
+    share = 1 / (1 + (m - 1) * math.exp(-spread))
+    assert bounds.attention_cap(m, spread) == pytest.approx(share, rel=1e-12)
+
+
+def test_linear_layers_on_their_extremal_prompts(ledger) -> None:
+    m, b_x, b_y = 8, 1.4, 2.5
+    gamma = np.array([[0.7, 0.4], [-0.1, 0.6]])
+    left, sizes, right = np.linalg.svd(gamma)
+    logit = np.zeros((3, 3))
+    logit[:2, :2] = gamma
+    xs = np.random.default_rng(1).uniform(-0.9, 0.9, (m, 2))
+    xs[0] = b_x * right[0]
+    ys = np.full(m, b_y)
+    other = ys.copy()
+    other[0] = -b_y
+    architecture = QueryArchitecture(depth=1, width=3, heads=1, mlp=0, kind="linear")
+    with jax.enable_x64(True):
+        weights = by_hand(np.eye(3, 5), logit, np.diag([0, 0, 1.0]), [0, 0, 1.0])
+        value = change(architecture, weights, xs, xs, ys, other, b_x * left[:, 0])
+        known = certify(architecture, weights, Domain(b_x, b_y), m)
+    exact, kappa = 2 * sizes[0] * b_x**2 * b_y / m, sizes[0] * b_x**2
+    assert value == pytest.approx(exact, rel=1e-6)
+    assert known.change[0] == pytest.approx(exact, rel=1e-6)
+    assert m * value / (2 * b_y) == pytest.approx(kappa, rel=1e-6)
+    assert known.kappa == pytest.approx(kappa, rel=1e-6)
+    ledger.record(
+        "55 linear attention", "attained", value / exact, rejected(value, exact / 2, 2 * exact)
+    )
+    near, far = xs.copy(), xs.copy()
+    near[0], far[0] = (b_x * np.array([1, sign]) / math.sqrt(2) for sign in (1, -1))
+    with jax.enable_x64(True):
+        plane = by_hand(np.eye(2, 5), 0.6 * np.eye(2), 0.7 * np.eye(2), [0, 1.0])
+        narrow = replace(architecture, width=2)
+        value = change(narrow, plane, near, far, ys, ys, [b_x, 0])
+        known = certify(narrow, plane, Domain(b_x, b_y), m)
+    exact = 0.6 * 0.7 * b_x**3 / m
+    assert value == pytest.approx(exact, rel=1e-6)
+    assert known.change[0] == pytest.approx(exact, rel=1e-6)
+    ledger.record(
+        "55 residual linear layer", "attained", value / exact, rejected(value, exact / 2, 2 * exact)
+    )
+
+
+# --- trained networks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_certified_found_typical(ledger, depth, request) -> None:
+    """Twenty networks of one shape, trained in one vmap: one softmax layer, two normed layers."""
+    m, long = 6, request.config.getoption("--long")
+    task = LinearRegression(dim=2, context=m, noise=0.2, inputs="sphere")
+    shape = {"mlp": 0} if depth == 1 else {"mlp": 8, "norm": True}
+    architecture = QueryArchitecture(depth=depth, width=8, heads=2, cap=1.0, **shape)
+    training = Training(steps=1000 if long else 250, batch=32)
+    domain = Domain(2**0.5, 3.0)
+    fitted = jax.jit(jax.vmap(fit_query_model(task, architecture, training)))(
+        jax.random.split(jax.random.key(depth), NETWORKS)
+    )
+    begin = jax.jit(partial(starts, domain, 2, m), static_argnums=1)(jax.random.key(5), 16)
+    prompts = sample_prompts(replace(task, context=m + 2), jax.random.key(6), 300)
+
+    @jax.jit
+    @jax.vmap
+    def observe(params):
+        weights = effective_weights(architecture, params)
+        found = worst_found(architecture, weights, domain, begin, 300 if long else 40)
+        places = jnp.zeros(300)
+        changes, errors = typical_changes(
+            task, architecture, weights, domain, prompts, places, (m,)
+        )
+        return weights, found, changes[0], errors[0]
+
+    weights, found, changes, errors = observe(fitted.weights)
+    assert float(jnp.mean(errors)) < 0.5  # of the variance of a label: they read their examples
+    ratios, wrong = [], []
+    for n in range(NETWORKS):
+        known = certify(architecture, jax.tree.map(lambda a, n=n: a[n], weights), domain, m)
+        worst, typical = float(found[n, 0, 0]), np.asarray(changes[n], float)
+        assert known.change[0] >= worst >= np.quantile(typical, 0.99) >= typical.mean()
+        assert worst >= typical.max()
+        assert known.kappa >= float(found[n, 1, 0])
+        assert known.row_sum >= float(found[n, 2, 0])
+        ratios.append(worst / known.change[0])
+        wrong.append(worst > np.quantile(typical, 0.99))
+    name = "54 one softmax layer" if depth == 1 else "53 two normed layers"
+    ledger.record(f"{name}, {NETWORKS} trained", "holds", max(ratios), all(wrong))
+
+
+# --- causal examples, and a query beside them ----------------------------------------------------
+
+
+def causal_answer(blocks, readout, examples, query):
+    """Linear attention, example k reading 1..k and the query all: literal loops."""
+    tokens = [*examples, query]
+    m = len(examples)
+    for logit, value in blocks:
+        after = []
+        for k, h in enumerate(tokens):
+            keys = tokens[: k + 1] if k < m else tokens[:m]
+            after.append(h + sum((h @ logit @ key) * (value @ key) for key in keys) / len(keys))
+        tokens = after
+    return float(readout @ tokens[m])
+
+
+def test_the_causal_logarithm(ledger) -> None:
+    m, p, radius, size = 8, 3, 1.0, 0.5
+    average = np.tril(np.ones((m, m))) / np.arange(1, m + 1)[:, None]
+    r, b, reach = [], [], radius
+    for _ in range(2):
+        square = size * size * reach**2
+        r.append(1 + square)
+        b.append(2 * square)
+        reach *= 1 + square
+    product = (r[1] * np.eye(m) + b[1] * average) @ (r[0] * np.eye(m) + b[0] * average)
+    harmonic = sum(1 / k for k in range(1, m + 1))
+    cross = r[0] * b[1] + r[1] * b[0]
+    assert m * product[-1, 0] == pytest.approx(cross + b[0] * b[1] * harmonic, rel=1e-12)
+    own = r[0] * r[1]
+    assert product[-1].sum() - own == pytest.approx(cross + b[0] * b[1], rel=1e-12)
+    layers = [bounds.LinearLayer(size, size)] * 2
+    rng, worst, beyond = np.random.default_rng(4), 0.0, False
+
+    def turned():
+        matrix = rng.normal(size=(p, p))
+        return size * matrix / np.linalg.norm(matrix, 2)
+
+    for _ in range(60):
+        blocks = [(turned(), turned()) for _ in range(2)]
+        readout = rng.normal(size=p)
+        readout /= np.linalg.norm(readout)
+        examples, query = rng.normal(size=(m, p)), rng.normal(size=p)
+        examples /= np.linalg.norm(examples, axis=1, keepdims=True)
+        query /= np.linalg.norm(query)
+        before = causal_answer(blocks, readout, examples, query)
+        for j in range(m):
+            other = examples.copy()
+            other[j] = rng.normal(size=p)
+            other[j] /= np.linalg.norm(other[j])
+            moved = np.linalg.norm(other[j] - examples[j])
+            effect = abs(causal_answer(blocks, readout, other, query) - before)
+            limit = moved * (product[-1, j] - own * (j == m - 1))
+            assert effect <= limit * (1 + 1e-12)
+            known = bounds.causal_replace_one(
+                layers, tokens=m, position=j + 1, radius=radius, readout=1.0, change=moved
+            ).change
+            assert known == pytest.approx(moved * product[-1, j], rel=1e-12)
+            worst, beyond = max(worst, effect / limit), beyond or effect > 0.05 * limit
+    flat = cross + b[0] * b[1]
+    ledger.record(
+        "56 causal examples beside a query",
+        "holds",
+        worst,
+        bool(beyond and m * product[-1, 0] > 1.1 * flat),
+    )
+
+
+# --- the committed results -----------------------------------------------------------------------
+
+
+def cells_of(**keys) -> list[dict]:
+    found = [
+        c
+        for c in stored.claim(CLAIM)["cells"]
+        if all(c.get(key) == value for key, value in keys.items())
+    ]
+    assert found, f"{CLAIM} has no cell with {keys}"
+    return found
+
+
+FOUND = "worst change found, at most certified"
+
+
+def domain_of_run() -> tuple[float, float]:
+    values = {c["name"]: c["value"] for c in stored.claim(CLAIM)["constants"]}
+    assert values["slope of GELU"] == 1.129
+    return values["B_x, inputs"], values["B_y, labels"]
+
+
+def over_queries(matrix, b_x):
+    """Bounds on the parts of (x, 0, 0, 1) M with |x| <= B_x: of its inputs, of its label."""
+    x_part = np.linalg.norm(matrix[-1, :-3]) + b_x * np.linalg.norm(matrix[:-3, :-3], 2)
+    return x_part, abs(matrix[-1, -3]) + b_x * np.linalg.norm(matrix[:-3, -3])
+
+
+def certified_again(cell) -> tuple[float, float, float]:
+    """Statements 54 and 55 from the forms that the cell holds: change, kappa, row sum."""
+    (b_x, b_y), m = domain_of_run(), cell["context"]
+    total = np.zeros(3)
+    for form, value in zip(np.array(cell["scores"]), np.array(cell["values"]), strict=True):
+        x, y = over_queries(form, b_x)
+        dual = b_x * np.linalg.norm(value[:-3]) + b_y * abs(value[-3])
+        if cell["loop"] == ONE:
+            weight = 1 / (1 + (m - 1) * math.exp(-2 * (b_x * x + b_y * y)))
+            own, half = abs(value[-3]), y * dual
+            total += [2 * weight * dual, m * weight * (own + 2 * half), own + half]
+        else:
+            one, label = np.eye(len(value))[-2], np.eye(len(value))[-3]
+            linear = value[-2] * form + np.outer(form @ one, value)
+            mixed = value[-3] * form + np.outer(form @ label, value)
+            linear_x, linear_y = over_queries(linear, b_x)
+            mixed_x, _ = over_queries(mixed, b_x)
+            jump = 2 * (b_x * linear_x + b_y * linear_y) + 2 * b_x * b_y * mixed_x
+            jump += b_x**2 * x * np.linalg.norm(value[:-3]) + b_y**2 * y * abs(value[-3])
+            kappa = linear_y + b_x * mixed_x + 2 * b_y * y * abs(value[-3])
+            total += [jump / m, kappa, kappa]
+    return float(total[0]), float(total[1]), float(min(total[2], total[1]))
+
+
+def found_again(cell, rng, count=100_000) -> float:
+    """The largest change over prompts whose other examples are all alike, drawn at the edge."""
+    (b_x, b_y), m = domain_of_run(), cell["context"]
+
+    def drawn(label: bool) -> np.ndarray:
+        x = rng.normal(size=(count, 2))
+        x *= b_x / np.linalg.norm(x, axis=1, keepdims=True)
+        y = b_y * rng.choice([-1, 1], (count, 1)) * label
+        one = np.full((count, 1), float(label))
+        return np.hstack([x, y, one, 1 - one])
+
+    query, new, others, old = drawn(False), drawn(True), drawn(True), drawn(True)
+    change = np.zeros(count)
+    for form, value in zip(np.array(cell["scores"]), np.array(cell["values"]), strict=True):
+        asked = query @ form
+        scores = [(asked * key).sum(1) for key in (old, new, others)]
+        values = [key @ value for key in (old, new, others)]
+        if cell["loop"] == LINEAR:
+            change += (scores[1] * values[1] - scores[0] * values[0]) / m
+            continue
+        for sign, k in ((-1, 0), (1, 1)):
+            share = 1 / (1 + (m - 1) * np.exp(scores[2] - scores[k]))
+            change += sign * (share * values[k] + (1 - share) * values[2])
+    return float(np.abs(change).max())
+
+
+@pytest.mark.parametrize("loop", [ONE, LINEAR])
+def test_networks_of_one_layer_again(ledger, loop) -> None:
+    """Every committed certificate of one layer, computed and attacked anew."""
+    rng, ratios, wrong = np.random.default_rng(8), [], []
+    for cell in cells_of(loop=loop, quantity=FOUND):
+        change, kappa, row_sum = certified_again(cell)
+        assert cell["bound"] == pytest.approx(change, rel=1e-9)
+        for what, value in (("label sensitivity", kappa), ("row sum", row_sum)):
+            quantity = f"{what} found, at most certified"
+            (own,) = cells_of(loop=loop, quantity=quantity, network=cell["network"])
+            assert own["bound"] == pytest.approx(value, rel=1e-9)
+            assert own["measured"] <= value * (1 + 1e-4)
+        again = found_again(cell, rng)
+        assert again <= change
+        # The search of the run is no worse than plain sampling at the edge.
+        assert cell["measured"] >= 0.95 * again
+        ratios.append(cell["measured"] / change)
+        wrong.append(cell["measured"] > cell["typical_q99"])
+    number = 54 if loop == ONE else 55
+    ledger.record(f"{number} {loop}, committed", "holds", max(ratios), all(wrong))
+
+
+def test_one_linear_layer_has_exponent_minus_one(ledger) -> None:
+    quantity = "exponent of the mean change in the context length"
+    (cell,) = cells_of(loop=LINEAR, quantity=quantity)
+    slope = np.polyfit(np.log(cell["contexts"]), np.log(cell["curve"]), 1)[0]
+    assert slope == pytest.approx(-1, abs=1e-3)
+    assert cell["measured"] == pytest.approx(-1, abs=1e-3)
+    for other in cells_of(quantity=quantity):
+        assert (other["verdict"] == "finding") == (other["loop"] != LINEAR)
+    ledger.record("55 exponent of one linear layer", "attained", -slope, abs(slope + 0.5) > 0.4)
+
+
+def test_committed_networks_are_ordered(ledger) -> None:
+    """Certified above found above typical in every network; what is vacuous is marked."""
+    claim = stored.claim(CLAIM)
+    assert claim["verdict"] == "holds"
+    assert claim["failed"] == []
+    _, b_y = domain_of_run()
+    by_loop: dict[str, list[dict]] = {}
+    for cell in cells_of(quantity=FOUND):
+        assert cell["bound"] >= cell["measured"] * (1 - 1e-4)
+        assert cell["measured"] >= cell["typical_q99"] >= cell["typical"]
+        assert cell["vacuous"] == (cell["bound"] >= 2 * b_y)
+        by_loop.setdefault(cell["loop"], []).append(cell)
+    assert len(by_loop) == 5
+    for cell in claim["cells"]:
+        if cell.get("test") == "exact":
+            assert cell["verdict"] == stored.by_interval(cell) == "holds"
+    for cell in cells_of(loop="causal certificate"):
+        assert cell["measured"] == pytest.approx(1, rel=1e-12)
+    deep = [c for name, own in by_loop.items() if name.startswith("two") for c in own]
+    status = "finding" if all(c["vacuous"] for c in deep) else "holds"
+    ledger.record("certificates of two layers are vacuous", status, "", None)
+    ledger.record(
+        f"claim {CLAIM}",
+        claim["verdict"],
+        max(c["measured"] / c["bound"] for own in by_loop.values() for c in own),
+        claim["negative_control"]["rejected"],
+    )

@@ -157,7 +157,7 @@ def _caption(stored: Stored) -> str:
         "gradient ascent finds (a lower bound on the supremum), and that above random "
         f"replacements. Certified over found, median: {'; '.join(said)}. Certificates of two "
         "layers are upper bounds alone and, above 2 B_y, vacuous. Top right: mean change in "
-        "longer contexts, weights fixed; fitted exponents with intervals over networks: "
+        "longer contexts, weights fixed; fitted exponents, intervals over networks on the same prompts: "
         f"{'; '.join(slopes)}; only that of one linear layer is a theorem. Bottom left: "
         "what labels alone can do. Bottom right: by position, for causal attention; a flat "
         "certificate is the diameter of all outputs."

@@ -216,7 +216,7 @@ class StabilitySize:
 class ArchitectureSize:
     """Loops from neighbouring real sets, for one architecture and what differs from it."""
 
-    task: LinearRegression = LinearRegression(context=4)
+    task: LinearRegression = LinearRegression(context=3)
     base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
     training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
     cap: float = 1.0
@@ -225,8 +225,8 @@ class ArchitectureSize:
     share: float = 0.5
     generations: int = 2
     replicates: int = 3
-    neighbours: int = 4
-    extremes: int = 2
+    neighbours: int = 3
+    extremes: int = 1
     passing: int = 2
     held_out: int = 250
 
@@ -241,7 +241,6 @@ class ArchitectureSize:
             f"width {2 * base.width}": replace(base, width=2 * base.width, mlp=2 * base.mlp),
             f"{2 * base.heads} heads": replace(base, heads=2 * base.heads),
             f"norms capped at {self.cap:g}": replace(base, cap=self.cap),
-            "no RMSNorm": replace(base, norm=False),
             "linear attention": replace(base, kind="linear"),
             "causal attention": replace(base, attention="causal"),
         }

@@ -291,7 +291,12 @@ LOOP_MUTANTS = (
         ("regimes", "(1 - share) / (generation - first)", "(1 - share) / generation", REGIMES),
         ("regimes", "(samples + generation * self", "(samples + self", REGIMES),
         ("loops", "(1 - share) / (generation * n_syn)", "(1 - share) / n_syn", LOOPS),
-        ("loops", "jnp.arange(n_syn) % _rows(real)", "jnp.arange(n_syn) // _rows(real)", LOOPS),
+        (
+            "loops",
+            "jnp.arange(n_syn) % row_count(real)",
+            "jnp.arange(n_syn) // row_count(real)",
+            LOOPS,
+        ),
         ("problems", "share * p - (1 - share)", "(1 - share) * p - share", ERRORS),
         ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", SHIFTED),
         ("intervals", "max(low.p_positive,", "min(low.p_positive,", JUDGED),

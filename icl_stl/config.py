@@ -184,8 +184,8 @@ class StabilitySize:
 
     task: LinearRegression = LinearRegression(context=4)
     architecture: Architecture = Architecture(depth=1, width=16, heads=2)
-    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
-    samples: tuple[int, ...] = (125, 500, 2000)
+    training: Training = Training(steps=200, batch=32, learning_rate=1e-2)
+    samples: tuple[int, ...] = (60, 180, 540)
     """The sizes n of the real set."""
     shares: tuple[float, ...] = (0.2, 0.5)
     """The constant shares α of real prompts."""
@@ -194,8 +194,8 @@ class StabilitySize:
     """Whole loops, each with its neighbours."""
     neighbours: int = 8
     """Random prompts that are replaced."""
-    extremes: int = 4
-    """Extreme prompts that are replaced by their mirror images."""
+    searched: int = 4
+    """Replacements that are searched for."""
     passing: int = 2
     """Random prompts that are replaced in generation 0 alone."""
     held_out: int = 250
@@ -226,7 +226,7 @@ class ArchitectureSize:
     generations: int = 2
     replicates: int = 3
     neighbours: int = 3
-    extremes: int = 1
+    searched: int = 1
     passing: int = 2
     held_out: int = 250
 
@@ -403,7 +403,7 @@ PRESETS = {
                 generations=1,
                 replicates=3,
                 neighbours=2,
-                extremes=1,
+                searched=1,
                 held_out=16,
             ),
             architectures=ArchitectureSize(
@@ -413,7 +413,7 @@ PRESETS = {
                 samples=16,
                 generations=1,
                 neighbours=2,
-                extremes=1,
+                searched=1,
                 held_out=16,
             ),
             collapse=CollapseSizes(100, 20, 3, 1),
@@ -445,19 +445,19 @@ PRESETS = {
             shares=(0.5,),
             solvable_runs=2000,
             stability=StabilitySize(
-                samples=(125, 500),
+                samples=(60, 240),
                 shares=(0.5,),
                 generations=2,
                 replicates=3,
                 neighbours=4,
-                extremes=2,
+                searched=2,
             ),
             architectures=ArchitectureSize(
                 training=Training(steps=100, batch=16, learning_rate=1e-2),
                 samples=250,
                 generations=1,
                 neighbours=3,
-                extremes=1,
+                searched=1,
                 held_out=100,
             ),
             collapse=CollapseSizes(1000, 60, 3, 1),
@@ -501,7 +501,7 @@ PRESETS = {
                 generations=10,
                 replicates=8,
                 neighbours=32,
-                extremes=8,
+                searched=8,
                 held_out=2000,
             ),
             architectures=ArchitectureSize(
@@ -512,7 +512,7 @@ PRESETS = {
                 generations=5,
                 replicates=8,
                 neighbours=16,
-                extremes=8,
+                searched=8,
                 passing=8,
                 held_out=2000,
             ),

@@ -164,8 +164,8 @@ class NeighbouringTransformers(Experiment):
     """Independent loops."""
     neighbours: int = 8
     """Neighbours of a loop that swap a random prompt for a new one."""
-    extremes: int = 4
-    """Neighbours that swap the prompts with the largest labels for their mirror images."""
+    searched: int = 4
+    """Neighbours whose swaps are searched for: `stability.searched_swaps`."""
     passing: int = 2
     """Neighbours that swap a prompt in generation 0 alone."""
     held_out: int = 250
@@ -174,11 +174,11 @@ class NeighbouringTransformers(Experiment):
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("runs", 1), ("neighbours", 1), ("held_out", 2)):
             _whole(name, getattr(self, name), least)
-        for name in ("generations", "extremes", "passing"):
+        for name in ("generations", "searched", "passing"):
             _whole(name, getattr(self, name), 0)
         most = f"at most the neighbours ({self.neighbours})"
         require(self.passing <= self.neighbours, "passing", self.passing, most)
-        for name in ("neighbours", "extremes"):
+        for name in ("neighbours", "searched"):
             value = getattr(self, name)
             require(value <= self.samples, name, value, f"at most the samples ({self.samples})")
         self.regime.synthetic_size(self.samples)

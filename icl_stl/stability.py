@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from icl_stl.config import LinearRegression, QueryArchitecture
 from icl_stl.devices import many
 from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.learners import Data, adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Generation, coupled
 from icl_stl.measure import differences, parameter_distance
-from icl_stl.problems import PROBLEMS, Solvable
+from icl_stl.problems import PROBLEMS, Solvable, attention_law
+from icl_stl.query_models import effective_weights
 from icl_stl.regimes import real_share
 from icl_stl.results import Arrays
 from icl_stl.solvable import batch_size
@@ -130,14 +132,30 @@ def run_loops(experiment: NeighbouringLoops, seed: int) -> Arrays:
     return found
 
 
-def extreme_swaps(real: Prompts, count: int) -> tuple[Prompts, Array]:
-    """The prompts with the largest labels, with their labels' signs turned; their places.
+def searched_swaps(
+    task: LinearRegression, key: PRNGKeyArray, real: Prompts, count: int, candidates: int = 512
+) -> tuple[Prompts, Array]:
+    """The swaps that would move the best linear self-attention most; their places.
 
-    (x, -y) has the density of (x, y) under the real law: as large a change as a prompt that is
-    there can undergo without becoming less likely.
+    Of all pairs of a real prompt and a candidate of the real law, those whose gradients
+    Σ_k (y_k - g x_kᵀ h) h x_kᵀ, h = (1/k) Σ_{j<k} x_j y_j, are farthest apart, one for each of
+    `count` places. A search by a stand-in for the transformer, cheap enough for every loop.
     """
-    places = jax.lax.top_k(jnp.sum(real.ys**2, axis=-1), count)[1]
-    return Prompts(real.xs[places], -real.ys[places]), places
+    g = attention_law(task).scale
+    new = sample_prompts(task, key, candidates)
+
+    def gradients(prompts: Prompts) -> Float[Array, "E p"]:
+        pairs = prompts.xs * prompts.ys[..., None]
+        before = jnp.cumsum(pairs, axis=1) - pairs
+        h = before / jnp.maximum(jnp.arange(task.context), 1)[None, :, None]
+        rest = prompts.ys - g * jnp.sum(prompts.xs * h, axis=-1)
+        return jnp.einsum("ekd,ekf,ek->edf", h, prompts.xs, rest).reshape(len(rest), -1)
+
+    own, other = gradients(real), gradients(new)
+    apart = jnp.sum((own[:, None] - other[None]) ** 2, axis=-1)
+    places = jax.lax.top_k(apart.max(axis=1), count)[1]
+    chosen = jnp.argmax(apart[places], axis=1)
+    return jax.tree.map(lambda a: a[chosen], new), places
 
 
 def neighbouring_transformers(
@@ -145,28 +163,35 @@ def neighbouring_transformers(
 ) -> dict[str, Any]:
     """One transformer loop beside its neighbours: `[G + 1, K]`, the K of one loop side by side.
 
-    The first `neighbours` swap a random real prompt for a new one, then `extremes` swap the prompts
-    with the largest labels for their mirror images. The last `passing` make the first of these
+    The first `neighbours` swap a random real prompt for a new one, then `searched` make the swaps
+    of `searched_swaps`. The last `passing` make the first of these
     swaps in generation 0 alone: what they differ by later came through the generator. What is
     recorded: `measure.differences`.
     """
     task, n = experiment.task, experiment.samples
     learner = adam_transformer(task, experiment.architecture, experiment.training)
-    key_real, key_places, key_test, key_loop = jax.random.split(key, 4)
+    key_real, key_places, key_test, key_loop, key_search = jax.random.split(key, 5)
     drawn = sample_prompts(task, key_real, n + experiment.neighbours)
     real, new = jax.tree.map(lambda a: a[:n], drawn), jax.tree.map(lambda a: a[n:], drawn)
     places = jax.random.choice(key_places, n, (experiment.neighbours,), replace=False)
-    extremes, extreme_places = extreme_swaps(real, experiment.extremes)
-    rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), new, extremes)
+    found, found_places = searched_swaps(task, key_search, real, experiment.searched)
+    rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), new, found)
     test = sample_prompts(task, key_test, experiment.held_out)
     bayes = jax.vmap(lambda prompt: bayes_predictive(task, prompt))(test)
+
+    def acting(fitted: Any) -> Any:
+        """The matrices that act, where the network has factors and caps."""
+        if isinstance(experiment.architecture, QueryArchitecture):
+            return effective_weights(experiment.architecture, fitted.weights)
+        return fitted.weights
 
     def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
         own = jax.tree.map(lambda a: a[0], generation.params)
         fresh = learner.generate(key, own, experiment.held_out)
-        return differences(task, learner, generation.params, test, bayes, fresh)._asdict()
+        compared = differences(task, learner, generation.params, acting, test, bayes, fresh)
+        return compared._asdict()
 
-    reals = swapped(real, rows, jnp.concatenate([places, extreme_places]))
+    reals = swapped(real, rows, jnp.concatenate([places, found_places]))
 
     def with_passing(again: slice) -> Prompts:
         """The real sets, then those that the swaps of generation 0 are compared by."""
@@ -176,7 +201,7 @@ def neighbouring_transformers(
         both: Prompts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), reals, passing)
         return both
 
-    found: dict[str, Any] = coupled(
+    seen: dict[str, Any] = coupled(
         key_loop,
         learner,
         with_passing(slice(1)),
@@ -186,7 +211,7 @@ def neighbouring_transformers(
         draw_real=lambda key, count: sample_prompts(task, key, count),
         first_reals=with_passing(slice(1, 1 + experiment.passing)),
     )
-    return found
+    return seen
 
 
 def run_transformers(experiment: NeighbouringTransformers, seed: int) -> Arrays:

@@ -86,11 +86,12 @@ def test_the_recursion_is_attained(ledger) -> None:
 
 
 def test_common_random_numbers_are_the_wrong_coupling_for_symbols(ledger) -> None:
-    """Nine edges between ten symbols: rows differ far more often than 1/n of the time."""
+    """First symbol for last of ten: one interval, and one more for each symbol seen between."""
     (rows,) = cells_of("recursive_stability", "share of rows", "common random")
     n, alpha = rows["n"], rows["alpha"]
     first = rows["curve"][1]
-    expected = n * ((1 - alpha) * 9 / n + alpha / n)
+    seen_between = 8 * (1 - 0.9 ** (n - 1))
+    expected = (1 - alpha) * (1 + seen_between) + alpha
     ledger.record(
         "72 common random numbers, generation 1",
         "holds",

@@ -115,7 +115,7 @@ def shapes(experiment):
             names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
             return dict.fromkeys(names, (experiment.generations + 1,))
         case NeighbouringTransformers():
-            swaps = experiment.neighbours + experiment.extremes + experiment.passing
+            swaps = experiment.neighbours + experiment.searched + experiment.passing
             several = (experiment.generations + 1, swaps)
             return {
                 **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),

@@ -41,7 +41,7 @@ def loops(experiment):
 
 
 def transformers(experiment):
-    last, several = experiment.generations + 1, experiment.neighbours + experiment.extremes
+    last, several = experiment.generations + 1, experiment.neighbours + experiment.searched
     moved = np.full((last, several + experiment.passing), 3 / experiment.samples)
     moved[1:, several:] /= 4
     tv = np.repeat(moved[..., None], len(experiment.task.prefixes), -1)

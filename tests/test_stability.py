@@ -17,7 +17,7 @@ from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import coupled, self_consume
 from icl_stl.measure import differences, parameter_distance
-from icl_stl.problems import PROBLEMS
+from icl_stl.problems import PROBLEMS, attention_law
 from icl_stl.regimes import (
     Accumulate,
     AccumulateSubsample,
@@ -241,7 +241,7 @@ SMALL = NeighbouringTransformers(
     generations=2,
     runs=1,
     neighbours=2,
-    extremes=1,
+    searched=1,
     passing=1,
     held_out=16,
 )
@@ -267,13 +267,27 @@ def test_a_passing_swap_starts_as_the_lasting_one_and_then_parts_from_it(seen):
     assert abs(parameters[1, 3] / parameters[1, 0] - 1) > 1e-3
 
 
-def test_extreme_swaps_mirror_the_largest_labels():
-    prompts = sample_prompts(TASK, KEY, 10)
-    rows, places = stability.extreme_swaps(prompts, 2)
-    energy = np.sum(np.asarray(prompts.ys) ** 2, -1)
-    assert set(np.asarray(places).tolist()) == set(np.argsort(energy)[-2:].tolist())
-    np.testing.assert_array_equal(rows.ys, -prompts.ys[places])
-    np.testing.assert_array_equal(rows.xs, prompts.xs[places])
+def test_searched_swaps_are_the_farthest_apart():
+    """Gradients typed again, label by label; every pair of a real prompt and a candidate."""
+    task = LinearRegression(dim=2, context=3)
+    real, new = sample_prompts(task, KEY, 10), sample_prompts(task, jax.random.key(5), 20)
+    rows, places = stability.searched_swaps(task, jax.random.key(5), real, 2, candidates=20)
+    g = attention_law(task).scale
+
+    def gradient(xs, ys):
+        total = np.zeros((2, 2))
+        for k in range(1, 3):
+            h = sum(xs[j] * ys[j] for j in range(k)) / k
+            total += np.outer(h, xs[k]) * (ys[k] - g * xs[k] @ h)
+        return total
+
+    sets = [[gradient(*z) for z in zip(np.asarray(p.xs), np.asarray(p.ys), strict=True)]
+            for p in (real, new)]  # fmt: skip
+    apart = np.array([[np.sum((a - b) ** 2) for b in sets[1]] for a in sets[0]])
+    best = np.argsort(-apart.max(1))[:2]
+    np.testing.assert_array_equal(places, best)
+    np.testing.assert_array_equal(rows.xs, new.xs[apart[best].argmax(1)])
+    np.testing.assert_array_equal(rows.ys, new.ys[apart[best].argmax(1)])
 
 
 def test_rows_are_counted_by_weight():
@@ -290,7 +304,9 @@ def test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should():
     other = learner.fit(jax.random.key(1), prompts, weights)
     params = jax.tree.map(lambda *a: jnp.stack(a), own, own, other)
     bayes = jax.vmap(lambda prompt: bayes_predictive(TASK, prompt))(prompts)
-    found = differences(TASK, learner, params, prompts, bayes, prompts)
+    found = differences(
+        TASK, learner, params, lambda fitted: fitted.weights, prompts, bayes, prompts
+    )
     for values in found[:4]:
         np.testing.assert_array_equal(values[0], 0)
     leaves = [jax.tree.leaves(p.weights) for p in (own, other)]

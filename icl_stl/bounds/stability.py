@@ -345,7 +345,7 @@ def contraction_stability(
     rows, and the norm of B = alpha Sigma' + rho I (Sigma' the second moment of the real features of
     the second loop): q = c/(1 + c), c the largest eigenvalue of B^{-1/2} C B^{-1/2}, C the
     synthetic features' share of the second moment, and u = |phi_k r_k - phi'_k r'_k| /
-    (N sqrt(lambda_min(B))) for the swapped row k. So q < 1 for every alpha.
+    (N sqrt(lambda_min(B))) for the swapped row k. So q < 1 for every alpha > 0.
 
     Args:
         start: d_0, [...], >= 0.

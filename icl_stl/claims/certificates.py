@@ -16,8 +16,8 @@ from icl_stl.config import LinearRegression, Preset, QueryArchitecture
 from icl_stl.experiments import CertifiedNetworks
 from icl_stl.results import Floats
 
-ROUNDING = 1e-4
-"""Relative rounding of what a search finds in single precision."""
+ROUNDING = 1e-3
+"""Relative rounding of what a search finds in single precision, difference quotients included."""
 
 SLOPE_TOLERANCE = 0.01
 """Tolerance of the exponent of one linear layer, which is -1 up to rounding."""

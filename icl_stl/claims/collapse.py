@@ -501,7 +501,8 @@ CLAIMS = (
         statement="labels written with the noise alone (plug-in) show the task variance of the "
         f"closed form after one generation (within {ONE_STEP:.0%}; divergences exact); a prior "
         f"fitted anew follows u' = alpha u_0 + (1-alpha) T_n(u) (within {WITHIN:.0%}), at most "
-        "1/(1/u_0 + g/2) without real prompts, near alpha u_0 with them, and stays u_0 with the "
+        "1/(1/u_0 + g/2) without real prompts, between alpha u_0 and alpha u_0 + (1-alpha) pi^2/6 "
+        "with them, and stays u_0 with the "
         f"predictive deviation; the test error of least squares stays within {BLIND:.0%} of Bayes "
         "while its prompts have lost the task; prompts read again, and prompts of linear "
         "attention, follow their recursions. The transformer: measured, no theorem",

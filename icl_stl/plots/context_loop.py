@@ -196,9 +196,9 @@ def _caption(stored: Stored) -> str:
         "if not, on its exact recursion. With new examples in every generation its mean converges "
         "while the mean square grows without limit, carried by rare loops: the median grows with "
         "the mean alone. Least squares "
-        "follows ρ₂ (dashed), and walks away without real labels. Networks: the influence of one "
-        "real label grows like 1/α, and the error levels off where enough examples are kept, above "
-        f"that of ridge (findings, no theorem). {' '.join(said)} Curves are means or medians over "
+        "follows ρ₂ (dashed), and walks away without real labels. Networks (findings, no "
+        "theorem): the influence of one real label beside 1/α drawn through its value at α = 1; "
+        f"the error beside that of ridge. {' '.join(said)} Curves are means or medians over "
         f"loops, without intervals. {BARS} Networks: Student's intervals over networks, each by "
         "itself."
     )

@@ -41,6 +41,10 @@ def _interval(cell: Cell) -> str:
     return f"{cell['measured']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
 
 
+def _fine(cell: Cell) -> str:
+    return f"{cell['measured']:.2g} [{cell['low']:.2g}, {cell['high']:.2g}]"
+
+
 def _shares(stored: Stored, claim: str) -> list[float]:
     return sorted({cell["alpha"] for cell in _of(stored, claim, loop="transformer")})
 
@@ -129,11 +133,13 @@ def _caption_recursive_stability(stored: Stored) -> str:
         f"most {most:.1%}. Symbols under common random numbers instead of the maximal coupling "
         f"differ {common[0]['measured']:.2g} times as much: each statement needs its own coupling. "
         "Upper right: linear attention, refitted with shared randomness; no pair of loops comes "
-        f"nearer to its bound than {worst:.2f}. Below: transformers whose real sets differ in one "
+        f"nearer to its bound than {worst:.2f} in any generation. Below: "
+        "transformers whose real sets differ in one "
         "random prompt, their randomness shared, beside the recursion with Ω and κ_c measured on "
         f"the same loops; measured over drawn in the last generation: {', '.join(said)}. The "
-        "largest change over all swaps tried, extreme prompts among them, is a lower bound on the "
-        f"supremum. {FOUND} {BARS}"
+        "largest change over all swaps tried, those found by a search among them, is a lower bound "
+        f"on the supremum. A real prompt is drawn {_visits(stored)} times in a generation. "
+        f"{FOUND} {BARS}"
     )
 
 
@@ -223,6 +229,13 @@ def _draw_in_generations(ax: Axes, own: Sequence[Cell]) -> None:
     ax.set_title("growth with the generation: beside 0")
 
 
+def _visits(stored: Stored) -> str:
+    """How often a real prompt is drawn in a generation after the first: from, to."""
+    cells = _of(stored, "recursive_stability", loop="transformer", kind="parameters")
+    visits = [cell["visits"] for cell in cells if cell["generation"]]
+    return f"{min(visits):.2g} to {max(visits):.2g}" if visits else "few"
+
+
 def _caption_stability_rate(stored: Stored) -> str:
     said = [
         f"{cell['quantity'].removeprefix('exponent in n, ').replace('kappa', 'κ')} "
@@ -238,9 +251,9 @@ def _caption_stability_rate(stored: Stored) -> str:
         "How the influence of one real row falls with n, and whether it grows with the generation "
         f"at a constant share. Solvable loops, exponent in n: {'; '.join(said)}; theory says -1. "
         "Transformers: exponents of the total variation between the generators "
-        f"{'; '.join(found)}. Where later generations fall less steeply, the small changes of "
-        "every synthetic prompt weigh more than the one prompt that was swapped. Legends give "
-        f"fitted exponents with intervals. {FOUND} {BARS}"
+        f"{'; '.join(found)}. A real prompt is drawn {_visits(stored)} times in a generation on "
+        "average, less often where n is larger: part of the fall. Legends give fitted exponents "
+        f"with intervals. {FOUND} {BARS}"
     )
 
 
@@ -299,9 +312,10 @@ def _caption_architecture(stored: Stored) -> str:
         "Which architecture is recursively stable: what one replaced real prompt of "
         f"n = {n} moves (real share α = {alpha:g}), the base and one change of it at a time; on "
         "the right how well each has learned, without which stability is cheap. Least moved after "
-        f"{last} generations, in total variation: {least} ({tv[least]['measured']:.2g}); most: "
-        f"{most} ({tv[most]['measured']:.2g}). κ_c is the share of a distance that the generator "
-        f"passes on, 1 a generator that follows its training set. {FOUND}"
+        f"{last} generations, in total variation: {least} ({_fine(tv[least])}); most: "
+        f"{most} ({_fine(tv[most])}). κ_c is the share of a distance that the generator "
+        f"passes on, 1 a generator that follows its training set. Distances are those of the "
+        f"matrices that act, not of their factors. {FOUND}"
     )
 
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from icl_stl.config import LinearRegression
 from icl_stl.intervals import t_half_width, t_test
@@ -135,3 +136,11 @@ def points(
         markersize=5,
         label=label or None,
     )
+
+
+def plain_log(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """A logarithmic axis whose ticks are written out."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from icl_stl.plots._common import (
     BARS,
@@ -17,6 +17,7 @@ from icl_stl.plots._common import (
     Stored,
     cells_of,
     grouped,
+    plain_log,
     points,
 )
 
@@ -50,14 +51,6 @@ def _generation_axis(ax: Axes, shown: Sequence[float] | np.ndarray, *, log: bool
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ticks, [str(i) for i in ticks])
     ax.set_xlabel("generation")
-
-
-def _plain_log(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
-    """A logarithmic axis whose ticks are written out."""
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_minor_locator(NullLocator())
 
 
 def _interval(cell: Cell, form: str = "+.3f") -> str:
@@ -252,7 +245,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
         top.plot([], [], "k--", label="its bound")
         for ax in (top, bottom):
             ax.set_yscale("log")
-            _plain_log(ax.yaxis)
+            plain_log(ax.yaxis)
             _generation_axis(ax, list(shown), log=True)
         top.set_xlabel("")
         bottom.axhline(1, color=GREY, linewidth=1)
@@ -351,8 +344,8 @@ def _draw_rates(stored: Stored) -> Figure:
         )
         ax.set_yscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
-        _plain_log(ax.yaxis)
-    _plain_log(axes[1].xaxis)
+        plain_log(ax.yaxis)
+    plain_log(axes[1].xaxis)
     for k, cells in enumerate(saturation):
         x = _column(cells, "generation")
         label = f"α = {cells[0]['alpha']:g}"
@@ -508,7 +501,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
         ax.set_xlabel("generation")
         ax.set_yscale("log")
         ax.legend(loc="upper left" if side == "below" else "lower right")
-        _plain_log(ax.yaxis)
+        plain_log(ax.yaxis)
     axes[0].set_ylabel("nγ, influence of one real row times n")
     return figure
 
@@ -578,7 +571,7 @@ def _draw_mad_loops(stored: Stored) -> Figure:
                 va="center",
             )
         ax.set_yscale("log")
-        _plain_log(ax.yaxis)
+        plain_log(ax.yaxis)
         first = next(iter(kinds.values()))[0]
         ax.set_title(f"{_loop(first)}, n = {first['n']}")
     axes[0].set_ylabel("excess risk / that of one fit")

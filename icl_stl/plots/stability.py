@@ -16,6 +16,7 @@ from icl_stl.plots._common import (
     Stored,
     cells_of,
     grouped,
+    plain_log,
     points,
 )
 
@@ -94,6 +95,7 @@ def _transformer(ax: Axes, stored: Stored, share: float) -> None:
     ax.plot([], [], "k--", linewidth=1.1, label="Ω χ, both constants measured")
     ax.plot([], [], "k_", markersize=9, linestyle="none", label="largest of all swaps tried")
     ax.set_yscale("log")
+    plain_log(ax.yaxis)
     ax.set_title(f"transformer, real share α = {share:g}")
     ax.set_ylabel("distance of the weights, relative")
     ax.legend(fontsize=8)
@@ -165,7 +167,7 @@ PANELS = {
 
 
 def _draw_stability_rate(stored: Stored) -> Figure:
-    figure = Figure(figsize=(10.4, 7.6))
+    figure = Figure(figsize=(13.2, 8.4))
     axes = figure.subplots(2, 3).ravel()
     for k, cell in enumerate(_slopes_in_n(stored, None)):
         label = cell["quantity"].removeprefix("exponent in n, ").replace("kappa", "κ")
@@ -194,7 +196,7 @@ def _draw_stability_rate(stored: Stored) -> Figure:
             )
         if own:
             _guide(ax, own[0]["n"], own[0]["curve"][0])
-        ax.set_title(f"transformer: {words}")
+        ax.set_title("transformer")
         ax.set_ylabel(words)
     for ax in axes[:5]:
         ax.set_xlabel("n, real rows")
@@ -202,7 +204,9 @@ def _draw_stability_rate(stored: Stored) -> Figure:
         ax.set_yscale("log")
         ax.legend(fontsize=7, loc="lower left")
         low, high = ax.get_ylim()
-        ax.set_ylim(low / (high / low) ** 0.45, high)  # room for the legend
+        ax.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend
+        for axis in (ax.xaxis, ax.yaxis):
+            plain_log(axis)
     own = [c for c in cells_of(stored, "stability_rate") if "exponent in i" in c["quantity"]]
     _draw_in_generations(axes[5], own)
     return figure
@@ -271,14 +275,14 @@ MEASURED = {
 def _draw_architecture(stored: Stored) -> Figure:
     cells = cells_of(stored, "architecture")
     names = list(dict.fromkeys(cell["architecture"] for cell in cells))
-    figure = Figure(figsize=(12.4, 1.2 + 0.42 * len(names)))
+    figure = Figure(figsize=(13, 1.6 + 0.42 * len(names)))
     axes = figure.subplots(1, len(MEASURED), sharey=True)
     for ax, (kind, title) in zip(axes, MEASURED.items(), strict=True):
         own = grouped([c for c in cells if c["kind"] == kind], "generation")
         for k, ((generation,), chosen) in enumerate(own.items()):
             at = np.array([names.index(c["architecture"]) for c in chosen]) + 0.16 * (k - 0.5)
             measured, low, high = (_column(chosen, key) for key in ("measured", "low", "high"))
-            error = np.maximum([measured - np.maximum(low, 1e-6), high - measured], 0)
+            error = np.maximum([measured - low, high - measured], 0)
             colour = PALETTE[2 if kind == "kappa" else k]
             ax.errorbar(
                 measured,
@@ -294,11 +298,13 @@ def _draw_architecture(stored: Stored) -> Figure:
             ax.axvline(1, color="black", linestyle=":", linewidth=1)
             ax.set_xlim(left=0)
         else:
-            ax.set_xscale("log")
+            ax.set_xscale("log", nonpositive="clip")
+            shown = _column([c for c in cells if c["kind"] == kind], "measured")
+            ax.set_xlim(shown.min() / 4, shown.max() * 4)
         ax.set_title(title)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
+    axes[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(-0.9, -0.04), ncols=2)
     return figure
 
 

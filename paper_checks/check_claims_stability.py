@@ -160,9 +160,11 @@ def test_exponents_of_solvable_loops_are_those_of_their_curves(ledger) -> None:
     """The fitted exponent in n is the slope of the committed means; theory says -1 and 0."""
     for cell in cells_of("stability_rate", "exponent in n"):
         slope = np.polyfit(np.log(cell["n"]), np.log(cell["curve"]), 1)[0]
-        assert cell["measured"] == pytest.approx(slope, abs=0.02)
         assert cell["bound"] == -1
-        if cell["verdict"] != "finding":
+        if cell["verdict"] == "finding":  # the mean over loops of the slope of each
+            assert cell["low"] <= slope <= cell["high"]
+        else:
+            assert cell["measured"] == pytest.approx(slope, abs=0.02)
             far = abs(cell["measured"] + 0.5) > cell["tolerance"]
             ledger.record(f"{cell['quantity']}, beside -1", cell["verdict"], slope, far)
     for cell in cells_of("stability_rate", "exponent in i"):

@@ -260,7 +260,7 @@ PLACES = {
     "generalization_gap": ("clipped_mean", "augment", {}, "gap", 3, 100.0),
     "rates": ("bernoulli", "augment", {"samples": 8000}, "drift", 3, 1.5),
     "accumulation": ("ols", "accumulate-fresh", {}, "excess", 10, 1.2),
-    "real_share_threshold": ("bernoulli", "augment", {"samples": 4096}, "gamma", 5, 1.4),
+    "real_share_threshold": ("bernoulli", "augment", {"samples": 4096}, "tv", 5, 1.4),
     "mad_loops": ("ols", "fresh", {}, "excess", 5, 1.3),
 }
 
@@ -301,7 +301,7 @@ def test_growth_above_the_threshold_is_measured_not_proved():
     experiments = good("real_share_threshold")
     for n in (64, 256, 1024):
         own = [e for e in experiments if e.samples == n and e.regime.synthetic_size(n) == 2 * n]
-        experiments[own[0]]["gamma"][:, -1] = 2 / n
+        experiments[own[0]]["tv"][:, -1] = 2 / n
     entry = judged("real_share_threshold", experiments)
     assert entry["verdict"] == "inconclusive"
     assert [c.get("missed", False) for c in entry["cells"]].count(True) == 1

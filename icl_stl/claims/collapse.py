@@ -167,7 +167,7 @@ def _below(values: Floats, bound: float, keys: Json) -> Cell:
 
 
 def _above(values: Floats, bound: float, keys: Json) -> Cell:
-    return Cell(values - bound, values, bound, {**keys, "direction": "at least"})
+    return Cell(values - bound, values, bound, {**keys, "direction": "above"})
 
 
 def _same(value: float, reference: float, keys: Json) -> Cell:

@@ -95,10 +95,12 @@ def _transformer(ax: Axes, stored: Stored, share: float) -> None:
     ax.plot([], [], "k--", linewidth=1.1, label="Ω χ, both constants measured")
     ax.plot([], [], "k_", markersize=9, linestyle="none", label="largest of all swaps tried")
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
     plain_log(ax.yaxis)
     ax.set_title(f"transformer, real share α = {share:g}")
     ax.set_ylabel("distance of the weights, relative")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, ncols=2, loc="upper left")
 
 
 def _draw_recursive_stability(stored: Stored) -> Figure:
@@ -301,6 +303,7 @@ def _draw_architecture(stored: Stored) -> Figure:
             ax.set_xscale("log", nonpositive="clip")
             shown = _column([c for c in cells if c["kind"] == kind], "measured")
             ax.set_xlim(shown.min() / 4, shown.max() * 4)
+            plain_log(ax.xaxis, (1, 3))
         ax.set_title(title)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()

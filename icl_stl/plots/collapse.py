@@ -250,7 +250,7 @@ def _caption(stored: Stored) -> str:
         "task variance in units of the noise; lines and short bars are closed forms, points "
         "simulated. One generation leaves at most 1.645 σ²/d of it, whatever the prior. A learner "
         "that fits its "
-        f"prior anew goes on losing without real prompts ({_ends(plug_in)}) and stays a little "
+        f"prior anew goes on losing without real prompts ({_ends(plug_in)}) and stays "
         "above α u₀ (dotted) with them. Least squares loses it once, at any α, while its "
         f"test error stays within {blind[-1]['measured']:.1%} of Bayes: squared error is blind. "
         "Prompts that are read and answered with the posterior mean lose their task slowly, "

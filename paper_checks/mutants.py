@@ -382,7 +382,40 @@ CONTEXT_MUTANTS = (
         ("context_loop", "limits + slack - values", "np.abs(limits + slack - values)", IN_CONTEXT),
     ),
 )
-SHORT = (*COLLAPSE_MUTANTS[::9], *MUTANTS[::5], *LOOP_MUTANTS[2::7], *CONTEXT_MUTANTS[:8:7])
+PAIRS, JUDGED_PAIRS = "tests/test_stability.py", "tests/test_claims_stability.py"
+TERMS = f"{PAIRS}::test_contraction_terms_are_those_of_the_statement"
+PASSING = f"{PAIRS}::test_a_swap_of_generation_0_alone_is_passed_on_by_the_generator"
+COMPARED = f"{PAIRS}::test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should"
+COUPLED = f"{PAIRS}::test_a_maximal_coupling_has_its_laws_and_differs_as_little_as_can_be"
+ITERATED = f"{PAIRS}::test_contraction_equals_literal_iteration"
+STABILITY_MUTANTS = planted_in(
+    "",
+    ("bounds/stability", "bound[-1]) + put[..., i])", "bound[-1]))", ITERATED),
+    ("learners/laws", "coin * first[rows] < law[rows]", "coin * law[rows] < first[rows]", COUPLED),
+    (
+        "loops",
+        "jnp.where(index == 0, a, b), first_reals",
+        "jnp.where(index > 0, a, b), first_reals",
+        PASSING,
+    ),
+    ("stability", '"contraction": c / (1 + c)', '"contraction": c', TERMS),
+    ("stability", "weights[0] * jnp.linalg.norm(first", "jnp.linalg.norm(first", TERMS),
+    ("measure", "loss_max=jnp.max(change, axis=1)", "loss_max=jnp.mean(change, axis=1)", COMPARED),
+    ("claims/stability", "left[1] / left[0] / (1 - share)", "left[1] / left[0]", JUDGED_PAIRS),
+    (
+        "claims/stability",
+        "n * (bound - distance)[:, i], n * float(bound",
+        "n * (bound + distance)[:, i], n * float(bound",
+        JUDGED_PAIRS,
+    ),
+)
+SHORT = (
+    *STABILITY_MUTANTS[:1],
+    *COLLAPSE_MUTANTS[::9],
+    *MUTANTS[::5],
+    *LOOP_MUTANTS[2::7],
+    *CONTEXT_MUTANTS[:8:7],
+)
 
 
 def planted(mutant: Mutant) -> str | None:
@@ -431,6 +464,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
     everything = (*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS)
+    everything = (*everything, *STABILITY_MUTANTS)
     mutants = SHORT if options.short else everything
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))

@@ -16,7 +16,7 @@ from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import coupled, self_consume
-from icl_stl.measure import differences, parameter_distance
+from icl_stl.measure import bounded_loss, differences, parameter_distance
 from icl_stl.problems import PROBLEMS, attention_law
 from icl_stl.regimes import (
     Accumulate,
@@ -317,7 +317,10 @@ def test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should():
     logs = [np.cumsum(law.log_density(prompts.ys), -1) for law in laws]
     tv = np.maximum(1 - np.exp(logs[1] - logs[0]), 0).mean(0)
     np.testing.assert_allclose(found.tv[1], tv, rtol=1e-4)
-    assert found.loss_max[1] >= found.loss_mean[1] > 0
+    losses = [np.asarray(bounded_loss(TASK, law, prompts)) for law in laws]
+    change = np.abs(losses[1] - losses[0])
+    assert found.loss_mean[1] == pytest.approx(change.mean(), rel=1e-4)
+    assert found.loss_max[1] == pytest.approx(change.max(), rel=1e-4)
 
 
 def test_distance_is_euclidean_over_all_leaves():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds, references
+from icl_stl.claims._cells import equal
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import LinearRegression, Preset
 from icl_stl.experiments import ContextLoops
@@ -35,9 +36,6 @@ NETWORK_TASK = LinearRegression(dim=2, context=10, noise=0.2, inputs="sphere")
 
 PATH = 0.01
 """Largest relative distance of a loop from its exact recursion."""
-
-WITHIN = 0.1
-"""Relative tolerance of means that are compared."""
 
 CLOSE = 0.05
 """Relative tolerance where two formulas are to be told apart."""
@@ -135,11 +133,6 @@ def _where(loop: str, regime: str, m: int, k: int, generation: int, **more: Any)
         "m": m,
         **more,
     }
-
-
-def _equal(values: Floats, reference: float, keys: Json, within: float = WITHIN) -> Cell:
-    tolerance = within * abs(reference)
-    return Cell(values - reference, values, reference, keys, "equal", tolerance=tolerance)
 
 
 def _at_most(values: Floats, limits: Floats | float, keys: Json, slack: float = 0.0) -> Cell:
@@ -287,7 +280,7 @@ def _noise(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
                 spread = _norm(_inverse(path.covariance[:, g]), off[:, g]) ** 2 / d
                 keys = _where(loop, "fixed inputs", m, k, g)
                 keys["quantity"] = "variance by noise on new labels, over its closed form"
-                cells.append(_equal(spread, 1.0, keys))
+                cells.append(equal(spread, 1.0, keys))
             if loop == "ridge":
                 own = _gram(kept_xs) + PENALTY * np.eye(d)
                 added = _norm(own, off[:, -1]) ** 2 / (noise**2 * d)
@@ -303,8 +296,8 @@ def _noise(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
                 spread = _norm(_inverse(walk[:, 0]), off[:, g]) ** 2 / d
                 keys = _where("least squares", "fixed inputs", m, k, g, family="walk")
                 keys["quantity"] = "squared error over that of one fit"
-                cells.append(_equal(spread, g + 1.0, keys))
-                control.append(_equal(spread, 1.0, keys))
+                cells.append(equal(spread, g + 1.0, keys))
+                control.append(equal(spread, 1.0, keys))
     return Judged(cells, control, [])
 
 
@@ -371,12 +364,12 @@ def _mean_square(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
             ("factor of the mean of a difference", along, factors.mean),
             ("factor of its mean square", square, factors.square),
         ):
-            cells.append(_equal(values, known, {**keys, "quantity": what}, CLOSE))
+            cells.append(equal(values, known, {**keys, "quantity": what}, CLOSE))
         rate = float(np.log(factors.typical))
         at = {**keys, "quantity": "mean logarithm of the factor of its length"}
         cells.append(Cell(logarithm - rate, logarithm, rate, at, "equal", tolerance=CLOSE))
         at = {**keys, "quantity": "factor of its mean square", "family": "mean square"}
-        control.append(_equal(square, factors.mean**2, at, CLOSE))
+        control.append(equal(square, factors.mean**2, at, CLOSE))
         weights = seen["predictions"][:, 0, place]
         path = references.attention_fresh_context(task, k, m - k, STRONG, noise, noise, last)
         moments = np.trace(path.second, axis1=1, axis2=2)
@@ -389,11 +382,11 @@ def _mean_square(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
             **keys,
             "quantity": "mean square of the weights, over its recursion from those before",
         }
-        cells.append(_equal(step, 1.0, at, CLOSE))
+        cells.append(equal(step, 1.0, at, CLOSE))
         for g in (1, 2):
             at = _where("linear attention", "new examples", m, k, g)
             at["quantity"] = "mean square of the weights"
-            cells.append(_equal(squares[:, g], float(moments[g]), at))
+            cells.append(equal(squares[:, g], float(moments[g]), at))
         at = _where("linear attention", "new examples", m, k, last)
         at |= {
             "quantity": "mean square of the weights, rare loops",
@@ -434,15 +427,15 @@ def _least_squares(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judge
         for g in (1, 2, 5, 10):
             keys = _where("least squares", "new examples", m, k, g)
             keys["quantity"] = "squared error of the weights"
-            cells.append(_equal(error[:, g], float(known[g]), keys))
+            cells.append(equal(error[:, g], float(known[g]), keys))
         if k:
             square = _twins(seen, 1, place)[1]
             rho = references.ols_fresh_context_factor(k, m - k, TASK.dim)
             keys = _where("least squares", "new examples", m, k, last)
             keys |= {"quantity": "factor of the mean square of a difference"}
-            cells.append(_equal(square, rho, keys, CLOSE))
+            cells.append(equal(square, rho, keys, CLOSE))
             keys = {**keys, "family": "least squares"}
-            control.append(_equal(square, (1 - k / m) ** 2, keys, CLOSE))
+            control.append(equal(square, (1 - k / m) ** 2, keys, CLOSE))
     return Judged(cells, control, [])
 
 

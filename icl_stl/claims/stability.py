@@ -23,7 +23,13 @@ from icl_stl.claims._cells import (
     wide,
 )
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
-from icl_stl.config import Preset
+from icl_stl.config import (
+    Architecture,
+    ArchitectureSize,
+    Preset,
+    QueryArchitecture,
+    StabilitySize,
+)
 from icl_stl.experiments import Experiment, NeighbouringLoops, NeighbouringTransformers
 from icl_stl.regimes import Augment, real_share
 from icl_stl.results import Floats
@@ -61,9 +67,9 @@ def _amplifier(preset: Preset, kappa: float) -> NeighbouringLoops:
     return NeighbouringLoops("bernoulli", Augment(alpha), n, LAST, runs, (("kappa", kappa),))
 
 
-def _bootstrap(preset: Preset, part: float, coupling: Any, n: int = 20) -> NeighbouringLoops:
+def _bootstrap(preset: Preset, part: float, coupling: Any) -> NeighbouringLoops:
     runs = run_count(preset, part)
-    return NeighbouringLoops("categorical", Augment(0.5), n, LAST, runs, (), coupling)
+    return NeighbouringLoops("categorical", Augment(0.5), 20, LAST, runs, (), coupling)
 
 
 def _attention(preset: Preset, n: int, *, contraction: bool = False) -> NeighbouringLoops:
@@ -78,22 +84,31 @@ def _attention(preset: Preset, n: int, *, contraction: bool = False) -> Neighbou
     )
 
 
+def _neighbours(
+    size: StabilitySize | ArchitectureSize,
+    architecture: Architecture | QueryArchitecture,
+    share: float,
+    n: int,
+) -> NeighbouringTransformers:
+    return NeighbouringTransformers(
+        size.task,
+        architecture,
+        size.training,
+        Augment(share),
+        n,
+        size.generations,
+        size.replicates,
+        size.neighbours,
+        size.searched,
+        size.passing,
+        size.held_out,
+    )
+
+
 def _transformers(preset: Preset) -> dict[tuple[int, float], NeighbouringTransformers]:
     size = preset.stability
     return {
-        (n, share): NeighbouringTransformers(
-            size.task,
-            size.architecture,
-            size.training,
-            Augment(share),
-            n,
-            size.generations,
-            size.replicates,
-            size.neighbours,
-            size.searched,
-            size.passing,
-            size.held_out,
-        )
+        (n, share): _neighbours(size, size.architecture, share, n)
         for share in size.shares
         for n in size.samples
     }
@@ -364,19 +379,7 @@ def _transformer_slopes(evidence: Evidence) -> list[Cell]:
 def _architectures(preset: Preset) -> dict[str, NeighbouringTransformers]:
     size = preset.architectures
     return {
-        words: NeighbouringTransformers(
-            size.task,
-            architecture,
-            size.training,
-            Augment(size.share),
-            size.samples,
-            size.generations,
-            size.replicates,
-            size.neighbours,
-            size.searched,
-            size.passing,
-            size.held_out,
-        )
+        words: _neighbours(size, architecture, size.share, size.samples)
         for words, architecture in size.variants.items()
     }
 

@@ -110,6 +110,11 @@ def cells_of(stored: Stored, claim: str) -> list[Cell]:
     return list(stored.claims[claim]["cells"])
 
 
+def column(cells: Sequence[Cell], key: str) -> Any:
+    """One value of every cell, as numbers."""
+    return np.array([cell[key] for cell in cells], float)
+
+
 def grouped(cells: Sequence[Cell], *keys: str) -> dict[tuple[Any, ...], list[Cell]]:
     """Cells by their values of these keys, in the order in which they first appear."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}

@@ -15,6 +15,7 @@ from icl_stl.plots._common import (
     Drawing,
     Stored,
     cells_of,
+    column,
     grouped,
     points,
 )
@@ -38,17 +39,13 @@ def _cells(stored: Stored, loop: str, quantity: str, **keys: Any) -> list[Cell]:
     return sorted(found, key=lambda cell: cell["generation"])
 
 
-def _column(cells: Sequence[Cell], key: str) -> np.ndarray:
-    return np.array([np.nan if cell[key] is None else cell[key] for cell in cells], float)
-
-
 def _curve(ax: Axes, cells: Sequence[Cell], k: int, label: str, *, line: bool = True) -> None:
     """Measured points over generations and, as a line, what they should be."""
     if not cells:
         return
-    x = _column(cells, "generation")
+    x = column(cells, "generation")
     if line:
-        ax.plot(x, _column(cells, "bound"), color=PALETTE[k], linewidth=1.2)
+        ax.plot(x, column(cells, "bound"), color=PALETTE[k], linewidth=1.2)
     points(ax, cells, x, PALETTE[k], label, MARKERS[k])
 
 
@@ -77,7 +74,7 @@ def _one_generation(ax: Axes, stored: Stored) -> None:
     for k, generator in enumerate(("plug-in", "predictive")):
         own = [cell for cell in cells if cell["generator"] == generator]
         x = np.array([designs.index((c["signal"], c["repeats"])) for c in own], float)
-        ax.hlines(_column(own, "bound"), x - 0.25, x + 0.25, color=PALETTE[k], linewidth=1.2)
+        ax.hlines(column(own, "bound"), x - 0.25, x + 0.25, color=PALETTE[k], linewidth=1.2)
         points(ax, own, x, PALETTE[k], generator, MARKERS[k])
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.set_xticks(range(len(designs)), [f"u = {u:g}\nn = {n}" for u, n in designs])
@@ -95,11 +92,11 @@ def _fitted(ax: Axes, stored: Stored) -> None:
         if alpha > 0:
             ax.axhline(alpha * own[0]["signal"], color=PALETTE[k], linestyle=":", linewidth=1)
     bounds = _cells(stored, "empirical Bayes, plug-in", f"{quantity}, bound 1/(1/u_0 + g/2)")
-    x = _column(bounds, "generation")
-    ax.plot(x, _column(bounds, "bound"), "k--", linewidth=1, label="bound without real prompts")
+    x = column(bounds, "generation")
+    ax.plot(x, column(bounds, "bound"), "k--", linewidth=1, label="bound without real prompts")
     kept = _cells(stored, "empirical Bayes, predictive", quantity)
     _curve(ax, kept, 2, f"predictive, {_share(kept[0]['alpha'])}")
-    _generations(ax, _column(kept, "generation"))
+    _generations(ax, column(kept, "generation"))
     ax.set_yscale("log")
     ax.set_ylim(3e-3, None)
     ax.set_ylabel("task variance u (noise units)")
@@ -110,9 +107,9 @@ def _fitted(ax: Axes, stored: Stored) -> None:
 def _test_error(ax: Axes, stored: Stored) -> None:
     for k, loop in enumerate(("empirical Bayes, plug-in", "least squares, plug-in")):
         cells = [cell for cell in _cells(stored, loop, ERROR) if cell["alpha"] == 0]
-        points(ax, cells, _column(cells, "generation"), PALETTE[k], loop, MARKERS[k])
+        points(ax, cells, column(cells, "generation"), PALETTE[k], loop, MARKERS[k])
     ax.axhline(cells[0]["bound"], color="k", linestyle="--", linewidth=1, label="counted as blind")
-    _generations(ax, _column(cells, "generation"))
+    _generations(ax, column(cells, "generation"))
     ax.set_yscale("log")
     ax.set_ylim(1e-7, None)
     ax.set_ylabel("excess test error over that of Bayes")
@@ -125,7 +122,7 @@ def _written(ax: Axes, stored: Stored) -> None:
     for k, (alpha, own) in enumerate(_shares(cells).items()):
         _curve(ax, own, k, _share(alpha))
     ax.axhline(cells[0]["signal"], color=GREY, linewidth=0.8, label="real prompts")
-    _generations(ax, _column(cells, "generation"))
+    _generations(ax, column(cells, "generation"))
     ax.set_ylim(0, None)
     ax.set_ylabel("task variance u (noise units)")
     ax.set_title("prompts of least squares, plug-in")
@@ -159,7 +156,7 @@ def _linear_attention(ax: Axes, stored: Stored) -> None:
     for k, generator in enumerate(("plug-in", "predictive")):
         cells = _cells(stored, f"linear attention, {generator}", what)
         _curve(ax, cells, k, generator)
-    x = _column(cells, "generation")
+    x = column(cells, "generation")
     alpha = cells[0]["alpha"]
     ax.plot(x, (1 - alpha) ** x, "k--", linewidth=1, label=f"(1 - α)^g, {_share(alpha)}")
     _generations(ax, x)
@@ -181,10 +178,10 @@ def _transformer(ax: Axes, stored: Stored, quantity: str) -> None:
         regime = own[0]["regime"]
         same = [c for c in beside if c["alpha"] == alpha and c["regime"] == regime]
         if same:
-            x = _column(same, "generation")
+            x = column(same, "generation")
             colour, label = PALETTE[k], f"predictive, {_share(alpha)}"
-            ax.plot(x, _column(same, "measured"), color=colour, linestyle="--", label=label)
-    _generations(ax, _column(cells, "generation"))
+            ax.plot(x, column(same, "measured"), color=colour, linestyle="--", label=label)
+    _generations(ax, column(cells, "generation"))
     ax.set_ylim(0, None)
 
 

@@ -16,6 +16,7 @@ from icl_stl.plots._common import (
     Drawing,
     Stored,
     cells_of,
+    column,
     grouped,
     plain_log,
     points,
@@ -39,10 +40,6 @@ def _loop(cell: Cell) -> str:
     return NAMES.get(loop, loop).replace("kappa", "κ")
 
 
-def _column(cells: Sequence[Cell], key: str) -> np.ndarray:
-    return np.array([cell[key] for cell in cells], float)
-
-
 def _generation_axis(ax: Axes, shown: Sequence[float] | np.ndarray, *, log: bool = False) -> None:
     """Ticks at the generations shown; a logarithmic axis where they are far apart."""
     ticks = sorted({int(i) for i in shown})
@@ -61,7 +58,7 @@ def _interval(cell: Cell, form: str = "+.3f") -> str:
 
 def _relative(cells: Sequence[Cell]) -> float:
     """The greatest distance from the reference, over the reference."""
-    measured, bound = _column(cells, "measured"), _column(cells, "bound")
+    measured, bound = column(cells, "measured"), column(cells, "bound")
     return float(np.max(np.abs(measured - bound) / np.maximum(np.abs(bound), 1e-300)))
 
 
@@ -108,7 +105,7 @@ def _draw_gap_identity(stored: Stored) -> Figure:
     )
     for k, ((name,), cells) in enumerate(loops.items()):
         ax = axes[k]
-        x = _column(cells, "generation")
+        x = column(cells, "generation")
         parts = np.array([cell["parts"] for cell in cells])
         for p, (label, hatch, colour) in enumerate(PARTS):
             below = np.where(parts[:, :p] * parts[:, p : p + 1] > 0, parts[:, :p], 0).sum(1)
@@ -149,7 +146,7 @@ def _caption_gap_identity(stored: Stored) -> str:
     sampled = {name: c for name, c in loops.items() if not all(x in exact for x in c)}
     said = []
     if exact:
-        distance = np.max(np.abs(_column(exact, "measured") - _column(exact, "bound")))
+        distance = np.max(np.abs(column(exact, "measured") - column(exact, "bound")))
         said.append(
             "Bits are enumerated and have no sampling error: the sides differ by at most "
             f"{distance:.0e}."
@@ -184,7 +181,7 @@ def _sides(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Generations, 95 % quantile of the gap, its bound."""
     rate = cells[0].get("test") == "rate"
     measured, bound = ("gap_quantile", "gap_bound") if rate else ("measured", "bound")
-    return _column(cells, "generation"), _column(cells, measured), _column(cells, bound)
+    return column(cells, "generation"), column(cells, measured), column(cells, bound)
 
 
 def _tightness(cells: Sequence[Cell]) -> np.ndarray:
@@ -227,9 +224,9 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
     figure = Figure(figsize=(9.4, 7.4))
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
     titles = ("bits: both sides exact", "Gaussian mean: both sides exact; the others: sampled")
-    for column, (series, title) in enumerate(zip((bits, others), titles, strict=True)):
-        top, bottom = axes[:, column]
-        for curve in rest if column == 0 else ():
+    for place, (series, title) in enumerate(zip((bits, others), titles, strict=True)):
+        top, bottom = axes[:, place]
+        for curve in rest if place == 0 else ():
             bottom.plot(
                 _sides(curve)[0], _tightness(curve), color="0.75", linewidth=1, label="other bits"
             )
@@ -251,7 +248,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
         bottom.axhline(1, color=GREY, linewidth=1)
         top.set_title(title)
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.07))
-        if column == 0 and rest:
+        if place == 0 and rest:
             bottom.plot([], [], color="0.75", linewidth=1, label="other bits loops")
             handles, labels = bottom.get_legend_handles_labels()
             bottom.legend(handles[-1:], labels[-1:], loc="center right")
@@ -347,10 +344,10 @@ def _draw_rates(stored: Stored) -> Figure:
         plain_log(ax.yaxis)
     plain_log(axes[1].xaxis)
     for k, cells in enumerate(saturation):
-        x = _column(cells, "generation")
+        x = column(cells, "generation")
         label = f"α = {cells[0]['alpha']:g}"
         points(axes[2], cells, x, PALETTE[k], label, MARKERS[k])
-        axes[2].plot(x, _column(cells, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
+        axes[2].plot(x, column(cells, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
         axes[2].axhline(cells[0]["limit"], color=PALETTE[k], linestyle=":", linewidth=1.5)
         _generation_axis(axes[2], x, log=True)
     axes[2].plot([], [], color="k", linestyle="--", linewidth=1.2, label="closed form")
@@ -412,11 +409,11 @@ def _draw_accumulation(stored: Stored) -> Figure:
     figure = Figure(figsize=(9.8, 4.9))
     left, right = figure.subplots(1, 2)
     for k, cells in enumerate(_accumulation(stored, "excess")):
-        x = _column(cells, "generation")
+        x = column(cells, "generation")
         side = {"gaussian mean": -1, "ols": 1}.get(cells[0]["loop"], 0)  # these two agree
         aside = x * 1.03 ** (side if cells[0]["regime"] == "accumulate" else 0)
         points(left, cells, aside, PALETTE[k], _kind(cells[0]), MARKERS[k])
-        left.plot(x, _column(cells, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
+        left.plot(x, column(cells, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
         _generation_axis(left, x, log=True)
     for limit in sorted(set(_limits(stored, "pi^2/6").values())):
         left.axhline(limit, color="k", linestyle=":", linewidth=1.5)
@@ -426,7 +423,7 @@ def _draw_accumulation(stored: Stored) -> Figure:
     left.set_title("excess risk")
     harmonic = _limits(stored, "H_{i+1}")
     for k, cells in enumerate(_accumulation(stored, "drift")):
-        x, known = _column(cells, "generation"), _column(cells, "bound")
+        x, known = column(cells, "generation"), column(cells, "bound")
         colour, marker = (PALETTE[0], MARKERS[0]) if k == 0 else (PALETTE[7], MARKERS[4])
         points(right, cells, x, colour, f"{_loop(cells[0])}: {cells[0]['quantity']}", marker)
         right.plot(x, known, color=colour, linestyle="--", linewidth=1.2)
@@ -490,9 +487,9 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
             )
         if side == "below":
             known = [c for c in cells_of(stored, "real_share_threshold") if "curve" not in c]
-            x = _column(known, "generation")
+            x = column(known, "generation")
             points(ax, known, x, PALETTE[sizes.index(max(cell["n"]))], "", "")
-            ax.plot(x, _column(known, "bound"), "k--", linewidth=1.4, label="recursion", zorder=4)
+            ax.plot(x, column(known, "bound"), "k--", linewidth=1.4, label="recursion", zorder=4)
         strength = cell["quantity"].rpartition(" = ")[2]
         ax.set_title(
             f"{side}: (1 - α)κ = {strength}, α = {cell['alpha']:.3g}\nexponent of nγ in n: "
@@ -551,12 +548,12 @@ def _draw_mad_loops(stored: Stored) -> Figure:
     for ax, kinds in zip(axes, problems.values(), strict=True):
         for (name,), cells in kinds.items():
             k, shown = names.index(name), _once(cells)
-            x = _column(shown, "generation")
+            x = column(shown, "generation")
             beside = {"synthetic augmentation": -1, "synthetic augmentation, 4 : 1": 1}
             aside = beside.get(name, 0)  # these two are nearly the same
             points(ax, shown, x * 1.03**aside, PALETTE[k], name, MARKERS[k])
             if known := _equalities(cells):
-                joined = _column(known, "generation"), _column(known, "bound")
+                joined = column(known, "generation"), column(known, "bound")
                 alone = {"marker": "_", "markersize": 14} if len(known) == 1 else {}
                 ax.plot(*joined, color=PALETTE[k], linestyle="--", linewidth=1.2, **alone)
             _generation_axis(ax, x, log=True)

@@ -15,6 +15,7 @@ from icl_stl.plots._common import (
     Drawing,
     Stored,
     cells_of,
+    column,
     grouped,
     plain_log,
     points,
@@ -24,10 +25,6 @@ FOUND = (
     "Bars of transformers are 95 % Student intervals of the mean over whole loops, each by itself: "
     "a finding, not a test. Steps, not epochs, are equal for every n."
 )
-
-
-def _column(cells: Sequence[Cell], key: str) -> Any:
-    return np.array([cell[key] for cell in cells], float)
 
 
 def _of(stored: Stored, claim: str, **keys: Any) -> list[Cell]:
@@ -65,7 +62,7 @@ def _attained(ax: Axes, stored: Stored) -> None:
             continue
         label += f", α = {whole['alpha']:g}"
         ax.plot(generations, whole["theory"], "k--", linewidth=1.1, zorder=4)
-        points(ax, cells, _column(cells, "generation"), PALETTE[k], label, MARKERS[k])
+        points(ax, cells, column(cells, "generation"), PALETTE[k], label, MARKERS[k])
     ax.plot([], [], "k--", linewidth=1.1, label="recursion")
     ax.set_ylabel("nγ, total variation times n")
     ax.set_title("loops in which the recursion is attained")
@@ -76,7 +73,7 @@ def _contracted(ax: Axes, stored: Stored) -> None:
     cells = [c for c in _of(stored, "recursive_stability", loop="linear attention") if "worst" in c]
     whole = next(c for c in cells if "curve" in c)
     generations = np.arange(len(whole["curve"]))
-    points(ax, cells, _column(cells, "generation"), PALETTE[0], "measured, mean over pairs")
+    points(ax, cells, column(cells, "generation"), PALETTE[0], "measured, mean over pairs")
     ax.plot(generations, whole["theory"], "k--", linewidth=1.1, label="bound, mean over pairs")
     worst = max(c["worst"] for c in cells)
     ax.set_title(f"linear attention; largest measured/bound {worst:.2f}")
@@ -88,10 +85,10 @@ def _contracted(ax: Axes, stored: Stored) -> None:
 def _transformer(ax: Axes, stored: Stored, share: float) -> None:
     own = _of(stored, "recursive_stability", loop="transformer", kind="parameters", alpha=share)
     for k, ((n,), cells) in enumerate(grouped(own, "n").items()):
-        x = _column(cells, "generation")
+        x = column(cells, "generation")
         points(ax, cells, x, PALETTE[k], f"n = {n}", MARKERS[k])
-        ax.plot(x, _column(cells, "bound"), "--", color=PALETTE[k], linewidth=1.1)
-        ax.plot(x, _column(cells, "most"), "_", color=PALETTE[k], markersize=9)
+        ax.plot(x, column(cells, "bound"), "--", color=PALETTE[k], linewidth=1.1)
+        ax.plot(x, column(cells, "most"), "_", color=PALETTE[k], markersize=9)
     ax.plot([], [], "k--", linewidth=1.1, label="Ω χ, both constants measured")
     ax.plot([], [], "k_", markersize=9, linestyle="none", label="largest of all swaps tried")
     ax.set_yscale("log")
@@ -283,7 +280,7 @@ def _draw_architecture(stored: Stored) -> Figure:
         own = grouped([c for c in cells if c["kind"] == kind], "generation")
         for k, ((generation,), chosen) in enumerate(own.items()):
             at = np.array([names.index(c["architecture"]) for c in chosen]) + 0.16 * (k - 0.5)
-            measured, low, high = (_column(chosen, key) for key in ("measured", "low", "high"))
+            measured, low, high = (column(chosen, key) for key in ("measured", "low", "high"))
             error = np.maximum([measured - low, high - measured], 0)
             colour = PALETTE[2 if kind == "kappa" else k]
             ax.errorbar(
@@ -301,7 +298,7 @@ def _draw_architecture(stored: Stored) -> Figure:
             ax.set_xlim(left=0)
         else:
             ax.set_xscale("log", nonpositive="clip")
-            shown = _column([c for c in cells if c["kind"] == kind], "measured")
+            shown = column([c for c in cells if c["kind"] == kind], "measured")
             ax.set_xlim(shown.min() / 4, shown.max() * 4)
             plain_log(ax.xaxis, (1, 3))
         ax.set_title(title)

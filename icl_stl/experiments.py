@@ -3,6 +3,7 @@
 `laboratory` runs them; claims and scripts name what they need in these words.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from icl_stl.config import (
     Training,
     require,
 )
-from icl_stl.regimes import Augment, Regime
+from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, Regime
 
 PROBLEMS = (
     "bernoulli",
@@ -94,6 +95,86 @@ class SolvableLoops(Experiment):
     def words(self) -> str:
         what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
         return what.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class LoopSize:
+    """How many rows one loop of `SizedLoops` has."""
+
+    samples: int
+    """n, real rows."""
+    n_syn: int
+    """Synthetic rows a generation; 0 for none."""
+    weight: float | None = None
+    """Share of the real law in the objective; n/(n + n_syn) if not given."""
+
+    def __post_init__(self) -> None:
+        _whole("samples", self.samples, 1)
+        _whole("n_syn", self.n_syn, 0)
+        weight = self.weight
+        require(weight is None or 0 <= weight <= 1, "weight", weight, "in [0, 1]")
+        require(weight is None or self.n_syn > 0 or weight == 1, "weight", weight, "1 if n_syn = 0")
+
+    @property
+    def share(self) -> float:
+        """Share of the real law in the objective."""
+        return self.samples / (self.samples + self.n_syn) if self.weight is None else self.weight
+
+
+@dataclass(frozen=True)
+class SizedLoops(Experiment):
+    """Loops of one solvable problem at many sizes, all of a run with the same randomness."""
+
+    problem: str
+    """A name in `problems.PROBLEMS`."""
+    world: Literal["fixed", "fresh", "same-inputs"]
+    """The real set stays; or n new real rows in every generation; or it stays and synthetic rows
+    have its inputs, in turn."""
+    sizes: tuple[LoopSize, ...]
+    """The loops of a run; the largest decides how many rows are drawn."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Independent runs of all sizes."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Arguments of the problem, by name."""
+    observe: Literal["risks", "measurements"] = "risks"
+    """`risks` (excess, gap, drift), or `measurements`, the same and the one-step error."""
+
+    def __post_init__(self) -> None:
+        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        require(self.world in WORLDS, "world", self.world, f"one of {tuple(WORLDS)}")
+        require(bool(self.sizes), "sizes", self.sizes, "at least one size")
+        _whole("runs", self.runs, 1)
+        _whole("generations", self.generations, 0)
+
+    @property
+    def samples(self) -> int:
+        """Places for real rows."""
+        return max(size.samples for size in self.sizes)
+
+    @property
+    def regime(self) -> Regime:
+        """The regime with places for the largest size."""
+        return WORLDS[self.world](max(1, *(size.n_syn for size in self.sizes)) / self.samples)
+
+    @property
+    def rows(self) -> tuple[tuple[int, int, float], ...]:
+        """(n, n_syn, share) of each size."""
+        return tuple((size.samples, size.n_syn, size.share) for size in self.sizes)
+
+    @property
+    def words(self) -> str:
+        what = f"{len(self.sizes)} sizes of {self.problem}, {self.world}, n{self.samples}"
+        return what.replace("_", " ")
+
+
+WORLDS: dict[str, Callable[[float], Regime]] = {
+    "fixed": Augment.from_lam,
+    "fresh": FreshReal,
+    "same-inputs": AugmentSameInputs.from_lam,
+}
+"""λ -> the regime of a world."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ from icl_stl.experiments import (
     NeighbouringTransformers,
     PlugInLoops,
     Regeneration,
+    SizedLoops,
     SolvableLoops,
 )
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
+    SizedLoops: solvable.run_sizes,
     NeighbouringLoops: stability.run_loops,
     NeighbouringTransformers: stability.run_transformers,
     Regeneration: collapse.regenerate,

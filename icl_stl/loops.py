@@ -45,6 +45,26 @@ class Generation(NamedTuple):
     """The rows of all generations so far, for a regime that keeps them."""
 
 
+class Sizes(NamedTuple):
+    """How many rows there are, where arrays have places for more; numbers that may be traced.
+
+    One program then serves many sizes: rows beyond them have places but no weight. Loops of several
+    sizes under one key share their rows as far as they go (common random numbers).
+    """
+
+    samples: Any
+    """n, the first real rows."""
+    n_syn: Any
+    """The first synthetic rows of each generation; 0 for a loop that learns from real rows alone."""
+    share: Any
+    """Share of the real law in the objective, 1 where there are no synthetic rows."""
+
+
+def equal_rows(samples: Any, n_syn: Any) -> Sizes:
+    """Sizes of a loop in which every row counts alike: the share is n/(n + n_syn)."""
+    return Sizes(samples, n_syn, samples / (samples + n_syn))
+
+
 def row_count(data: Data) -> int:
     """How many rows there are."""
     return int(jax.tree.leaves(data)[0].shape[0])
@@ -73,17 +93,38 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
     return jax.tree.map(lambda a: jnp.zeros((count, *a.shape[1:]), a.dtype), real)
 
 
+def _spread(share: Any, rows: Any, places: int) -> Float[Array, " N"]:
+    """A share of the objective spread equally over the first rows of so many places."""
+    each = jnp.asarray(share / jnp.maximum(rows, 1), jnp.float32)
+    return jnp.where(jnp.arange(places) < rows, each, 0.0)
+
+
 def first_generation(
-    key: PRNGKeyArray, learner: Learner, real: Data, *, kept: Data = ()
+    key: PRNGKeyArray,
+    learner: Learner,
+    real: Data,
+    *,
+    kept: Data = (),
+    sizes: Sizes | None = None,
 ) -> Generation:
     """Generation 0: fitted on the real set alone, the same in every regime."""
-    weights = jnp.full(row_count(real), 1 / row_count(real))
+    places = row_count(real)
+    weights = jnp.full(places, 1 / places)
+    if sizes is not None:
+        weights = _spread(1.0, sizes.samples, places)
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
     return Generation(params, params, real, weights, jnp.array(0), kept)
 
 
-def _check(learner: Learner, regime: Regime, draw_real: DrawReal | None) -> None:
+def _check(
+    learner: Learner, regime: Regime, draw_real: DrawReal | None, sizes: Sizes | None = None
+) -> None:
     """Refuse what the regime cannot do with these."""
+    if sizes is not None and (regime.keeps_history or isinstance(regime, Replace)):
+        raise ValueError(
+            "regime must mix real rows with those of the last generation where sizes are given, "
+            f"but it is {regime.name!r}"
+        )
     if regime.fresh_real and draw_real is None:
         raise ValueError(f"draw_real must be given in the regime {regime.name!r}")
     if regime.reuses_inputs and learner.relabel is None:
@@ -94,13 +135,13 @@ def _check(learner: Learner, regime: Regime, draw_real: DrawReal | None) -> None
 
 
 def _synthetic_rows(
-    keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params
+    keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params, samples: Any
 ) -> Data:
     """What θ_{i-1} leaves behind."""
     n_syn = regime.synthetic_size(row_count(real))
     if not regime.reuses_inputs or learner.relabel is None:
         return learner.generate(keys.generate, previous, n_syn)
-    in_turn = jnp.arange(n_syn) % row_count(real)
+    in_turn = jnp.arange(n_syn) % samples
     inputs = jax.tree.map(lambda a: a[in_turn], real)
     return learner.relabel(keys.generate, previous, inputs)
 
@@ -117,6 +158,7 @@ def next_generation(
     draw_real: DrawReal | None = None,
     synthetic: Data | None = None,
     from_first: bool = False,
+    sizes: Sizes | None = None,
 ) -> Generation:
     """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh.
 
@@ -135,6 +177,8 @@ def next_generation(
             generate.
         from_first: Let i = 0 be generation 0, in whose training set synthetic rows have places but
             no weight: then one program serves all generations.
+        sizes: How many rows there are, if fewer than the real set and the regime have places for;
+            their share then takes the place of the regime's.
 
     Raises:
         ValueError: If the regime needs more than the learner or the arguments give.
@@ -142,8 +186,9 @@ def next_generation(
     n = row_count(real)
     keys = generation_keys(key, generation)
     n_syn = regime.synthetic_size(n)
-    share = regime.real_share(n, generation)
-    _check(learner, regime, draw_real)
+    there = sizes or Sizes(n, n_syn, regime.real_share(n, generation))
+    share = there.share
+    _check(learner, regime, draw_real, sizes)
     if regime.keeps_history and not jax.tree.leaves(kept):
         raise ValueError(
             f"kept must be the rows of the generations before in the regime {regime.name!r}, "
@@ -155,14 +200,14 @@ def next_generation(
     if draw_real is not None and regime.fresh_real:
         fresh = draw_real(keys.real, n)
         real = jax.tree.map(lambda a, b: jnp.where(from_first & is_first, a, b), real, fresh)
-    parts, weights = [real], [jnp.broadcast_to(jnp.asarray(share / n, jnp.float32), (n,))]
+    parts, weights = [real], [_spread(share, there.samples, n)]
     if isinstance(regime, Replace) and not from_first:
         parts, weights = [], []
     if n_syn:
         rows = synthetic
         if rows is None:
-            rows = _synthetic_rows(keys, learner, regime, real, previous)
-        own = jnp.broadcast_to(jnp.asarray((1 - share) / n_syn, jnp.float32), (n_syn,))
+            rows = _synthetic_rows(keys, learner, regime, real, previous, there.samples)
+        own = _spread(1 - share, there.n_syn, n_syn)
         if regime.keeps_history:
             offset = (generation - 1) * n_syn
             put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
@@ -192,6 +237,7 @@ def self_consume(
     regime: Regime,
     observe: Callable[[PRNGKeyArray, Generation], Observations],
     draw_real: DrawReal | None = None,
+    sizes: Sizes | None = None,
 ) -> Observations:
     """Run one self-consuming loop and record what `observe` sees of every generation.
 
@@ -203,6 +249,7 @@ def self_consume(
         regime: The data regime.
         observe: (key, generation) -> a pytree of arrays.
         draw_real: (key, count) -> rows of the real law, for a regime with fresh real rows.
+        sizes: See `next_generation`; map over them for loops of many sizes with shared randomness.
 
     Returns:
         The observations, stacked along a new first axis: `[G + 1, ...]`. `training_set` and
@@ -215,7 +262,7 @@ def self_consume(
     if generations < 0:
         raise ValueError(f"generations must be at least 0, but it is {generations!r}")
     regime.synthetic_size(row_count(real))
-    _check(learner, regime, draw_real)
+    _check(learner, regime, draw_real, sizes)
 
     def look(generation: Generation, index: Any) -> Observations:
         return observe(generation_keys(key, index).observe, generation)
@@ -223,11 +270,12 @@ def self_consume(
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
         generation = next_generation(
-            key, learner, regime, real, params, index, kept=kept, draw_real=draw_real
+            key, learner, regime, real, params, index, kept=kept, draw_real=draw_real, sizes=sizes
         )
         return (generation.params, generation.kept), look(generation, index)
 
-    start = first_generation(key, learner, real, kept=room_for_rows(regime, real, generations))
+    room = room_for_rows(regime, real, generations)
+    start = first_generation(key, learner, real, kept=room, sizes=sizes)
     first = jax.tree.map(lambda a: a[None], look(start, 0))
     if generations == 0:
         return first

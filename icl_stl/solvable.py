@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from icl_stl.devices import Report, many
-from icl_stl.experiments import SolvableLoops
+from icl_stl.experiments import SizedLoops, SolvableLoops
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, generation_keys, row_count, self_consume
+from icl_stl.loops import Generation, Sizes, generation_keys, row_count, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
@@ -29,6 +29,7 @@ def loop(
     generations: int,
     key: PRNGKeyArray,
     observe: Callable[[Any, PRNGKeyArray, Generation], Any],
+    sizes: Sizes | None = None,
 ) -> Any:
     """One loop from its key alone: truth, real set, generations; what `observe` sees of them.
 
@@ -39,6 +40,7 @@ def loop(
         generations: G.
         key: Key of the loop.
         observe: (truth, key, generation) -> a pytree.
+        sizes: See `loops.next_generation`.
     """
     key_truth, key_real, key_loop = jax.random.split(key, 3)
     truth = problem.truth(key_truth)
@@ -50,13 +52,17 @@ def loop(
         regime=regime,
         observe=lambda key, generation: observe(truth, key, generation),
         draw_real=lambda key, count: problem.draw(key, truth, count),
+        sizes=sizes,
     )
 
 
-def measurements(problem: Solvable, regime: Regime, samples: int) -> Any:
+def measurements(problem: Solvable, share: Any | None) -> Any:
     """An observer of the numbers of every generation: excess, gap and, where known, drift and eps.
 
-    The one-step error is that of the last generation's law; a regime that keeps all rows has none.
+    Args:
+        problem: Real law and learner.
+        share: Share of the real law in the training law of later generations, beside the last
+            generation's; None where that law is another: then there is no one-step error.
     """
 
     def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
@@ -69,13 +75,17 @@ def measurements(problem: Solvable, regime: Regime, samples: int) -> Any:
         key_drift, key_eps = jax.random.split(key)
         if problem.drift is not None:
             seen["drift"] = problem.drift(key_drift, truth, params)
-        if problem.eps is not None and not regime.keeps_history:
-            later = regime.real_share(samples, 1)
-            share = jnp.where(generation.index == 0, 1.0, later)
-            seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, share)
+        if problem.eps is not None and share is not None:
+            own = jnp.where(generation.index == 0, 1.0, share)
+            seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, own)
         return seen
 
     return observe
+
+
+def last_share(regime: Regime, samples: int) -> float | None:
+    """Share of the real law beside the last generation's; None if earlier ones are mixed in."""
+    return None if regime.keeps_history else float(regime.real_share(samples, 1))
 
 
 def certificate_terms(problem: Solvable) -> Any:
@@ -244,7 +254,7 @@ def simulate(
         seed: Seed of all.
         report: Called before each round.
     """
-    observe = measurements(problem, regime, samples)
+    observe = measurements(problem, last_share(regime, samples))
     found: Arrays = many(
         lambda key: loop(problem, regime, samples, generations, key, observe),
         runs,
@@ -274,7 +284,7 @@ def run_experiment(
         else:
             if experiment.observe == "risks":
                 problem = problem._replace(eps=None)
-            observe = measurements(problem, regime, n)
+            observe = measurements(problem, last_share(regime, n))
         run = lambda key: loop(problem, regime, n, last, key, observe)  # noqa: E731
     found: Arrays = many(
         run,
@@ -283,4 +293,30 @@ def run_experiment(
         batch=batch_size(problem, regime, n, last),
         report=report,
     )
+    return found
+
+
+def run_sizes(experiment: SizedLoops, seed: int) -> Arrays:
+    """What loops of many sizes show, their randomness shared: `[runs, sizes, G + 1]` by name.
+
+    One program serves all sizes: every loop draws as many rows as the largest, and rows beyond its
+    own size have no weight.
+    """
+    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    if experiment.observe == "risks":
+        problem = problem._replace(eps=None)
+    regime, n, last = experiment.regime, experiment.samples, experiment.generations
+    columns = (jnp.array(column) for column in zip(*experiment.rows, strict=True))
+    real, n_syn, share = columns
+    all_sizes = Sizes(real, n_syn, share.astype(jnp.float32))
+
+    def run(key: PRNGKeyArray) -> Any:
+        def one(sizes: Sizes) -> Any:
+            observe = measurements(problem, sizes.share)
+            return loop(problem, regime, n, last, key, observe, sizes)
+
+        return jax.vmap(one)(all_sizes)
+
+    batch = max(1, batch_size(problem, regime, n, last) // len(experiment.sizes))
+    found: Arrays = many(run, experiment.runs, seed=seed, batch=batch)
     return found

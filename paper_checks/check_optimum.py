@@ -1,4 +1,7 @@
-"""Statements 21 to 26: how much synthetic data the bounds recommend. Own formulas, dense grids."""
+"""Statements 21 to 26 and 73 to 77: how much synthetic data the bounds recommend.
+
+Own formulas, dense grids.
+"""
 
 import math
 from fractions import Fraction
@@ -215,3 +218,214 @@ def test_risk_is_not_improved(ledger) -> None:
         assert best.lam == 0
     eager = bounds.optimal_size(100, M=1, b=5, kappa=0.2, c=0.01, a=0.5, objective="risk")
     ledger.record("26 excess risk: no synthetic data", "holds", 1.0, eager.lam > 1)
+
+
+def with_floor(lam, n, *, kappa, a, c, e, i, b=1.0, delta=0.05, fresh=False, risk=False):
+    """The objective with an error floor at one ratio: generation by generation, nothing solved."""
+    alpha, rho = 1 / (1 + lam), lam / (1 + lam)
+    drift, influence, synthetic, power = e + c * n**-a, 1.0, 0.0, 1.0
+    for step in range(i):
+        if step:
+            drift = rho * drift + e + c * (n / alpha) ** -a
+        synthetic = (rho * kappa) ** 2 * synthetic + alpha * (1 if fresh else rho)
+        influence = alpha + rho * kappa * influence
+        power *= rho * kappa
+    first = power if fresh else influence
+    stability = b / n * (alpha if fresh else alpha * (influence + rho))
+    _, _, G = coefficients(n, 1, b, c, a, delta)
+    spread = 0.0 if risk else G * math.sqrt(first**2 + synthetic)
+    return (2 if risk else 1) * rho * drift + stability + spread
+
+
+def test_floor_adds_up(ledger) -> None:
+    """A floor e adds e (rho + ... + rho^i): attained; every best ratio is finite."""
+    rng, worst, unbounded = np.random.default_rng(5), 0.0, 0
+    for _ in range(200):
+        i, alpha = int(rng.integers(1, 30)), Fraction(int(rng.integers(1, 20)), 20)
+        e = Fraction(int(rng.integers(1, 50)), 1000)
+        distance = e  # of laws (1 - t) D_0 + t nu, which attain statement 2
+        for _ in range(i - 1):
+            distance = (1 - alpha) * distance + e
+        mixed = (1 - alpha) * distance
+        assert mixed == e * sum(((1 - alpha) ** s for s in range(1, i + 1)), Fraction(0))
+        ours = bounds.discrepancy_at_rate(7, float(alpha), i, c=0, a=0.5, floor=float(e))
+        assert ours == pytest.approx(float(mixed), rel=1e-13, abs=1e-16)
+        n, c, b = 10 ** rng.uniform(1, 5), 10 ** rng.uniform(-5, 0), rng.choice([0.0, 3.0])
+        given = {"M": 1, "b": b, "kappa": rng.uniform(0, 1), "c": c, "a": rng.uniform(0.1, 2)}
+        given["floor"] = 10 ** rng.uniform(-6, 0)
+        _, H, G = coefficients(n, 1, b, c, 0.5, 0.05)
+        best, twice = (
+            bounds.optimal_size(n, **given | {"floor": f * given["floor"]}) for f in (1, 2)
+        )
+        assert best.lam <= (G + H) / given["floor"]
+        assert twice.lam <= best.lam
+        worst = max(worst, best.lam * given["floor"] / (G + H))
+        unbounded += bounds.optimal_size(n, **given | {"floor": 0.0}).lam > (G + H) / given["floor"]
+    ledger.record("73 a floor keeps the best ratio finite", "holds", worst, unbounded > 20)
+
+
+def test_threshold_with_a_floor(ledger) -> None:
+    """For kappa = 0, a <= 1/2: unimodal, positive iff A + F < G/2 + H; one generation: all or 0."""
+    rng, wrong = np.random.default_rng(6), 0
+    for _ in range(80):
+        a, n = float(rng.choice([0.1, 0.3, 0.5])), 10 ** rng.uniform(1, 5)
+        b, c = rng.choice([0.0, 3.0]), rng.choice([0.0, 10 ** rng.uniform(-3, 0)])
+        A, H, G = coefficients(n, 1, b, c, a, 0.05)
+        e = (G + H) * 10 ** rng.uniform(-4, 0.3)
+        shift, stability, fluctuation = limit_shapes(GRID, 0.0, a)
+        values = A * shift + e * GRID + H * stability + G * fluctuation
+        steps = np.sign(np.diff(values)[np.diff(values) != 0])
+        assert (np.diff(steps) != 0).sum() <= 1
+        best = bounds.optimal_size(n, M=1, b=b, kappa=0, c=c, a=a, floor=e)
+        assert best.value <= values.min() * (1 + 1e-9)
+        assert best.lower_bound <= values.min()
+        assert (best.lam > 0) == (A + e < G / 2 + H)
+        wrong += (best.lam > 0) != (A < G / 2 + H)
+        once = bounds.optimal_size(n, M=1, b=b, kappa=0, c=c, a=a, floor=e, generation=1)
+        assert once.lam == (math.inf if A + e < G + H else 0)
+    ledger.record("74 threshold with a floor", "attained", 1.0, wrong > 5)
+
+
+def last_useful_size(M, b, e, delta=0.05):
+    g = (M + 2 * b) / 2 * math.sqrt(math.log(1 / delta) / 2)
+    return ((g + math.sqrt(g**2 + 4 * b * M * e)) / (2 * M * e)) ** 2
+
+
+def test_a_floor_ends_the_use_of_synthetic_data(ledger) -> None:
+    """From an explicit n on, whatever kappa, rate and world; sharp for kappa = 0 and c = 0."""
+    rng, before = np.random.default_rng(7), 0
+    for _ in range(120):
+        e, b, kappa = 10 ** rng.uniform(-3, -0.5), rng.choice([0.0, 0.5, 4.0]), rng.uniform(0, 1.5)
+        last = last_useful_size(1, b, e)
+        given = {"M": 1, "b": b, "kappa": kappa, "a": rng.uniform(0.1, 2), "floor": e}
+        given |= {"fresh": bool(rng.integers(2)), "c": rng.choice([0.0, 0.05])}
+        assert bounds.optimal_size(max(last, 1) * 1.0001, **given).lam == 0
+        if last > 1.01:
+            sharp = given | {"kappa": 0.0, "c": 0.0}
+            assert bounds.optimal_size(last * 0.99, **sharp).lam > 0
+            before += 1
+        i = int(rng.integers(1, 9))
+        n = max(1, last) * 5  # here F >= G + H
+        _, H, G = coefficients(n, 1, b, 0, 0.5, 0.05)
+        if e >= G + H:
+            grid = np.concatenate([[0.0], np.geomspace(1e-4, 1e6, 200)])
+            options = {"kappa": kappa, "a": given["a"], "c": given["c"], "e": e, "i": i, "b": b}
+            options["fresh"] = given["fresh"]
+            assert np.argmin([with_floor(lam, n, **options) for lam in grid]) == 0
+            assert bounds.optimal_size(n, generation=i, **given).lam == 0
+    never = bounds.optimal_size(1e9, M=1, b=0, kappa=0, c=0.1, a=0.5).lam
+    ledger.record("75 a floor ends it", "attained", 1.0, before > 20 and never > 1)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 1.0, 1.3])
+@pytest.mark.parametrize("i", [1, 2, 9])
+def test_new_real_rows(ledger, kappa, i) -> None:
+    """Below the bound with a kept set, monotone as stated, certified on a dense grid."""
+    rng, worst, larger = np.random.default_rng(8), 0.0, 0
+    for _ in range(40):
+        lams = sorted(Fraction(int(x), 7) for x in rng.integers(0, 90, size=2))
+        (_, spread), (_, later) = (exact_factors(lam, Fraction(kappa), i) for lam in lams)
+        first, second = (
+            value + (Fraction(kappa) * lam / (1 + lam)) ** (2 * i)
+            for value, lam in zip((spread, later), lams, strict=True)
+        )
+        if kappa**2 <= 0.5:
+            assert second <= first
+        if kappa <= 1:
+            assert min(second, first) >= later + (Fraction(kappa) * lams[0] / (1 + lams[0])) ** (
+                2 * i
+            )
+        larger += second > first
+    if (kappa, i) == (1.0, 1):
+        assert larger > 0  # 1 - rho + rho^2 rises from rho = 1/2 on
+    grid = np.concatenate([[0.0], np.geomspace(1e-5, 1e8, 1500)])
+    for c, b, e, risk in (
+        (0.3, 1.0, 0.0, False),
+        (0.02, 4.0, 0.001, False),
+        (0.02, 4.0, 1e-4, True),
+    ):
+        options = {"kappa": kappa, "a": 0.5, "c": c, "e": e, "i": i, "b": b, "risk": risk}
+        new, kept = (
+            np.array([with_floor(lam, 300, **options, fresh=fresh) for lam in grid])
+            for fresh in (True, False)
+        )
+        assert (new <= kept * (1 + 1e-12)).all()
+        best = bounds.optimal_size(
+            300,
+            M=1,
+            b=b,
+            kappa=kappa,
+            c=c,
+            a=0.5,
+            floor=e,
+            generation=i,
+            fresh=True,
+            objective="risk" if risk else "gap",
+        )
+        assert best.lower_bound <= new.min() * (1 + 1e-12)
+        assert best.value <= new.min() * (1 + 1e-9)
+        assert best.value - best.lower_bound <= 1e-6 * best.value
+        worst = max(worst, best.lower_bound / new.min())
+    raised = best.lower_bound * (1 + 1e-5)
+    ledger.record(
+        f"76 new real rows, i = {i}, kappa = {kappa:g}", "holds", worst, raised > best.value
+    )
+
+
+@pytest.mark.parametrize("kappa", [0.4, 0.9, 1.0, 1.001, 1.6])
+def test_new_real_rows_in_the_limit(ledger, kappa) -> None:
+    """Y falls for kappa <= 1, else until alpha^2 = 1 - 1/kappa^2; the certificate on a grid."""
+    alpha, rho = 1 / (1 + GRID), GRID / (1 + GRID)
+    tame = kappa * rho < 1 - 1e-6
+    alpha, rho, lam = alpha[tame], rho[tame], GRID[tame]
+    Y = alpha / ((alpha + rho * (1 - kappa)) * (1 + kappa * rho))
+    if kappa <= 1:
+        assert (np.diff(Y) <= 1e-12 * Y[1:]).all()
+    else:
+        assert alpha[np.argmin(Y)] == pytest.approx(math.sqrt(1 - kappa**-2), rel=1e-3)
+    for c, e in ((0.0, 0.0), (0.02, 0.0), (0.02, 0.001)):
+        A, H, G = coefficients(400, 1, 1.0, c, 0.7, 0.05)
+        values = A * lam * alpha**0.7 + e * lam + H * alpha + G * np.sqrt(Y)
+        best = bounds.optimal_size(400, M=1, b=1.0, kappa=kappa, c=c, a=0.7, floor=e, fresh=True)
+        assert best.lower_bound <= values.min() * (1 + 1e-9)
+        assert best.value <= values.min() * (1 + 1e-9)
+        assert best.value - best.lower_bound <= 1e-6 * best.value
+    kept = bounds.optimal_size(400, M=1, b=1.0, kappa=kappa, c=c, a=0.7, floor=e).value
+    ledger.record(
+        f"76 new real rows in the limit, kappa = {kappa:g}",
+        "holds",
+        best.lower_bound / values.min(),
+        kept > best.value * (1 + 1e-6),
+    )
+
+
+def test_first_synthetic_row(ledger) -> None:
+    """The slope at 0 from differences; new real rows: its sign decides, whatever kappa is."""
+    rng, misled = np.random.default_rng(9), 0
+    for _ in range(60):
+        kappa, a = rng.uniform(0, 1.5), float(rng.choice([0.2, 0.5, 0.9]))
+        n, b, i = 10 ** rng.uniform(1, 4), rng.choice([0.0, 2.0]), int(rng.integers(1, 6))
+        c, e = rng.uniform(0, 1) * n ** (a - 0.5), rng.uniform(0, 0.6) * n**-0.5
+        A, H, G = coefficients(n, 1, b, c, a, 0.05)
+        options = {"kappa": kappa, "a": a, "c": c, "e": e, "i": i, "b": b}
+        expected = {
+            False: A + e - (1 - kappa) * H - (0.5 - kappa) * G,
+            True: A + e - H - G / 2,
+        }
+        for fresh, slope in expected.items():
+            step = 1e-6
+            rise = with_floor(step, n, **options, fresh=fresh) - (G + H)
+            assert rise / step == pytest.approx(slope, abs=1e-4 * (A + e + G + H))
+        if a <= 0.5:
+            given = {"M": 1, "b": b, "kappa": kappa, "c": c, "a": a, "floor": e}
+            assert (bounds.optimal_size(n, **given, fresh=True).lam > 0) == (expected[True] < 0)
+            misled += (bounds.optimal_size(n, **given).lam > 0) != (expected[True] < 0)
+        risk = {"M": 1, "b": b, "kappa": kappa, "c": c, "a": a, "floor": e, "objective": "risk"}
+        assert (bounds.optimal_size(n, **risk, fresh=True).lam > 0) == (2 * (A + e) < H)
+    # every ratio is better with new real rows, the best one need not be larger
+    given = {"M": 1, "b": 0, "kappa": 0.9, "c": 0.005, "a": 0.3}
+    assert (
+        bounds.optimal_size(1e5, **given).lam
+        > 2 * bounds.optimal_size(1e5, **given, fresh=True).lam
+    )
+    ledger.record("77 who gains from the first row", "attained", 1.0, misled > 3)

@@ -196,6 +196,22 @@ MUTANTS = (
     Mutant("optimum", "gains = A < G + H", "gains = A < G / 2 + H", P),
     Mutant("optimum", 'directions["M"] = "falls"', 'directions["M"] = "rises"', P),
     Mutant("optimum", "near = near + (k - 1) * term", "near = near + k * term", P),
+    Mutant("optimum", "self._floor(low)", "self._floor(high)", P),
+    Mutant("optimum", "self._first(low)", "self._first(high)", P),
+    Mutant(
+        "optimum",
+        "mix.alpha, np.asarray(self.generation)).total",
+        "mix.alpha, np.asarray(self.generation - 1)).total",
+        P,
+    ),
+    Mutant("optimum", "*law, 2 * stays", "*law, stays", P),
+    Mutant("optimum", "np.clip(1 / share - 1, left, right)", "left", P),
+    Mutant(
+        "generalization",
+        "geometric(rho, real_share, i).total",
+        "geometric(rho, real_share, i + 1).total",
+        G,
+    ),
     # transformers
     Mutant("transformers", "(count - 1) * np.exp(-real", "count * np.exp(-real", T),
     Mutant("transformers", "else 2 * alignment", "else alignment", T),

@@ -119,6 +119,12 @@ def test_optimum(calculate) -> None:
     assert (finite["lam"], finite["regime"]) == ("inf", "unbounded")
     risk = calculate(f"optimum {OPTIMUM} --objective risk")
     assert (risk["lam"], risk["regime"]) == (0, "none")
+    new = calculate(f"optimum {OPTIMUM} --floor 0.001 --fresh")
+    best = bounds.optimal_size(
+        1000, M=1, b=0, kappa=0, c=0.3, a=0.5, delta=0.05, floor=0.001, fresh=True
+    )
+    assert (new["lam"], new["value"], new["fresh"]) == (best.lam, best.value, True)
+    assert new["constants"][-1] == {"name": "floor", "value": 0.001, "provenance": "assumed"}
 
 
 def test_tables_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +159,7 @@ def test_tables_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         ("stability --n 0 --alpha 0.5 --kappa 1 --generation 1", "n = 0.0 is outside"),
         (f"optimum {OPTIMUM} --generation 0", "generation = 0.0 is outside"),
         (f"optimum {OPTIMUM} --max-lam -1", "max_lam = -1.0 is outside"),
+        (f"optimum {OPTIMUM} --floor -1", "floor = -1.0 is outside"),
         ("nothing", "invalid choice"),
         ("", "COMMAND"),
     ],

@@ -1,9 +1,10 @@
 import math
 import time
 
+import mpmath
 import numpy as np
 import pytest
-from bounds_exact import INF, steady
+from bounds_exact import INF, geometric, mp, relative_error, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,17 +25,32 @@ TYPICAL = [
     {"kappa": 0.5, "generation": 50.0, "max_lam": 20.0, "c": 0.05},
     {"a": 0.98, "c": 3.0},
     {"objective": "uniform", "log_size": 8.0, "c": 0.1},
+    {"floor": 0.001},
+    {"floor": 0.03, "c": 0.0, "kappa": 0.4, "b": 1.0},
+    {"floor": 0.002, "kappa": 0.8, "generation": 7.0, "b": 1.0},
+    {"floor": 1e-4, "b": 3.0, "c": 0.02, "objective": "risk"},
+    {"floor": 1e-3, "objective": "uniform", "log_size": 8.0, "c": 0.1},
+    {"fresh": True, "kappa": 0.9, "b": 2.0, "c": 0.05},
+    {"fresh": True, "kappa": 1.0, "floor": 1e-3, "c": 0.1},
+    {"fresh": True, "kappa": 1.4, "c": 0.01},
+    {"fresh": True, "kappa": 1.4, "generation": 6.0, "c": 0.01, "floor": 1e-3},
+    {"fresh": True, "kappa": 1.0, "b": 9.0, "c": 0.01, "objective": "risk", "floor": 1e-4},
 ]
 
 
 def literal_objective(n: float, lam: np.ndarray, **given: object) -> np.ndarray:
     """The bound that is minimised, from the functions that state it."""
     constants = {name: given[name] for name in ("M", "b", "kappa", "c", "a")}
+    constants["floor"] = given.get("floor", 0.0)
     i, alpha = given.get("generation", INF), 1 / (1 + np.asarray(lam))
+    if given.get("fresh") and given.get("objective") != "uniform":
+        return literal_fresh(n, np.asarray(lam), **given)
     if given.get("objective") == "risk":
         return bounds.excess_risk_at_rate(n, alpha, i, **constants).total
     if given.get("objective") == "uniform":
-        drift = bounds.discrepancy_at_rate(n, alpha, i, c=given["c"], a=given["a"])
+        drift = bounds.discrepancy_at_rate(
+            n, alpha, i, c=given["c"], a=given["a"], floor=constants["floor"]
+        )
         uniform = bounds.uniform_convergence_gap(
             n, alpha, M=given["M"], delta=given["delta"], log_size=given["log_size"], discrepancy=0
         )
@@ -42,10 +58,33 @@ def literal_objective(n: float, lam: np.ndarray, **given: object) -> np.ndarray:
     return bounds.generalization_gap_at_rate(n, alpha, i, delta=given["delta"], **constants).total
 
 
-def ratios(cap: float) -> np.ndarray:
+def literal_fresh(n: float, lam: np.ndarray, **given: object) -> np.ndarray:
+    """The same with n new real rows a generation; where lam is 0 that of n rows alone."""
+    alpha, i = 1 / (1 + lam), given.get("generation", INF)
+    shift = bounds.discrepancy_at_rate(
+        n, alpha, i, c=given["c"], a=given["a"], floor=given.get("floor", 0.0)
+    )
+    gap = bounds.weighted_gap(
+        n,
+        np.maximum(lam * n, 1.0),
+        alpha,
+        i,
+        M=given["M"],
+        b=given["b"],
+        kappa=given["kappa"],
+        delta=given["delta"],
+        discrepancy=0.0,
+        fresh=True,
+    )
+    if given.get("objective") == "risk":
+        return 2 * given["M"] * shift + gap.stability
+    return given["M"] * shift + gap.stability + gap.fluctuation
+
+
+def ratios(cap: float, first: float = 1e-6) -> np.ndarray:
     if cap < INF:
         return np.linspace(0, cap, 20_001)
-    return np.concatenate([[0], np.geomspace(1e-6, 1e12, 20_000)])
+    return np.concatenate([[0], np.geomspace(first, 1e12, 20_000)])
 
 
 @pytest.mark.parametrize("given", TYPICAL)
@@ -53,7 +92,8 @@ def ratios(cap: float) -> np.ndarray:
 def test_optimum_is_no_worse_than_a_fine_grid_and_certified(n: float, given: dict) -> None:
     given = BASE | given
     best = bounds.optimal_size(n, **given)
-    values = literal_objective(n, ratios(given.get("max_lam", INF)), **given)
+    first = 1 / n if given.get("fresh") else 1e-6
+    values = literal_objective(n, ratios(given.get("max_lam", INF), first), **given)
     assert best.value <= values.min() * (1 + 1e-9)
     assert best.lower_bound <= values.min() * (1 + 1e-12)
     assert 0 <= best.value - best.lower_bound <= 1e-6 * best.value
@@ -74,13 +114,17 @@ def test_optimum_is_no_worse_than_a_fine_grid_and_certified(n: float, given: dic
     c=st.floats(1e-4, 3),
     b=st.one_of(st.just(0.0), st.floats(0.01, 10)),
     i=st.one_of(st.just(INF), st.integers(1, 300)),
+    floor=st.one_of(st.just(0.0), st.floats(1e-6, 1)),
     objective=st.sampled_from(["gap", "risk"]),
+    fresh=st.booleans(),
 )
-def test_no_sampled_ratio_beats_the_certificate(*, n, a, kappa, c, b, i, objective) -> None:
+def test_no_sampled_ratio_beats_the_certificate(
+    *, n, a, kappa, c, b, i, floor, objective, fresh
+) -> None:
     given = BASE | {"a": a, "kappa": kappa, "c": c, "b": b, "generation": i}
-    given["objective"] = objective
+    given |= {"objective": objective, "floor": floor, "fresh": fresh}
     best = bounds.optimal_size(n, **given)
-    values = literal_objective(n, ratios(INF)[::40], **given)
+    values = literal_objective(n, ratios(INF, 1 / n if fresh else 1e-6)[::40], **given)
     assert best.lower_bound <= values.min() * (1 + 1e-12)
     assert best.value <= values.min() * (1 + 1e-9)
     assert best.value - best.lower_bound <= 1e-6 * best.value
@@ -191,9 +235,12 @@ def test_the_limit_of_the_generations_is_not_the_optimum_of_the_limit() -> None:
 
 @pytest.mark.parametrize("i", [1.0, 2.0, 3.0, 10.0, 1e4, INF])
 @pytest.mark.parametrize("kappa", [0.0, 0.4, 1.0, 1.0 + 1e-9, 1.3])
-@pytest.mark.parametrize("a", [0.3, 1.0, 1.7])
-def test_slope_is_the_derivative(i: float, kappa: float, a: float) -> None:
-    landscape = Landscape(A=0.3, H=0.7, G=1.1, kappa=kappa, a=a, generation=i)
+@pytest.mark.parametrize(("a", "F"), [(0.3, 0.2), (1.0, 0.0), (1.7, 0.2)])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_slope_is_the_derivative(
+    *, i: float, kappa: float, a: float, F: float, fresh: bool
+) -> None:
+    landscape = Landscape(0.3, 0.7, 1.1, kappa, a, generation=i, F=F, fresh=fresh)
     lam = np.array([0.1, 0.5, 1.0, 2.5] if kappa > 1 else [0.1, 1.0, 4.0, 60.0])
     step = 1e-5 * lam
     numeric = (landscape.value(lam + step) - landscape.value(lam - step)) / (2 * step)
@@ -204,9 +251,12 @@ def test_slope_is_the_derivative(i: float, kappa: float, a: float) -> None:
 
 @pytest.mark.parametrize("i", [1.0, 2.0, 10.0, 300.0, INF])
 @pytest.mark.parametrize("kappa", [0.0, 0.4, 0.9, 1.0, 1.001, 1.3])
-@pytest.mark.parametrize("a", [0.3, 1.0, 1.7])
-def test_lower_bounds_are_below_and_close_in(i: float, kappa: float, a: float) -> None:
-    landscape = Landscape(A=0.3, H=0.7, G=1.1, kappa=kappa, a=a, generation=i)
+@pytest.mark.parametrize(("a", "F"), [(0.3, 0.2), (1.0, 0.0), (1.7, 0.2)])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_lower_bounds_are_below_and_close_in(
+    *, i: float, kappa: float, a: float, F: float, fresh: bool
+) -> None:
+    landscape = Landscape(0.3, 0.7, 1.1, kappa, a, generation=i, F=F, fresh=fresh)
     rng = np.random.default_rng(3)
     left = rng.exponential(3, 300)
     for width in (3.0, 0.1, 1e-6):
@@ -229,10 +279,12 @@ def test_nothing_is_certified_that_the_lower_bounds_do_not_prove(monkeypatch) ->
     assert optimum.branch_and_bound(landscape, INF).lower_bound == 0.1
 
 
-def test_sensitivities_are_those_of_the_optimum() -> None:
-    given = {"n": 2000.0} | BASE | {"b": 1.0, "kappa": 0.3, "a": 0.45}
+@pytest.mark.parametrize("case", [{}, {"floor": 0.002}, {"floor": 0.002, "fresh": True}])
+def test_sensitivities_are_those_of_the_optimum(case: dict) -> None:
+    given = {"n": 2000.0} | BASE | {"b": 1.0, "kappa": 0.3, "a": 0.45, "c": 0.2} | case
     best = bounds.optimal_size(**given)
-    assert set(best.sensitivities) == {"n", "M", "b", "kappa", "c", "a", "delta"}
+    floor = {"floor"} if "floor" in given else set()
+    assert set(best.sensitivities) == {"n", "M", "b", "kappa", "c", "a", "delta"} | floor
     for name, elasticity in best.sensitivities.items():
         up, down = (
             bounds.optimal_size(**given | {name: given[name] * factor}).lam
@@ -263,6 +315,200 @@ def test_optimum_moves_as_proved(name: str, b: float, a: float) -> None:
         assert a > 0.5
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("b", [0.0, 1.0])
+def test_optimum_moves_as_proved_with_a_floor(*, fresh: bool, b: float) -> None:
+    kappa = 1.0 if fresh else 0.5
+    given = {"n": 300.0} | BASE | {"b": b, "c": 0.1, "floor": 0.003, "kappa": kappa, "a": 0.5}
+    directions = bounds.proved_directions(b=b, kappa=kappa, a=0.5, floor=0.003, fresh=fresh)
+    assert set(directions) == {"n", "M", "b", "c", "delta", "floor"}
+    assert directions["n"] == directions["floor"] == "falls"
+    for name, direction in directions.items():
+        values = [given[name] * factor for factor in (0.5, 1.0, 2.0)]
+        moves = np.diff(
+            [bounds.optimal_size(**given | {name: value}, fresh=fresh).lam for value in values]
+        )
+        assert (moves * {"rises": 1, "falls": -1, "unmoved": 0}[direction] >= -1e-6).all()
+        assert direction != "unmoved" or (abs(moves) < 1e-6).all()
+    late = bounds.proved_directions(b=b, kappa=3.0, a=0.5, generation=4, floor=0.1)
+    assert late == {"floor": "falls"}
+
+
+def literal_parts(n, lam, *, M, b, kappa, c, a, floor, delta, i, objective, fresh):
+    """Shift, stability and fluctuation in 50 digits, sums as the theory page writes them."""
+    n, lam, M, b, floor = mp(n), mp(lam), mp(M), mp(b), mp(floor)
+    alpha, rho = 1 / (1 + lam), lam / (1 + lam)
+    old, earlier = geometric(rho, i - 1)
+    errors = mp(c) * n ** -mp(a)
+    drift = old * (errors + floor) + earlier * (errors * alpha ** mp(a) + floor)
+    ratio = rho * mp(kappa)
+    power, total = geometric(ratio, i)
+    squared, squares = geometric(ratio**2, i)
+    if fresh:
+        stability, variance = alpha, alpha * squares + squared
+    else:
+        influence = alpha * total + power
+        stability = alpha * (influence + rho)
+        variance = influence**2 + alpha * rho * squares
+    spread = (M + 2 * b) * mpmath.sqrt(mpmath.log(1 / mp(delta)) / (2 * n) * variance)
+    return (
+        (2 if objective == "risk" else 1) * M * rho * drift,
+        b / n * stability,
+        spread if objective == "gap" else 0,
+    )
+
+
+@steady
+@given(
+    n=st.floats(1, 1e6),
+    lam=st.one_of(st.sampled_from([0.0, 1e-9, 1.0, 1e6]), st.floats(0, 100)),
+    kappa=st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1.2)),
+    c=st.one_of(st.just(0.0), st.floats(1e-4, 3)),
+    floor=st.one_of(st.just(0.0), st.floats(1e-6, 1)),
+    i=st.one_of(st.just(INF), st.integers(1, 40)),
+    objective=st.sampled_from(["gap", "risk"]),
+    fresh=st.booleans(),
+)
+def test_trade_off_to_fifty_digits(*, n, lam, kappa, c, floor, i, objective, fresh) -> None:
+    if i == INF and kappa * lam / (1 + lam) >= 0.999:
+        kappa = 0.9
+    given = BASE | {"b": 2.0, "c": c, "kappa": kappa, "floor": floor}
+    ours = bounds.synthetic_trade_off(
+        n, lam, **given, generation=i, objective=objective, fresh=fresh
+    )
+    exact = literal_parts(n, lam, **given, i=i, objective=objective, fresh=fresh)
+    for part, number in zip(ours[:3], exact, strict=True):
+        assert relative_error(part, number) < 1e-11
+    assert relative_error(ours.total, sum(exact)) < 1e-11
+
+
+@pytest.mark.parametrize("i", [1.0, 2.0, 9.0, INF])
+@pytest.mark.parametrize("objective", ["gap", "risk", "uniform"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_trade_off_is_what_is_minimised_and_the_bounds_say(
+    *, i: float, objective: str, fresh: bool
+) -> None:
+    given = BASE | {"b": 1.0, "kappa": 0.8, "floor": 0.002, "c": 0.05, "generation": i}
+    given |= {"objective": objective, "fresh": fresh, "log_size": 3.0}
+    lam = np.array([0.01, 0.5, 3.0, 400.0])
+    parts = bounds.synthetic_trade_off(500, lam, **given)
+    assert (parts.total == parts.shift + parts.stability + parts.fluctuation).all()
+    np.testing.assert_allclose(parts.total, literal_objective(500, lam, **given), rtol=1e-13)
+    best = bounds.optimal_size(500, **given)
+    assert bounds.synthetic_trade_off(500, best.lam, **given).total == best.value
+    alone = bounds.synthetic_trade_off(500, 0.0, **given)
+    assert (alone.shift, alone.vacuous) == (0, False)
+    assert [constant.name for constant in alone.constants] == ["M", "b", "kappa", "c", "a", "floor"]
+    if objective == "gap" and not fresh:
+        gap = bounds.generalization_gap_at_rate(
+            500, 1 / (1 + lam), i, **BASE | {"b": 1.0, "kappa": 0.8, "floor": 0.002, "c": 0.05}
+        )
+        for ours, theirs in zip(parts[:4], gap[:4], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+    elif objective == "gap":
+        shift = bounds.discrepancy_at_rate(500, 1 / (1 + lam), i, c=0.05, a=0.5, floor=0.002)
+        gap = bounds.weighted_gap(
+            500,
+            500 * lam,
+            1 / (1 + lam),
+            i,
+            **{name: given[name] for name in ("M", "b", "kappa", "delta")},
+            discrepancy=shift * (1 + lam) / lam,
+            fresh=True,
+        )
+        for ours, theirs in zip(parts[:4], gap[:4], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_limits_of_the_trade_off() -> None:
+    """No synthetic rows, and infinitely many: sums of a floor, influence of the first rows."""
+    given = BASE | {"kappa": 0.5, "floor": 0.01, "c": 0.0, "b": 1.0}
+    for fresh in (False, True):
+        for i in (1, 2, 7):
+            end = bounds.synthetic_trade_off(100, INF, **given, generation=i, fresh=fresh)
+            assert end.shift == pytest.approx(0.01 * i, rel=1e-15)
+            assert end.stability == 0
+            spread = 3 * math.sqrt(math.log(20) / 200) * 0.5**i
+            assert end.fluctuation == pytest.approx(spread, rel=1e-14)
+            discrepancy = bounds.discrepancy_at_rate(100, 0.0, i, c=0.0, a=0.5, floor=0.01)
+            assert discrepancy == pytest.approx(0.01 * i, rel=1e-15)
+        assert bounds.synthetic_trade_off(100, INF, **given, fresh=fresh).shift == INF
+        far = bounds.synthetic_trade_off(100, 1e200, **given, fresh=fresh)
+        assert far.shift == pytest.approx(0.01 * 1e200, rel=1e-15)
+    assert bounds.discrepancy_at_rate(100, 0.0, INF, c=0.0, a=0.5, floor=0.01) == INF
+    assert bounds.discrepancy_at_rate(100, [0.0, 1.0], 3, c=1.0, a=0.5, floor=0.0)[1] == 0
+    assert bounds.discrepancy_at_rate(100, 0.0, 0, c=1.0, a=0.5, floor=2.0) == 0
+    half = bounds.synthetic_trade_off(100, INF, **given | {"kappa": 1.0, "floor": 0.0}, fresh=True)
+    assert half.fluctuation == pytest.approx(3 * math.sqrt(math.log(20) / 400), rel=1e-14)
+
+
+@steady
+@given(
+    c=st.just(0.0) | st.floats(1e-4, 1),
+    floor=st.floats(1e-5, 0.2),
+    a=st.sampled_from([0.1, 0.3, 0.5]),
+    b=st.sampled_from([0.0, 0.2, 2.0]),
+    n=st.floats(5, 1e5),
+    kappa=st.floats(0, 1.5),
+    objective=st.sampled_from(["gap", "risk"]),
+)
+def test_threshold_with_a_floor(*, c, floor, a, b, n, kappa, objective) -> None:
+    """A + F < G/2 + H decides whether any synthetic data help: kappa = 0, or new real rows."""
+    given = BASE | {"c": c, "floor": floor, "a": a, "b": b, "objective": objective}
+    factor = 2 if objective == "risk" else 1
+    cost = factor * (c * n**-a + floor)
+    spread = (1 + 2 * b) * math.sqrt(math.log(20) / (2 * n)) * (objective == "gap")
+    gain = spread / 2 + b / n
+    if abs(cost / gain - 1 if gain else 1) < 1e-6:
+        return
+    for case in ({"kappa": 0.0}, {"kappa": kappa, "fresh": True}):
+        best = bounds.optimal_size(n, **given | case)
+        assert (best.lam > 0) == (cost < gain)
+        assert best.lam <= (spread + b / n) / (factor * floor)
+    if cost >= gain:
+        assert bounds.optimal_size(n, **given | {"kappa": kappa}).lam == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "closed"),
+    [
+        ({"c": 0.0, "floor": 0.001}, (math.sqrt(math.log(20) / 2000) / 0.002) ** (2 / 3) - 1),
+        ({"c": 0.0, "floor": 0.001, "objective": "risk", "b": 5.0}, math.sqrt(2.5) - 1),
+        (
+            {"c": 0.0, "floor": 0.001, "objective": "risk", "b": 5.0, "kappa": 2.0, "fresh": True},
+            math.sqrt(2.5) - 1,
+        ),
+        ({"floor": 0.5, "kappa": 0.7, "b": 1.0}, 0.0),
+        ({"floor": 0.5, "a": 1.5, "fresh": True, "kappa": 1.3}, 0.0),
+        ({"c": 0.1, "floor": 0.01, "generation": 1.0}, INF),
+        ({"c": 0.1, "floor": 0.05, "generation": 1.0}, 0.0),
+        ({"kappa": 1.0, "c": 0.0, "fresh": True}, None),
+        ({"floor": 0.001}, None),
+    ],
+)
+def test_closed_forms_with_a_floor_or_new_real_rows(given: dict, closed: float | None) -> None:
+    given = BASE | given
+    ours = bounds.closed_form_size(1000, **given)
+    if closed is None:
+        assert ours is None
+        return
+    assert ours == pytest.approx(closed, rel=1e-12)
+    assert bounds.optimal_size(1000, **given).lam == pytest.approx(closed, rel=1e-6)
+
+
+def test_new_real_rows_never_have_a_larger_bound() -> None:
+    lam = np.geomspace(1e-3, 1e4, 200)
+    for kappa in (0.0, 0.3, 1.0, 1.2):
+        for i in (1, 4, INF):
+            given = BASE | {"kappa": kappa, "b": 1.0, "floor": 0.01}
+            kept, new = (
+                bounds.synthetic_trade_off(200, lam, **given, generation=i, fresh=fresh).total
+                for fresh in (False, True)
+            )
+            assert (new <= kept * (1 + 1e-14)).all()
+            assert kappa > 0 or np.allclose(new, kept, rtol=1e-13)
+
+
 def test_no_direction_is_claimed_without_proof() -> None:
     for case in ({"kappa": 0.6}, {"generation": 5.0}, {"a": 1.0}):
         assert bounds.proved_directions(**{"b": 0.0, "kappa": 0.1, "a": 0.5} | case) == {}
@@ -288,6 +534,8 @@ def test_a_typical_call_takes_at_most_fifty_milliseconds(given: dict) -> None:
         ({"c": [0.1, 0.2]}, r"c has shape \(2,\)"),
         ({"M": 0.0}, "M = 0.0"),
         ({"log_size": -1.0}, "log_size = -1.0"),
+        ({"floor": -0.1}, r"floor = -0.1 .* \[0, inf\)"),
+        ({"floor": [0.1, 0.2]}, r"floor has shape \(2,\)"),
     ],
 )
 def test_bad_input_is_refused_with_its_value_and_range(given: dict, message: str) -> None:
@@ -299,7 +547,8 @@ def test_extremes_are_never_nan() -> None:
     for kappa in (0.0, 1 + 1e-12, 1e300):
         for c in (0.0, 1e-10, 1e5):
             for i in (1, 1e15, INF):
-                best = bounds.optimal_size(
-                    1, **BASE | {"kappa": kappa, "c": c, "b": 2.0}, generation=i
-                )
-                assert not np.isnan([best.lam, best.value, best.lower_bound]).any()
+                for case in ({}, {"fresh": True}, {"floor": 1e5}, {"floor": 1e-9, "fresh": True}):
+                    best = bounds.optimal_size(
+                        1, **BASE | {"kappa": kappa, "c": c, "b": 2.0} | case, generation=i
+                    )
+                    assert not np.isnan([best.lam, best.value, best.lower_bound]).any()

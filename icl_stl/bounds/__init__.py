@@ -83,6 +83,7 @@ from icl_stl.bounds.optimum import (
     closed_form_size,
     optimal_size,
     proved_directions,
+    synthetic_trade_off,
 )
 from icl_stl.bounds.stability import (
     Stability,
@@ -190,6 +191,7 @@ __all__ = [
     "replace_one_path",
     "sphere_moments",
     "synthetic_influence",
+    "synthetic_trade_off",
     "time_scales",
     "total_variation_from_kl",
     "uniform_convergence_gap",

@@ -144,10 +144,12 @@ def _loop(options: argparse.Namespace) -> Report:
 
 
 def _optimum(options: argparse.Namespace) -> Report:
-    names = ("M", "b", "kappa", "c", "a", "delta", "generation", "objective", "log_size", "max_lam")
+    constants = ("M", "b", "kappa", "c", "a", "floor", "delta", "log_size")
+    names = (*constants, "generation", "objective", "fresh", "max_lam")
     best = optimum.optimal_size(options.n, **{name: getattr(options, name) for name in names})
     report = best._asdict()
     report |= {"objective": options.objective, "n": options.n, "generation": options.generation}
+    report["fresh"] = options.fresh
     report["note"] = report.pop("description")
     return report
 
@@ -198,6 +200,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
     best.add_argument("--objective", choices=("gap", "risk", "uniform"), default="gap")
     best.add_argument("--log-size", default=0.0, help="log class size (uniform)", **number)
+    best.add_argument("--floor", default=0.0, help="error that stays, >= 0", **number)
+    best.add_argument("--fresh", action="store_true", help="n new real rows every generation")
     best.add_argument("--max-lam", default=np.inf, help="largest ratio allowed", **number)
     return parser, commands
 

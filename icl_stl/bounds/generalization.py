@@ -192,11 +192,18 @@ def _fluctuation_part(
 
 @to_infinity
 def discrepancy_at_rate(
-    n: ArrayLike, alpha: ArrayLike, generation: ArrayLike, *, c: ArrayLike, a: ArrayLike
+    n: ArrayLike,
+    alpha: ArrayLike,
+    generation: ArrayLike,
+    *,
+    c: ArrayLike,
+    a: ArrayLike,
+    floor: ArrayLike = 0.0,
 ) -> FloatArray:
-    r"""(1 - alpha) times the drift of generation i - 1 when errors fall like c N^{-a}.
+    r"""(1 - alpha) times the drift of generation i - 1 when errors fall like e + c N^{-a}.
 
-    c n^{-a} [rho^i + rho alpha^{a-1} (1 - rho^{i-1})], rho = 1 - alpha; 0 for i = 0.
+    c n^{-a} [rho^i + rho alpha^{a-1} (1 - rho^{i-1})] + e sum_{s=1}^{i} rho^s, rho = 1 - alpha;
+    0 for i = 0.
 
     Args:
         n: size of the real set, >= 1; generation 0 learns from n, later ones from n/alpha examples.
@@ -204,6 +211,7 @@ def discrepancy_at_rate(
         generation: i, a whole number >= 0 or inf.
         c: constant of the error, >= 0.
         a: rate of the error, > 0.
+        floor: e, error that no amount of data removes, >= 0.
 
     Returns:
         the mean distance between the law that generation i is trained on and the real law.
@@ -212,7 +220,7 @@ def discrepancy_at_rate(
         ValueError: for an argument outside its range.
 
     Source:
-        derived here: THEORY.md statement 3.
+        derived here: THEORY.md statements 3 and 73.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     rate, i = positive("a", a), generation_index("generation", generation)
@@ -225,7 +233,9 @@ def discrepancy_at_rate(
     )
     transient = np.where(np.isinf(i), 0.0, earlier.power)
     mixed = np.where(i == 0, 0.0, times(rho, transient + later))
-    return times(nonnegative("c", c) * size**-rate, mixed)[()]
+    kept = times(rho, geometric(rho, real_share, i).total)
+    decaying = times(nonnegative("c", c) * size**-rate, mixed)
+    return (decaying + times(nonnegative("floor", floor), kept))[()]
 
 
 @to_infinity
@@ -240,9 +250,10 @@ def generalization_gap_at_rate(
     c: ArrayLike,
     a: ArrayLike,
     delta: ArrayLike,
+    floor: ArrayLike = 0.0,
     provenance: Provenance = "assumed",
 ) -> Gap:
-    r"""Generalization bound of generation i when a fit to N examples errs by c N^{-a}.
+    r"""Generalization bound of generation i when a fit to N examples errs by e + c N^{-a}.
 
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
 
@@ -256,6 +267,7 @@ def generalization_gap_at_rate(
         c: constant of the mean one-step error in total variation, >= 0.
         a: its rate, > 0.
         delta: probability of failure in (0, 1).
+        floor: e, error that no amount of data removes, >= 0.
         provenance: how the constants are known.
 
     Returns:
@@ -265,10 +277,11 @@ def generalization_gap_at_rate(
         ValueError: for an argument outside its range.
 
     Assumes:
-        As `generalization_gap`, and mean one-step errors E eps_0 <= c n^{-a}, E eps_i <= c N^{-a}.
+        As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a},
+        E eps_i <= e + c N^{-a}.
 
     Source:
-        derived here: THEORY.md statements 3 and 14.
+        derived here: THEORY.md statements 3, 14 and 73.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     i, loss = generation_index("generation", generation), positive("M", M)
@@ -277,11 +290,11 @@ def generalization_gap_at_rate(
         nonnegative("b", b),
     )
     return _gap(
-        loss * discrepancy_at_rate(n, alpha, generation, c=c, a=a),
+        loss * discrepancy_at_rate(n, alpha, generation, c=c, a=a, floor=floor),
         _stability_part(size, real_share, i, sensitivity, spread),
         _fluctuation_part(size, real_share, loss + 2 * sensitivity, delta, spread),
         loss,
-        constants(provenance, M=M, b=b, kappa=kappa, c=c, a=a),
+        constants(provenance, M=M, b=b, kappa=kappa, c=c, a=a, floor=floor),
     )
 
 
@@ -389,9 +402,10 @@ def excess_risk_at_rate(
     kappa: ArrayLike,
     c: ArrayLike,
     a: ArrayLike,
+    floor: ArrayLike = 0.0,
     provenance: Provenance = "assumed",
 ) -> Gap:
-    r"""Mean excess risk of empirical risk minimisation when a fit to N examples errs by c N^{-a}.
+    r"""Mean excess risk of empirical risk minimisation, errors of a fit e + c N^{-a}.
 
     `excess_risk` with discrepancy M times the drift of generation i - 1.
 
@@ -404,6 +418,7 @@ def excess_risk_at_rate(
         kappa: generator stability, >= 0.
         c: constant of the mean one-step error, >= 0.
         a: its rate, > 0.
+        floor: e, error that no amount of data removes, >= 0.
         provenance: how the constants are known.
 
     Returns:
@@ -413,13 +428,23 @@ def excess_risk_at_rate(
         ValueError: for an argument outside its range.
 
     Assumes:
-        As `excess_risk`, and E eps_0 <= c n^{-a}, E eps_i <= c N^{-a}.
+        As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
 
     Source:
-        derived here: THEORY.md statements 3 and 18.
+        derived here: THEORY.md statements 3, 18 and 73.
     """
     gap = generalization_gap_at_rate(
-        n, alpha, generation, M=M, b=b, kappa=kappa, c=c, a=a, delta=0.5, provenance=provenance
+        n,
+        alpha,
+        generation,
+        M=M,
+        b=b,
+        kappa=kappa,
+        c=c,
+        a=a,
+        delta=0.5,
+        floor=floor,
+        provenance=provenance,
     )
     none = np.zeros_like(gap.fluctuation)
     return _gap(2 * gap.shift, gap.stability, none, positive("M", M), gap.constants)

@@ -21,6 +21,7 @@ from icl_stl.bounds._check import (
     to_infinity,
 )
 from icl_stl.bounds._series import geometric
+from icl_stl.bounds.generalization import Gap
 
 Objective = Literal["gap", "risk", "uniform"]
 
@@ -54,16 +55,20 @@ class OptimalSize(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """The three functions of lambda that every objective is a positive combination of."""
+    """The functions of lambda that every objective is a positive combination of.
+
+    ``shift`` is that of the decaying error, ``floor`` that of the error which stays.
+    """
 
     shift: FloatArray
+    floor: FloatArray
     stability: FloatArray
     fluctuation: FloatArray
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """B(lambda) = A shift(lambda) + H stability(lambda) + G fluctuation(lambda).
+    """B = A shift(lambda) + F floor(lambda) + H stability(lambda) + G fluctuation(lambda).
 
     Attributes:
         A: M c n^{-a} for the gap, twice that for the excess risk.
@@ -72,6 +77,8 @@ class Landscape:
         kappa: generator stability.
         a: rate of the one-step error.
         generation: i >= 1 or inf.
+        F: M times the error floor for the gap, twice that for the excess risk.
+        fresh: whether every generation draws new real rows.
     """
 
     A: float
@@ -80,6 +87,13 @@ class Landscape:
     kappa: float
     a: float
     generation: float
+    F: float = 0.0
+    fresh: bool = False
+
+    @to_infinity
+    def parts(self, lam: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Shift, stability and fluctuation of the objective at ``lam`` in [0, inf]."""
+        return self._weighted(self.shapes(np.asarray(lam, dtype=np.float64)))
 
     @to_infinity
     def value(self, lam: ArrayLike) -> FloatArray:
@@ -92,21 +106,41 @@ class Landscape:
         at = np.asarray(lam, dtype=np.float64)
         return np.where(np.isinf(self.value(at)), np.inf, self._combined(self.slopes(at)))
 
+    def _weighted(self, shapes: Shapes) -> tuple[FloatArray, FloatArray, FloatArray]:
+        weights = (self.A, self.F, self.H, self.G)
+        shift, floor, stability, fluctuation = (
+            weight * shape if weight > 0 else np.zeros_like(shape)
+            for weight, shape in zip(weights, shapes, strict=True)
+        )
+        return shift + floor, stability, fluctuation
+
     def _combined(self, shapes: Shapes) -> FloatArray:
-        total = np.zeros_like(shapes.shift)
-        for weight, shape in zip((self.A, self.H, self.G), shapes, strict=True):
-            total = total + weight * shape if weight > 0 else total
-        return total
+        shift, stability, fluctuation = self._weighted(shapes)
+        return shift + stability + fluctuation
 
     def shapes(self, lam: FloatArray) -> Shapes:
-        """Shift, stability and fluctuation at ``lam``, each 0, 1 and 1 without synthetic data."""
+        """The shapes at ``lam``: 0, 0, 1 and 1 without synthetic data."""
         mix = _Mixture.at(lam, self.kappa)
         influence, spread = self._influence(mix)
+        shift, floor = self._shift(mix, mix), self._floor(mix)
+        if self.fresh:
+            return Shapes(shift, floor, mix.alpha, np.hypot(self._first(mix), np.sqrt(spread)))
         return Shapes(
-            self._shift(mix, mix),
+            shift,
+            floor,
             np.where(np.isinf(influence), np.inf, mix.alpha * influence + mix.product),
             np.hypot(influence, np.sqrt(mix.rho * spread)),
         )
+
+    def _floor(self, mix: "_Mixture") -> FloatArray:
+        """Shift of a constant error, rho + rho^2 + ... + rho^i; it rises in lambda."""
+        return mix.rho * geometric(mix.rho, mix.alpha, np.asarray(self.generation)).total
+
+    def _first(self, mix: "_Mixture") -> FloatArray:
+        """Influence r^i of the first real rows, which new ones replace; it rises in lambda."""
+        if np.isinf(self.generation):
+            return np.where((mix.gap > 0) | (self.kappa == 1), 0.0, np.inf)
+        return geometric(mix.ratio, mix.gap, np.asarray(self.generation)).power
 
     @to_infinity
     def lower(self, left: FloatArray, right: FloatArray) -> FloatArray:
@@ -117,12 +151,26 @@ class Landscape:
         influence = (at_low if growing else at_high)[0]
         spread = at_high[1] if self.kappa <= 1 else self._least_spread(left, right)
         product = np.minimum(low.product, high.product)
+        shift, floor = self._shift(low, high), self._floor(low)
+        if self.fresh:
+            if np.isinf(self.generation):
+                spread = self._influence(_Mixture.at(self._turn(left, right), self.kappa))[1]
+            fluctuation = np.hypot(self._first(low), np.sqrt(spread))
+            return self._combined(Shapes(shift, floor, high.alpha, fluctuation)) * (1 - _ROUNDING)
         shapes = Shapes(
-            self._shift(low, high),
+            shift,
+            floor,
             np.where(np.isinf(influence), np.inf, high.alpha * influence + product),
             np.hypot(influence, np.sqrt(low.rho * spread)),
         )
         return self._combined(shapes) * (1 - _ROUNDING)
+
+    def _turn(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """Where alpha/(1 - r^2) is least: it falls while alpha^2 > 1 - 1/kappa^2, then rises."""
+        if self.kappa <= 1:
+            return right
+        share = np.sqrt(self.kappa - 1) * np.sqrt(self.kappa + 1) / self.kappa
+        return np.clip(1 / share - 1, left, right)
 
     def _least_spread(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Squares alpha sum r^{2s} from below for kappa > 1: by factors, or with kappa put to 1."""
@@ -168,12 +216,20 @@ class Landscape:
             spent = 1 - _power(mix, i - 1) if i == 1 else -np.expm1((i - 1) * mix.log_rho)
             d_spent = -(i - 1) * _power(mix, i - 2) * d_rho if i > 1 else 0.0
             d_shift = i * _power(mix, i - 1) * d_rho + d_scale * spent + scale * d_spent
+        d_floor = np.ones_like(lam)
+        if not np.isinf(i):
+            d_floor = d_rho * _sum_and_slope(mix.rho, mix.alpha, i + 1)[1]
         influence, spread = self._influence(mix)
         d_influence, d_spread = self._influence_slopes(mix, d_rho)
+        if self.fresh:
+            fluctuation = np.hypot(self._first(mix), np.sqrt(spread))
+            if not np.isinf(i):
+                d_spread = d_spread + 2 * i * mix.ratio ** (2 * i - 1) * self.kappa * d_rho
+            return Shapes(d_shift, d_floor, -d_rho, d_spread / (2 * fluctuation))
         d_stability = mix.alpha * d_influence + d_rho * (mix.alpha - mix.rho - influence)
         fluctuation = np.hypot(influence, np.sqrt(mix.rho * spread))
         d_square = 2 * influence * d_influence + d_rho * spread + mix.rho * d_spread
-        return Shapes(d_shift, d_stability, d_square / (2 * fluctuation))
+        return Shapes(d_shift, d_floor, d_stability, d_square / (2 * fluctuation))
 
     def _influence_slopes(
         self, mix: "_Mixture", d_rho: FloatArray
@@ -255,13 +311,14 @@ def optimal_size(
     objective: Objective = "gap",
     log_size: float = 0.0,
     max_lam: float = np.inf,
+    floor: float = 0.0,
+    fresh: bool = False,
     provenance: Provenance = "assumed",
 ) -> OptimalSize:
     r"""Synthetic-to-real ratio lambda that minimises a bound, found by branch and bound.
 
-    gap: `generalization_gap_at_rate`; risk: `excess_risk_at_rate`; uniform:
-    `uniform_convergence_gap` with discrepancy M times the drift; each at alpha = 1/(1 + lambda),
-    lambda in [0, max_lam]. None of them is unimodal in general.
+    The bound is that of `synthetic_trade_off`, lambda in [0, max_lam]. It is not unimodal in
+    general.
 
     Args:
         n: size of the real set, >= 1.
@@ -275,6 +332,8 @@ def optimal_size(
         objective: ``gap``, ``risk`` or ``uniform``.
         log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
         max_lam: largest ratio allowed, in [0, inf].
+        floor: e, error that no amount of data removes, >= 0.
+        fresh: whether every generation draws n new real rows.
         provenance: how the constants are known.
 
     Returns:
@@ -284,14 +343,16 @@ def optimal_size(
         ValueError: for an argument outside its range.
 
     Assumes:
-        As the bound that is minimised; real set fixed, n given. The certificate holds up to
-        rounding, for which 1e-12 is set aside.
+        As the bound that is minimised; n given. The certificate holds up to rounding, for which
+        1e-12 is set aside.
 
     Source:
-        derived here: THEORY.md statements 21 to 26. That there is a trade-off: paper,
+        derived here: THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off: paper,
         abstract-level claim.
     """
-    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size).checked()
+    problem = Problem(
+        n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
+    ).checked()
     landscape = problem.landscape()
     cap = float(_number("max_lam", real("max_lam", max_lam, 0, np.inf)))
     search = branch_and_bound(landscape, cap)
@@ -305,8 +366,74 @@ def optimal_size(
         regime,
         _IN_WORDS[regime],
         problem.elasticities(lam) if regime == "interior" else {},
-        constants(provenance, M=M, b=b, kappa=kappa, c=c, a=a),
+        problem.record(provenance),
     )
+
+
+@to_infinity
+def synthetic_trade_off(
+    n: float,
+    lam: ArrayLike,
+    *,
+    M: float,
+    b: float,
+    kappa: float,
+    c: float,
+    a: float,
+    floor: float = 0.0,
+    delta: float = 0.05,
+    generation: float = np.inf,
+    objective: Objective = "gap",
+    fresh: bool = False,
+    log_size: float = 0.0,
+    provenance: Provenance = "assumed",
+) -> Gap:
+    r"""What `optimal_size` minimises, by parts, at synthetic-to-real ratios lambda.
+
+    gap: `generalization_gap_at_rate`; risk: `excess_risk_at_rate`; uniform:
+    `uniform_convergence_gap` with discrepancy M times the drift; each at alpha = 1/(1 + lambda).
+    With fresh real rows (n new ones beside lambda n synthetic ones, every row alike) gap and risk
+    are those of `weighted_gap` with weight alpha: stability b/N and n V = alpha sum r^{2s} +
+    r^{2i}.
+
+    Args:
+        n: real rows, >= 1: of the fixed set, or of every generation.
+        lam: lambda = n_syn/n, in [0, inf], any shape; inf is the limit.
+        M: largest loss, > 0.
+        b: loss stability, >= 0; without effect on ``uniform``.
+        kappa: generator stability, >= 0; without effect on ``uniform``.
+        c: constant of the mean one-step error, >= 0.
+        a: its rate, > 0.
+        floor: e, error that no amount of data removes, >= 0.
+        delta: probability of failure in (0, 1); without effect on ``risk``.
+        generation: i >= 1, or inf for the loop's limit.
+        objective: ``gap``, ``risk`` or ``uniform``.
+        fresh: whether every generation draws n new real rows; without effect on ``uniform``.
+        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
+        provenance: how the constants are known.
+
+    Returns:
+        Gap in the shape of ``lam``; ``fluctuation`` is 0 for ``risk``, ``stability`` for
+        ``uniform``.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Assumes:
+        As the bound evaluated, and mean one-step errors E eps_0 <= e + c n^{-a},
+        E eps_i <= e + c N^{-a}.
+
+    Source:
+        derived here: THEORY.md statements 12, 14, 17, 18, 73 and 76.
+    """
+    problem = Problem(
+        n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
+    ).checked()
+    parts = problem.landscape().parts(real("lam", lam, 0, np.inf))
+    shift, stability, fluctuation = (part[()] for part in parts)
+    total = shift + stability + fluctuation
+    record = problem.record(provenance)
+    return Gap(shift, stability, fluctuation, total, total > problem.M, record)
 
 
 _IN_WORDS = {
@@ -338,6 +465,8 @@ class Problem(NamedTuple):
     generation: float
     objective: str
     log_size: float
+    floor: float = 0.0
+    fresh: bool = False
 
     def checked(self) -> "Problem":
         """The same problem, every constant one admissible number."""
@@ -359,19 +488,27 @@ class Problem(NamedTuple):
             ),
             objective=self.objective,
             log_size=_number("log_size", nonnegative("log_size", self.log_size)),
+            floor=_number("floor", nonnegative("floor", self.floor)),
+            fresh=bool(self.fresh),
         )
+
+    def record(self, provenance: Provenance) -> tuple[Constant, ...]:
+        """The constants and where they come from."""
+        names = ("M", "b", "kappa", "c", "a", "floor")
+        return constants(provenance, **{name: getattr(self, name) for name in names})
 
     def landscape(self) -> Landscape:
         """The objective as a function of lambda."""
         drift, change = self.M * self.c * self.n**-self.a, self.b / self.n
-        logs = -np.log(self.delta)
+        stays, logs = self.M * self.floor, -np.log(self.delta)
+        law, loop = (self.kappa, self.a, self.generation), (stays, self.fresh)
         if self.objective == "risk":
-            return Landscape(2 * drift, change, 0.0, self.kappa, self.a, self.generation)
+            return Landscape(2 * drift, change, 0.0, *law, 2 * stays, self.fresh)
         if self.objective == "uniform":
             weight = self.M * np.sqrt((logs + self.log_size) / (2 * self.n))
-            return Landscape(drift, 0.0, float(weight), 0.0, self.a, self.generation)
+            return Landscape(drift, 0.0, float(weight), 0.0, self.a, self.generation, stays)
         weight = (self.M + 2 * self.b) * np.sqrt(logs / (2 * self.n))
-        return Landscape(drift, change, float(weight), self.kappa, self.a, self.generation)
+        return Landscape(drift, change, float(weight), *law, *loop)
 
     def elasticities(self, lam: float) -> dict[str, float]:
         """Elasticities d ln lambda*/d ln q at an interior optimum: implicit function theorem."""
@@ -379,9 +516,9 @@ class Problem(NamedTuple):
         less, more = self.landscape().slope(np.asarray([lam * (1 - step), lam * (1 + step)]))
         if not more > less:
             return {}
+        names = ("n", "M", "b", "kappa", "c", "a", "delta", *(("floor",) * (self.floor > 0)))
         return {
-            name: 0.0 - self._slope_change(name, lam, step) / float(more - less)
-            for name in ("n", "M", "b", "kappa", "c", "a", "delta")
+            name: 0.0 - self._slope_change(name, lam, step) / float(more - less) for name in names
         }
 
     def _slope_change(self, name: str, lam: float, step: float) -> float:
@@ -505,12 +642,17 @@ def closed_form_size(  # noqa: PLR0911
     generation: float = np.inf,
     objective: Objective = "gap",
     log_size: float = 0.0,
+    floor: float = 0.0,
+    fresh: bool = False,
 ) -> float | None:
     r"""Optimal ratio without a cap where a closed form is known, else None.
 
     kappa = 0, i = inf, a = 1/2: lambda* = y^2 - 1 with A y^3 + (A - G) y = 2 H, which is
     max(0, G/A - 2) for b = 0; kappa = 0 with i = 1 or a = 1: 0 or inf; kappa >= 1 with b = 0: 0;
-    risk with 2 M c n^{1-a} >= b, i = inf, kappa <= 1, a <= 1: 0.
+    risk with 2 M (e + c n^{-a}) >= b/n, i = inf, kappa <= 1, a <= 1: 0. With a floor, F = M e
+    (2 M e for the risk): 0 wherever it is 0 without one, and for i = inf where F >= G/2 + H;
+    kappa = 0, i = inf, c = 0: max(0, (G/(2F))^{2/3} - 1) for H = 0, max(0, (H/F)^{1/2} - 1) for
+    G = 0. Fresh real rows change nothing for kappa = 0; for the risk kappa then plays no part.
 
     Args:
         n: size of the real set, >= 1.
@@ -523,6 +665,8 @@ def closed_form_size(  # noqa: PLR0911
         generation: i >= 1 or inf.
         objective: ``gap``, ``risk`` or ``uniform``.
         log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
+        floor: e, error that no amount of data removes, >= 0.
+        fresh: whether every generation draws n new real rows.
 
     Returns:
         lambda*, or None.
@@ -531,25 +675,53 @@ def closed_form_size(  # noqa: PLR0911
         ValueError: for an argument outside its range.
 
     Source:
-        derived here: THEORY.md statements 21, 22, 24 and 26.
+        derived here: THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
     """
-    problem = Problem(n, M, b, kappa, c, a, delta, generation, objective, log_size).checked()
+    problem = Problem(
+        n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
+    ).checked()
     at = problem.landscape()
-    A, H, G, follow, rate, i = at.A, at.H, at.G, at.kappa, at.a, at.generation
+    if at.fresh and at.G == 0:
+        at = replace(at, kappa=0.0)
+    if _none_is_best(at):
+        return 0.0
+    A, H, G, F, rate, i = at.A, at.H, at.G, at.F, at.a, at.generation
+    if at.kappa > 0:
+        return None
+    if i == 1:
+        return float(np.inf) if A + F < G + H else 0.0
+    if np.isfinite(i):
+        return None
+    if F > 0:
+        return _with_a_floor(A, F, H, G)
     gains = A < G + H
-    if follow >= 1 and H == 0:
-        return 0.0
-    if G == 0 and np.isinf(i) and follow <= 1 and rate <= 1 and A >= H:
-        return 0.0
-    if follow == 0 and (i == 1 or (np.isinf(i) and rate == 1)):
+    if rate == 1:
         return float(np.inf) if gains else 0.0
-    if follow == 0 and np.isinf(i) and rate > 1:
+    if rate > 1:
         return float(np.inf) if max(H, G) > 0 else 0.0
-    if follow == 0 and np.isinf(i) and rate == 0.5:
+    if rate == 0.5:
         if A == 0:
             return float(np.inf) if gains else 0.0
         return max(0.0, _cubic_root((A - G) / A, 2 * H / A) ** 2 - 1)
     return None
+
+
+def _none_is_best(at: Landscape) -> bool:
+    """Whether lambda = 0 is known to be best before anything is solved."""
+    if at.kappa >= 1 and at.H == 0 and not at.fresh:
+        return True
+    if np.isfinite(at.generation):
+        return False
+    proved_for_risk = at.G == 0 and at.kappa <= 1 and at.a <= 1 and at.A + at.F >= at.H
+    return proved_for_risk or at.G / 2 + at.H <= at.F != 0
+
+
+def _with_a_floor(A: float, F: float, H: float, G: float) -> float | None:
+    """The minimiser for kappa = 0 and i = inf where the error does not decay and one part pays."""
+    if A > 0 or (G > 0 and H > 0):
+        return None
+    root = np.sqrt(H / F) if G == 0 else np.cbrt(G / (2 * F)) ** 2
+    return max(0.0, float(root) - 1)
 
 
 def _cubic_root(p: float, q: float) -> float:
@@ -567,7 +739,13 @@ def _cubic_root(p: float, q: float) -> float:
 
 @to_infinity
 def proved_directions(
-    *, b: float, kappa: float, a: float, generation: float = np.inf
+    *,
+    b: float,
+    kappa: float,
+    a: float,
+    generation: float = np.inf,
+    floor: float = 0.0,
+    fresh: bool = False,
 ) -> dict[str, str]:
     r"""How every optimal ratio moves with the constants, where that is proved.
 
@@ -576,24 +754,33 @@ def proved_directions(
         kappa: generator stability, >= 0.
         a: rate of the one-step error, > 0.
         generation: i >= 1 or inf.
+        floor: e, error that no amount of data removes, >= 0.
+        fresh: whether every generation draws n new real rows.
 
     Returns:
         ``rises``, ``falls`` (weakly) or ``unmoved`` for each constant a statement exists for, as
-        it grows; empty unless i = inf, kappa <= 1/2 and a < 1.
+        it grows; ``floor`` where it is above 0. No other is there unless i = inf, a < 1 and
+        kappa <= 1/2 (kappa <= 1 with fresh real rows).
 
     Raises:
         ValueError: for an argument outside its range.
 
     Source:
-        derived here: THEORY.md statement 25.
+        derived here: THEORY.md statements 25, 75 and 77.
     """
     change, rate = float(nonnegative("b", b)), float(positive("a", a))
     i = float(generation_index("generation", generation, first=1))
-    if np.isfinite(i) or float(nonnegative("kappa", kappa)) > 0.5 or rate >= 1:
-        return {}
-    directions = {"delta": "falls", "b": "rises", "c": "falls"}
+    stays = float(nonnegative("floor", floor)) > 0
+    directions = {"floor": "falls"} if stays else {}
+    highest = 1.0 if fresh else 0.5
+    if np.isfinite(i) or float(nonnegative("kappa", kappa)) > highest or rate >= 1:
+        return directions
+    directions |= {"delta": "falls", "b": "rises", "c": "falls"}
     directions["M"] = "falls" if change > 0 else "unmoved"
-    if change == 0:
+    if stays:
+        if rate <= 0.5:
+            directions["n"] = "falls"
+    elif change == 0:
         directions["n"] = "unmoved" if rate == 0.5 else "rises" if rate > 0.5 else "falls"
     elif rate <= 0.5:
         directions["n"] = "falls"

@@ -170,7 +170,7 @@ class Landscape:
         if self.kappa <= 1:
             return right
         share = np.sqrt(self.kappa - 1) * np.sqrt(self.kappa + 1) / self.kappa
-        return np.clip(1 / share - 1, left, right)
+        return np.asarray(np.clip(1 / share - 1, left, right))
 
     def _least_spread(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Squares alpha sum r^{2s} from below for kappa > 1: by factors, or with kappa put to 1."""

@@ -4,9 +4,9 @@ Prompts that are read and written again, prompts that linear attention writes, a
 with the noise alone in place of its predictive deviation.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,9 @@ from jaxtyping import PRNGKeyArray
 from icl_stl.devices import many, over_replicates
 from icl_stl.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.learners.orthogonal import implied_variance, sample_labels
-from icl_stl.loops import generation_keys, next_generation
+from icl_stl.loops import Sizes, generation_keys, next_generation
 from icl_stl.measure import measure_generation
-from icl_stl.regimes import Regime
+from icl_stl.regimes import Augment
 from icl_stl.results import Arrays
 from icl_stl.runs import Replicate, draw_replicates, make_learner, parameter_shapes
 from icl_stl.tasks import standard_normal
@@ -159,20 +159,6 @@ def layer_prompts(experiment: LayerPrompts, seed: int) -> Arrays:
 # --- the transformer -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Shared(Regime):
-    """n real and n synthetic rows; the share of the real law may be traced, also 0 or 1."""
-
-    share: Any
-    name: ClassVar[str] = "shared"
-
-    def synthetic_size(self, samples: int) -> int:
-        return samples
-
-    def real_share(self, samples: int, generation: Any) -> Any:
-        return self.share
-
-
 def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
     """Loops of the transformer that writes labels with the noise alone, from the main job's keys.
 
@@ -183,13 +169,16 @@ def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
     learner = make_learner(preset, "transformer", plug_in=True)
     shapes = parameter_shapes(preset, learner)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape[1:], s.dtype), shapes)
+    n = preset.samples
 
     def loop(replicate: Replicate, share: Any) -> dict[str, Any]:
         key, real, held_out = replicate
 
         def advance(previous: Any, index: Any) -> Any:
-            regime = _Shared(jnp.where(index == 0, 1.0, share))
-            generation = next_generation(key, learner, regime, real, previous, index)
+            sizes = Sizes(n, n, jnp.where(index == 0, 1.0, share))
+            generation = next_generation(
+                key, learner, Augment(0.5), real, previous, index, sizes=sizes
+            )
             seen = measure_generation(
                 preset.task,
                 learner,

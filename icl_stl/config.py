@@ -336,6 +336,54 @@ class ContextSizes:
 
 
 @dataclass(frozen=True)
+class ConvergenceSize:
+    """Loops of the transformer at several real and synthetic sizes. Steps are equal for all."""
+
+    task: LinearRegression = LinearRegression(context=4)
+    architecture: Architecture = Architecture(depth=2, width=16, heads=2)
+    training: Training = Training(steps=600, learning_rate=1e-2)
+    samples: tuple[int, ...] = (250, 1000, 4000)
+    """The sizes n of the real set at which convergence is followed."""
+    shares: tuple[float, ...] = (0.25, 0.5)
+    """The constant shares α of real prompts at which it is."""
+    lam_samples: tuple[int, ...] = (250,)
+    """The sizes n at which the amount of synthetic data is varied."""
+    lams: tuple[float, ...] = (0, 1, 4, 16)
+    """Synthetic prompts per real one, λ; 0 for real prompts alone."""
+    generations: int = 5
+    replicates: int = 6
+    """Whole loops, the same at every size."""
+    held_out: int = 2000
+    """Real prompts, and as many generated ones, on which a generation is measured."""
+    neighbours: int = 2
+    """Random prompts that are replaced to measure the constants of stability."""
+    searched: int = 2
+    """Replacements that are searched for."""
+    passing: int = 2
+    """Random prompts that are replaced in generation 0 alone."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
+            values = getattr(self, name)
+            require(
+                len(values) >= least and len(set(values)) == len(values),
+                name,
+                values,
+                f"at least {least} different numbers",
+            )
+        require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
+        require(min(self.lams) >= 0, "lams", self.lams, "at least 0")
+        _at_least("generations", self.generations, 1)
+        _at_least("replicates", self.replicates, 3)
+        for n in self.lam_samples:
+            for lam in self.lams:
+                require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
+        for share in self.shares:
+            for n in self.samples:
+                Augment(share).synthetic_size(n)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -365,6 +413,8 @@ class Preset:
     """Networks that are certified."""
     in_context: ContextSizes = ContextSizes()
     """Loops in the context."""
+    convergence: ConvergenceSize = ConvergenceSize()
+    """Loops of the transformer at several sizes."""
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)
@@ -437,6 +487,20 @@ PRESETS = {
                 network=QueryArchitecture(depth=1, width=8, heads=1, mlp=8),
                 training=Training(steps=20, batch=8),
             ),
+            convergence=ConvergenceSize(
+                LinearRegression(dim=1, context=2),
+                Architecture(depth=1, width=8, heads=2),
+                Training(steps=20, batch=8),
+                samples=(16, 64),
+                shares=(0.5,),
+                lam_samples=(16,),
+                lams=(0, 1, 4),
+                generations=2,
+                replicates=3,
+                held_out=32,
+                neighbours=2,
+                searched=1,
+            ),
         ),
         Preset(
             "quick",
@@ -479,8 +543,34 @@ PRESETS = {
                 generations=10,
                 training=Training(steps=500, learning_rate=5e-3, weight_decay=0.01),
             ),
+            convergence=ConvergenceSize(
+                training=Training(steps=300, learning_rate=1e-2),
+                samples=(250, 1000),
+                shares=(0.5,),
+                lams=(0, 1, 4),
+                generations=2,
+                replicates=3,
+                held_out=1000,
+                searched=1,
+            ),
         ),
         Preset("default"),
+        Preset(
+            "long",
+            replicates=12,
+            solvable_runs=40_000,
+            convergence=ConvergenceSize(
+                LinearRegression(),
+                Architecture(),
+                Training(steps=1000),
+                lam_samples=(250, 1000),
+                lams=(0, 0.5, 1, 4, 16),
+                replicates=10,
+                held_out=4000,
+                neighbours=4,
+                searched=4,
+            ),
+        ),
         Preset(
             "paper",
             task=LinearRegression(dim=5, context=20),
@@ -536,7 +626,23 @@ PRESETS = {
                 network=QueryArchitecture(),
                 training=Training(steps=10_000, batch=64, learning_rate=3e-3, weight_decay=0.01),
             ),
+            convergence=ConvergenceSize(
+                LinearRegression(context=8),
+                Architecture(depth=4, width=64, heads=4),
+                Training(steps=4000, batch=64, learning_rate=3e-3),
+                samples=(250, 1000, 4000, 16_000),
+                shares=(0.1, 0.25, 0.5),
+                lam_samples=(250, 1000, 4000),
+                lams=(0, 0.5, 1, 2, 4, 8, 16),
+                generations=10,
+                replicates=16,
+                held_out=10_000,
+                neighbours=8,
+                searched=8,
+                passing=4,
+            ),
         ),
     )
 }
-"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `paper` a GPU."""
+"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `long` an evening
+of it, `paper` a GPU."""

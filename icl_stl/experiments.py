@@ -270,6 +270,48 @@ class NeighbouringTransformers(Experiment):
 
 
 @dataclass(frozen=True)
+class SizedTransformers(Experiment):
+    """Loops of the transformer at one size; one program serves all sizes with the same places.
+
+    Loops of all sizes have the same real prompts and randomness as far as they go.
+    """
+
+    task: LinearRegression
+    """The real law."""
+    architecture: Architecture
+    """The network."""
+    training: Training
+    """How one generation is fitted: the same steps for every size."""
+    world: Literal["fixed", "fresh"]
+    """The real set stays; or n new real prompts in every generation."""
+    size: LoopSize
+    """The prompts there are."""
+    places: LoopSize
+    """The most that the program has places for."""
+    generations: int
+    """G, generations after generation 0."""
+    runs: int
+    """Whole loops."""
+    held_out: int = 2000
+    """Real prompts, and as many generated ones, on which a generation is measured."""
+
+    def __post_init__(self) -> None:
+        _whole("runs", self.runs, 1)
+        _whole("generations", self.generations, 0)
+        _whole("held_out", self.held_out, 2)
+        require(self.world in ("fixed", "fresh"), "world", self.world, "'fixed' or 'fresh'")
+        for name in ("samples", "n_syn"):
+            most = getattr(self.places, name)
+            value = getattr(self.size, name)
+            require(value <= most, name, value, f"at most the places for it ({most})")
+        _whole("places.n_syn", self.places.n_syn, 1)
+
+    @property
+    def words(self) -> str:
+        return f"transformer, {self.world}, n{self.size.samples}, {self.size.n_syn} synthetic"
+
+
+@dataclass(frozen=True)
 class Regeneration(Experiment):
     """Prompts of the orthogonal design that are read and written again, in several variants."""
 

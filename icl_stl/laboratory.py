@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from icl_stl import certificates, collapse, context_loops, solvable, stability
+from icl_stl import certificates, collapse, context_loops, sizes, solvable, stability
 from icl_stl.devices import Report
 from icl_stl.experiments import (
     CertifiedNetworks,
@@ -18,6 +18,7 @@ from icl_stl.experiments import (
     PlugInLoops,
     Regeneration,
     SizedLoops,
+    SizedTransformers,
     SolvableLoops,
 )
 from icl_stl.results import Arrays
@@ -25,6 +26,7 @@ from icl_stl.results import Arrays
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
     SizedLoops: solvable.run_sizes,
+    SizedTransformers: sizes.run_experiment,
     NeighbouringLoops: stability.run_loops,
     NeighbouringTransformers: stability.run_transformers,
     Regeneration: collapse.regenerate,

@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
     samples: Any
     """n, the first real rows."""
     n_syn: Any
-    """The first synthetic rows of each generation; 0 for a loop that learns from real rows alone."""
+    """The first synthetic rows of each generation; 0 for a loop of real rows alone."""
     share: Any
     """Share of the real law in the objective, 1 where there are no synthetic rows."""
 

@@ -5,7 +5,7 @@ saturates as prompts grow. All functions are pure; those with keys draw fresh pr
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,7 @@ def measure_generation(
     key: PRNGKeyArray,
     generation: Generation,
     *,
-    real_share: float | None,
+    real_share: Any | None,
 ) -> Measurements:
     """Measure one generation against the real law and against the mixture it was trained on.
 
@@ -156,7 +156,8 @@ def measure_generation(
         generation: What is measured.
         real_share: α, the share of D_0 in M_{i-1}, i >= 1. If it is 1, and for generation 0, the
             training law is D_0 and ε_i is T_i by definition: one estimate serves both. None if
-            generations before the last one are in M_{i-1}: then ε_i is not measured.
+            generations before the last one are in M_{i-1}: then ε_i is not measured. It may be
+            traced.
 
     Returns:
         The measurements.
@@ -167,20 +168,20 @@ def measure_generation(
     count = test.ys.shape[0]
     fresh = learner.generate(key, generation.params, count)
     # One call for all prompts that θ_i reads: one compilation, one pass.
-    everything = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), test, fresh, rows)
-    all_laws = predictions(learner, generation.params, everything)
+    all_laws = predictions(learner, generation.params, _joined(test, fresh, rows))
     on_test, on_fresh, on_rows = (
-        jax.tree.map(lambda a, where=where: a[where], all_laws)
+        _cut(all_laws, where)
         for where in (slice(0, count), slice(count, 2 * count), slice(2 * count, None))
     )
 
     log_real = prefix_log_densities(task, held_out.bayes, test)
     drift = _estimate(deficiency(prefix_log_densities(task, on_test, test), log_real))
     eps: Estimate | None = drift if real_share is not None else None
-    if real_share is not None and real_share < 1:
+    traced = isinstance(real_share, jax.Array)
+    if real_share is not None and (traced or real_share < 1):
         previous = predictions(learner, generation.previous, fresh)
         log_mixture = prefix_log_densities(task, previous, fresh)
-        if real_share > 0:
+        if traced or real_share > 0:
             bayes = jax.vmap(lambda prompt: bayes_predictive(task, prompt))(fresh)
             log_mixture = jnp.logaddexp(
                 jnp.log(real_share) + prefix_log_densities(task, bayes, fresh),
@@ -201,6 +202,96 @@ def measure_generation(
         training_risk=jnp.sum(generation.row_weights * bounded_loss(task, on_rows, rows)),
         implied_task_variance=implied_task_variance(task, fresh),
     )
+
+
+class GapParts(NamedTuple):
+    """The gap of one generation by parts, each an unbiased estimate of its mean over loops.
+
+    gap_i = α real + (1 - α) (synthetic + shift), α the share of the real law; no synthetic rows in
+    generation 0.
+    """
+
+    real: Float[Array, ""]
+    """Risk on the real law less the mean loss on the real rows."""
+    synthetic: Float[Array, ""]
+    """Risk on the law of the generation before less the mean loss on its rows."""
+    shift: Float[Array, ""]
+    """Risk on the real law less that on the law of the generation before: realised discrepancy."""
+    excess: Float[Array, ""]
+    """Risk on the real law less that of the Bayes predictor."""
+
+
+def own_risk(task: LinearRegression, laws: Normal) -> Float[Array, ""]:
+    """Bounded loss of laws on labels drawn from them: E min{1, c ξ²}, c = s²/(4 v), averaged.
+
+    With t = c^{-1/2}: c [erf(t/√2) - t √(2/π) e^{-t²/2}] + erfc(t/√2).
+    """
+    c = laws.std**2 / (4 * task.label_variance)
+    t = LOSS_RANGE**0.5 / jnp.sqrt(c)
+    inside = jax.scipy.special.erf(t / 2**0.5)
+    below = c * (inside - t * (2 / jnp.pi) ** 0.5 * jnp.exp(-(t**2) / 2))
+    return jnp.mean(below + LOSS_RANGE * (1 - inside))
+
+
+def gap_parts(
+    task: LinearRegression,
+    learner: Learner,
+    held_out: HeldOut,
+    key: PRNGKeyArray,
+    generation: Generation,
+    real_rows: int,
+) -> GapParts:
+    """Measure the gap by parts, with what is known of the laws taken out so that it varies less.
+
+    Losses are compared with those of the predictor that knows the law of the labels, the Bayes
+    predictor on real prompts and θ_{i-1} on what it wrote, whose own gap has mean 0; its risk is
+    the mean of `own_risk` over prompts.
+
+    Args:
+        task: The real law.
+        learner: The learner.
+        held_out: Real prompts that no generation was trained on.
+        key: Randomness of prompts from θ_{i-1}, as many as are held out.
+        generation: What is measured; the real rows come first in its training set.
+        real_rows: How many places of the training set are those of real rows.
+
+    Source: derived here: THEORY.md statement 13.
+    """
+    params, previous, rows, weights = generation[:4]
+    test, count = held_out.prompts, held_out.prompts.ys.shape[0]
+    written = learner.generate(key, previous, count)
+    real, synthetic = _cut(rows, slice(real_rows)), _cut(rows, slice(real_rows, None))
+    everything = _joined(test, real, written, synthetic)
+    known = _joined(
+        held_out.bayes,
+        jax.vmap(lambda prompt: bayes_predictive(task, prompt))(real),
+        predictions(learner, previous, _joined(written, synthetic)),
+    )
+    laws = predictions(learner, params, everything)
+    beyond = bounded_loss(task, laws, everything) - bounded_loss(task, known, everything)
+    on_test, beyond = jnp.mean(beyond[:count]), beyond[count:]
+    on_real, beyond = _weighted(weights[:real_rows], beyond[:real_rows]), beyond[real_rows:]
+    on_written = jnp.mean(beyond[:count])
+    on_synthetic = _weighted(weights[real_rows:], beyond[count:])
+    own = _cut(known, slice(count + real_rows, 2 * count + real_rows))
+    shift = on_test + own_risk(task, held_out.bayes) - on_written - own_risk(task, own)
+    return GapParts(on_test - on_real, on_written - on_synthetic, shift, on_test)
+
+
+def _joined(*trees: Any) -> Any:
+    """Rows of all, one after the other."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+def _cut(tree: Any, rows: slice) -> Any:
+    """These rows."""
+    return jax.tree.map(lambda a: a[rows], tree)
+
+
+def _weighted(weights: Float[Array, " N"], values: Float[Array, " N"]) -> Float[Array, ""]:
+    """Mean of values by their weights; 0 where there are none."""
+    total = jnp.sum(weights)
+    return weights @ values / jnp.where(total > 0, total, 1.0)
 
 
 def parameter_distance(params: Params, others: Params) -> Float[Array, ""]:
@@ -247,7 +338,7 @@ def differences(
     Returns:
         The differences. Total variations are unbiased means of (1 - p_θ'/p_θ)_+ over `fresh`.
     """
-    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), test, fresh)
+    both: Prompts = _joined(test, fresh)
     laws = jax.vmap(lambda one: predictions(learner, one, both))(params)
     count = test.ys.shape[0]
     on_test = jax.tree.map(lambda a: a[:, :count], laws)

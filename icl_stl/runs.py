@@ -184,7 +184,7 @@ def source_digest() -> str:
     names = (
         *("tasks", "models", "query_models", "learners/*", "regimes", "loops", "measure", "runs"),
         *("devices", "problems", "experiments", "solvable", "stability", "context_loops"),
-        *("certificates", "collapse", "bounds/transformers"),
+        *("certificates", "collapse", "sizes", "bounds/transformers"),
     )
     files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

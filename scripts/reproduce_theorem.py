@@ -22,8 +22,9 @@ from icl_stl.config import PRESETS, Preset
 class Arguments:
     """Reproduce the theorem: measure self-consuming loops and judge the claims."""
 
-    preset: Literal["tiny", "quick", "default", "paper"] = "default"
-    """Size of the job: tiny shows that it runs, quick fits CI, paper wants a GPU."""
+    preset: Literal["tiny", "quick", "default", "long", "paper"] = "default"
+    """Size of the job: tiny shows that it runs, quick fits CI, long takes an evening, paper wants a
+    GPU."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM ...")] = ()
     """Judge these claims alone, and keep what the folder says of others; --list names them."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

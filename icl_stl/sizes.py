@@ -1,0 +1,145 @@
+"""Loops of the transformer at many real and synthetic sizes: one program for all of them.
+
+A program has places for the most prompts of each kind; a smaller loop leaves places empty
+(`loops.Sizes`), beside a fixed real set or new real prompts. So a curve over sizes costs one
+compilation, and all of its loops share their prompts and randomness.
+"""
+
+from functools import lru_cache
+from threading import Lock
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.devices import over_replicates
+from icl_stl.experiments import LoopSize, SizedTransformers
+from icl_stl.learners import adam_transformer
+from icl_stl.loops import Sizes, generation_keys, next_generation
+from icl_stl.measure import gap_parts, measure_generation
+from icl_stl.models import Params
+from icl_stl.regimes import FreshReal
+from icl_stl.results import Arrays
+from icl_stl.runs import Replicate, draw_replicates, parameter_shapes
+from icl_stl.tasks import sample_prompts
+
+SYNTHETIC = ("synthetic", "shift")
+"""Parts of the gap that a loop without synthetic rows does not have."""
+
+
+class Setting(NamedTuple):
+    """What differs between loops that share a program."""
+
+    sizes: Sizes
+    """n, n_syn and the share of the real law in later generations."""
+    fresh: Any
+    """Whether every generation sees new real prompts."""
+
+
+class Program(NamedTuple):
+    """Loops of one network with places for so many prompts."""
+
+    preset: Preset
+    """Task, network, training, places for real prompts, held-out prompts and number of loops."""
+    step: Any
+    """(replicates, θ_{i-1}, setting, i) -> θ_i, observations: compiled."""
+    nothing: Params
+    """Zeros in place of parameters before generation 0."""
+
+
+def generation_step(preset: Preset, places: LoopSize) -> Any:
+    """One generation of one loop: (replicate, θ_{i-1}, setting, i) -> θ_i, observations by name."""
+    task = preset.task
+    learner = adam_transformer(task, preset.architecture, preset.training)
+    regime = FreshReal(places.n_syn / places.samples)
+
+    def step(
+        replicate: Replicate, previous: Params, setting: Setting, index: Any
+    ) -> tuple[Params, dict[str, Any]]:
+        key, real, held_out = replicate
+
+        def draw_real(key: Any, count: int) -> Any:
+            drawn = sample_prompts(task, key, count)
+            return jax.tree.map(lambda a, b: jnp.where(setting.fresh, a, b), drawn, real)
+
+        generation = next_generation(
+            key,
+            learner,
+            regime,
+            real,
+            previous,
+            index,
+            draw_real=draw_real,
+            from_first=True,
+            sizes=setting.sizes,
+        )
+        key_fresh, key_written = jax.random.split(generation_keys(key, index).observe)
+        share = jnp.where(index == 0, 1.0, setting.sizes.share)
+        seen = measure_generation(task, learner, held_out, key_fresh, generation, real_share=share)
+        parts = gap_parts(task, learner, held_out, key_written, generation, places.samples)
+        later = {name: jnp.where(share < 1, getattr(parts, name), 0.0) for name in SYNTHETIC}
+        assert seen.eps is not None
+        return generation.params, {
+            "gap": share * parts.real + (1 - share) * sum(later.values()),
+            "real": parts.real,
+            "excess": parts.excess,
+            **later,
+            "drift": seen.drift.mean,
+            "eps": seen.eps.mean,
+            "kl": seen.kl[-1] / task.context,
+            "excess_squared_risk": jnp.mean(seen.excess_squared_risk),
+            "implied_task_variance": seen.implied_task_variance,
+            "diverged_at": generation.params.diverged_at,
+        }
+
+    return step
+
+
+_COMPILING = Lock()
+
+
+@lru_cache(maxsize=8)
+def _program(
+    task: LinearRegression,
+    architecture: Architecture,
+    training: Training,
+    places: LoopSize,
+    runs: int,
+    held_out: int,
+) -> Program:
+    preset = Preset(
+        "sizes",
+        task=task,
+        architecture=architecture,
+        training=training,
+        samples=places.samples,
+        replicates=runs,
+        shares=(),
+        held_out=held_out,
+    )
+    shapes = parameter_shapes(preset, adam_transformer(task, architecture, training))
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    step = over_replicates(generation_step(preset, places), shared=2)
+    replicates = jax.eval_shape(lambda: draw_replicates(preset, 0))
+    lowered = step.lower(replicates, nothing, _setting(LoopSize(1, 1), "fixed"), jnp.array(0))
+    return Program(preset, lowered.compile(), nothing)
+
+
+def _setting(size: LoopSize, world: str) -> Setting:
+    sizes = Sizes(jnp.array(size.samples), jnp.array(size.n_syn), jnp.float32(size.share))
+    return Setting(sizes, jnp.array(world == "fresh"))
+
+
+def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
+    """What the loops of one size show: `[runs, G + 1]` by name, `[runs, G + 1, P]` of prefixes."""
+    e = experiment
+    with _COMPILING:  # experiments that wait here share the program of the first
+        program = _program(e.task, e.architecture, e.training, e.places, e.runs, e.held_out)
+    replicates = draw_replicates(program.preset, seed)
+    setting, params, seen = _setting(e.size, e.world), program.nothing, []
+    for index in range(e.generations + 1):
+        params, observed = program.step(replicates, params, setting, jnp.array(index))
+        seen.append(observed)
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *seen)  # type: ignore[no-any-return]

@@ -346,6 +346,8 @@ class ConvergenceSize:
     """The sizes n of the real set at which convergence is followed."""
     shares: tuple[float, ...] = (0.25, 0.5)
     """The constant shares α of real prompts at which it is."""
+    law_samples: tuple[int, ...] = (500, 2000)
+    """More sizes at which one fit to real prompts is measured, for the law of its error."""
     lam_samples: tuple[int, ...] = (250,)
     """The sizes n at which the amount of synthetic data is varied."""
     lams: tuple[float, ...] = (0, 1, 4, 16)
@@ -355,12 +357,8 @@ class ConvergenceSize:
     """Whole loops, the same at every size."""
     held_out: int = 2000
     """Real prompts, and as many generated ones, on which a generation is measured."""
-    neighbours: int = 2
-    """Random prompts that are replaced to measure the constants of stability."""
-    searched: int = 2
-    """Replacements that are searched for."""
-    passing: int = 2
-    """Random prompts that are replaced in generation 0 alone."""
+    neighbours: int = 3
+    """Random prompts that are replaced, one at a time, to measure the constants of stability."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
@@ -375,6 +373,13 @@ class ConvergenceSize:
         require(min(self.lams) >= 0, "lams", self.lams, "at least 0")
         _at_least("generations", self.generations, 1)
         _at_least("replicates", self.replicates, 3)
+        most = f"at most the largest of samples ({max(self.samples)})"
+        require(
+            max(self.law_samples, default=0) <= max(self.samples),
+            "law_samples",
+            self.law_samples,
+            most,
+        )
         for n in self.lam_samples:
             for lam in self.lams:
                 require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
@@ -493,13 +498,13 @@ PRESETS = {
                 Training(steps=20, batch=8),
                 samples=(16, 64),
                 shares=(0.5,),
+                law_samples=(32,),
                 lam_samples=(16,),
                 lams=(0, 1, 4),
                 generations=2,
                 replicates=3,
                 held_out=32,
                 neighbours=2,
-                searched=1,
             ),
         ),
         Preset(
@@ -547,11 +552,12 @@ PRESETS = {
                 training=Training(steps=300, learning_rate=1e-2),
                 samples=(250, 1000),
                 shares=(0.5,),
+                law_samples=(500,),
                 lams=(0, 1, 4),
                 generations=2,
                 replicates=3,
                 held_out=1000,
-                searched=1,
+                neighbours=2,
             ),
         ),
         Preset("default"),
@@ -568,7 +574,6 @@ PRESETS = {
                 replicates=10,
                 held_out=4000,
                 neighbours=4,
-                searched=4,
             ),
         ),
         Preset(
@@ -632,14 +637,13 @@ PRESETS = {
                 Training(steps=4000, batch=64, learning_rate=3e-3),
                 samples=(250, 1000, 4000, 16_000),
                 shares=(0.1, 0.25, 0.5),
+                law_samples=(500, 2000, 8000),
                 lam_samples=(250, 1000, 4000),
                 lams=(0, 0.5, 1, 2, 4, 8, 16),
                 generations=10,
                 replicates=16,
                 held_out=10_000,
                 neighbours=8,
-                searched=8,
-                passing=4,
             ),
         ),
     )

@@ -270,7 +270,7 @@ class NeighbouringTransformers(Experiment):
 
 
 @dataclass(frozen=True)
-class SizedTransformers(Experiment):
+class _OfOneSize(Experiment):
     """Loops of the transformer at one size; one program serves all sizes with the same places.
 
     Loops of all sizes have the same real prompts and randomness as far as they go.
@@ -282,33 +282,61 @@ class SizedTransformers(Experiment):
     """The network."""
     training: Training
     """How one generation is fitted: the same steps for every size."""
-    world: Literal["fixed", "fresh"]
-    """The real set stays; or n new real prompts in every generation."""
     size: LoopSize
     """The prompts there are."""
     places: LoopSize
     """The most that the program has places for."""
-    generations: int
-    """G, generations after generation 0."""
     runs: int
     """Whole loops."""
-    held_out: int = 2000
+    held_out: int
     """Real prompts, and as many generated ones, on which a generation is measured."""
 
     def __post_init__(self) -> None:
         _whole("runs", self.runs, 1)
-        _whole("generations", self.generations, 0)
         _whole("held_out", self.held_out, 2)
-        require(self.world in ("fixed", "fresh"), "world", self.world, "'fixed' or 'fresh'")
+        _whole("places.n_syn", self.places.n_syn, 1)
         for name in ("samples", "n_syn"):
             most = getattr(self.places, name)
             value = getattr(self.size, name)
             require(value <= most, name, value, f"at most the places for it ({most})")
-        _whole("places.n_syn", self.places.n_syn, 1)
+
+
+@dataclass(frozen=True)
+class SizedTransformers(_OfOneSize):
+    """Loops of the transformer at one size, in a fixed or a fresh real set."""
+
+    world: Literal["fixed", "fresh"]
+    """The real set stays; or n new real prompts in every generation."""
+    generations: int
+    """G, generations after generation 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _whole("generations", self.generations, 0)
+        require(self.world in ("fixed", "fresh"), "world", self.world, "'fixed' or 'fresh'")
 
     @property
     def words(self) -> str:
         return f"transformer, {self.world}, n{self.size.samples}, {self.size.n_syn} synthetic"
+
+
+@dataclass(frozen=True)
+class SizedNeighbours(_OfOneSize):
+    """Fits to real sets that differ in one prompt, and what their generators pass on."""
+
+    neighbours: int
+    """Random prompts that are replaced, one at a time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _whole("neighbours", self.neighbours, 1)
+        most = f"at most the samples ({self.size.samples})"
+        require(self.neighbours <= self.size.samples, "neighbours", self.neighbours, most)
+        _whole("n_syn", self.size.n_syn, 1)
+
+    @property
+    def words(self) -> str:
+        return f"transformer, neighbours, n{self.size.samples}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from icl_stl.experiments import (
     PlugInLoops,
     Regeneration,
     SizedLoops,
+    SizedNeighbours,
     SizedTransformers,
     SolvableLoops,
 )
@@ -27,6 +28,7 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     SolvableLoops: solvable.run_experiment,
     SizedLoops: solvable.run_sizes,
     SizedTransformers: sizes.run_experiment,
+    SizedNeighbours: sizes.run_neighbours,
     NeighbouringLoops: stability.run_loops,
     NeighbouringTransformers: stability.run_transformers,
     Regeneration: collapse.regenerate,

@@ -15,10 +15,10 @@ import numpy as np
 
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.devices import over_replicates
-from icl_stl.experiments import LoopSize, SizedTransformers
+from icl_stl.experiments import LoopSize, SizedNeighbours, SizedTransformers
 from icl_stl.learners import adam_transformer
 from icl_stl.loops import Sizes, generation_keys, next_generation
-from icl_stl.measure import gap_parts, measure_generation
+from icl_stl.measure import differences, gap_parts, measure_generation, parameter_distance
 from icl_stl.models import Params
 from icl_stl.regimes import FreshReal
 from icl_stl.results import Arrays
@@ -45,6 +45,8 @@ class Program(NamedTuple):
     """Task, network, training, places for real prompts, held-out prompts and number of loops."""
     step: Any
     """(replicates, θ_{i-1}, setting, i) -> θ_i, observations: compiled."""
+    compare: Any
+    """(replicates, parameters side by side) -> `measure.differences` from the first of them."""
     nothing: Params
     """Zeros in place of parameters before generation 0."""
 
@@ -97,6 +99,21 @@ def generation_step(preset: Preset, places: LoopSize) -> Any:
     return step
 
 
+def comparison(preset: Preset) -> Any:
+    """Fits of one loop beside each other: (replicate, parameters) -> how they differ."""
+    task = preset.task
+    learner = adam_transformer(task, preset.architecture, preset.training)
+
+    def compare(replicate: Replicate, params: Params) -> Any:
+        own = jax.tree.map(lambda a: a[0], params)
+        key = jax.random.fold_in(replicate.key, 2**31 - 2)
+        fresh = learner.generate(key, own, preset.held_out)
+        test, bayes = replicate.held_out
+        return differences(task, learner, params, lambda fitted: fitted.weights, test, bayes, fresh)
+
+    return compare
+
+
 _COMPILING = Lock()
 
 
@@ -124,7 +141,7 @@ def _program(
     step = over_replicates(generation_step(preset, places), shared=2)
     replicates = jax.eval_shape(lambda: draw_replicates(preset, 0))
     lowered = step.lower(replicates, nothing, _setting(LoopSize(1, 1), "fixed"), jnp.array(0))
-    return Program(preset, lowered.compile(), nothing)
+    return Program(preset, lowered.compile(), over_replicates(comparison(preset)), nothing)
 
 
 def _setting(size: LoopSize, world: str) -> Setting:
@@ -132,14 +149,63 @@ def _setting(size: LoopSize, world: str) -> Setting:
     return Setting(sizes, jnp.array(world == "fresh"))
 
 
-def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
-    """What the loops of one size show: `[runs, G + 1]` by name, `[runs, G + 1, P]` of prefixes."""
+def _shared_program(experiment: SizedTransformers | SizedNeighbours) -> Program:
     e = experiment
     with _COMPILING:  # experiments that wait here share the program of the first
-        program = _program(e.task, e.architecture, e.training, e.places, e.runs, e.held_out)
+        return _program(e.task, e.architecture, e.training, e.places, e.runs, e.held_out)
+
+
+def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
+    """What the loops of one size show: `[runs, G + 1]` by name, `[runs, G + 1, P]` of prefixes."""
+    program = _shared_program(experiment)
     replicates = draw_replicates(program.preset, seed)
-    setting, params, seen = _setting(e.size, e.world), program.nothing, []
-    for index in range(e.generations + 1):
+    setting, params, seen = _setting(experiment.size, experiment.world), program.nothing, []
+    for index in range(experiment.generations + 1):
         params, observed = program.step(replicates, params, setting, jnp.array(index))
         seen.append(observed)
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *seen)  # type: ignore[no-any-return]
+
+
+def _side_by_side(fits: list[Params]) -> Params:
+    """Parameters of several fits, `[R, fits, ...]`."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *fits)
+
+
+def _distances(fits: Params) -> jax.Array:
+    """Distances of the weights of the first fit from those of the others."""
+    own, others = (jax.tree.map(lambda a, k=k: a[k], fits.weights) for k in (0, slice(1, None)))
+    return jax.vmap(lambda other: parameter_distance(own, other))(others)
+
+
+def run_neighbours(experiment: SizedNeighbours, seed: int) -> Arrays:
+    """What one replaced real prompt moves, `[runs, K]` for each of K prompts.
+
+    Of generation 0: `measure.differences`. `passed`: of the distance between two such fits, as
+    generators, how much is left between the fits of generation 1 beside the same real set.
+    """
+    program = _shared_program(experiment)
+    preset = program.preset
+    task, count = preset.task, experiment.neighbours
+    replicates = draw_replicates(preset, seed)
+    setting = _setting(experiment.size, "fixed")
+
+    def step(real: Any, previous: Params, index: int) -> Params:
+        own = replicates._replace(real=real)
+        return program.step(own, previous, setting, jnp.array(index))[0]
+
+    def draw(replicate: Replicate) -> Any:
+        return sample_prompts(task, jax.random.fold_in(replicate.key, 2**31 - 1), count)
+
+    new = jax.vmap(draw)(replicates)  # prompt k takes the place of real prompt k
+
+    def swapped(k: int) -> Any:
+        return jax.tree.map(lambda a, b: a.at[:, k].set(b[:, k]), replicates.real, new)
+
+    first = [step(replicates.real, program.nothing, 0)]
+    first += [step(swapped(k), program.nothing, 0) for k in range(count)]
+    second = [step(replicates.real, params, 1) for params in first]
+
+    seen = program.compare(replicates, _side_by_side(first))
+    before, after = (jax.vmap(_distances)(_side_by_side(fits)) for fits in (first, second))
+    found = {**seen._asdict(), "passed": after / before}
+    return {name: np.asarray(values) for name, values in found.items()}

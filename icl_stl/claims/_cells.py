@@ -66,7 +66,7 @@ def wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
 
 
 def fitted_exponents(
-    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int
+    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int, groups: int = GROUPS
 ) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 
@@ -74,8 +74,8 @@ def fitted_exponents(
     that is not positive has no logarithm: then there is none, a single nan.
     """
     x = np.log(list(points))
-    group = np.arange(runs) % GROUPS
-    parts = [group != g for g in range(GROUPS)]
+    group = np.arange(runs) % groups
+    parts = [group != g for g in range(groups)]
     if min(mean(k, kept) for k in range(len(x)) for kept in parts) <= 0:
         return np.array([np.nan])
 
@@ -83,7 +83,7 @@ def fitted_exponents(
         return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
 
     whole = slope(group >= 0)
-    return np.array([GROUPS * whole - (GROUPS - 1) * slope(kept) for kept in parts])
+    return np.array([groups * whole - (groups - 1) * slope(kept) for kept in parts])
 
 
 def exponent_cell(slopes: Floats, expected: float, keys: Json, tolerance: float) -> Cell:

@@ -325,6 +325,7 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
                 "within_loop_half_width": float(half[:, i, -1].mean()),
                 "bound": None if bound is None else float(bound[:, i, -1].mean()),
                 "eps": float(result["eps"][:, i, -1].mean()) if known else None,
+                "eps_stderr": _stderr(result["eps"][:, i, -1]) if known else None,
                 "gap": float((result["risk"] - result["training_risk"])[:, i].mean()),
                 "implied_task_variance": float(result["implied_task_variance"][:, i].mean()),
                 "training_loss": None if isnan(loss) else loss,

@@ -268,7 +268,7 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     for row in content["generations"]:
         assert set(row) == {
             *("generation", "n_train", "excess_risk", "excess_nll", "drift", "drift_stderr"),
-            *("within_loop_half_width", "bound", "eps", "gap"),
+            *("within_loop_half_width", "bound", "eps", "eps_stderr", "gap"),
             *("implied_task_variance", "training_loss"),
         }
         assert (row["drift"], row["excess_nll"]) == (0, 0)

@@ -7,6 +7,7 @@
 ``certificates``  networks in context: certified, searched and sampled
 ``context_loop``  the claim about loops in the context, likewise
 ``collapse``      the claim about generators that forget their uncertainty, likewise
+``planning``      how much synthetic data a bound recommends
 ``files``         a run folder's figures, captions and manifest, and their check
 ================  ==================================================================
 """
@@ -23,6 +24,7 @@ from icl_stl.plots.files import (
     read_stored,
     rendered,
 )
+from icl_stl.plots.planning import trade_off
 from icl_stl.plots.solvable import excess_curve
 from icl_stl.plots.transformer import VACUOUS, headline_prefix
 
@@ -42,4 +44,5 @@ __all__ = [
     "mismatches",
     "read_stored",
     "rendered",
+    "trade_off",
 ]

@@ -1,0 +1,354 @@
+"""How many synthetic rows to generate, from measured errors: `bounds.optimal_size` with its band.
+
+Needs no JAX. What is recommended is what makes a bound smallest; constants that nobody measured
+are assumptions of the recommendation.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from icl_stl import bounds
+from icl_stl.bounds.optimum import Objective
+from icl_stl.error_law import ErrorLaw, ResampledLaws, interval
+from icl_stl.intervals import Floats
+from icl_stl.results import read_json
+
+MOST_ROWS = 1e9
+"""Largest real set that is looked at for one that synthetic rows would help."""
+PARTS = {
+    "decaying error": "the error of every generation's fit, which would fall with more rows",
+    "error floor": "the error floor of the model, which every generation adds again",
+    "stability": "how much single rows matter in later generations",
+    "fluctuation": "the generator, which passes the chance in the real rows on",
+}
+"""What a bound consists of, and in plain words what rises with the ratio when it does."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loop whose synthetic size is to be planned; symbols as in `bounds.optimal_size`."""
+
+    n: float
+    """Real rows."""
+    M: float = 1.0
+    """Largest loss."""
+    b: float = 1.0
+    """Loss stability."""
+    kappa: float = 1.0
+    """Generator stability."""
+    delta: float = 0.05
+    """Probability of failure."""
+    generation: float = math.inf
+    """i >= 1, or inf for the limit of the loop."""
+    objective: Objective = "gap"
+    """Which bound: gap, risk or uniform."""
+    fresh: bool = False
+    """Whether every generation draws n new real rows."""
+    max_lam: float = math.inf
+    """Largest ratio that can be afforded."""
+    log_size: float = 0.0
+    """Logarithm of the class's size, for uniform."""
+
+    def trade_off(self, law: ErrorLaw, lam: Any) -> bounds.Gap:
+        """The bound by parts at these ratios."""
+        return bounds.synthetic_trade_off(lam=lam, **self._constants(law))
+
+    def best(self, law: ErrorLaw) -> bounds.OptimalSize:
+        """The ratio of least bound, certified."""
+        return bounds.optimal_size(max_lam=self.max_lam, **self._constants(law))
+
+    def parts(self, law: ErrorLaw, lam: Any) -> dict[str, Floats]:
+        """The parts of the bound, the shift divided by its two causes."""
+        whole = self.trade_off(law, lam)
+        decaying = self.trade_off(law._replace(floor=0.0), lam).shift
+        stays = self.trade_off(law._replace(c=0.0), lam).shift
+        values = (decaying, stays, whole.stability, whole.fluctuation)
+        return dict(zip(PARTS, values, strict=True))
+
+    def _constants(self, law: ErrorLaw) -> dict[str, Any]:
+        own = {name: value for name, value in asdict(self).items() if name != "max_lam"}
+        return own | {"c": law.c, "a": law.a, "floor": law.floor}
+
+
+class Plan(NamedTuple):
+    """How many synthetic rows make the bound smallest, and how sure that is.
+
+    Attributes:
+        problem: what was planned.
+        law: the error law it rests on.
+        best: lambda*, the bound there, and the certificate that no ratio is better.
+        band: 95 % percentile interval of lambda* over resampled laws; None without them.
+        alone: the bound by parts without synthetic rows.
+        parts: the bound's parts at lambda*, the shift divided into decaying error and error floor.
+        gain: share of the bound that lambda* saves.
+        gain_band: the same with resampled laws at the same lambda*, likewise; below 0 where they
+            say that it does harm.
+        largest: the largest part at lambda*.
+        held_back_by: the part that rises fastest there, so that no more is better; None where none
+            rises.
+        useful: sizes of the real set next to n, lowest and highest, at which some synthetic rows
+            help; None if there are none up to `MOST_ROWS`.
+        sentence: all this in plain words.
+    """
+
+    problem: Problem
+    law: ErrorLaw
+    best: bounds.OptimalSize
+    band: tuple[float, float] | None
+    alone: bounds.Gap
+    parts: dict[str, float]
+    gain: float
+    gain_band: tuple[float, float] | None
+    largest: str
+    held_back_by: str | None
+    useful: tuple[float, float] | None
+    sentence: str
+
+
+def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
+    """Plan the synthetic size of a loop.
+
+    Args:
+        problem: The loop.
+        law: Its error law.
+        resampled: The law as it might have been measured instead, for the bands.
+
+    Raises:
+        ValueError: For a constant outside its range; the message names it.
+    """
+    best = problem.best(law)
+    alone = problem.trade_off(law, 0.0)
+    parts = {name: float(value) for name, value in problem.parts(law, best.lam).items()}
+    band = gain_band = None
+    if resampled is not None:
+        laws = resampled.laws()
+        band = interval([nearly_best(problem, other) for other in laws])
+        gain_band = interval([_gain(problem, other, best.lam) for other in laws])
+    made = Plan(
+        problem,
+        law,
+        best,
+        band,
+        alone,
+        parts,
+        _gain(problem, law, best.lam),
+        gain_band,
+        max(parts, key=lambda name: parts[name]),
+        _steepest(problem, law, best.lam),
+        useful_sizes(problem, law),
+        "",
+    )
+    return made._replace(sentence=in_words(made))
+
+
+def nearly_best(problem: Problem, law: ErrorLaw) -> float:
+    """lambda*, not certified: a grid of 1 + lambda, evenly in logarithms, twice refined.
+
+    What is left are some 1e-4 of 1 + lambda.
+    """
+    low, high, ratio = 0.0, min(math.log1p(problem.max_lam), 45.0), 0.0
+    for points in (401, 41, 41):
+        grid = np.linspace(low, high, points)
+        lam = np.minimum(np.expm1(grid), problem.max_lam)
+        values = problem.trade_off(law, lam).total
+        k = int(values.argmin())
+        ratio, least = float(lam[k]), float(values[k])
+        low, high = grid[max(k - 1, 0)], grid[min(k + 1, points - 1)]
+    if math.isinf(problem.max_lam) and ratio > 0:
+        without_end = float(problem.trade_off(law, math.inf).total)
+        return math.inf if without_end <= least * (1 + 1e-14) else ratio
+    return ratio
+
+
+def _steepest(problem: Problem, law: ErrorLaw, lam: float) -> str | None:
+    """The part that rises fastest at a ratio."""
+    if math.isinf(lam):
+        return None
+    here, beyond = (problem.parts(law, x) for x in (lam, lam + 1e-4 * (1 + lam)))
+    slopes = {name: float(beyond[name] - here[name]) for name in PARTS}
+    name = max(slopes, key=lambda name: slopes[name])
+    return name if slopes[name] > 0 else None
+
+
+def _gain(problem: Problem, law: ErrorLaw, lam: float) -> float:
+    """Share of the bound that this ratio saves; minus infinity where the bound becomes infinite."""
+    alone, there = (float(problem.trade_off(law, ratio).total) for ratio in (0.0, lam))
+    return 1 - there / alone if alone > 0 else 0.0
+
+
+def useful_sizes(problem: Problem, law: ErrorLaw) -> tuple[float, float] | None:
+    """Smallest and largest n, around the one planned, at which lambda* > 0, the law being fixed.
+
+    Searched on a grid of eight sizes a decade, from 1 to `MOST_ROWS`; of several ranges the
+    one nearest to n counts. Its ends are then halved to about a part in a thousand.
+    """
+
+    def helps(log_n: float) -> bool:
+        other = Problem(**asdict(problem) | {"n": max(1.0, math.exp(log_n))})
+        return nearly_best(other, law) > 0
+
+    here = math.log(problem.n)
+    grid = sorted({*np.linspace(0, math.log(MOST_ROWS), 73).tolist(), here})
+    good = [helps(x) for x in grid]
+    if not any(good):
+        return None
+    middle = min((k for k, ok in enumerate(good) if ok), key=lambda k: abs(grid[k] - here))
+    ends = []
+    for step in (-1, 1):
+        k = middle
+        while 0 <= k + step < len(grid) and good[k + step]:
+            k += step
+        inside, outside = grid[k], grid[min(max(k + step, 0), len(grid) - 1)]
+        while abs(outside - inside) > 1e-3:
+            half = (inside + outside) / 2
+            inside, outside = (half, outside) if helps(half) else (inside, half)
+        ends.append(math.exp(inside))
+    return ends[0], ends[1]
+
+
+def in_words(made: Plan) -> str:
+    """The plan in plain words."""
+    kind = {"gap": "gap", "risk": "excess risk", "uniform": "gap (uniform convergence)"}
+    what = f"the bound on the {kind[made.problem.objective]}"
+    lam, band = made.best.lam, made.band
+    held = "" if made.held_back_by is None else PARTS[made.held_back_by]
+    sure = ""
+    if band is not None:
+        sure = f" (95 % {_ratio(band[0])} to {_ratio(band[1])})"
+        sure = " (95 % of the resampled laws agree)" if band[0] == band[1] == lam else sure
+    if lam == 0:
+        text = f"Generate nothing{sure}: {what} is smallest without synthetic rows."
+        text += f" Against them speaks {held}." if held else ""
+        return f"{text} {_when(made)}"
+    if math.isinf(lam):
+        return (
+            f"Generate as many synthetic rows as you can{sure}: {what} falls with ever more of "
+            f"them, by {_percent(made.gain)} at most."
+        )
+    text = f"Generate about {_ratio(lam)} synthetic rows per real one{sure}: {what} falls by "
+    text += f"{_percent(made.gain)}."
+    if made.best.regime == "capped":
+        return f"{text} More might help: that is the largest ratio allowed."
+    return f"{text} More is held back by {held}."
+
+
+def _when(made: Plan) -> str:
+    """From which real set on synthetic rows would help."""
+    n, useful = made.problem.n, made.useful
+    if useful is None:
+        return f"With this error law they help no real set of up to {MOST_ROWS:.0e} rows."
+    low, high = useful
+    if low > n:
+        end = "" if high > MOST_ROWS / 1.1 else f", up to about {_size(high)}"
+        return f"With this error law they begin to help at about {_size(low)} real rows{end}."
+    if high < n:
+        return (
+            f"With this error law they help up to about {_size(high)} real rows, "
+            f"and with more, up to {MOST_ROWS:.0e}, not again."
+        )
+    return "By less than the search resolves some would help."
+
+
+def _ratio(value: float) -> str:
+    if math.isinf(value):
+        return "no limit"
+    return f"{value:.2g}" if value < 99 else f"{float(f'{value:.2g}'):,.0f}"
+
+
+def _size(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.2g}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.{0 if value >= 0.01 else 2}f} %"
+
+
+# --- measured errors from files ------------------------------------------------------------------
+
+
+class Measured(NamedTuple):
+    """One-step errors by training size; ``stderr`` is None where some point has none."""
+
+    sizes: Floats
+    errors: Floats
+    stderr: Floats | None
+
+
+def read_errors(paths: Sequence[Path]) -> Measured:
+    """Measured one-step errors of result files of ``scripts/run_loop.py`` and of tables.
+
+    A result file gives a point for each training size: generation 0, and the mean over the later
+    generations that learn from as many rows, with the mean of their standard errors, which is at
+    least that of their mean however they depend on each other. A table (``.csv``) has the columns
+    N, eps and, if known, stderr.
+
+    Raises:
+        ValueError: If a file is missing, damaged, or holds no errors; the message names it.
+    """
+    points = [point for path in paths for point in _points(path)]
+    if not points:
+        raise ValueError("errors must name at least one file")
+    sizes, errors, spread = zip(*points, strict=True)
+    known = all(value is not None and value > 0 for value in spread)
+    stderr = np.array(cast(tuple[float, ...], spread)) if known else None
+    return Measured(np.array(sizes), np.array(errors), stderr)
+
+
+Point = tuple[float, float, float | None]
+
+
+def _points(path: Path) -> list[Point]:
+    if not path.is_file():
+        raise ValueError(
+            f"errors must name files of scripts/run_loop.py (.json) or tables (.csv), but {path} "
+            "is no file"
+        )
+    try:
+        points = _table(path) if path.suffix == ".csv" else _result(read_json(path))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"errors must name files of scripts/run_loop.py (.json), or tables (.csv) with the "
+            f"columns N, eps and, if known, stderr, but {path} is none: {error!r}"
+        ) from None
+    if not points:
+        raise ValueError(f"errors must name files with one-step errors, but {path} has none")
+    return points
+
+
+def _table(path: Path) -> list[Point]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, skipinitialspace=True))
+    return [
+        (float(row["N"]), float(row["eps"]), float(row["stderr"]) if row.get("stderr") else None)
+        for row in rows
+    ]
+
+
+def _result(content: Any) -> list[Point]:
+    first: list[Point] = []
+    later: dict[float, list[Point]] = {}
+    for row in content["generations"]:
+        is_first = row["generation"] == 0
+        name = "drift" if is_first and row.get("eps") is None else "eps"
+        if row.get(name) is None:
+            continue
+        size = float(row["n_train"])
+        spread = row.get(f"{name}_stderr")
+        if is_first and spread is None:  # from the real law both are the same distance
+            spread = row.get("drift_stderr")
+        point = (size, float(row[name]), None if spread is None else float(spread))
+        (first if is_first else later.setdefault(size, [])).append(point)
+    return first + [_mean(points) for points in later.values()]
+
+
+def _mean(points: list[Point]) -> Point:
+    sizes, errors, spread = zip(*points, strict=True)
+    known = [value for value in spread if value is not None]
+    stderr = float(np.mean(known)) if len(known) == len(points) else None
+    return float(sizes[0]), float(np.mean(errors)), stderr

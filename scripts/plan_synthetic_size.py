@@ -1,0 +1,250 @@
+"""How many synthetic rows to generate: the error law, the best ratio with its band, a figure.
+
+From measured one-step errors (result files of run_loop.py, tables, or numbers) or from the law
+itself. Exit status 0, or 2 for bad usage.
+"""
+
+import sys
+from dataclasses import dataclass
+from math import inf, isfinite
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.table import Table
+
+from icl_stl import console, planning, results
+from icl_stl.error_law import ErrorLaw, ResampledLaws, fit_error_law, interval, resampled_laws
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Plan how much synthetic data a generation of a self-consuming loop should learn from."""
+
+    n: float
+    """Real rows: of the set that is kept, or of every generation with --fresh."""
+    errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
+    """Measured one-step errors: result files of run_loop.py (.json), or tables with the columns N,
+    eps and, if known, stderr (.csv)."""
+    sizes: tuple[float, ...] = ()
+    """Training sizes N, instead of files."""
+    eps: tuple[float, ...] = ()
+    """One-step errors at --sizes, in total variation."""
+    stderr: tuple[float, ...] = ()
+    """Their standard errors, for the band."""
+    c: float | None = None
+    """c of the error law floor + c N^-a, instead of measurements."""
+    a: float | None = None
+    """Its rate a."""
+    floor: float | None = None
+    """Its floor; 0 if not given."""
+    objective: Literal["gap", "risk", "uniform"] = "gap"
+    """Bound that is made small: gap between real and training risk; excess risk; or the gap by
+    uniform convergence, which needs no stability."""
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Every generation draws n new real rows."""
+    generation: float = inf
+    """Which generation: a whole number from 1 on, or inf for the limit of the loop."""
+    M: float = 1.0
+    """Largest loss."""
+    b: float | None = None
+    """Loss stability: how far the loss moves per changed share of the rows. If not given M is
+    assumed: less says that no data can move the loss from 0 to M."""
+    kappa: float | None = None
+    """Generator stability: how far the generated law moves per changed share of the rows. If not
+    given 1 is assumed, as for a generator that draws from its rows."""
+    delta: float = 0.05
+    """Chance that the bound fails."""
+    log_size: float = 0.0
+    """Logarithm of the number of models (uniform)."""
+    max_lam: float = inf
+    """Most synthetic rows per real one that can be afforded."""
+    resamples: int = 400
+    """Refits for the 95 % bands."""
+    seed: int = 0
+    """Seed of the resampling."""
+    out: Path | None = None
+    """Folder for plan.json and trade_off.svg, .png."""
+
+
+Laws = tuple[ErrorLaw, ResampledLaws | None, str]
+
+
+def chosen_law(arguments: Arguments) -> Laws:
+    """The error law, as it might be instead, and where it comes from."""
+    given = {name: getattr(arguments, name) for name in ("c", "a", "floor")}
+    ways = {
+        "errors": bool(arguments.errors),
+        "sizes and eps": bool(arguments.sizes or arguments.eps),
+        "c, a and floor": any(value is not None for value in given.values()),
+    }
+    if sum(ways.values()) != 1:
+        used = ", ".join(name for name, used in ways.items() if used) or "none of them"
+        raise ValueError(f"exactly one of {'; '.join(ways)} must be given, but there is {used}")
+    if ways["c, a and floor"]:
+        for name in ("c", "a"):
+            if given[name] is None:
+                raise ValueError(f"{name} must be given with the law's other constants")
+        return ErrorLaw(given["floor"] or 0.0, given["c"], given["a"]), None, "given"
+    if arguments.errors:
+        measured = planning.read_errors(arguments.errors)
+        data: tuple[Any, Any, Any] = measured
+        names = [path.name for path in arguments.errors]
+        source = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
+    else:
+        if len(arguments.sizes) != len(arguments.eps):
+            raise ValueError(
+                f"eps must be one for each of the {len(arguments.sizes)} sizes, but there are "
+                f"{len(arguments.eps)}"
+            )
+        data = (arguments.sizes, arguments.eps, arguments.stderr or None)
+        source = "sizes and eps"
+    law = fit_error_law(*data)
+    if data[2] is None:
+        return law, None, source
+    return (
+        law,
+        resampled_laws(*data, count=arguments.resamples, seed=arguments.seed),
+        f"{source}, {len(data[0])} points",
+    )
+
+
+def chosen_problem(arguments: Arguments) -> planning.Problem:
+    """The loop that the options describe."""
+    return planning.Problem(
+        n=arguments.n,
+        M=arguments.M,
+        b=arguments.M if arguments.b is None else arguments.b,
+        kappa=1.0 if arguments.kappa is None else arguments.kappa,
+        delta=arguments.delta,
+        generation=arguments.generation,
+        objective=arguments.objective,
+        fresh=arguments.fresh,
+        max_lam=arguments.max_lam,
+        log_size=arguments.log_size,
+    )
+
+
+def assumptions(arguments: Arguments, law: ErrorLaw) -> list[str]:
+    """What nobody measured or gave."""
+    said = [f"{part}" for part in law.assumed]
+    if arguments.objective != "uniform":
+        said += ["b = M"] if arguments.b is None else []
+        said += ["κ = 1"] if arguments.kappa is None else []
+    return said
+
+
+def _number(value: float) -> str:
+    return "no limit" if value == inf else f"{value:.4g}"
+
+
+def _band(band: tuple[float, float] | None, style: str = ".3g") -> str:
+    if band is None:
+        return "-"
+    low, high = (f"{end:{style}}" if isfinite(end) else _number(end) for end in band)
+    return f"{low} to {high}"
+
+
+def table(plan: planning.Plan, resampled: ResampledLaws | None, source: str) -> Table:
+    """What was planned, a line each."""
+    shown = Table(title=f"error law: {source}", title_justify="left")
+    for name in ("", "value", "95 % band"):
+        shown.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for name in ("floor", "c", "a"):
+        own = None if resampled is None else interval(getattr(resampled, name))
+        shown.add_row(f"{name} of floor + c N^-a", f"{getattr(plan.law, name):.4g}", _band(own))
+    shown.add_section()
+    shown.add_row("synthetic rows per real row, λ*", _number(plan.best.lam), _band(plan.band))
+    shown.add_row("bound without synthetic rows", f"{float(plan.alone.total):.4g}", "")
+    shown.add_row("bound at λ*", f"{plan.best.value:.4g}", "")
+    shown.add_row("no ratio is below (certified)", f"{plan.best.lower_bound:.4g}", "")
+    shown.add_row("gain", f"{plan.gain:.1%}", _band(plan.gain_band, ".1%"))
+    shown.add_section()
+    for name, value in plan.parts.items():
+        shown.add_row(f"{name} at λ*", f"{value:.4g}", "largest" if name == plan.largest else "")
+    return shown
+
+
+def as_json(value: Any) -> Any:
+    """Numbers that JSON can hold; infinity as a string."""
+    if isinstance(value, dict):
+        return {name: as_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return value
+
+
+def written(
+    plan: planning.Plan, resampled: ResampledLaws | None, source: str, assumed: list[str]
+) -> dict[str, Any]:
+    """The plan for a file."""
+    bands = {
+        name: None if resampled is None else interval(getattr(resampled, name))
+        for name in ("floor", "c", "a")
+    }
+    content = {
+        "schema": results.SCHEMA,
+        "problem": vars(plan.problem),
+        "law": {"floor": plan.law.floor, "c": plan.law.c, "a": plan.law.a},
+        "law_bands": bands,
+        "law_source": source,
+        "assumed": assumed,
+        "lam": plan.best.lam,
+        "lam_band": plan.band,
+        "regime": plan.best.regime,
+        "bound": plan.best.value,
+        "certified_lower_bound": plan.best.lower_bound,
+        "bound_without_synthetic": float(plan.alone.total),
+        "gain": plan.gain,
+        "gain_band": plan.gain_band,
+        "parts": plan.parts,
+        "largest": plan.largest,
+        "held_back_by": plan.held_back_by,
+        "useful_sizes": plan.useful,
+        "sentence": plan.sentence,
+    }
+    plain: dict[str, Any] = as_json(content)
+    return plain
+
+
+def main(arguments: Arguments) -> int:
+    """Plan; the exit status."""
+    try:
+        if not 0 <= arguments.seed < 2**31:
+            raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
+        if arguments.resamples < 2:
+            raise ValueError(f"resamples must be at least 2, but it is {arguments.resamples}")
+        problem = chosen_problem(arguments)
+        law, resampled, source = chosen_law(arguments)
+        problem.best(law)  # refuses what is outside its range
+        if arguments.out is not None:
+            results.make_folder(arguments.out)
+    except ValueError as error:
+        console.refuse(str(error))
+    plan = planning.plan(problem, law, resampled)
+    assumed = assumptions(arguments, law)
+    console.console().print(table(plan, resampled, source))
+    if assumed:
+        print(f"assumed: {'; '.join(assumed)}")
+    if resampled is None and source != "given":
+        print("no bands: not every error has a standard error")
+    print(plan.sentence)
+    if arguments.out is None:
+        return 0
+    results.write_json(arguments.out / "plan.json", written(plan, resampled, source, assumed))
+    from icl_stl import plots  # noqa: PLC0415
+    from icl_stl.config import LinearRegression  # noqa: PLC0415
+
+    drawing = plots.Drawing(lambda stored: plots.trade_off(plan), lambda stored: plan.sentence)
+    figure = arguments.out / "trade_off.svg"
+    for suffix in ("svg", "png"):
+        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
+        results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
+    print(f"{arguments.out}/plan.json, {figure}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments)))

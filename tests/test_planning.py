@@ -1,0 +1,312 @@
+"""Plans: the ratio of the bounds, bands that cover, words, files, and the script end to end."""
+
+import dataclasses
+import json
+import math
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icl_stl import bounds
+from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
+from icl_stl.planning import (
+    PARTS,
+    Measured,
+    Problem,
+    nearly_best,
+    plan,
+    read_errors,
+    useful_sizes,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "scripts" / "plan_synthetic_size.py"
+SIZES = np.array([250.0, 500.0, 1000.0, 2000.0, 4000.0])
+LAW = ErrorLaw(0.002, 0.25, 0.5)
+
+CASES = [
+    (Problem(2000, kappa=0.3), LAW),
+    (Problem(2000, kappa=0.9, fresh=True), LAW),
+    (Problem(2000, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5)),
+    (Problem(500, kappa=0.3, objective="risk", b=9.0), ErrorLaw(0.001, 0.01, 0.5)),
+    (Problem(2000, objective="uniform", log_size=5.0), LAW),
+    (Problem(2000, kappa=0.3, max_lam=1.5), LAW),
+    (Problem(2000, kappa=0.3, generation=5), LAW),
+    (Problem(2000, kappa=0.3, generation=5, fresh=True), ErrorLaw(0.0, 0.1, 0.5)),
+    (Problem(2000), LAW),
+    (Problem(2000, kappa=0.0, max_lam=0.0), LAW),
+    (Problem(2000, kappa=0.0), ErrorLaw(0.0, 0.0, 0.5)),
+    (Problem(2000, kappa=1.4, b=8.0, fresh=True), ErrorLaw(1e-5, 0.01, 0.9)),
+]
+
+
+@pytest.mark.parametrize(("problem", "law"), CASES)
+def test_the_plan_is_what_the_bounds_say(problem, law):
+    made = plan(problem, law)
+    given = {k: v for k, v in dataclasses.asdict(problem).items() if k != "max_lam"}
+    given |= {"c": law.c, "a": law.a, "floor": law.floor}
+    best = bounds.optimal_size(**given, max_lam=problem.max_lam)
+    assert made.best == best
+    at_best = bounds.synthetic_trade_off(lam=best.lam, **given)
+    assert sum(made.parts.values()) == pytest.approx(float(at_best.total), rel=1e-12)
+    assert made.alone.total == bounds.synthetic_trade_off(lam=0.0, **given).total
+    assert made.gain == pytest.approx(1 - float(at_best.total / made.alone.total), abs=1e-12)
+    assert made.gain >= 0
+    assert made.parts[made.largest] == max(made.parts.values())
+    assert made.band is made.gain_band is None
+    near = nearly_best(problem, law)
+    assert near == pytest.approx(best.lam, rel=3e-3, abs=1e-4)
+    assert (made.held_back_by is None) or made.held_back_by in PARTS
+    if best.regime == "interior":
+        assert made.held_back_by is not None
+
+
+def test_a_floor_and_a_decaying_error_are_told_apart():
+    floor = plan(Problem(2000, kappa=0.3), ErrorLaw(0.005, 0.01, 0.5))
+    assert floor.held_back_by == "error floor"
+    assert "error floor of the model, which every generation adds again" in floor.sentence
+    decaying = plan(Problem(2000, kappa=0.3), ErrorLaw(0.0, 0.3, 0.5))
+    assert decaying.held_back_by == "decaying error"
+    assert plan(Problem(2000), ErrorLaw(0.0, 1e-3, 0.5)).held_back_by == "fluctuation"
+
+
+def test_sentences():
+    law = fit_error_law(SIZES, LAW.at(SIZES))
+    resampled = resampled_laws(SIZES, LAW.at(SIZES), 0.03 * LAW.at(SIZES), count=50)
+    made = plan(Problem(2000, kappa=0.3), law, resampled)
+    low, high = made.band
+    assert low < made.best.lam < high
+    assert made.gain_band[0] < made.gain < made.gain_band[1]
+    start = f"Generate about {made.best.lam:.2g} synthetic rows per real one (95 % {low:.2g} to "
+    assert made.sentence.startswith(start)
+    assert f"the bound on the gap falls by {100 * made.gain:.0f} %." in made.sentence
+    nothing = plan(Problem(2000), law, resampled)
+    assert nothing.sentence.startswith("Generate nothing (95 % of the resampled laws agree): ")
+    assert "the generator, which passes the chance" in nothing.sentence
+    assert "they help no real set of up to 1e+09 rows" in nothing.sentence
+    wide = plan(Problem(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
+    assert wide.sentence.startswith("Generate as many synthetic rows as you can: ")
+    capped = plan(Problem(2000, kappa=0.3, max_lam=1.0), law)
+    assert capped.sentence.endswith("that is the largest ratio allowed.")
+
+
+def test_sizes_at_which_synthetic_rows_help():
+    """Against the thresholds of the theory: A + F < G/2 + H for kappa = 0."""
+    problem = Problem(2000, kappa=0.0, b=0.0)
+    g = math.sqrt(math.log(20) / 2) / 2
+    fast = ErrorLaw(0.0, 3.0, 0.75)  # 3 n^-3/4 < g n^-1/2 from n = (3/g)^4 on
+    low, high = useful_sizes(problem, fast)
+    assert high == pytest.approx(1e9)
+    assert low == pytest.approx((3 / g) ** 4, rel=5e-3)
+    floor = ErrorLaw(0.03, 0.0, 0.5)  # 0.03 < g n^-1/2 up to n = (g/0.03)^2
+    low, high = useful_sizes(problem, floor)
+    assert low == 1
+    assert high == pytest.approx((g / 0.03) ** 2, rel=5e-3)
+    assert "they help up to about 416 real rows" in plan(problem, floor).sentence
+    early = plan(Problem(100, kappa=0.0, b=0.0), fast)
+    assert "they begin to help at about 578 real rows." in early.sentence
+    assert useful_sizes(Problem(2000, b=0.0), floor) is None
+
+
+def test_the_band_covers_the_ratio_of_the_law():
+    """Of 100 simulated measurements; within three standard errors of 95 %."""
+    rng, sets, hits = np.random.default_rng(5), 100, 0
+    problem = Problem(2000, kappa=0.3)
+    errors = LAW.at(SIZES)
+    best = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, c=LAW.c, a=LAW.a, floor=LAW.floor).lam
+    for seed in range(sets):
+        measured = np.abs(errors * (1 + 0.03 * rng.standard_normal(SIZES.size)))
+        laws = resampled_laws(SIZES, measured, 0.03 * errors, count=100, seed=seed).laws()
+        low, high = interval([nearly_best(problem, law) for law in laws])
+        hits += low <= best <= high
+    assert abs(hits / sets - 0.95) <= 3 * (0.95 * 0.05 / sets) ** 0.5
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def loop_file(path, rows):
+    path.write_text(json.dumps({"settings": {"samples": rows[0]["n_train"]}, "generations": rows}))
+    return path
+
+
+def row(generation, n, eps, stderr=None, **more):
+    return {"generation": generation, "n_train": n, "eps": eps, "eps_stderr": stderr, **more}
+
+
+def test_errors_of_files(tmp_path):
+    """Generation 0 as it is, later generations of one size as their mean."""
+    first = loop_file(
+        tmp_path / "a.json",
+        [row(0, 100, 0.3, 0.01), row(1, 200, 0.2, 0.02), row(2, 200, 0.1, 0.04)],
+    )
+    drift = {"generation": 0, "n_train": 50, "drift": 0.5, "drift_stderr": 0.03, "eps": None}
+    second = loop_file(tmp_path / "b.json", [drift, row(1, 75, None)])
+    table = tmp_path / "c.csv"
+    table.write_text("N,eps,stderr\n400, 0.08, 0.004\n")
+    measured = read_errors([first, second, table])
+    assert measured.sizes.tolist() == [100, 200, 50, 400]
+    assert measured.errors == pytest.approx([0.3, 0.15, 0.5, 0.08])
+    assert measured.stderr == pytest.approx([0.01, 0.03, 0.03, 0.004])
+    table.write_text("N,eps\n400,0.08\n")
+    assert read_errors([first, table]).stderr is None
+    assert isinstance(read_errors([table]), Measured)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "a.json is damaged"),
+        ("a.json", "[]", "a.json is none"),
+        ("a.json", '{"generations": 3}', "a.json is none"),
+        ("a.json", '{"generations": []}', "a.json has none"),
+        ("a.csv", "n,error\n1,2\n", "columns N, eps .*a.csv is none: KeyError"),
+        ("a.csv", "N,eps\n100,high\n", "a.csv is none: ValueError"),
+        ("a.csv", "N,eps\n", "a.csv has none"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_errors([tmp_path / name])
+
+
+def test_missing_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"errors must name files of .*nowhere.json is no file"):
+        read_errors([tmp_path / "nowhere.json"])
+    with pytest.raises(ValueError, match="at least one file"):
+        read_errors([])
+
+
+# --- the script ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory):
+    """Run the script where JAX cannot be imported."""
+    without = tmp_path_factory.mktemp("without")
+    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
+    path = os.pathsep.join(filter(None, [str(without), str(ROOT), os.environ.get("PYTHONPATH")]))
+
+    def run(*arguments, cwd):
+        return subprocess.run(
+            [sys.executable, SCRIPT, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_help_is_quick_and_names_the_options(call, tmp_path):
+    done = call("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    options = ("n", "errors", "sizes", "eps", "c", "a", "floor", "objective", "fresh", "generation")
+    for option in (*options, "M", "b", "kappa", "delta", "max-lam", "out"):
+        assert f"--{option}" in done.stdout
+
+
+def test_a_plan_from_files_end_to_end(call, tmp_path):
+    files = [
+        loop_file(tmp_path / f"{n}.json", [row(0, n, float(LAW.at(n)), 0.03 * float(LAW.at(n)))])
+        for n in (250, 1000, 4000, 16000)
+    ]
+    options = ["--n", 2000, "--kappa", 0.3, "--fresh", "--errors", *files]
+    done = call(*options, "--out", "a", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    content = json.loads((tmp_path / "a" / "plan.json").read_text())
+    law = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, fresh=True, **content["law"])
+    assert content["lam"] == law.lam
+    assert content["certified_lower_bound"] == law.lower_bound
+    assert content["lam_band"][0] < content["lam"] < content["lam_band"][1]
+    assert content["law"]["a"] == pytest.approx(0.5, abs=1e-3)
+    assert content["problem"]["generation"] == "inf"
+    assert content["problem"]["fresh"] is True
+    assert content["assumed"] == ["b = M"]
+    assert content["sentence"] in done.stdout
+    assert set(content["parts"]) == set(PARTS)
+    for word in ("floor of floor + c N^-a", "λ*", "certified", "gain", "assumed: b = M"):
+        assert word in done.stdout
+    lines = done.stdout.splitlines()
+    widths = {len(line) for line in lines if line.startswith(("│", "├", "┃", "└"))}
+    assert len(widths) == 1
+    again = call(*options, "--out", "b", cwd=tmp_path)
+    assert again.returncode == 0
+    names = {"plan.json", "trade_off.svg", "trade_off.png"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    drawn = (tmp_path / "a" / "trade_off.svg").read_text()
+    for word in ("new real rows in every generation", "decaying error", "95 % band of λ*"):
+        assert word in drawn
+
+
+def test_a_plan_from_numbers_or_the_law(call, tmp_path):
+    numbers = call(
+        *("--n", 2000, "--sizes", 250, 1000, "--eps", 0.02, 0.01, "--objective", "uniform"),
+        cwd=tmp_path,
+    )
+    assert numbers.returncode == 0, numbers.stderr
+    assert "assumed: floor = 0: two sizes cannot show one\n" in numbers.stdout
+    assert "no bands" in numbers.stdout
+    given = call(
+        *("--n", 500, "--c", 0.3, "--a", 0.5, "--kappa", 0.2, "--generation", 3, "--out", "plan"),
+        cwd=tmp_path,
+    )
+    assert given.returncode == 0, given.stderr
+    content = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    assert (content["lam"], content["lam_band"], content["law_source"]) == ("inf", None, "given")
+    assert "one real set, kept" in (tmp_path / "plan" / "trade_off.svg").read_text()
+
+
+LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
+        (f"{LAW_GIVEN} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a and floor"]),
+        ("--n 100 --c 0.3", ["a must be given"]),
+        ("--n 100 --floor 0.3", ["c must be given"]),
+        ("--n 0 --c 0.3 --a 0.5", ["n = 0.0", "[1, inf)"]),
+        (f"{LAW_GIVEN} --kappa -1", ["kappa = -1.0", "[0, inf)"]),
+        (f"{LAW_GIVEN} --b -1", ["b = -1.0"]),
+        (f"{LAW_GIVEN} --M 0", ["M = 0.0"]),
+        (f"{LAW_GIVEN} --delta 1", ["delta = 1.0", "(0, 1)"]),
+        (f"{LAW_GIVEN} --generation 0", ["generation = 0.0"]),
+        (f"{LAW_GIVEN} --max-lam -1", ["max_lam = -1.0"]),
+        (f"{LAW_GIVEN} --floor -1", ["floor = -1.0"]),
+        (f"{LAW_GIVEN} --floor nan", ["floor = nan"]),
+        (f"{LAW_GIVEN} --objective both", ["objective", "both"]),
+        (f"{LAW_GIVEN} --seed -1", ["seed", "-1"]),
+        (f"{LAW_GIVEN} --resamples 1", ["resamples", "1"]),
+        (f"{LAW_GIVEN} --out file", ["out", "file"]),
+        ("--n 100 --sizes 1 2 --eps 1", ["eps", "2 sizes", "1"]),
+        ("--n 100 --sizes 100 200 --eps 0.1 -0.2", ["errors", "-0.2"]),
+        ("--n 100 --sizes 1 2 --eps 1 2 --stderr 1", ["stderr", "2 sizes", "[1.0]"]),
+        ("--n 100 --errors nowhere.json", ["errors", "nowhere.json is no file"]),
+        ("--n 100 --errors file", ["errors", "file is none"]),
+    ],
+)
+def test_bad_usage_is_refused_before_any_work(monkeypatch, capsys, tmp_path, arguments, named):
+    (tmp_path / "file").write_text("content")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["plan_synthetic_size.py", *arguments.split()])
+    with pytest.raises(SystemExit) as refusal:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert refusal.value.code == 2
+    said = capsys.readouterr()
+    for word in named:
+        assert word in said.err
+    assert said.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -65,25 +65,33 @@ def wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
+def jackknifed(statistic: Callable[[Bools], float], runs: int, groups: int | None = None) -> Floats:
+    """Pseudo-values of a statistic of the loops kept, over groups of loops.
+
+    Their mean is the statistic less its bias in the number of loops, their spread its error. With
+    fewer loops than `GROUPS` each is a group.
+    """
+    count = min(GROUPS, runs) if groups is None else groups
+    group = np.arange(runs) % count
+    whole = statistic(group >= 0)
+    return np.array([count * whole - (count - 1) * statistic(group != g) for g in range(count)])
+
+
 def fitted_exponents(
-    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int, groups: int = GROUPS
+    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int
 ) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 
-    Their mean is the slope less its bias in the number of loops, their spread its error. A mean
-    that is not positive has no logarithm: then there is none, a single nan.
+    A mean that is not positive has no logarithm: then there is no slope, a single nan.
     """
     x = np.log(list(points))
-    group = np.arange(runs) % groups
-    parts = [group != g for g in range(groups)]
-    if min(mean(k, kept) for k in range(len(x)) for kept in parts) <= 0:
-        return np.array([np.nan])
 
     def slope(kept: Bools) -> float:
-        return float(np.polyfit(x, np.log([mean(k, kept) for k in range(len(x))]), 1)[0])
+        means = [mean(k, kept) for k in range(len(x))]
+        return float(np.polyfit(x, np.log(means), 1)[0]) if min(means) > 0 else np.nan
 
-    whole = slope(group >= 0)
-    return np.array([groups * whole - (groups - 1) * slope(kept) for kept in parts])
+    found = jackknifed(slope, runs)
+    return np.array([np.nan]) if np.isnan(found).any() else found
 
 
 def exponent_cell(slopes: Floats, expected: float, keys: Json, tolerance: float) -> Cell:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.claims._cells import Bools, constant, finite, fitted_exponents, wide
+from icl_stl.claims._cells import Bools, constant, finite, fitted_exponents, jackknifed, wide
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import ConvergenceSize, Preset
 from icl_stl.error_law import ErrorLaw, fit_error_law, resampled_laws
@@ -22,6 +22,7 @@ from icl_stl.experiments import (
     SizedNeighbours,
     SizedTransformers,
 )
+from icl_stl.intervals import LEVEL, t_half_width, t_test
 from icl_stl.regimes import Augment
 from icl_stl.results import Floats
 
@@ -31,7 +32,7 @@ M = 1.0
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""
 
-RESAMPLES = 200
+RESAMPLES = 100
 """Resampled error laws behind a band."""
 
 
@@ -146,8 +147,14 @@ def measured_constants(evidence: Evidence) -> dict[int, Constants]:
     return found
 
 
-def _each(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
-    """A quantity of the loops, `[R, G + 1]`; laws of whole prompts."""
+def _each(evidence: Evidence, experiment: SizedTransformers, name: str) -> Floats:
+    """A quantity of the loops, `[R, G + 1]`; laws of whole prompts.
+
+    `own` is the gap less its shift: what a generation owes to its own training set.
+    """
+    if name == "own":
+        gap, shift = (wide(evidence, experiment, part) for part in ("gap", "shift"))
+        return gap - (1 - experiment.size.share) * shift
     values = wide(evidence, experiment, name)
     return values[..., -1] if name in ("drift", "eps") else values
 
@@ -194,6 +201,9 @@ QUANTITIES = {
     "kl": "excess negative log-likelihood over Bayes, nats a label",
 }
 """What should converge."""
+
+OWN = {"own": "generalization gap less its shift"}
+"""The part of the gap that keeps its sign where a generator is surer than it should be."""
 
 
 def _in_words(experiment: SizedTransformers, generation: int, **more: Any) -> Json:
@@ -277,13 +287,13 @@ def _exponents(evidence: Evidence, rate: float) -> list[Cell]:
     for share in size.shares:
         group = [_converging(size)[share, n] for n in size.samples]
         for i in range(size.generations + 1):
-            for name, words in QUANTITIES.items():
+            for name, words in (QUANTITIES | OWN).items():
                 values = [_each(evidence, e, name)[:, i] for e in group]
 
                 def mean(index: int, kept: Bools, values: list[Floats] = values) -> float:
                     return float(values[index][kept].mean())
 
-                slopes = fitted_exponents(mean, size.samples, len(values[0]), len(values[0]))
+                slopes = fitted_exponents(mean, size.samples, len(values[0]))
                 keys = _in_words(group[0], i, kind=name, direction="at most")
                 keys |= {
                     "quantity": f"exponent in n, {words}",
@@ -340,6 +350,113 @@ def _judge_convergence(evidence: Evidence) -> Judged:
         _falls(evidence, -1.0),
         constants,
     )
+
+
+# --- how much synthetic data ---------------------------------------------------------------------
+
+MEAN = 1 - 1e-12
+"""δ at which the bound with probability 1 - δ is one on the mean: its fluctuation is nothing."""
+
+BOUNDED = {"gap": "gap", "excess": "risk", "kl": "risk"}
+"""Which bound speaks of a measured objective."""
+
+
+class Prediction(NamedTuple):
+    """Synthetic-to-real ratio that a bound with measured constants recommends."""
+
+    lam: float
+    low: float
+    high: float
+    lower_bound: float
+    curve: list[float]
+    terms: dict[str, list[float]]
+
+
+def _predicted(law: Law, lams: Any, n: int, given: Mapping[str, Any]) -> Prediction:
+    """The certified optimum up to the largest ratio tried, its band over resampled laws."""
+
+    def known(one: ErrorLaw) -> dict[str, Any]:
+        return {"c": one.c, "a": one.a, "floor": one.floor}
+
+    most = max(lams)
+    best = bounds.optimal_size(n, **given, **known(law.fitted), max_lam=most)
+    drawn = [bounds.optimal_size(n, **given, **known(o), max_lam=most).lam for o in law.resampled]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    curve = bounds.synthetic_trade_off(n, np.array(lams), **given, **known(law.fitted))
+    terms = {name: getattr(curve, name).tolist() for name in ("shift", "stability")}
+    total = curve.total.tolist()
+    return Prediction(best.lam, float(low), float(high), best.lower_bound, total, terms)
+
+
+def _regret(values: Floats, chosen: int, name: str) -> Floats:
+    """Mean at the chosen size over that at the best one measured: jackknife pseudo-values.
+
+    A gap may be below 0: of it, 1 plus the difference over the gap without synthetic data.
+    """
+
+    def ratio(kept: Bools) -> float:
+        mean = values[kept].mean(0)
+        if name == "gap":
+            return float(1 + (mean[chosen] - mean.min()) / mean[0])
+        return float(mean[chosen] / mean.min())
+
+    return jackknifed(ratio, len(values))
+
+
+def transformer_optimum(evidence: Evidence) -> tuple[list[Cell], list[Json]]:
+    """Regret of what the bounds recommend, and whether any synthetic data helps: findings."""
+    size, known = evidence.preset.convergence, measured_constants(evidence)
+    laws = {"total variation": one_step_law(evidence), "discrepancy": discrepancy_law(evidence)}
+    cells: list[Cell] = []
+    constants = [c for words, law in laws.items() for c in law_constants(f"error, {words}", law)]
+    for (world, n), group in sweeps(evidence.preset).items():
+        lams = list(group)
+        loops = list(group.values())
+        influence = n * max(0.0, float(_each(evidence, loops[0], "gap")[:, 0].mean()))
+        nearest = min(known, key=lambda size: abs(np.log(size / n)))
+        given: Json = {"M": M, "b": influence, "kappa": known[nearest].kappa_c, "delta": MEAN}
+        given["fresh"] = world == "fresh"
+        generations = sorted({1, size.generations})
+        recommended = {
+            (objective, i, kind): _predicted(
+                law, lams, n, {**given, "objective": objective, "generation": i}
+            )
+            for objective in dict.fromkeys(BOUNDED.values())
+            for i in generations
+            for kind, law in laws.items()
+        }
+        for name, words in QUANTITIES.items():
+            for i in generations:
+                values = np.stack([_each(evidence, e, name)[:, i] for e in loops], axis=1)
+                mean = values.mean(0)
+                half = [t_half_width(t_test(v).stderr, v.size, LEVEL / 2) for v in values.T]
+                shown: Json = {
+                    "objective": name,
+                    "family": f"transformer, {world}",
+                    "lams": lams,
+                    "curve": mean.tolist(),
+                    "half_width": half,
+                    "best": lams[int(mean.argmin())],
+                }
+                for kind in laws:
+                    found = recommended[BOUNDED[name], i, kind]
+                    at = int(np.abs(np.log1p(lams) - np.log1p(found.lam)).argmin())
+                    keys = _in_words(loops[at], i, **shown, predicted_by=kind)
+                    keys |= {"lam": found.lam, "prediction": found._asdict()}
+                    keys["quantity"] = f"regret of what the bound recommends ({kind}), {words}"
+                    keys["direction"] = "at most"
+                    regret = _regret(values, at, name)
+                    cells.append(Cell(REGRET - regret, regret, REGRET, keys, finding=True))
+                for at in range(1, len(lams)):
+                    keys = _in_words(loops[at], i, objective=name, lam=lams[at])
+                    keys["quantity"] = f"{words}, less that without synthetic data"
+                    more = values[:, at] - values[:, 0]
+                    cells.append(Cell(-more, more, 0.0, keys, finding=True))
+    return cells, constants
+
+
+REGRET = 1.1
+"""How much more than at the best size an objective may be at the recommended one."""
 
 
 CLAIMS = (

@@ -219,6 +219,57 @@ def test_gap_and_its_parts_equal_linear_algebra(n, m, weight) -> None:
     assert parts.weight.tolist() == [1.0, *[w] * 4]
 
 
+def fresh_gap_by_linear_algebra(n, m, w, last):
+    """Parts of the gap with new real rows, from coefficients on all rows; one row at a time."""
+    reals = np.eye(2 * n * (last + 1) + m * last + 1)
+    batches = reals[2 * n * (last + 1) :]
+
+    def square(vector):
+        return float(vector @ vector)
+
+    def fitted(real, batch):
+        return w * real.mean(axis=0) + (1 - w) * batch.mean(axis=0)
+
+    theta = reals[:n].mean(axis=0)
+    for i in range(1, last + 1):
+        before = theta
+        real = reals[2 * n * i : 2 * n * i + n]
+        batch = before + batches[(i - 1) * m : i * m]
+        theta = fitted(real, batch)
+    parts = dict.fromkeys(["direct", "synthetic"], 0.0)
+    empirical = 0.0
+    for part, rows, other, weight in (
+        ("direct", real, lambda k: reals[2 * n * last + n + k], w),
+        ("synthetic", batch, lambda k: before + batches[-1], 1 - w),
+    ):
+        for k in range(len(rows)):
+            swapped = rows.copy()
+            swapped[k] = other(k)
+            refit = fitted(*((swapped, batch) if part == "direct" else (real, swapped)))
+            now = square(rows[k] - theta)
+            parts[part] += (square(rows[k] - refit) - now) / len(rows)
+            empirical += weight * now / len(rows)
+    risk = 1 + square(theta)
+    return parts | {"shift": risk - 1 - square(theta - before), "total": risk - empirical}
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 4), (5, 2)])
+@pytest.mark.parametrize("weight", [None, 0.0, 0.3, 1.0])
+def test_gap_with_new_real_rows_and_its_parts_equal_linear_algebra(n, m, weight) -> None:
+    w = n / (n + m) if weight is None else weight
+    parts = references.mean_fresh_gap_parts(n, m, 1.5, 4, weight)
+    for i in range(1, 5):
+        for name, value in fresh_gap_by_linear_algebra(n, m, w, i).items():
+            assert getattr(parts, name)[i] == pytest.approx(2.25 * value, rel=1e-11, abs=1e-13)
+    assert parts.total[0] == pytest.approx(2 * 2.25 / n)
+    assert not parts.indirect.any()
+    assert parts.weight.tolist() == [1.0, *[w] * 4]
+    if weight is None:
+        excess = references.mean_fresh(n, m, 1.5, 4, w)
+        total = 2 * 2.25 / (n + m) + (1 - w) * (1 - 2 * w) * excess[:-1]
+        np.testing.assert_allclose(parts.total[1:], total, rtol=1e-12)
+
+
 def test_gap_of_the_linear_loss_has_its_quantiles_and_tv_its_mean() -> None:
     rng = np.random.default_rng(2)
     variance = references.mean_augment(5, 10, 2.0, 3)

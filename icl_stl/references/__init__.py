@@ -7,7 +7,7 @@ generation 0 is fitted on the n real rows. Bad input raises ValueError.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 10 of ``paper_checks/THEORY.md`` in the repository.
+Statements and proofs: sections 8 to 11 and 15 of ``paper_checks/THEORY.md`` in the repository.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -20,6 +20,7 @@ Gaussian mean, any weights        ``mean_loop``                                 
                                   ``mean_fresh_best``
 ... all rows kept, n drawn        ``mean_accumulate_subsample``                          39
 ... its gap, by parts             ``mean_gap_parts``                                     40
+... the same, new real rows       ``mean_fresh_gap_parts``                               78
 total variation, quantiles        ``mean_total_variation``,                              41
                                   ``mean_linear_gap_quantile``, ``ols_total_variation``
 Gaussian mean and variance        ``mean_variance_augment``, ``mean_variance_replace``,  42
@@ -107,6 +108,7 @@ from icl_stl.references.gaussian import (
     mean_augment_limit,
     mean_fresh,
     mean_fresh_best,
+    mean_fresh_gap_parts,
     mean_fresh_limit,
     mean_gap_parts,
     mean_linear_gap_quantile,
@@ -166,6 +168,7 @@ __all__ = [
     "mean_augment_limit",
     "mean_fresh",
     "mean_fresh_best",
+    "mean_fresh_gap_parts",
     "mean_fresh_limit",
     "mean_gap_parts",
     "mean_linear_gap_quantile",

@@ -427,6 +427,45 @@ def mean_gap_parts(
     return GapParts(direct, indirect, synthetic, shift, real, total)
 
 
+def mean_fresh_gap_parts(
+    samples: int, n_syn: int, noise: float, generations: int, weight: float | None = None
+) -> GapParts:
+    r"""Mean gap of the squared loss (z - theta)^2 with new real rows, and all its parts.
+
+    For i >= 1: direct = 2 w sigma^2/n, indirect = 0 (a real row is seen once), synthetic =
+    2 (1-w) sigma^2/n_syn, shift = (1 - 2 w) V_{i-1} with V of `mean_fresh`. With equal rows
+    the total is 2 sigma^2/N + rho (rho - alpha) V_{i-1}, N = n + n_syn, alpha = n/N, rho =
+    1 - alpha. For i = 0 the gap is 2 sigma^2/n, all direct.
+
+    Args:
+        samples: n, new real rows a generation, >= 1.
+        n_syn: synthetic rows a generation, >= 1.
+        noise: sigma > 0.
+        generations: G, the last generation, >= 0.
+        weight: w in [0, 1], weight of the real rows in fit and empirical risk; n/(n + n_syn) by
+            default.
+
+    Returns:
+        GapParts, [G+1] each.
+
+    Raises:
+        ValueError: for an argument outside its range.
+
+    Source:
+        derived here: THEORY.md statement 78.
+    """
+    n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
+    w, last = real_weight(weight, n, m), last_generation(generations)
+    later = np.arange(last + 1) > 0
+    before = np.roll(mean_fresh(n, m, noise, last, w), 1)
+    direct = np.where(later, 2 * w * square / n, 2 * square / n)
+    synthetic = np.where(later, 2 * (1 - w) * square / m, 0.0)
+    shift = np.where(later, (1 - 2 * w) * before, 0.0)
+    real = np.where(later, w, 1.0)
+    total = real * direct + (1 - real) * (synthetic + shift)
+    return GapParts(direct, np.zeros(last + 1), synthetic, shift, real, total)
+
+
 def mean_variance_augment(
     samples: int, n_syn: int, noise: float, generations: int, weight: float | None = None
 ) -> MeanVariance:

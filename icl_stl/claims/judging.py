@@ -60,6 +60,10 @@ class Cell:
     """The statement is true by the definition of what was measured: shown, not tested."""
     finding: bool = False
     """No theorem speaks of this place: shown beside what a theorem says elsewhere, never judged."""
+    among: int = 1
+    """For `positive`: margins are those that speak most against the statement, of so many that were
+    looked at. For the statement, that all are positive, the worst p-value is one as it stands (an
+    intersection-union test); against it, it has to be multiplied by their number."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _p_values(cell: Cell) -> tuple[float, float]:
     if cell.test == "rate":
         return binomial_test(cell.margins, cell.tolerance)
     test = t_test(cell.margins)
-    return test.p_positive, test.p_negative
+    return test.p_positive, min(1.0, cell.among * test.p_negative)
 
 
 def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
@@ -197,7 +201,8 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
     mean, half = _mean_and_half_width(cell.measured, level)
     low, high = mean - half, mean + half
     margin, width = _mean_and_half_width(cell.margins, level)
-    judged = {"margin": margin, "margin_low": margin - width, "margin_high": margin + width}
+    above = _mean_and_half_width(cell.margins, level / cell.among)[1]
+    judged = {"margin": margin, "margin_low": margin - width, "margin_high": margin + above}
     if cell.test == "rate":
         low, high = binomial_interval(cell.margins, level)
         ends = (cell.tolerance - mean, cell.tolerance - high, cell.tolerance - low)
@@ -214,6 +219,7 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
         **({"by_definition": True} if cell.by_definition else {}),
         **({"test": cell.test} if cell.test != "positive" else {}),
         **({"tolerance": cell.tolerance} if cell.tolerance else {}),
+        **({"among": cell.among} if cell.among > 1 else {}),
     }
     return {
         key: None if isinstance(value, float) and np.isnan(value) else value

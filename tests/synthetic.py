@@ -12,6 +12,7 @@ from icl_stl.experiments import (
     NeighbouringTransformers,
     PlugInLoops,
     Regeneration,
+    SizedLoops,
 )
 from icl_stl.plots import Stored
 from icl_stl.regimes import REAL, source_shares
@@ -102,6 +103,7 @@ def generated(predictive=0.95, plug_in=0.1, spread=0.01):
 
 OBSERVED = {
     "risks": ("excess", "gap", "drift"),
+    "measurements": ("excess", "gap", "drift", "eps"),
     "identity": ("gap", "direct", "indirect", "synthetic", "shift"),
     "certificate": ("gap", "to_best", "to_previous"),
     "implied": ("fitted", "written", "excess"),
@@ -131,7 +133,8 @@ def shapes(experiment):
         case PlugInLoops():
             names = ("implied_task_variance", "excess_squared_risk", "drift")
             return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
-    return dict.fromkeys(OBSERVED[experiment.observe], (experiment.generations + 1,))
+    sizes = (len(experiment.sizes),) if isinstance(experiment, SizedLoops) else ()
+    return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
 
 
 def in_context(experiment, seed):

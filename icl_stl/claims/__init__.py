@@ -8,13 +8,27 @@
 ``collapse``       the claim about generators that forget their uncertainty
 ``certificates``   the claim about certificates of trained networks in context
 ``context_loop``   the claim about loops of frozen predictors in their own context
+``convergence``    the transformer over sizes: the claim about its convergence
+``synthetic``      claims about how much synthetic data
 =================  ==============================================================
 """
 
-from icl_stl.claims import certificates, collapse, context_loop, solvable, stability, transformer
+from icl_stl.claims import (
+    certificates,
+    collapse,
+    context_loop,
+    convergence,
+    solvable,
+    stability,
+    synthetic,
+    transformer,
+)
 from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge
 
-_ROOMS = (transformer, solvable, stability, certificates, context_loop, collapse)
+_ROOMS = (
+    *(transformer, solvable, stability, convergence, synthetic),
+    *(certificates, context_loop, collapse),
+)
 CLAIMS = {claim.name: claim for room in _ROOMS for claim in room.CLAIMS}
 """All claims by name, in the order in which they are shown."""
 
@@ -27,8 +41,10 @@ __all__ = [
     "certificates",
     "collapse",
     "context_loop",
+    "convergence",
     "judge",
     "solvable",
     "stability",
+    "synthetic",
     "transformer",
 ]

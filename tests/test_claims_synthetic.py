@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from icl_stl import references
+from icl_stl import bounds, references
 from icl_stl.claims import CLAIMS, Cell, Claim, Evidence, Judged, judge, synthetic
 from icl_stl.config import PRESETS
 
@@ -46,6 +46,9 @@ def loops(experiment):
         rho, i = lams / (1 + lams), np.arange(last + 1)
         return {"excess": single * (1 + lams / (1 + 2 * lams) * (1 - rho ** (2 * i)))}
     found = {"excess": [], "gap": []}
+    if experiment.observe == "measurements":
+        rows = [[s.samples, *[s.samples + s.n_syn] * last] for s in experiment.sizes]
+        found["eps"] = 0.005 + 0.3 * np.array(rows, float) ** -0.5
     for size in experiment.sizes:
         own = literal(experiment.world, size.samples, size.n_syn, last, size.weight)
         if experiment.problem == "ols":
@@ -412,3 +415,57 @@ def test_a_verdict_follows_from_the_interval_of_a_cell_that_was_chosen():
         (found,) = verdict(cell)["cells"]
         assert (found["verdict"] == "violated") == (found["margin_high"] < 0)
         assert found["among"] == 10
+
+
+# --- what a bound recommends ---------------------------------------------------------------------
+
+
+def certified_cells(entry):
+    return [c for c in entry["cells"] if c["loop"] == "clipped mean"]
+
+
+def test_the_law_of_one_step_errors_is_that_of_the_sizes():
+    """Generation 0 at n, the others at n + n_syn; the law that was put in comes out."""
+    (experiment, _) = synthetic._certified_experiments(TINY)
+    sizes = np.array([[s.samples, *[s.samples + s.n_syn] * 10] for s in experiment.sizes], float)
+    sizes[:, 0] = experiment.samples
+    eps = around(0.01 + 0.3 * sizes**-0.5, 60, 0, 1e-6)
+    numbers, errors, law = synthetic.measured_law(eps, experiment)
+    assert numbers == [20 + round(20 * lam) for lam in synthetic.LAMS]
+    assert errors.shape == (60, len(synthetic.LAMS))
+    assert (law.floor, law.c, law.a) == pytest.approx((0.01, 0.3, 0.5), rel=1e-3)
+
+
+def test_a_recommended_size_is_the_certified_minimum_and_never_judged():
+    entry = judged("optimal_synthetic_size", good("optimal_synthetic_size"))
+    cells = certified_cells(entry)
+    assert len(cells) == 16
+    assert {c["verdict"] for c in cells} == {"finding"}
+    law = next(c for c in entry["constants"] if "clipped mean, fresh" in c["name"])["value"]
+    for cell in cells:
+        found = cell["recommended"]
+        assert found["lower_bound"] <= found["value"]
+        assert found["lower_bound"] == pytest.approx(found["value"], rel=1e-5)
+        assert found["low"] <= found["high"]
+        assert found["curve"][0] == 1
+        total = np.sum(list(found["terms"].values()), axis=0)
+        np.testing.assert_allclose(total, found["curve"], rtol=1e-12)
+        assert min(found["curve"]) * found["alone"] >= found["value"] * (1 - 1e-6)
+        if cell["regime"] == "fresh":
+            best = bounds.optimal_size(
+                20,
+                **synthetic.CERTIFIED,
+                **law,
+                generation=cell["generation"],
+                objective=cell["objective"],
+                max_lam=32.0,
+                fresh=True,
+            )
+            assert found["lam"] == pytest.approx(best.lam, rel=1e-6)
+
+
+def test_certified_constants_are_those_of_the_clipped_mean():
+    """κ is the largest slope of the total variation of two means in their distance, times 2 B."""
+    shift = 1e-6
+    tv = 2 * stats.norm.cdf(shift / 2) - 1
+    assert synthetic.CERTIFIED["kappa"] == pytest.approx(2 * synthetic.CLIP * tv / shift)

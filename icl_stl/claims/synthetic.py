@@ -4,7 +4,8 @@ All loops of a run share their randomness, so that sizes and weights are compare
 that are predicted are those of closed forms; nothing measured goes into a prediction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -13,11 +14,13 @@ import numpy as np
 from scipy import stats
 
 from icl_stl import references
-from icl_stl.claims._cells import GROUPS, Bools, constant, equal, run_count, wide
+from icl_stl.claims._cells import Bools, constant, equal, jackknifed, run_count, wide
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
+from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.experiments import LoopSize, SizedLoops
 from icl_stl.intervals import LEVEL, t_half_width
+from icl_stl.planning import Problem, nearly_best
 from icl_stl.results import Floats
 
 NOISE = 1.0
@@ -38,16 +41,6 @@ def _where(experiment: SizedLoops, generation: int, size: LoopSize, **more: Any)
         "lam": size.n_syn / size.samples,
         **more,
     }
-
-
-def jackknifed(statistic: Callable[[Bools], float], runs: int) -> Floats:
-    """Pseudo-values of a statistic of the runs kept, over groups of runs.
-
-    Their mean is the statistic less its bias in the number of runs, their spread its error.
-    """
-    group = np.arange(runs) % GROUPS
-    whole = statistic(group >= 0)
-    return np.array([GROUPS * whole - (GROUPS - 1) * statistic(group != g) for g in range(GROUPS)])
 
 
 def vertex(x: Floats, y: Floats) -> float:
@@ -554,6 +547,129 @@ def _solvable_optimum(evidence: Evidence) -> Judged:
     return Judged(cells, control, constants)
 
 
+# --- what a bound recommends ---------------------------------------------------------------------
+
+CERTIFIED_ROWS, CLIP, DELTA = 20, 1.0, 0.05
+"""n, B and δ of the clipped mean, every constant of whose bound is known."""
+
+CERTIFIED: Mapping[str, float] = {
+    "M": 1.0,
+    "b": 2.0,
+    "kappa": 2 * CLIP / (NOISE * math.sqrt(2 * math.pi)),
+}
+"""Range of the loss, and stability of loss and generator. The real mean is 0, the centre of the
+clipping: synthetic rows, which shrink the fit towards it, happen to help even beside a fixed set.
+Clipping makes the loop biased, and what is said of unbiased ones does not hold for it."""
+
+RESAMPLES = 100
+"""Error laws that might have been fitted instead, behind a band."""
+
+
+def _planned(world: World, objective: Objective, generation: int) -> Problem:
+    """The bound that is to be least."""
+    return Problem(
+        CERTIFIED_ROWS,
+        **CERTIFIED,
+        delta=DELTA,
+        generation=generation,
+        objective=objective,
+        fresh=world == "fresh",
+        max_lam=LAMS[-1],
+    )
+
+
+def _certified_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
+    n = CERTIFIED_ROWS
+    sizes, runs = tuple(LoopSize(n, round(n * lam)) for lam in LAMS), run_count(preset, 0.15)
+    return tuple(
+        SizedLoops("clipped_mean", w, sizes, SHOWN[-1], runs, (("clip", CLIP),), "measurements")
+        for w in WORLDS
+    )
+
+
+def measured_law(eps: Floats, experiment: SizedLoops) -> tuple[list[int], Floats, ErrorLaw]:
+    """The law of one-step errors `[R, sizes, G + 1]`: rows fitted, errors `[R, N]`, law.
+
+    Generation 0 learns from n rows, later ones from n + n_syn: of these the mean over generations.
+    """
+    numbers = [experiment.samples] + [s.samples + s.n_syn for s in experiment.sizes if s.n_syn]
+    later = [eps[:, k, 1:].mean(1) for k, s in enumerate(experiment.sizes) if s.n_syn]
+    errors = np.stack([eps[:, 0, 0], *later], axis=1)
+    return numbers, errors, fit_error_law(numbers, errors)
+
+
+def _certified_optimum(evidence: Evidence) -> Judged:
+    """Regret of the size at which a certified bound is least: a finding.
+
+    That a bound is least somewhere does not mean that what it bounds is: no theorem speaks.
+    """
+    cells: list[Cell] = []
+    constants = [constant(f"{name}, clipped mean", v, "certified") for name, v in CERTIFIED.items()]
+    for experiment in _certified_experiments(evidence.preset):
+        world, sizes = experiment.world, experiment.sizes
+        assert world != "same-inputs"
+        lams = list(LAMS)
+        numbers, errors, law = measured_law(wide(evidence, experiment, "eps"), experiment)
+        drawn = resampled_laws(numbers, errors, count=RESAMPLES).laws()
+        value = {"floor": law.floor, "c": law.c, "a": law.a}
+        entry = constant(f"eps(N) = floor + c N^-a, clipped mean, {world}", value, "measured")
+        constants.append({**entry, "sizes": numbers, "errors": errors.mean(0).tolist()})
+        for objective in OBJECTIVES:
+            # The excess risk of the loss (clip(z) - mu)^2/(4 B^2) is mu^2/(4 B^2).
+            unit = 4 * CLIP**2 if objective == "risk" else 1.0
+            seen = wide(evidence, experiment, OBSERVED[objective]) / unit
+            for i in SHOWN:
+                found = _recommended(_planned(world, objective, i), law, drawn)
+                near = np.abs(np.log1p(lams) - np.log1p(found["lam"]))
+                at, values = int(near.argmin()), seen[:, :, i]
+                keys = _where(experiment, i, sizes[at], objective=objective)
+                keys |= {"family": f"clipped mean, {world}, {objective}", "direction": "at most"}
+                keys["quantity"] = "regret of the size that a certified bound recommends"
+                keys |= {"best": lams[int(values.mean(0).argmin())], "recommended": found}
+                better = best_set(values)
+                keys["best_set"] = [x for x, inside in zip(lams, better, strict=True) if inside]
+                half = [t_half_width(s, len(values), LEVEL / 2) for s in _errors(values)]
+                keys |= {"lams": lams, "curve": values.mean(0).tolist(), "half_width": half}
+                regret = _regret(values, at)
+                cells.append(Cell(REGRET - regret, regret, REGRET, keys, finding=True))
+    return Judged(cells, [], constants)
+
+
+def _recommended(problem: Problem, law: ErrorLaw, drawn: Sequence[ErrorLaw]) -> Json:
+    """The certified minimiser of a bound, its band over laws, and its curve over that at λ = 0."""
+    best = problem.best(law)
+    low, high = interval([nearly_best(problem, one) for one in drawn])
+    curve = problem.trade_off(law, np.array(LAMS))
+    alone = float(curve.total[0])
+    names = ("shift", "stability", "fluctuation")
+    parts = {name: np.broadcast_to(getattr(curve, name), len(LAMS)) / alone for name in names}
+    return {
+        "lam": best.lam,
+        "low": low,
+        "high": high,
+        "value": best.value,
+        "lower_bound": best.lower_bound,
+        "where": best.regime,
+        "curve": (curve.total / alone).tolist(),
+        "terms": {name: part.tolist() for name, part in parts.items()},
+        "alone": alone,
+        "vacuous": bool(best.value >= problem.M),
+    }
+
+
+def _optimum_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
+    return (*_solvable_experiments(preset), *_certified_experiments(preset))
+
+
+def _judge_optimum(evidence: Evidence) -> Judged:
+    parts = _solvable_optimum(evidence), _certified_optimum(evidence)
+    return Judged(
+        [cell for part in parts for cell in part.cells],
+        [cell for part in parts for cell in part.control],
+        [entry for part in parts for entry in part.constants],
+    )
+
+
 CLAIMS = (
     Claim(
         name="synthetic_phase",
@@ -582,12 +698,13 @@ CLAIMS = (
         statement="how much synthetic data is best: at the size that the closed form predicts, "
         f"excess risk and gap are at most {REGRET:g} times what they are at any other size that "
         "was run; beside a fixed real set synthetic data never lower the risk, beside fresh real "
-        f"data they do; means are those of the closed forms within {AGREES:.0%}",
+        f"data they do; means are those of the closed forms within {AGREES:.0%}. What a certified "
+        "bound recommends: a finding",
         source="derived here; where a problem has no closed form, the prediction is that of the "
         "Gaussian mean (to leading order, not proved)",
         control="the optimum of the other world, or none, is as good",
-        experiments=_solvable_experiments,
-        judge=_solvable_optimum,
+        experiments=_optimum_experiments,
+        judge=_judge_optimum,
     ),
 )
 """Claims about synthetic data, in the order in which they are shown."""

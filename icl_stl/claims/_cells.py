@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.claims.judging import Cell, Evidence, Json
+from icl_stl.claims.judging import Cell, Evidence, Json, Judged
 from icl_stl.config import Preset
 from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
 from icl_stl.regimes import real_share
@@ -22,6 +22,15 @@ SLOPE_TOLERANCE = 0.05
 
 GROUPS = 20
 """Groups of loops that a fitted exponent is jackknifed over."""
+
+
+def together(*parts: Judged) -> Judged:
+    """What several parts of a claim show, in turn."""
+    return Judged(
+        [cell for part in parts for cell in part.cells],
+        [cell for part in parts for cell in part.control],
+        [entry for part in parts for entry in part.constants],
+    )
 
 
 def run_count(preset: Preset, part: float = 1.0) -> int:

@@ -403,7 +403,7 @@ def _regret(values: Floats, chosen: int, name: str) -> Floats:
     return jackknifed(ratio, len(values))
 
 
-def transformer_optimum(evidence: Evidence) -> tuple[list[Cell], list[Json]]:
+def transformer_optimum(evidence: Evidence) -> Judged:
     """Regret of what the bounds recommend, and whether any synthetic data helps: findings."""
     size, known = evidence.preset.convergence, measured_constants(evidence)
     laws = {"total variation": one_step_law(evidence), "discrepancy": discrepancy_law(evidence)}
@@ -452,7 +452,7 @@ def transformer_optimum(evidence: Evidence) -> tuple[list[Cell], list[Json]]:
                     keys["quantity"] = f"{words}, less that without synthetic data"
                     more = values[:, at] - values[:, 0]
                     cells.append(Cell(-more, more, 0.0, keys, finding=True))
-    return cells, constants
+    return Judged(cells, [], constants)
 
 
 REGRET = 1.1

@@ -19,6 +19,7 @@ from icl_stl.claims._cells import (
     exponent_cell,
     fitted_exponents,
     run_count,
+    together,
     where,
     wide,
 )
@@ -260,17 +261,9 @@ def _measured_recursion(evidence: Evidence) -> Judged:
     return Judged(cells, [], constants)
 
 
-def _together(*parts: Judged) -> Judged:
-    return Judged(
-        [cell for part in parts for cell in part.cells],
-        [cell for part in parts for cell in part.control],
-        [entry for part in parts for entry in part.constants],
-    )
-
-
 def _judge_recursive_stability(evidence: Evidence) -> Judged:
     common = Judged(_common_numbers(evidence), [], [])
-    return _together(
+    return together(
         _attained(evidence), common, _contracted(evidence), _measured_recursion(evidence)
     )
 

@@ -197,6 +197,7 @@ MUTANTS = (
     Mutant("optimum", 'directions["M"] = "falls"', 'directions["M"] = "rises"', P),
     Mutant("optimum", "near = near + (k - 1) * term", "near = near + k * term", P),
     Mutant("optimum", "self._floor(low)", "self._floor(high)", P),
+    Mutant("optimum", "_OVERFLOW = 1e308", "_OVERFLOW = np.inf", P),
     Mutant("optimum", "self._first(low)", "self._first(high)", P),
     Mutant(
         "optimum",

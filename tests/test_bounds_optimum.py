@@ -270,6 +270,15 @@ def test_lower_bounds_are_below_and_close_in(
     assert tail <= landscape.value(np.geomspace(50, 1e9, 200)).min()
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_lower_bounds_do_not_overflow_before_the_objective(*, fresh: bool) -> None:
+    landscape = Landscape(0.0, 0.0, 0.2, 3.6425, 0.5, generation=300.0, fresh=fresh)
+    left, right = np.array([9.01]), np.array([9.04])
+    value = landscape.value(left)
+    assert 1e150 < value < INF
+    assert landscape.lower(left, right) <= value
+
+
 def test_nothing_is_certified_that_the_lower_bounds_do_not_prove(monkeypatch) -> None:
     landscape = Landscape(A=0.3, H=0.7, G=1.1, kappa=0.2, a=0.5, generation=INF)
     proven = optimum.branch_and_bound(landscape, INF)

@@ -13,6 +13,8 @@ from icl_stl.experiments import (
     PlugInLoops,
     Regeneration,
     SizedLoops,
+    SizedNeighbours,
+    SizedTransformers,
 )
 from icl_stl.plots import Stored
 from icl_stl.regimes import REAL, source_shares
@@ -137,6 +139,17 @@ def shapes(experiment):
     return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
 
 
+def of_transformers(experiment):
+    """The arrays that transformers of one size give, by name."""
+    prefixes = len(experiment.task.prefixes)
+    if isinstance(experiment, SizedNeighbours):
+        each = (experiment.neighbours,)
+        return {"loss_max": each, "passed": each, "tv": (*each, prefixes)}
+    each = (experiment.generations + 1,)
+    plain = dict.fromkeys(("gap", "real", "synthetic", "shift", "excess", "kl"), each)
+    return {**plain, **dict.fromkeys(("drift", "eps"), (*each, prefixes))}
+
+
 def in_context(experiment, seed):
     """The same for loops in the context."""
     rng = np.random.default_rng([seed, *experiment.name.encode()])
@@ -181,11 +194,12 @@ def observed(experiment, seed=0):
         return in_context(experiment, seed)
     if isinstance(experiment, CertifiedNetworks):
         return certified(experiment, seed)
+    sized = isinstance(experiment, SizedTransformers | SizedNeighbours)
+    arrays = of_transformers(experiment) if sized else shapes(experiment)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
     return {
-        name: rng.uniform(0.1, 0.3, (experiment.runs, *shape))
-        for name, shape in shapes(experiment).items()
+        name: rng.uniform(0.1, 0.3, (experiment.runs, *shape)) for name, shape in arrays.items()
     }
 
 

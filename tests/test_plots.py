@@ -19,6 +19,7 @@ from icl_stl.claims import (
     judge,
     solvable,
     stability,
+    synthetic,
 )
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.plots import (
@@ -41,7 +42,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 SOLVABLE = [
     claim.name
-    for room in (solvable, stability, certificates, context_loop)
+    for room in (solvable, stability, synthetic, certificates, context_loop)
     for claim in room.CLAIMS
 ]
 """Claims whose figures are drawn from their cells alone."""
@@ -211,7 +212,8 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     bare = Stored(PRESET.task, {}, {})
     assert list(drawings(bare)) == ["loop"]
     alone = replace(bare, claims=results.claims)
-    assert list(drawings(alone)) == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
+    named = [name for name in drawings(alone) if name != "synthetic_curves"]
+    assert named == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
     assert rendered(DRAWINGS["predictive_sampling"], alone, "svg")
 
 
@@ -492,6 +494,87 @@ def test_an_exponent_that_is_undecided_is_said_to_be(results, name):
     assert DRAWINGS[name].caption(unknown).count("undecided") == (5 if name == "rates" else 2)
 
 
+# --- synthetic data ------------------------------------------------------------------------------
+
+
+def regrets(results, **keys):
+    """Cells of the regret of a predicted size, with their curves."""
+    return [
+        c
+        for c in results.claims["optimal_synthetic_size"]["cells"]
+        if "lams" in c
+        and c["loop"] != "transformer"
+        and all(c[key] == value for key, value in keys.items())
+    ]
+
+
+def shows_the_curve(shown, cell, unit):
+    """A series of points with bars is the measured curve of a cell with its intervals."""
+    curve, half = np.array(cell["curve"]), np.array(cell["half_width"])
+    for values, expected in zip(shown, (curve, curve - half, curve + half), strict=True):
+        np.testing.assert_allclose(values, expected / unit, rtol=1e-9, atol=1e-12)
+
+
+def test_the_optimum_figure_shows_both_terms_and_what_was_measured(results):
+    axes = drawn("optimal_synthetic_size", results).axes
+    panels = [("gap", "fixed"), ("gap", "fresh"), ("risk", "fixed"), ("risk", "fresh")]
+    for ax, (objective, world) in zip(axes, panels, strict=True):
+        (cell,) = regrets(
+            results, loop="gaussian mean", objective=objective, regime=world, generation=5
+        )
+        unit = cell["exact"][0]
+        (first, second, whole, *_) = ax.lines
+        for line, (name, values) in zip((first, second), cell["terms"].items(), strict=True):
+            assert line.get_label() == name
+            np.testing.assert_allclose(line.get_ydata(), np.array(values) / unit, rtol=1e-12)
+        total = first.get_ydata() + second.get_ydata()
+        np.testing.assert_allclose(whole.get_ydata(), total, rtol=1e-9)
+        np.testing.assert_array_equal(first.get_xdata(), cell["lams"])
+        (measured,) = bars(ax)
+        shows_the_curve(measured, cell, unit)
+        assert f"best λ = {cell['lam']:.3g}" in ax.get_title()
+        upright = [line for line in ax.lines if list(line.get_xdata()) == [cell["lam"]] * 2]
+        assert upright
+
+
+def test_the_curves_figure_shows_every_problem_world_and_objective(results):
+    figure = drawn("synthetic_curves", results)
+    loops = list(dict.fromkeys(c["loop"] for c in regrets(results)))
+    assert loops == ["gaussian mean", "ols", "linear attention", "clipped mean"]
+    columns = [("fixed", "risk"), ("fresh", "risk"), ("fixed", "gap"), ("fresh", "gap")]
+    places = [(loop, *column) for loop in loops for column in columns]
+    for ax, (loop, world, objective) in zip(figure.axes, places, strict=True):
+        cells = regrets(results, loop=loop, regime=world, objective=objective)
+        for measured, cell in zip(bars(ax), cells, strict=True):
+            unit = (cell.get("exact") or [None])[0] or cell["curve"][0]
+            shows_the_curve(measured, cell, unit)
+        marks = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "v"]
+        predicted = [[c.get("recommended", c)["lam"]] for c in cells]
+        assert [x for x in marks if x] == predicted
+
+
+def test_the_phase_figure_shows_curves_and_peaks(results):
+    left, right = drawn("synthetic_phase", results).axes
+    cells = results.claims["synthetic_phase"]["cells"]
+    heights = [c for c in cells if "curve" in c]
+    for measured, cell in zip(bars(left), heights, strict=True):
+        shows_the_curve(measured, cell, 1.0)
+    places = [c for c in cells if "own_parabola" in c]
+    for shown, cell in zip(bars(right), places, strict=True):
+        assert_cells(shown, [cell])
+
+
+def test_the_weight_figure_shows_predicted_measured_and_equal_rows(results):
+    axes = drawn("golden_weight", results).axes
+    cells = [c for c in results.claims["golden_weight"]["cells"] if "curve" in c]
+    for ax, cell in zip(axes, cells, strict=True):
+        curve, best = ax.containers
+        np.testing.assert_array_equal(curve.lines[0].get_ydata(), cell["curve"])
+        assert best.lines[0].get_xdata() == [cell["measured"]]
+        upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
+        assert {cell["bound"], cell["equal_rows"]} <= set(upright)
+
+
 def unjudged(name, results):
     """The entry of a claim with too few replicates to be judged."""
     two = {e: {k: v[:2] for k, v in observed(e).items()} for e in CLAIMS[name].experiments(PRESET)}
@@ -510,7 +593,9 @@ def test_a_claim_that_was_not_judged_or_is_missing_is_not_drawn(results, name):
     for entry in entries:
         claims = {**others, **entry}
         shown = drawings(replace(results, claims=claims))
-        assert list(shown) == [key for key in DRAWINGS if key != name]
+        assert list(shown) == [
+            key for key, drawing in DRAWINGS.items() if name not in (key, drawing.needs_claim)
+        ]
 
 
 def test_a_folder_whose_claims_were_not_judged_is_drawn(folder, results):

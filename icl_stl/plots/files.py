@@ -10,13 +10,24 @@ import matplotlib as mpl
 
 from icl_stl.config import LinearRegression
 from icl_stl.console import claims_markdown
-from icl_stl.plots import certificates, collapse, context_loop, solvable, stability, transformer
+from icl_stl.plots import (
+    certificates,
+    collapse,
+    context_loop,
+    solvable,
+    stability,
+    synthetic,
+    transformer,
+)
 from icl_stl.plots._common import STYLE, Drawing, Stored
 from icl_stl.results import read_json, read_table, write_atomically, write_json
 
 DRAWINGS = {
     name: drawing
-    for room in (transformer, solvable, stability, certificates, context_loop, collapse)
+    for room in (
+        *(transformer, solvable, stability, synthetic),
+        *(certificates, context_loop, collapse),
+    )
     for name, drawing in room.DRAWINGS.items()
 }
 """All figures of the main job by name; a claim's figure has the claim's name."""

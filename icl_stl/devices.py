@@ -35,7 +35,51 @@ def use_all_cores(cache: Path | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
+def on_host(tree: Any) -> Any:
+    """The same arrays out of the devices, so that what is done next concerns one device alone."""
+
+    def leaf(a: Any) -> Any:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(a))))
+        return np.asarray(a)
+
+    return jax.tree.map(leaf, tree)
+
+
+class Spread:
+    """A program over the first axis of its arguments, that axis shared equally by all devices.
+
+    If it cannot be shared equally, the last replicate is there more than once. That is seen to out
+    of the program: in it devices would have to exchange replicates, and two such programs that are
+    started together may each hold a device that the other one waits for, for ever.
+    """
+
+    def __init__(self, program: Any, shared: int):
+        self._program = program
+        self._shared = shared
+
+    def __call__(self, *args: Any) -> Any:
+        even, count = self._evened(args)
+        found = self._program(*even)
+        if even is args:
+            return found
+        return jax.tree.map(lambda a: a[:count], on_host(found))
+
+    def compiled(self, *args: Any) -> "Spread":
+        """The same, compiled for arguments like these."""
+        return Spread(self._program.lower(*self._evened(args)[0]).compile(), self._shared)
+
+    def _evened(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        count = jax.tree.leaves(args)[0].shape[0]
+        filled = -count % min(len(jax.devices()), count)
+        if not filled:
+            return args, count
+        cut = len(args) - self._shared
+        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
+        return (*jax.tree.map(pad, on_host(args[:cut])), *args[cut:]), count
+
+
+def over_replicates(function: Callable[..., Any], shared: int = 0) -> Spread:
     """Map a function of one replicate over the first axis of its arguments, on all devices.
 
     Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
@@ -55,21 +99,16 @@ def over_replicates(function: Callable[..., Any], shared: int = 0) -> Any:
         return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
 
     def spread(*args: Any) -> Any:
-        count = jax.tree.leaves(args)[0].shape[0]
-        devices = min(len(jax.devices()), count)
+        devices = min(len(jax.devices()), jax.tree.leaves(args)[0].shape[0])
         mesh = jax.make_mesh(
             (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
         )
-        cut = len(args) - shared
-        filled = -count % devices  # the last replicate again, so that devices share equally
-        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
-        own = jax.tree.map(pad, args[:cut]) if filled else args[:cut]
         axis = PartitionSpec("replicate")
-        specs = (*[axis] * cut, *[PartitionSpec()] * shared)
+        specs = (*[axis] * (len(args) - shared), *[PartitionSpec()] * shared)
         run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
-        return jax.tree.map(lambda a: a[:count], run(*own, *args[cut:]))
+        return run(*args)
 
-    return jax.jit(spread)
+    return Spread(jax.jit(spread), shared)
 
 
 def many(

@@ -360,10 +360,8 @@ def run_loops(
             zip(
                 needed,
                 threads.map(
-                    lambda regime: (
-                        generation_step(preset, learner, regime)
-                        .lower(replicates, empty(regime), jnp.array(0))
-                        .compile()
+                    lambda regime: generation_step(preset, learner, regime).compiled(
+                        replicates, empty(regime), jnp.array(0)
                     ),
                     needed.values(),
                 ),

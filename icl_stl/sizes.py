@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.devices import over_replicates
+from icl_stl.devices import on_host, over_replicates
 from icl_stl.experiments import LoopSize, SizedNeighbours, SizedTransformers
 from icl_stl.learners import adam_transformer
 from icl_stl.loops import Sizes, generation_keys, next_generation
@@ -44,11 +44,11 @@ class Program(NamedTuple):
     preset: Preset
     """Task, network, training, places for real prompts, held-out prompts and number of loops."""
     step: Any
-    """(replicates, θ_{i-1}, setting, i) -> θ_i, observations: compiled."""
+    """(replicates, θ_{i-1}, setting, i) -> θ_i, observations."""
     compare: Any
     """(replicates, parameters side by side) -> `measure.differences` from the first of them."""
     nothing: Params
-    """Zeros in place of parameters before generation 0."""
+    """Zeros in place of parameters before generation 0, of all loops."""
 
 
 def generation_step(preset: Preset, places: LoopSize) -> Any:
@@ -114,7 +114,7 @@ def comparison(preset: Preset) -> Any:
     return compare
 
 
-_COMPILING = Lock()
+_MAKING = Lock()
 
 
 @lru_cache(maxsize=8)
@@ -137,11 +137,9 @@ def _program(
         held_out=held_out,
     )
     shapes = parameter_shapes(preset, adam_transformer(task, architecture, training))
-    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     step = over_replicates(generation_step(preset, places), shared=2)
-    replicates = jax.eval_shape(lambda: draw_replicates(preset, 0))
-    lowered = step.lower(replicates, nothing, _setting(LoopSize(1, 1), "fixed"), jnp.array(0))
-    return Program(preset, lowered.compile(), over_replicates(comparison(preset)), nothing)
+    return Program(preset, step, over_replicates(comparison(preset)), nothing)
 
 
 def _setting(size: LoopSize, world: str) -> Setting:
@@ -151,17 +149,18 @@ def _setting(size: LoopSize, world: str) -> Setting:
 
 def _shared_program(experiment: SizedTransformers | SizedNeighbours) -> Program:
     e = experiment
-    with _COMPILING:  # experiments that wait here share the program of the first
+    with _MAKING:  # one program for all of them
         return _program(e.task, e.architecture, e.training, e.places, e.runs, e.held_out)
 
 
 def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
     """What the loops of one size show: `[runs, G + 1]` by name, `[runs, G + 1, P]` of prefixes."""
     program = _shared_program(experiment)
-    replicates = draw_replicates(program.preset, seed)
+    replicates = on_host(draw_replicates(program.preset, seed))
     setting, params, seen = _setting(experiment.size, experiment.world), program.nothing, []
     for index in range(experiment.generations + 1):
-        params, observed = program.step(replicates, params, setting, jnp.array(index))
+        made = program.step(replicates, params, setting, jnp.array(index))
+        params, observed = on_host(made)
         seen.append(observed)
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *seen)  # type: ignore[no-any-return]
 
@@ -186,12 +185,12 @@ def run_neighbours(experiment: SizedNeighbours, seed: int) -> Arrays:
     program = _shared_program(experiment)
     preset = program.preset
     task, count = preset.task, experiment.neighbours
-    replicates = draw_replicates(preset, seed)
+    replicates = on_host(draw_replicates(preset, seed))
     setting = _setting(experiment.size, "fixed")
 
     def step(real: Any, previous: Params, index: int) -> Params:
         own = replicates._replace(real=real)
-        return program.step(own, previous, setting, jnp.array(index))[0]
+        return on_host(program.step(own, previous, setting, jnp.array(index))[0])
 
     def draw(replicate: Replicate) -> Any:
         return sample_prompts(task, jax.random.fold_in(replicate.key, 2**31 - 1), count)
@@ -199,7 +198,7 @@ def run_neighbours(experiment: SizedNeighbours, seed: int) -> Arrays:
     new = jax.vmap(draw)(replicates)  # prompt k takes the place of real prompt k
 
     def swapped(k: int) -> Any:
-        return jax.tree.map(lambda a, b: a.at[:, k].set(b[:, k]), replicates.real, new)
+        return jax.tree.map(lambda a, b: jnp.asarray(a).at[:, k].set(b[:, k]), replicates.real, new)
 
     first = [step(replicates.real, program.nothing, 0)]
     first += [step(swapped(k), program.nothing, 0) for k in range(count)]

@@ -63,12 +63,9 @@ def _compiled_once():
             self.made = make(preset, learner, regime)
             self.key = (regime, preset.replicates)
 
-        def lower(self, *arguments):
+        def compiled(self, *arguments):
             if self.key not in compiled:
-                compiled[self.key] = self.made.lower(*arguments).compile()
-            return self
-
-        def compile(self):
+                compiled[self.key] = self.made.compiled(*arguments)
             return compiled[self.key]
 
     with pytest.MonkeyPatch.context() as patch:

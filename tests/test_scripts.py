@@ -271,7 +271,8 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
             *("within_loop_half_width", "bound", "eps", "eps_stderr", "gap"),
             *("implied_task_variance", "training_loss"),
         }
-        assert (row["drift"], row["excess_nll"]) == (0, 0)
+        assert 0 <= row["drift"] < 1e-7  # two programs may round one law differently
+        assert row["excess_nll"] == 0
         assert 0 <= row["eps"] <= row["bound"] < 1e-6  # p_M is summed from two equal laws
         assert row["excess_risk"] == {"mean": 0, "stderr": 0, "closed_form": None}
         assert row["training_loss"] is None

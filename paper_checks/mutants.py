@@ -310,8 +310,8 @@ LOOP_MUTANTS = (
         ("loops", "(1 - share) / (generation * n_syn)", "(1 - share) / n_syn", LOOPS),
         (
             "loops",
-            "jnp.arange(n_syn) % row_count(real)",
-            "jnp.arange(n_syn) // row_count(real)",
+            "jnp.arange(n_syn) % samples",
+            "jnp.arange(n_syn) // samples",
             LOOPS,
         ),
         ("problems", "share * p - (1 - share)", "(1 - share) * p - share", ERRORS),
@@ -324,7 +324,7 @@ LOOP_MUTANTS = (
         ("judging", 'all("violated" in own', 'any("violated" in own', JUDGED),
         ("judging", "fine.get(experiment.runs, True) & finite", "finite", JUDGED),
         ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
-        ("solvable", "GROUPS * whole - (GROUPS - 1) * slope(kept)", "slope(kept)", JUDGED),
+        ("_cells", "count * whole - (count - 1) * statistic", "statistic", JUDGED),
         ("solvable", "(gap > limits)", "(gap < limits)", JUDGED),
     ),
     *planted_in(
@@ -426,7 +426,48 @@ STABILITY_MUTANTS = planted_in(
         JUDGED_PAIRS,
     ),
 )
+HOW_MUCH = "tests/test_claims_synthetic.py"
+FRESH_GAP = (
+    "tests/test_references_gaussian.py"
+    "::test_gap_with_new_real_rows_and_its_parts_equal_linear_algebra"
+)
+SYNTHETIC_MUTANTS = planted_in(
+    "",
+    ("references/gaussian", "(1 - 2 * w) * before", "(1 - w) * before", FRESH_GAP),
+    (
+        "references/gaussian",
+        "np.roll(mean_fresh(n, m, noise, last, w), 1)",
+        "mean_fresh(n, m, noise, last, w)",
+        FRESH_GAP,
+    ),
+    ("claims/synthetic", "(1 - rho ** (2 * generation))", "(1 - rho**generation)", HOW_MUCH),
+    ("claims/synthetic", "-first / (2 * second)", "first / (2 * second)", HOW_MUCH),
+    ("claims/synthetic", "1 + 2 * generation * (1 + rho)", "1 + 2 * generation", HOW_MUCH),
+    (
+        "claims/synthetic",
+        "REGRET * values - values[:, [at]]",
+        "REGRET * values[:, [at]] - values",
+        HOW_MUCH,
+    ),
+    (
+        "claims/synthetic",
+        "(margins.mean(0) / error).argmin()",
+        "(margins.mean(0) / error).argmax()",
+        HOW_MUCH,
+    ),
+    ("claims/synthetic", "p > LEVEL / (len(p) - 1)", "p > LEVEL", HOW_MUCH),
+    ("claims/synthetic", "eps[:, k, 1:].mean(1)", "eps[:, k].mean(1)", HOW_MUCH),
+    (
+        "claims/synthetic",
+        "margins = values[:, highest] - values[:, index]",
+        "margins = np.abs(values[:, highest] - values[:, index])",
+        HOW_MUCH,
+    ),
+    ("claims/judging", "cell.among * test.p_negative", "test.p_negative", HOW_MUCH),
+    ("claims/judging", "level / cell.among", "level", HOW_MUCH),
+)
 SHORT = (
+    *SYNTHETIC_MUTANTS[2::6],
     *STABILITY_MUTANTS[:1],
     *COLLAPSE_MUTANTS[::9],
     *MUTANTS[::5],
@@ -481,7 +522,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
     everything = (*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS)
-    everything = (*everything, *STABILITY_MUTANTS)
+    everything = (*everything, *STABILITY_MUTANTS, *SYNTHETIC_MUTANTS)
     mutants = SHORT if options.short else everything
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))

@@ -239,6 +239,8 @@ def _bounded(
     mean = {**given, "b": own, "kappa": known.kappa_c}
     realised = float(np.abs(shift).mean())
     return {
+        "drift": drift,
+        "influence": float(own.mean()),
         "certificate": bounds.generalization_gap(n, alpha, i, **worst, discrepancy=M * drift),
         "realised": bounds.generalization_gap(
             n, alpha, i, **worst, discrepancy=realised, pathwise=True
@@ -270,6 +272,7 @@ def _measured_beside_bounds(evidence: Evidence) -> list[Cell]:
                     limit = np.broadcast_to(drawn["mean"].total, measured.shape)
                     chosen = ("certificate", "realised", "mean")
                     keys["bounds"] = {kind: _parts(drawn[kind]) for kind in chosen}
+                    keys |= {name: drawn[name] for name in ("drift", "influence")}
                     shift = _each(evidence, experiment, "shift")[:, i]
                     keys["shift"] = float((1 - experiment.size.share) * shift.mean())
                 if name == "excess":
@@ -367,7 +370,10 @@ class Prediction(NamedTuple):
     lam: float
     low: float
     high: float
+    value: float
     lower_bound: float
+    b: float
+    kappa: float
     curve: list[float]
     terms: dict[str, list[float]]
 
@@ -385,7 +391,17 @@ def _predicted(law: Law, lams: Any, n: int, given: Mapping[str, Any]) -> Predict
     curve = bounds.synthetic_trade_off(n, np.array(lams), **given, **known(law.fitted))
     terms = {name: getattr(curve, name).tolist() for name in ("shift", "stability")}
     total = curve.total.tolist()
-    return Prediction(best.lam, float(low), float(high), best.lower_bound, total, terms)
+    return Prediction(
+        best.lam,
+        float(low),
+        float(high),
+        best.value,
+        best.lower_bound,
+        given["b"],
+        given["kappa"],
+        total,
+        terms,
+    )
 
 
 def _regret(values: Floats, chosen: int, name: str) -> Floats:

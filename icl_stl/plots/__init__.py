@@ -4,6 +4,7 @@
 ``transformer``   loops of the trained transformer, and the claims about them
 ``solvable``      claims about solvable loops, from their cells alone
 ``stability``     claims about recursive stability, likewise
+``convergence``   the transformer over sizes: convergence, and how much synthetic data
 ``synthetic``     claims about how much synthetic data, likewise
 ``certificates``  networks in context: certified, searched and sampled
 ``context_loop``  the claim about loops in the context, likewise

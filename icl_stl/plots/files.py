@@ -14,6 +14,7 @@ from icl_stl.plots import (
     certificates,
     collapse,
     context_loop,
+    convergence,
     solvable,
     stability,
     synthetic,
@@ -25,7 +26,7 @@ from icl_stl.results import read_json, read_table, write_atomically, write_json
 DRAWINGS = {
     name: drawing
     for room in (
-        *(transformer, solvable, stability, synthetic),
+        *(transformer, solvable, stability, convergence, synthetic),
         *(certificates, context_loop, collapse),
     )
     for name, drawing in room.DRAWINGS.items()

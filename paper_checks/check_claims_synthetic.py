@@ -255,3 +255,53 @@ def test_fixed_and_fresh_mirror_each_other_in_what_was_measured(ledger) -> None:
             apart.append(abs(a - b) * n)
         shown = f"{min(ratios):.3f} to {max(ratios):.3f}"
         ledger.record(f"80 mirror, generation {i}", "holds", shown, max(apart) > 0.3)
+
+
+def bound(world: str, objective: str, i: int, lam: float, known: dict) -> float:
+    """The bound of the clipped mean, n = 20, recursions iterated: drift, influence and squares."""
+    n, scale, b, kappa = 20, 1.0, 2.0, 2 / math.sqrt(2 * math.pi)
+    rho = lam / (1 + lam)
+    total, alpha, r = n * (1 + lam), 1 - rho, kappa * rho
+    drift = known["floor"] + known["c"] * n ** -known["a"]
+    influence, squares = 1.0, 0.0  # n chi, and the sum of squares of what later rows do
+    for step in range(1, i + 1):
+        if step < i:
+            drift = known["floor"] + known["c"] * total ** -known["a"] + rho * drift
+        influence = alpha + r * influence
+        squares += alpha * r ** (2 * (step - 1))
+    shift = scale * rho * drift
+    stability = b / n * alpha * (influence + rho) if world == "fixed" else b / total
+    spread = squares + r ** (2 * i) if world == "fresh" else influence**2 + rho * squares
+    if objective == "risk":
+        return 2 * shift + stability
+    return shift + stability + (scale + 2 * b) * math.sqrt(spread * math.log(20) / (2 * n))
+
+
+def test_what_the_certified_bound_recommends(ledger) -> None:
+    """Curves and minimisers of the bound computed anew; a finding beside what was measured."""
+    laws = {
+        entry["name"].rpartition(", ")[2]: entry
+        for entry in stored.claim("optimal_synthetic_size")["constants"]
+        if entry["name"].startswith("eps(N)") and "clipped" in entry["name"]
+    }
+    fine = np.expm1(np.linspace(0, math.log(33), 2001))
+    for cell in cells_of("optimal_synthetic_size", "certified bound"):
+        world, objective, i = cell["regime"], cell["objective"], cell["generation"]
+        known, found = laws[world]["value"], cell["recommended"]
+        fitted = known["floor"] + known["c"] * np.array(laws[world]["sizes"]) ** -known["a"]
+        np.testing.assert_allclose(fitted, laws[world]["errors"], rtol=0.1)
+        values = [bound(world, objective, i, lam, known) for lam in cell["lams"]]
+        np.testing.assert_allclose(np.array(found["curve"]) * found["alone"], values, rtol=1e-9)
+        grid = [bound(world, objective, i, lam, known) for lam in fine]
+        assert found["lower_bound"] <= min(grid) * (1 + 1e-9)
+        assert found["value"] == pytest.approx(min(grid), rel=1e-4)
+        assert found["vacuous"] == (found["value"] >= 1)
+        if i == 10:
+            other = "fresh" if world == "fixed" else "fixed"
+            exchanged = [bound(other, objective, i, lam, known) for lam in cell["lams"]]
+            ledger.record(
+                f"76 certified bound: {world}, {objective}: best at {found['lam']:.3g}",
+                "finding",
+                f"regret {cell['measured']:.3g}",
+                not np.allclose(values, exchanged, rtol=1e-3),
+            )

@@ -409,10 +409,13 @@ TERMS = {
 WHEN_POSITIVE = {
     ("fixed", "risk"): "never above 0, for any n: synthetic rows add noise to the same real set",
     ("fresh", "risk"): "above 0 for every n",
-    ("fixed", "gap"): "above 0 for every n",
+    ("fixed", "gap"): "as large as can be for every n: the least gap is approached as lambda grows",
     ("fresh", "gap"): "above 0 for every n",
 }
-"""Of the Gaussian mean, whose optimum does not depend on n but by rounding."""
+"""Of the Gaussian mean, whose optimum depends on n by rounding alone.
+
+Source: derived here: THEORY.md statements 80 and 81.
+"""
 
 
 def pairwise_worse(values: Floats) -> Floats:

@@ -172,6 +172,12 @@ def test_another_rise_or_fall_is_violated(words, change):
     assert any(words in cell["quantity"] for cell in bad)
 
 
+def test_a_peak_that_nothing_shows_is_undecided():
+    entry = phase_with(lambda over, lams: 0 * over)
+    places = [c for c in entry["cells"] if c["quantity"] == "lambda of the peak"]
+    assert {(c["verdict"], c["measured"]) for c in places} == {("inconclusive", None)}
+
+
 def test_a_vertex_and_its_pseudo_values():
     x = np.array([0.0, 1.0, 2.0, 4.0])
     assert synthetic.vertex(x, 3 - 2 * (x - 1.3) ** 2) == pytest.approx(1.3)

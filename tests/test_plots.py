@@ -564,6 +564,17 @@ def test_the_phase_figure_shows_curves_and_peaks(results):
         assert_cells(shown, [cell])
 
 
+@pytest.mark.parametrize("name", ["synthetic_phase", "golden_weight"])
+def test_a_place_that_is_undecided_is_said_to_be(results, name):
+    entry = deepcopy(results.claims[name])
+    for cell in entry["cells"]:
+        if "own_parabola" in cell:
+            cell.update(dict.fromkeys(("measured", "low", "high")))
+    without = replace(results, claims={**results.claims, name: entry})
+    assert drawn(name, without).axes
+    assert "undecided" in DRAWINGS[name].caption(without)
+
+
 def test_the_weight_figure_shows_predicted_measured_and_equal_rows(results):
     axes = drawn("golden_weight", results).axes
     cells = [c for c in results.claims["golden_weight"]["cells"] if "curve" in c]

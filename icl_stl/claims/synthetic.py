@@ -53,9 +53,15 @@ def _where(experiment: SizedLoops, generation: int, size: LoopSize, **more: Any)
 
 
 def vertex(x: Floats, y: Floats) -> float:
-    """Where the parabola through these points, by least squares, turns."""
+    """Where the parabola through these points, by least squares, turns; nan if it is none."""
     second, first, _ = np.polyfit(x, y, 2)
-    return float(-first / (2 * second))
+    return float(-first / (2 * second)) if second else float("nan")
+
+
+def _place(found: Floats, expected: float, keys: Json, tolerance: float) -> Cell:
+    """A place that was found, beside an expected one."""
+    test: Literal["equal", "undecided"] = "undecided" if np.isnan(found).any() else "equal"
+    return Cell(found - expected, found, expected, keys, test, tolerance)
 
 
 # --- rise and fall -------------------------------------------------------------------------------
@@ -127,7 +133,7 @@ def _place_cell(
     found = _where(experiment, generation, peaked, quantity="lambda of the peak", **keys)
     found |= {"lam": peak(generation), "own_parabola": own / (1 - own)}
     del found["alpha"]
-    return equal(jackknifed(place, len(over)), expected, found, PLACE)
+    return _place(jackknifed(place, len(over)), expected, found, PLACE * expected)
 
 
 def _judge_phase(evidence: Evidence) -> Judged:
@@ -252,20 +258,16 @@ def _judge_golden(evidence: Evidence) -> Judged:
             "half_width": half.tolist(),
             "exact": limit.tolist(),
         }
-        cells.append(_weight_cell(found, best.weight, keys))
+        cells.append(_place(found, best.weight, keys, GOLDEN_PLACE))
         equal_rows = k / (1 + k)
         cells[-1].keys["equal_rows"] = equal_rows
         words = {"quantity": "best weight is that of equal rows", "family": f"k = {k:g}"}
-        control.append(_weight_cell(found, equal_rows, {**keys, **words}))
+        control.append(_place(found, equal_rows, {**keys, **words}, GOLDEN_PLACE))
         keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k)
         keys["quantity"] = "error at the best weight, over that of real rows alone"
         cells.append(equal(own[:, GOLDEN_STEPS.index(0.0)], best.weight, keys, GOLDEN_VALUE))
         constants.append(constant(f"best weight, k = {k:g}", best.weight, "certified"))
     return Judged(cells, control, constants)
-
-
-def _weight_cell(found: Floats, expected: float, keys: Json) -> Cell:
-    return Cell(found - expected, found, expected, keys, "equal", GOLDEN_PLACE)
 
 
 # --- the best synthetic size ---------------------------------------------------------------------

@@ -26,6 +26,8 @@ def _of(stored: Stored, claim: str, words: str, **keys: Any) -> list[Cell]:
 
 
 def _interval(cell: Cell, form: str = ".2f") -> str:
+    if cell["measured"] is None:
+        return "undecided"
     return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
 
 
@@ -69,9 +71,10 @@ def _draw_phase(stored: Stored) -> Figure:
         left.plot(lams, cell["exact"], "--", color=PALETTE[k], linewidth=1.2)
         (place,) = _of(stored, "synthetic_phase", "lambda of the peak", generation=i)
         left.plot(place["bound"], cell["bound"], "k|", markersize=14, zorder=5)
-        error = [[place["measured"] - place["low"]], [place["high"] - place["measured"]]]
-        look = {"color": PALETTE[k], "fmt": MARKERS[k], "capsize": 3}
-        right.errorbar(i, place["measured"], yerr=error, **look)
+        if place["measured"] is not None:
+            error = [[place["measured"] - place["low"]], [place["high"] - place["measured"]]]
+            look = {"color": PALETTE[k], "fmt": MARKERS[k], "capsize": 3}
+            right.errorbar(i, place["measured"], yerr=error, **look)
         right.plot(i, place["bound"], "k_", markersize=16, zorder=5)
         right.plot(i, place["own_parabola"], "x", color=GREY, markersize=7, zorder=5)
     lams = np.array(heights[0]["lams"])
@@ -134,9 +137,10 @@ def _draw_golden(stored: Stored) -> Figure:
         ax.axvline(cell["equal_rows"], color=GREY, linestyle=":", label="weight of equal rows")
         low, high = ax.get_ylim()
         level = low - 0.08 * (high - low)
-        error = [[cell["measured"] - cell["low"]], [cell["high"] - cell["measured"]]]
-        look = {"color": PALETTE[j], "capsize": 4, "fmt": "*", "markersize": 11}
-        ax.errorbar(cell["measured"], level, xerr=error, **look, label="best weight, measured")
+        if cell["measured"] is not None:
+            error = [[cell["measured"] - cell["low"]], [cell["high"] - cell["measured"]]]
+            look = {"color": PALETTE[j], "capsize": 4, "fmt": "*", "markersize": 11}
+            ax.errorbar(cell["measured"], level, xerr=error, **look, label="best weight, measured")
         ax.set_title(f"k = n/n_syn = {cell['k']:g}: w* = {cell['bound']:.3f}")
         ax.set_xlabel("w, weight of the new real rows")
     axes[0].set_ylabel("error / that of the real rows alone")

@@ -466,7 +466,52 @@ SYNTHETIC_MUTANTS = planted_in(
     ("claims/judging", "cell.among * test.p_negative", "test.p_negative", HOW_MUCH),
     ("claims/judging", "level / cell.among", "level", HOW_MUCH),
 )
+OVER_SIZES, PARTS, SHIFTED_PARTS = (
+    "tests/test_sizes.py",
+    "tests/test_claims_convergence.py",
+    "tests/test_measure.py::test_the_parts_of_the_gap_are_unbiased",
+)
+INPUTS = f"{OVER_SIZES}::test_inputs_are_those_of_the_rows_there_are"
+NO_WEIGHT = f"{OVER_SIZES}::test_rows_beyond_the_sizes_have_no_weight"
+SUM_OF_PARTS = f"{OVER_SIZES}::test_the_gap_is_the_sum_of_its_parts"
+OWN_RISK = "tests/test_measure.py::test_own_risk_is_the_loss_of_labels_from_the_law"
+SIZES_MUTANTS = planted_in(
+    "",
+    ("loops", "jnp.arange(places) < rows", "jnp.arange(places) <= rows", NO_WEIGHT),
+    ("loops", "_spread(1 - share, there.n_syn", "_spread(1 - share, there.samples", NO_WEIGHT),
+    ("loops", "jnp.arange(n_syn) % samples", "jnp.arange(n_syn) % row_count(real)", INPUTS),
+    (
+        "sizes",
+        "share = jnp.where(index == 0, 1.0,",
+        "share = jnp.where(index < 0, 1.0,",
+        SUM_OF_PARTS,
+    ),
+    (
+        "sizes",
+        "jnp.where(setting.fresh, a, b), drawn, real",
+        "jnp.where(setting.fresh, b, a), drawn, real",
+        f"{OVER_SIZES}::test_full_places_are_the_loop_of_the_regime",
+    ),
+    ("sizes", ".at[:, k].set(b[:, k])", ".at[:, 0].set(b[:, k])", OVER_SIZES),
+    ("measure", "GapParts(on_test - on_real, ", "GapParts(on_test + on_real, ", SHIFTED_PARTS),
+    ("measure", "- on_written - own_risk(task, own)", "- on_written", SHIFTED_PARTS),
+    ("measure", "below = c * (inside - t *", "below = c * (inside + t *", OWN_RISK),
+    (
+        "claims/convergence",
+        "margins = sign * (large - small)",
+        "margins = sign * (small - large)",
+        PARTS,
+    ),
+    ("claims/convergence", "mean[chosen] / mean.min()", "mean.min() / mean[chosen]", PARTS),
+    (
+        "claims/convergence",
+        "(1 - experiment.size.share) * shift",
+        "experiment.size.share * shift",
+        PARTS,
+    ),
+)
 SHORT = (
+    *SIZES_MUTANTS[8:],
     *SYNTHETIC_MUTANTS[2::6],
     *STABILITY_MUTANTS[:1],
     *COLLAPSE_MUTANTS[::9],
@@ -522,7 +567,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
     everything = (*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS)
-    everything = (*everything, *STABILITY_MUTANTS, *SYNTHETIC_MUTANTS)
+    everything = (*everything, *STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS)
     mutants = SHORT if options.short else everything
     with ThreadPoolExecutor(options.jobs) as pool:
         alive = list(pool.map(survives, mutants))

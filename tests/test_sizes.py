@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners, measure, sizes, solvable
+from icl_stl import learners, measure, sizes, solvable, tasks
 from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.experiments import (
     WORLDS,
@@ -72,6 +72,14 @@ def test_rows_beyond_the_sizes_have_no_weight():
     start = first_generation(KEY, MEAN, REAL, sizes=Sizes(5, 10, 0.3))
     np.testing.assert_allclose(start.row_weights[:5], 1 / 5)
     assert np.all(start.row_weights[5:] == 0)
+
+
+def test_inputs_are_those_of_the_rows_there_are():
+    real = tasks.Rows(jnp.arange(16.0).reshape(8, 2), jnp.zeros(8))
+    generation = next_generation(
+        KEY, learners.ols(), AugmentSameInputs(0.25), real, jnp.zeros(2), 1, sizes=equal_rows(5, 10)
+    )
+    np.testing.assert_array_equal(generation.training_set.xs[8:18], real.xs[jnp.arange(10) % 5])
 
 
 def test_without_synthetic_rows_there_are_real_ones_alone():

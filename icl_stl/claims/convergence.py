@@ -5,9 +5,9 @@ A trained transformer has no certified constants. Those of the bounds are measur
 network, and say so; what the bounds then give is drawn beside what is measured, never judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from icl_stl import bounds
 from icl_stl.claims._cells import Bools, constant, finite, fitted_exponents, jackknifed, wide
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import ConvergenceSize, Preset
-from icl_stl.error_law import ErrorLaw, fit_error_law, resampled_laws
+from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.experiments import (
     Experiment,
     LoopSize,
@@ -23,6 +23,7 @@ from icl_stl.experiments import (
     SizedTransformers,
 )
 from icl_stl.intervals import LEVEL, t_half_width, t_test
+from icl_stl.planning import Problem, useful_sizes
 from icl_stl.regimes import Augment
 from icl_stl.results import Floats
 
@@ -329,8 +330,8 @@ def law_constants(words: str, law: Law) -> list[Json]:
     entries = []
     for name in ("floor", "c", "a"):
         drawn = [getattr(one, name) for one in law.resampled]
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        value = {"fitted": getattr(law.fitted, name), "low": float(low), "high": float(high)}
+        low, high = interval(drawn)
+        value = {"fitted": getattr(law.fitted, name), "low": low, "high": high}
         entries.append(constant(f"{name} of {words}", value, "measured"))
     entries[0]["sizes"] = law.sizes
     entries[0]["errors"] = law.errors.mean(0).tolist()
@@ -360,8 +361,10 @@ def _judge_convergence(evidence: Evidence) -> Judged:
 MEAN = 1 - 1e-12
 """δ at which the bound with probability 1 - δ is one on the mean: its fluctuation is nothing."""
 
-BOUNDED = {"gap": "gap", "excess": "risk", "kl": "risk"}
+BOUNDED: dict[str, Literal["gap", "risk"]] = {"gap": "gap", "excess": "risk", "kl": "risk"}
 """Which bound speaks of a measured objective."""
+
+OBJECTIVES: tuple[Literal["gap", "risk"], ...] = ("gap", "risk")
 
 
 class Prediction(NamedTuple):
@@ -376,31 +379,27 @@ class Prediction(NamedTuple):
     kappa: float
     curve: list[float]
     terms: dict[str, list[float]]
+    useful: tuple[float, float] | None
+    """Where lambda is 0: smallest and largest n at which it would not be, if there is any."""
 
 
-def _predicted(law: Law, lams: Any, n: int, given: Mapping[str, Any]) -> Prediction:
+def _predicted(problem: Problem, law: Law, lams: Sequence[float]) -> Prediction:
     """The certified optimum up to the largest ratio tried, its band over resampled laws."""
-
-    def known(one: ErrorLaw) -> dict[str, Any]:
-        return {"c": one.c, "a": one.a, "floor": one.floor}
-
-    most = max(lams)
-    best = bounds.optimal_size(n, **given, **known(law.fitted), max_lam=most)
-    drawn = [bounds.optimal_size(n, **given, **known(o), max_lam=most).lam for o in law.resampled]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    curve = bounds.synthetic_trade_off(n, np.array(lams), **given, **known(law.fitted))
-    terms = {name: getattr(curve, name).tolist() for name in ("shift", "stability")}
-    total = curve.total.tolist()
+    best = problem.best(law.fitted)
+    drawn = [problem.best(one).lam for one in law.resampled]
+    low, high = interval(drawn)
+    curve = problem.trade_off(law.fitted, np.array(lams))
     return Prediction(
         best.lam,
-        float(low),
-        float(high),
+        low,
+        high,
         best.value,
         best.lower_bound,
-        given["b"],
-        given["kappa"],
-        total,
-        terms,
+        problem.b,
+        problem.kappa,
+        curve.total.tolist(),
+        {name: getattr(curve, name).tolist() for name in ("shift", "stability")},
+        useful_sizes(problem, law.fitted) if best.lam == 0 else None,
     )
 
 
@@ -430,14 +429,21 @@ def transformer_optimum(evidence: Evidence) -> Judged:
         loops = list(group.values())
         influence = n * max(0.0, float(_each(evidence, loops[0], "gap")[:, 0].mean()))
         nearest = min(known, key=lambda size: abs(np.log(size / n)))
-        given: Json = {"M": M, "b": influence, "kappa": known[nearest].kappa_c, "delta": MEAN}
-        given["fresh"] = world == "fresh"
         generations = sorted({1, size.generations})
+        plan = Problem(
+            n,
+            M,
+            influence,
+            known[nearest].kappa_c,
+            delta=MEAN,
+            fresh=world == "fresh",
+            max_lam=max(lams),
+        )
         recommended = {
             (objective, i, kind): _predicted(
-                law, lams, n, {**given, "objective": objective, "generation": i}
+                replace(plan, objective=objective, generation=i), law, lams
             )
-            for objective in dict.fromkeys(BOUNDED.values())
+            for objective in OBJECTIVES
             for i in generations
             for kind, law in laws.items()
         }

@@ -247,6 +247,16 @@ def _draw_size(stored: Stored) -> Figure:
     return figure
 
 
+def _useful(cell: Cell) -> str:
+    """Where the bound recommends none: for which n it would."""
+    prediction = cell["prediction"]
+    if prediction["lam"] > 0:
+        return ""
+    if prediction["useful"] is None:
+        return ", above 0 for no n"
+    return f", above 0 only for n from {' to '.join(f'{n:.2g}' for n in prediction['useful'])}"
+
+
 def _caption_size(stored: Stored) -> str:
     cells = _regrets(stored)
     said = []
@@ -256,7 +266,7 @@ def _caption_size(stored: Stored) -> str:
                 f"{WORDS[c['objective']]}, {'fixed' if c['regime'] == 'augment' else 'fresh'}, n = "
                 f"{c['n']}, {c['predicted_by']}: λ* = {c['prediction']['lam']:.2g} "
                 f"[{c['prediction']['low']:.2g}, {c['prediction']['high']:.2g}], best tried "
-                f"{c['best']:g}, regret {_interval(c)}"
+                f"{c['best']:g}, regret {_interval(c)}{_useful(c)}"
             )
     return (
         "How much synthetic data is best for the transformer: measured, with stars at the best "

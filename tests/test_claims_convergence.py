@@ -170,6 +170,23 @@ def test_bounds_are_those_of_the_measured_constants(entry):
             assert ratio == pytest.approx((2 + 2 * b) / (1 + 2 * b))
 
 
+def test_what_a_generation_owes_to_its_own_training_set_is_the_gap_less_its_shift():
+    experiment = convergence._sized(SIZE, "fixed", 16, 4.0)
+    assert experiment.size.share == 0.2
+    found = good([experiment])
+    evidence = Evidence(TINY, experiments=found)
+    gap, shift = (found[experiment][name] for name in ("gap", "shift"))
+    own = convergence._each(evidence, experiment, "own")
+    np.testing.assert_allclose(own, gap - 0.8 * shift)
+
+
+def test_regret_is_over_the_best_amount():
+    values = np.array([[2.0, 1.0, 4.0], [4.0, 1.0, 5.0], [3.0, 1.0, 6.0]])
+    assert convergence._regret(values, 2, "kl").mean() == pytest.approx(5.0)
+    assert convergence._regret(values, 1, "kl").mean() == pytest.approx(1.0)
+    assert convergence._regret(values, 2, "gap").mean() == pytest.approx(1 + 4 / 3, rel=0.1)
+
+
 # --- how much synthetic data ---------------------------------------------------------------------
 
 

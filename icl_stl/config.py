@@ -353,7 +353,7 @@ class ConvergenceSize:
     lams: tuple[float, ...] = (0, 1, 4, 16)
     """Synthetic prompts per real one, λ; 0 for real prompts alone."""
     generations: int = 5
-    replicates: int = 5
+    replicates: int = 6
     """Whole loops, the same at every size."""
     held_out: int = 2000
     """Real prompts, and as many generated ones, on which a generation is measured."""

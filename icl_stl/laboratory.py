@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -57,7 +58,11 @@ def run_experiments(
         store: Called with the arrays of each experiment.
         report: Called when an experiment is done.
     """
-    chosen = list(dict.fromkeys(experiments))
+    kinds: dict[type[Experiment], list[Experiment]] = {}
+    for experiment in dict.fromkeys(experiments):
+        kinds.setdefault(type(experiment), []).append(experiment)
+    in_turn = zip_longest(*kinds.values())  # one compiles while another kind runs
+    chosen = [experiment for some in in_turn for experiment in some if experiment is not None]
     done = 0
 
     def one(experiment: Experiment) -> Arrays:

@@ -44,7 +44,7 @@ class Program(NamedTuple):
     preset: Preset
     """Task, network, training, places for real prompts, held-out prompts and number of loops."""
     step: Any
-    """(replicates, θ_{i-1}, setting, i) -> θ_i, observations."""
+    """(replicates, θ_{i-1}, setting, i) -> θ_i, observations: compiled."""
     compare: Any
     """(replicates, parameters side by side) -> `measure.differences` from the first of them."""
     nothing: Params
@@ -138,7 +138,12 @@ def _program(
     )
     shapes = parameter_shapes(preset, adam_transformer(task, architecture, training))
     nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    step = over_replicates(generation_step(preset, places), shared=2)
+    step = over_replicates(generation_step(preset, places), shared=2).compiled(
+        on_host(draw_replicates(preset, 0)),
+        nothing,
+        _setting(LoopSize(1, 1), "fixed"),
+        jnp.array(0),
+    )
     return Program(preset, step, over_replicates(comparison(preset)), nothing)
 
 
@@ -149,7 +154,7 @@ def _setting(size: LoopSize, world: str) -> Setting:
 
 def _shared_program(experiment: SizedTransformers | SizedNeighbours) -> Program:
     e = experiment
-    with _MAKING:  # one program for all of them
+    with _MAKING:  # compiled once, for whoever waits here too
         return _program(e.task, e.architecture, e.training, e.places, e.runs, e.held_out)
 
 

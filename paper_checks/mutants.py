@@ -498,11 +498,11 @@ SIZES_MUTANTS = planted_in(
     ("measure", "below = c * (inside - t *", "below = c * (inside + t *", OWN_RISK),
     (
         "claims/convergence",
-        "margins = sign * (large - small)",
-        "margins = sign * (small - large)",
+        "margins = large - small",
+        "margins = small - large",
         PARTS,
     ),
-    ("claims/convergence", "mean[chosen] / mean.min()", "mean.min() / mean[chosen]", PARTS),
+    ("claims/convergence", "mean[chosen] / mean[best]", "mean[best] / mean[chosen]", PARTS),
     (
         "claims/convergence",
         "(1 - experiment.size.share) * shift",

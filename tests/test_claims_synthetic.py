@@ -1,29 +1,16 @@
 """Claims about synthetic data, on loops made by hand: when they hold, and when they must not."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 from icl_stl import bounds, references
 from icl_stl.claims import CLAIMS, Cell, Claim, Evidence, Judged, judge, synthetic
-from icl_stl.claims._cells import together
 from icl_stl.config import PRESETS
 
 TINY = PRESETS["tiny"]
 NAMES = ("synthetic_phase", "golden_weight", "optimal_synthetic_size")
 OWN = {name: CLAIMS[name] for name in NAMES}
-OWN["optimal_synthetic_size"] = replace(  # without the transformer, which is shown alone
-    CLAIMS["optimal_synthetic_size"],
-    experiments=lambda preset: (
-        *synthetic._solvable_experiments(preset),
-        *synthetic._certified_experiments(preset),
-    ),
-    judge=lambda evidence: together(
-        synthetic._solvable_optimum(evidence), synthetic._certified_optimum(evidence)
-    ),
-)
 
 
 def around(mean, runs, seed, scale=0.02):

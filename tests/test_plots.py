@@ -16,6 +16,7 @@ from icl_stl.claims import (
     Evidence,
     certificates,
     context_loop,
+    convergence,
     judge,
     solvable,
     stability,
@@ -42,7 +43,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 SOLVABLE = [
     claim.name
-    for room in (solvable, stability, synthetic, certificates, context_loop)
+    for room in (solvable, stability, convergence, synthetic, certificates, context_loop)
     for claim in room.CLAIMS
 ]
 """Claims whose figures are drawn from their cells alone."""
@@ -699,3 +700,39 @@ def test_a_missing_table_is_a_mismatch_and_a_missing_claim_file_an_error(folder)
     (folder / "claims.json").unlink()
     with pytest.raises(ValueError, match=r"claims\.json does not exist"):
         check_folder(folder)
+
+
+# --- the transformer over sizes ------------------------------------------------------------------
+
+
+def test_formulas_are_drawn_beside_what_is_measured_over_sizes(results):
+    """One curve for every n, its formula dashed from generation 1 on, exponents on the right."""
+    axes = np.array(drawn("transformer_convergence", results).axes).reshape(3, 3)
+    cells = results.claims["transformer_convergence"]["cells"]
+    own = [c for c in cells if c["kind"] == "own" and not isinstance(c["n"], list)]
+    own = [c for c in own if c["verdict"] == "finding" and c["alpha"] == 0.25 and c["n"] == 250]
+    dashed = [line for line in axes[0, 0].lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[0].get_ydata(), [c["bound"] for c in own[1:]])
+    measured = [line for line in axes[0, 0].lines if len(line.get_xdata()) == len(own)]
+    assert any(np.allclose(m.get_ydata(), [c["measured"] for c in own]) for m in measured)
+    assert [ax.get_title() for ax in axes[:, 0]] == ["real share α = 0.25"] * 3
+    caption = DRAWINGS["transformer_convergence"].caption(results)
+    assert "which is no bound" in caption
+
+
+def test_the_best_amount_tried_and_the_recommended_one_are_marked(results):
+    cells = [c for c in results.claims["transformer_synthetic_size"]["cells"] if "prediction" in c]
+    figure = drawn("transformer_synthetic_size", results)
+    assert len(figure.axes) == 6
+    last = [c for c in cells if c["objective"] == "gap" and c["regime"] == "augment"][-2:]
+    lams = last[0]["lams"]
+    lines = [
+        line.get_xdata()[0] for line in figure.axes[0].lines if "formula" in str(line.get_label())
+    ]
+    expected = [
+        np.interp(np.log1p(c["prediction"]["lam"]), np.log1p(lams), range(len(lams))) for c in last
+    ]
+    np.testing.assert_allclose(lines, expected)
+    stars = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert len(stars) == 2
+    assert round(stars[-1].get_xdata()[0]) == lams.index(last[0]["best"])

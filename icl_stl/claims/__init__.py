@@ -8,7 +8,7 @@
 ``collapse``       the claim about generators that forget their uncertainty
 ``certificates``   the claim about certificates of trained networks in context
 ``context_loop``   the claim about loops of frozen predictors in their own context
-``convergence``    the transformer over sizes: the claim about its convergence
+``convergence``    claims about the transformer over sizes
 ``synthetic``      claims about how much synthetic data
 =================  ==============================================================
 """

@@ -25,11 +25,12 @@ FOUND = (
     "epochs, are equal for every size."
 )
 
-CLAIM = "transformer_convergence"
+CLAIM, SIZE = "transformer_convergence", "transformer_synthetic_size"
 
 WORDS = {
+    "own": "gap less its shift",
     "gap": "generalization gap",
-    "excess": "excess risk over Bayes, bounded loss",
+    "excess": "excess risk over Bayes",
     "kl": "excess NLL over Bayes, nats a label",
 }
 
@@ -47,74 +48,71 @@ def _exponents(stored: Stored, kind: str) -> list[Cell]:
     return [cell for cell in cells_of(stored, CLAIM) if cell["kind"] == kind and "curve" in cell]
 
 
-def _interval(cell: Cell) -> str:
+def _interval(cell: Cell, form: str = ".2f") -> str:
     if cell["measured"] is None:
         return "undecided"
-    return f"{cell['measured']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
+    return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
 
 
 # --- convergence ---------------------------------------------------------------------------------
 
 
 def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
-    """Measured means by n, and the bound on the mean."""
+    """Measured means by n, and the formula at measured constants where there is one."""
     for k, ((n,), own) in enumerate(grouped(cells, "n").items()):
         x = column(own, "generation")
         points(ax, own, x + 0.06 * (k - 1), PALETTE[k], f"n = {n}", MARKERS[k])
         ax.plot(x, column(own, "measured"), color=PALETTE[k], linewidth=1)
-        bound = [c["bound"] for c in own]
-        if bound[0] is not None:
-            later = x >= 1
-            drawn = np.array(bound, float)
-            ax.plot(x[later], drawn[later], "--", color=PALETTE[k], linewidth=1.1)
-    ax.plot([], [], "k--", linewidth=1.1, label="bound on the mean")
+        if own[0]["bound"] is not None:
+            formula = column(own, "bound")
+            ax.plot(x[x >= 1], formula[x >= 1], "--", color=PALETTE[k], linewidth=1.1)
+    if cells[0]["bound"] is not None:
+        ax.plot([], [], "k--", linewidth=1.1, label="formula, constants measured")
     ax.set_xlabel("generation")
     ax.set_xticks(sorted({int(c["generation"]) for c in cells}))
     ax.set_ylabel(WORDS[kind])
+    if kind == "gap":
+        ax.axhline(0, color="0.35", linewidth=0.8)
+        return
+    ax.set_yscale("log")
+    seen = column(cells, "measured")
+    formulas = [c["bound"] for c in cells if c["bound"] and c["generation"]]
+    ax.set_ylim(0.4 * seen[seen > 0].min(), 30 * max(seen.max(), *formulas[:1]))
+    plain_log(ax.yaxis, (1,))
 
 
-def _over_exponents(ax: Axes, stored: Stored, kinds: Sequence[str]) -> None:
-    """Fitted exponents in n by generation, beside what bounds them."""
-    named = {"own": "gap less its shift", "gap": "gap", "excess": "excess risk", "kl": "excess NLL"}
-    k = 0
-    for kind in kinds:
-        for (alpha,), own in grouped(_exponents(stored, kind), "alpha").items():
-            seen = [c for c in own if c["measured"] is not None]
-            x = column(seen, "generation") + 0.09 * (k - 1)
-            points(ax, seen, x, PALETTE[k], f"{named[kind]}, α = {alpha:g}", MARKERS[k])
-            k += 1
-    theory = _exponents(stored, kinds[0])[0]["bound"]
+def _over_exponents(ax: Axes, stored: Stored, kind: str) -> None:
+    """Fitted exponents in n by generation."""
+    for k, ((alpha,), own) in enumerate(grouped(_exponents(stored, kind), "alpha").items()):
+        seen = [c for c in own if c["measured"] is not None]
+        x = column(seen, "generation") + 0.09 * (k - 0.5)
+        points(ax, seen, x, PALETTE[3 + k], f"α = {alpha:g}", MARKERS[3 + k])
+    theory = _exponents(stored, kind)[0]["bound"]
     ax.axhline(theory, color="black", linestyle="--", linewidth=1.1, label="-min(a, 1/2)")
     ax.axhline(0, color="0.35", linewidth=0.8)
     ax.set_xlabel("generation")
-    ax.set_xticks(sorted({int(c["generation"]) for c in _exponents(stored, kinds[0])}))
+    ax.set_xticks(sorted({int(c["generation"]) for c in _exponents(stored, kind)}))
     ax.set_ylabel("exponent in n")
+    ax.set_title(f"exponents: {WORDS[kind].partition(',')[0]}")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    ax.legend(fontsize=8, loc="upper center", ncols=3)
+
+
+ROWS = ("own", "gap", "excess")
 
 
 def _draw_convergence(stored: Stored) -> Figure:
     shares = sorted({c["alpha"] for c in _measured(stored, "gap")})
-    figure = Figure(figsize=(4.2 * (len(shares) + 1), 7.6))
-    axes = figure.subplots(2, len(shares) + 1)
-    for row, kind in enumerate(("gap", "excess")):
-        for ax, share in zip(axes[row], shares, strict=False):
+    figure = Figure(figsize=(4.2 * (len(shares) + 1), 3.6 * len(ROWS)))
+    axes = figure.subplots(len(ROWS), len(shares) + 1, squeeze=False)
+    for row, kind in zip(axes, ROWS, strict=True):
+        for ax, share in zip(row, shares, strict=False):
             own = [c for c in _measured(stored, kind) if c["alpha"] == share]
             _over_generations(ax, own, kind)
             ax.set_title(f"real share α = {share:g}")
-            if kind == "excess":
-                ax.set_yscale("log")
-                plain_log(ax.yaxis)
-            else:
-                seen = np.concatenate([column(own, "low"), column(own, "high")])
-                ax.set_ylim(1.3 * min(seen.min(), 0), 2.2 * seen.max())
-                ax.axhline(0, color="0.35", linewidth=0.8)
-        axes[row, 0].legend(fontsize=8)
-    _over_exponents(axes[0, -1], stored, ("own", "gap"))
-    _over_exponents(axes[1, -1], stored, ("excess", "kl"))
-    for ax in axes[:, -1]:
-        ax.set_title("fitted exponents")
-        low, high = ax.get_ylim()
-        ax.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
-        ax.legend(fontsize=7.5, loc="upper center", ncols=2)
+        row[0].legend(fontsize=8)
+        _over_exponents(row[-1], stored, kind if kind != "gap" else "kl")
     return figure
 
 
@@ -126,8 +124,8 @@ def _fitted(value: Mapping[str, float], form: str = ".2g") -> str:
     return f"{value['fitted']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
-def _least(known: Mapping[str, Any], prefix: str) -> float:
-    return float(min(value for name, value in known.items() if name.startswith(prefix)))
+def _range(values: Sequence[float], form: str = ".2g") -> str:
+    return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def _falls(stored: Stored, kind: str) -> str:
@@ -136,21 +134,36 @@ def _falls(stored: Stored, kind: str) -> str:
     return f"{sum(c['verdict'] == 'holds' for c in judged)} of {len(judged)}"
 
 
+def _vacuous(gaps: Sequence[Cell]) -> str:
+    """What the formulas of high probability come to."""
+    totals = {
+        kind: [c["formulas"][kind]["total"] for c in gaps] for kind in ("certificate", "realised")
+    }
+    said = []
+    for kind, words in (
+        ("certificate", "M times the total variation"),
+        ("realised", "the realised discrepancy"),
+    ):
+        known = [x for x in totals[kind] if x is not None]
+        least = min(known)
+        state = "vacuous in every generation" if least > 1 else "vacuous in some generations"
+        said.append(f"with {words} it is {state}, at least {least:.2g}")
+    return "; ".join(said)
+
+
 def _caption_convergence(stored: Stored) -> str:
     known = _constants(stored, CLAIM)
-    floor, c, a = (
-        _fitted(known[f"{name} of eps(N) = floor + c N^-a, whole prompts"])
-        for name in ("floor", "c", "a")
-    )
+    words = "eps(N) = floor + c N^-a, whole prompts"
+    floor, c, a = (_fitted(known[f"{name} of {words}"]) for name in ("floor", "c", "a"))
+    entries = {e["name"]: e for e in stored.claims[CLAIM]["constants"]}
+    assumed = entries[f"floor of {words}"]["assumed"]
     gaps = _measured(stored, "gap")
-    totals = [c["bounds"]["certificate"]["total"] for c in gaps]
-    least = min(x for x in totals if x is not None)
     last = max(c["generation"] for c in gaps)
-    first = [c for c in gaps if c["generation"] == 1 and c["measured"] > 0]
-    ratios = [c["bound"] / c["measured"] for c in first]
-    over = f"{min(ratios):.1f} to {max(ratios):.1f}" if ratios else "without a number"
 
-    passed = [f"{v:.1f} at {k.partition(', ')[2]}" for k, v in known.items() if "kappa_c" in k]
+    def over(generation: int) -> str:
+        own = [c for c in _measured(stored, "own") if c["generation"] == generation]
+        ratios = [c["bound"] / c["measured"] for c in own if c["measured"] > 0]
+        return _range(ratios) if ratios else "no number"
 
     def exponents(kind: str, generations: tuple[int, ...]) -> str:
         return "; ".join(
@@ -159,35 +172,49 @@ def _caption_convergence(stored: Stored) -> str:
             if c["generation"] in generations
         )
 
+    def by_n(name: str, form: str = ".0f") -> str:
+        return ", ".join(
+            f"{v:{form}} at {k.partition(', ')[2]}"
+            for k, v in known.items()
+            if k.startswith(f"{name}, n")
+        )
+
+    passed = by_n("kappa_c", ".1f")
+    shifts = "; ".join(
+        f"{c['shift']:+.4f} (n = {c['n']}, α = {c['alpha']:g})"
+        for c in gaps
+        if c["generation"] == last
+    )
     return (
         "Does the transformer converge with a constant share of real prompts? Less with the "
-        f"largest n than with the smallest is decided for the gap in {_falls(stored, 'gap')} "
-        f"generations and shares, for the excess risk in {_falls(stored, 'excess')}, for the "
-        f"excess NLL in {_falls(stored, 'kl')}. Above: the gap of the bounded loss; it is below 0 "
-        "where real prompts are easier for a network than those that it learned from. Dashed: the "
-        "bound on its mean, from the realised loss discrepancy, the influence of a prompt on its "
-        "own loss and what the generator passes on of a distance "
-        f"(κ_c {', '.join(passed)}), all measured; over measured in "
-        f"generation 1: {over}. The bound that holds with probability 95 %, from M times the total "
-        "variation and the largest changes seen, is vacuous: at least "
-        f"{least:.2g} for a loss of at most 1, with the realised discrepancy too, since its "
-        f"constants of stability are large (b at least {_least(known, 'b, '):.0f}, κ at least "
-        f"{_least(known, 'kappa, '):.0f}). Below: the excess risk, on a logarithmic axis. The "
-        f"error of one fit is {floor} + {c} N^-a in total variation, a = {a}: its floor is there "
-        "in every generation anew. The dashed bound is on the excess over the best network, from "
-        "M times the total variation; the points are excess over Bayes. Exponents in n of the gap "
-        f"less its shift: {exponents('own', (1, last))}; of the excess risk: "
-        f"{exponents('excess', (0, last))}; the bounds fall like n^-min(a, 1/2). {FOUND}"
+        "largest n than with the smallest is decided for the gap less its shift in "
+        f"{_falls(stored, 'own')} generations and shares, for the excess risk in "
+        f"{_falls(stored, 'excess')}, for the excess NLL in {_falls(stored, 'kl')}. Above: what a "
+        "generation owes to its own training set. Dashed: the stability part of the bound's "
+        "formula for the mean, at measured constants, which is no bound: b from the gap of "
+        f"generation 0 (there it is an equality), κ from distances of weights ({passed}; "
+        f"above 1/(1 - α) the formula grows in every generation). It is {over(1)} times what is "
+        f"measured in generation 1, {over(last)} times in generation {last}. Middle: the gap, the "
+        "shift included; its "
+        f"(1 - α) shift in the last generation: {shifts}; below 0 real prompts are easier for "
+        "the network than generated ones. The formula that would hold with probability 95 %, with "
+        f"the largest changes seen (b {by_n('b')}; κ {by_n('kappa')}): {_vacuous(gaps)}. These "
+        "constants grow with n, so that the rate n^-min(a, 1/2) of the theory, whose constants do "
+        "not, is drawn for comparison only. Below: the excess risk of the bounded loss; dashed the "
+        "formula of an exact minimiser with M times the total variation (the network minimises the "
+        f"NLL in equally many steps). The error of one fit is {floor} + {c} N^-a in total "
+        f"variation, a = {a}{' (assumed: ' + '; '.join(assumed) + ')' if assumed else ''}; every "
+        f"generation has such a floor. Exponents of the gap less its shift: "
+        f"{exponents('own', (1, last))}; of the excess risk: {exponents('excess', (0, last))}. "
+        f"{FOUND}"
     )
 
 
 # --- how much synthetic data ---------------------------------------------------------------------
 
-SIZE = "optimal_synthetic_size"
-
 
 def _regrets(stored: Stored) -> list[Cell]:
-    return [c for c in cells_of(stored, SIZE) if c["loop"] == "transformer" and "prediction" in c]
+    return [c for c in cells_of(stored, SIZE) if "prediction" in c]
 
 
 def _sweep(ax: Axes, own: Sequence[Cell]) -> None:
@@ -217,7 +244,7 @@ def _sweep(ax: Axes, own: Sequence[Cell]) -> None:
         )
         style = ("--", ":")[k]
         colour = PALETTE[5 + k]
-        ax.axvline(at, color=colour, linestyle=style, label=f"bound, {cell['predicted_by']}")
+        ax.axvline(at, color=colour, linestyle=style, label=f"formula, {cell['predicted_by']}")
         if high > low:
             ax.axvspan(low, high, color=colour, alpha=0.1, linewidth=0)
     lams = last[0]["lams"]
@@ -229,10 +256,11 @@ def _draw_size(stored: Stored) -> Figure:
     cells = _regrets(stored)
     sizes = sorted({c["n"] for c in cells})
     worlds = {"augment": "fixed real set", "fresh": "fresh real prompts"}
+    objectives = {name: words for name, words in WORDS.items() if name != "own"}
     figure = Figure(figsize=(4.6 * 2 * len(sizes), 9.6))
-    axes = figure.subplots(len(WORDS), 2 * len(sizes), squeeze=False)
+    axes = figure.subplots(len(objectives), 2 * len(sizes), squeeze=False)
     for column_at, (n, regime) in enumerate((n, r) for n in sizes for r in worlds):
-        for row, (objective, words) in enumerate(WORDS.items()):
+        for row, (objective, words) in enumerate(objectives.items()):
             ax = axes[row, column_at]
             own = [
                 c for c in cells if (c["n"], c["regime"], c["objective"]) == (n, regime, objective)
@@ -248,35 +276,38 @@ def _draw_size(stored: Stored) -> Figure:
 
 
 def _useful(cell: Cell) -> str:
-    """Where the bound recommends none: for which n it would."""
+    """Where the formula recommends none: for which n it would, its constants unchanged."""
     prediction = cell["prediction"]
     if prediction["lam"] > 0:
         return ""
-    if prediction["useful"] is None:
-        return ", above 0 for no n"
-    return f", above 0 only for n from {' to '.join(f'{n:.2g}' for n in prediction['useful'])}"
+    if not prediction["useful"]:
+        return ", above 0 for no n searched"
+    ranges = ", ".join(f"{low:.2g} to {high:.2g}" for low, high in prediction["useful"])
+    return f", above 0 for n from {ranges}"
 
 
 def _caption_size(stored: Stored) -> str:
     cells = _regrets(stored)
+    last = max(c["generation"] for c in cells)
     said = []
-    for c in cells:
-        if c["generation"] == max(x["generation"] for x in cells):
-            said.append(
-                f"{WORDS[c['objective']]}, {'fixed' if c['regime'] == 'augment' else 'fresh'}, n = "
-                f"{c['n']}, {c['predicted_by']}: λ* = {c['prediction']['lam']:.2g} "
-                f"[{c['prediction']['low']:.2g}, {c['prediction']['high']:.2g}], best tried "
-                f"{c['best']:g}, regret {_interval(c)}{_useful(c)}"
-            )
+    for c in (c for c in cells if c["generation"] == last):
+        world = "fixed" if c["regime"] == "augment" else "fresh"
+        lost = "excess over it" if c["objective"] == "gap" else "regret"
+        p = c["prediction"]
+        said.append(
+            f"{WORDS[c['objective']]}, {world}, n = {c['n']}, {c['predicted_by']}: λ* = "
+            f"{p['lam']:.2g} [{p['low']:.2g}, {p['high']:.2g}]{_useful(c)}; best tried "
+            f"{c['best']:g}, {lost} {_interval(c, '.3f' if c['objective'] == 'gap' else '.2f')}"
+        )
     return (
         "How much synthetic data is best for the transformer: measured, with stars at the best "
-        "amount tried, and where the bounds with measured constants have their certified minimum "
-        "(vertical lines for the last generation, bands 95 % over resampled error laws): from M "
-        "times the total variation, and from the realised loss discrepancy. Regret: the objective "
-        "at the amount tried that is nearest to the recommended one, over the best tried; of the "
-        "gap, which may be negative, 1 plus the difference over the gap without synthetic data. In "
-        f"the last generation: {'; '.join(said)}. No theorem says that a bound's minimum is where "
-        f"the measured one is. {FOUND}"
+        "amount tried, and where the formulas of the bounds at measured constants have their "
+        "certified minimum (vertical lines for the last generation, bands 95 % over resampled "
+        "error laws): with M times the total variation of one fit, and with the realised loss "
+        "discrepancy of generation 1. Regret: the objective at the amount tried that is nearest to "
+        "the recommended one over the best tried; of the gap, which may be negative, the "
+        f"difference. In generation {last}: {'. '.join(said)}. No theorem says that a bound's "
+        f"minimum is where the measured one is. {FOUND}"
     )
 
 
@@ -286,6 +317,6 @@ def _drawing(draw: Any, caption: Any, claim: str) -> Drawing:
 
 DRAWINGS: Mapping[str, Drawing] = {
     CLAIM: _drawing(_draw_convergence, _caption_convergence, CLAIM),
-    "transformer_synthetic_size": _drawing(_draw_size, _caption_size, SIZE),
+    SIZE: _drawing(_draw_size, _caption_size, SIZE),
 }
 """A figure of each of the two questions."""

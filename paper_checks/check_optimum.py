@@ -77,6 +77,49 @@ def test_bang_bang_after_one_generation(ledger) -> None:
     ledger.record("22 one generation: all or nothing", "attained", 1.0, max(values) > best.value)
 
 
+def test_fewer_may_be_worse_than_none(ledger) -> None:
+    """One generation, kappa = 0, G/2 + H < A < G + H: above B(0) up to the ratio stated."""
+    rng, small = np.random.default_rng(11), 0
+    for _ in range(40):
+        H, G = rng.uniform(0, 1), rng.uniform(0.1, 1)
+        A = H + G * rng.uniform(0.51, 0.99)
+        end = ((A - H) / (G + H - A)) ** 2 - 1
+        for lam, above in ((0.5 * end, True), (0.999 * end, True), (1.001 * end, False)):
+            x, y, z = shapes(lam, 0.0, 0.5, 1)
+            assert (A * x + H * y + G * z > G + H) == above
+        x, y, z = shapes(min(1.0, end / 2), 0.0, 0.5, 1)
+        small += A * x + H * y + G * z > G + H
+    ledger.record("22 fewer synthetic rows may be worse than none", "attained", 1.0, small == 40)
+
+
+def test_uniform_needs_errors_of_every_loop(ledger) -> None:
+    """A generator that is the real law or another by a coin from the real set, error 1/2 in mean.
+
+    The loss is 1 on the real law and 0 on the other, whatever the model. With the law of mean
+    errors the number is exceeded; with one that every loop obeys, e = 1, it is not.
+    """
+    rng, n, m, delta, loops = np.random.default_rng(12), 500, 500, 0.05, 2000
+    real = rng.standard_normal((loops, n))  # the other law lives elsewhere: no row of it is here
+    heads = real[:, 0] > 0
+    losses = np.concatenate([np.ones((loops, n)), np.where(heads[:, None], np.ones(m), 0.0)], 1)
+    gap = 1 - losses.mean(axis=1)
+    assert heads.mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(loops))
+    common = {"M": 1, "b": 0, "kappa": 0, "c": 0, "a": 0.5, "delta": delta, "generation": 1}
+    common |= {"objective": "uniform", "log_size": math.log(2)}
+    in_the_mean, surely = (
+        float(bounds.synthetic_trade_off(n, m / n, **common, floor=e).total) for e in (0.5, 1.0)
+    )
+    assert in_the_mean == pytest.approx(0.293, abs=1e-3)
+    assert (gap > surely).mean() <= delta
+    mean_fails = (gap > in_the_mean).mean()
+    ledger.record(
+        "17 uniform convergence, errors of every loop",
+        "holds",
+        gap.max() / surely,
+        mean_fails > 0.4,
+    )
+
+
 @pytest.mark.parametrize(
     ("case", "coefficient", "kappa", "a", "minima"),
     [
@@ -176,6 +219,11 @@ def test_role_of_kappa(ledger) -> None:
         best = bounds.optimal_size(50, M=1, b=2, kappa=kappa, c=0.01, a=0.5, generation=i)
         gain = max(gain, (G + H - best.value) / H)
     assert gain <= 1
+    stays = []
+    for factor in (1.0, 0.4):  # of G >= 4.5 H, where nothing helps even without errors
+        _, stability, fluctuation = limit_shapes(grid, 1.0, 0.5)
+        stays.append((stability + 4.5 * factor * fluctuation >= 1 + 4.5 * factor - 1e-12).all())
+    assert stays == [True, False]
     contracting = bounds.optimal_size(50, M=1, b=2, kappa=0.0, c=0.01, a=0.5)
     ledger.record("24 kappa >= 1 gains at most b/n", "holds", gain, G + H - contracting.value > H)
 
@@ -216,6 +264,10 @@ def test_risk_is_not_improved(ledger) -> None:
         assert values.argmin() == 0
         best = bounds.optimal_size(n, M=1, b=b, kappa=kappa, c=c, a=a, objective="risk")
         assert best.lam == 0
+        for kappa, i in ((1.3, 1), (0.6, 4), (2.5, 6)):
+            parts = (shapes(lam, kappa, a, i) for lam in GRID[1::20_000])
+            values = np.array([2 * c * n**-a * x + b / n * y for x, y, _ in parts])
+            assert (values >= b / n * (1 - 1e-12)).all()
     eager = bounds.optimal_size(100, M=1, b=5, kappa=0.2, c=0.01, a=0.5, objective="risk")
     ledger.record("26 excess risk: no synthetic data", "holds", 1.0, eager.lam > 1)
 

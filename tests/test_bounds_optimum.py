@@ -5,7 +5,7 @@ import mpmath
 import numpy as np
 import pytest
 from bounds_exact import INF, geometric, mp, relative_error, steady
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from icl_stl import bounds
@@ -190,6 +190,47 @@ def test_optimum_at_the_ends_equals_the_closed_form(given: dict, closed: float) 
 def test_no_closed_form_is_claimed_where_none_is_known() -> None:
     for case in ({"kappa": 0.4}, {"a": 0.3}, {"generation": 3.0}, {"kappa": 1.0, "b": 1.0}):
         assert bounds.closed_form_size(1000, **BASE | case) is None
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_no_risk_is_lowered_whatever_kappa_and_generation(*, fresh: bool) -> None:
+    """Statement 26: 2 M (e + c n^-a) >= b/n and a <= 1 are enough; below they are not."""
+    for kappa in (0.0, 0.7, 1.0, 1.4, 3.0):
+        for i in (1.0, 4.0, INF):
+            given = BASE | {"kappa": kappa, "generation": i, "objective": "risk", "fresh": fresh}
+            given |= {"a": 0.8, "c": 0.1, "b": 0.2 * 1000**0.2 * 0.999}
+            assert bounds.closed_form_size(1000, **given) == 0
+            assert bounds.optimal_size(1000, **given).lam == 0
+            more = given | {"b": 50.0}
+            assert bounds.closed_form_size(1000, **more) != 0
+            if kappa < 1:
+                assert bounds.optimal_size(1000, **more).lam > 0
+
+
+@pytest.mark.parametrize(("i", "slack"), [(200.0, 1e-12), (INF, 1e-12), (201.0, 1e-10)])
+def test_late_generations_set_more_aside_for_rounding(i: float, slack: float) -> None:
+    landscape = Landscape(A=0.3, H=0.7, G=1.1, kappa=0.2, a=0.5, generation=i)
+    at = np.array([2.0])
+    whole = float(landscape.value(at)[0])
+    assert 1 - float(landscape.lower(at, at)[0]) / whole == pytest.approx(slack, rel=0.02)
+    alone = bounds.optimal_size(1000, **BASE | {"generation": i, "max_lam": 0.0})
+    assert 1 - alone.lower_bound / alone.value == pytest.approx(slack, rel=0.02)
+
+
+@steady
+@given(
+    i=st.sampled_from([201, 1000, 10**4, 10**6, 10**9]),
+    lam=st.floats(1e-3, 1e8),
+    kappa=st.one_of(st.floats(0, 1), st.floats(1, 1.001)),
+)
+def test_late_generations_round_less_than_is_set_aside(*, i, lam, kappa) -> None:
+    """Where the influence is moderate; beyond it the bound is far above that without rows."""
+    share, rho = 1 / (1 + mp(lam)), mp(lam) / (1 + mp(lam))
+    power, total = geometric(rho * mp(kappa), i)
+    influence = share * total + power
+    assume(influence < 1e4)
+    ours = Landscape(0.0, 1.0, 0.0, kappa, 0.5, float(i)).value(np.asarray(lam))
+    assert relative_error(float(ours), share * (influence + rho)) < 1e-10
 
 
 def test_regimes_in_words() -> None:

@@ -549,7 +549,8 @@ def uniform_convergence_gap(
         ValueError: for an argument outside its range.
 
     Assumes:
-        Loss in [0, M]; nothing of the learner.
+        Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over loops
+        does not do for ``discrepancy``: it must hold for the realised one.
 
     Source:
         derived here: THEORY.md statement 17.

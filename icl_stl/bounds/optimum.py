@@ -25,9 +25,12 @@ from icl_stl.bounds.generalization import Gap
 
 Objective = Literal["gap", "risk", "uniform"]
 
-# Relative gap that the search proves, and what it sets aside for rounding in a bound.
+# Relative gap that the search proves, and what it sets aside for rounding in a bound: up to
+# generation 200 and in the limit, and beyond, where powers of many generations round more.
 _TOLERANCE = 2e-7
 _ROUNDING = 1e-12
+_ROUNDING_LATE = 1e-10
+_LATE = 200
 _MOST_INTERVALS = 200_000
 # What overflows is at least so large; a lower bound must not be infinite for it.
 _OVERFLOW = 1e308
@@ -135,6 +138,12 @@ class Landscape:
             np.hypot(influence, np.sqrt(mix.rho * spread)),
         )
 
+    @property
+    def rounded_down(self) -> float:
+        """Factor that takes from a lower bound what rounding may have added."""
+        late = _LATE < self.generation < np.inf
+        return 1 - (_ROUNDING_LATE if late else _ROUNDING)
+
     def _floor(self, mix: "_Mixture") -> FloatArray:
         """Shift of a constant error, rho + rho^2 + ... + rho^i; it rises in lambda."""
         return mix.rho * geometric(mix.rho, mix.alpha, np.asarray(self.generation)).total
@@ -159,14 +168,14 @@ class Landscape:
             if np.isinf(self.generation):
                 spread = self._influence(_Mixture.at(self._turn(left, right), self.kappa))[1]
             fluctuation = np.hypot(self._first(low), np.sqrt(spread))
-            return self._combined(Shapes(shift, floor, high.alpha, fluctuation)) * (1 - _ROUNDING)
+            return self._combined(Shapes(shift, floor, high.alpha, fluctuation)) * self.rounded_down
         shapes = Shapes(
             shift,
             floor,
             np.where(np.isinf(influence), np.inf, high.alpha * influence + product),
             np.hypot(influence, np.sqrt(low.rho * spread)),
         )
-        return self._combined(shapes) * (1 - _ROUNDING)
+        return self._combined(shapes) * self.rounded_down
 
     def _turn(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Where alpha/(1 - r^2) is least: it falls while alpha^2 > 1 - 1/kappa^2, then rises."""
@@ -254,7 +263,12 @@ class Landscape:
 
 
 class _Mixture(NamedTuple):
-    """What a ratio lambda makes of the shares; exact at 0 and at infinity."""
+    """What a ratio lambda makes of the shares; exact at 0 and at infinity.
+
+    ``gap`` = 1 - r is plain float64. For kappa <= 1 it is a sum of two numbers that are not
+    negative; for kappa > 1 they cancel where r is near 1, and the influence is wrong by about its
+    own size times 1e-16, relatively.
+    """
 
     alpha: FloatArray
     rho: FloatArray
@@ -329,7 +343,7 @@ def optimal_size(
         M: largest loss, > 0.
         b: loss stability, >= 0; without effect on ``uniform``.
         kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the mean one-step error, >= 0.
+        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
         a: its rate, > 0.
         delta: probability of failure in (0, 1); without effect on ``risk``.
         generation: i >= 1, or inf for the loop's limit, the safer design.
@@ -347,8 +361,8 @@ def optimal_size(
         ValueError: for an argument outside its range.
 
     Assumes:
-        As the bound that is minimised; n given. The certificate holds up to rounding, for which
-        1e-12 is set aside.
+        As the bound that is minimised (`synthetic_trade_off`); n given. The certificate holds up to
+        rounding, for which 1e-12 is set aside, and 1e-10 in finite generations beyond 200.
 
     Source:
         derived here: THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off: paper,
@@ -406,7 +420,7 @@ def synthetic_trade_off(
         M: largest loss, > 0.
         b: loss stability, >= 0; without effect on ``uniform``.
         kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the mean one-step error, >= 0.
+        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
         a: its rate, > 0.
         floor: e, error that no amount of data removes, >= 0.
         delta: probability of failure in (0, 1); without effect on ``risk``.
@@ -424,8 +438,10 @@ def synthetic_trade_off(
         ValueError: for an argument outside its range.
 
     Assumes:
-        As the bound evaluated, and mean one-step errors E eps_0 <= e + c n^{-a},
-        E eps_i <= e + c N^{-a}.
+        As the bound evaluated, and one-step errors: for ``gap`` and ``risk`` in the mean,
+        E eps_0 <= e + c n^{-a} and E eps_i <= e + c N^{-a}; for ``uniform`` surely, eps_0 <= e + c
+        n^{-a} and eps_i <= e + c N^{-a} in every loop: nothing concentrates the realised errors
+        around their mean there, and with a law of mean errors the number is no bound.
 
     Source:
         derived here: THEORY.md statements 12, 14, 17, 18, 73 and 76.
@@ -559,7 +575,7 @@ def branch_and_bound(landscape: Landscape, cap: float) -> Search:
     objective below ``lower_bound``, up to rounding.
     """
     if cap == 0:
-        return Search(0.0, 0.0, 0.0, float(landscape.value(0.0)) * (1 - _ROUNDING))
+        return Search(0.0, 0.0, 0.0, float(landscape.value(0.0)) * landscape.rounded_down)
     edges = np.expm1(np.linspace(0, min(np.log1p(cap), 45.0), 129))
     edges = edges if edges[-1] >= cap * (1 - 1e-9) else np.append(edges, cap)
     edges[-1] = cap
@@ -653,7 +669,7 @@ def closed_form_size(  # noqa: PLR0911
 
     kappa = 0, i = inf, a = 1/2: lambda* = y^2 - 1 with A y^3 + (A - G) y = 2 H, which is
     max(0, G/A - 2) for b = 0; kappa = 0 with i = 1 or a = 1: 0 or inf; kappa >= 1 with b = 0: 0;
-    risk with 2 M (e + c n^{-a}) >= b/n, i = inf, kappa <= 1, a <= 1: 0. With a floor, F = M e
+    risk with 2 M (e + c n^{-a}) >= b/n and a <= 1: 0. With a floor, F = M e
     (2 M e for the risk): 0 wherever it is 0 without one, and for i = inf where F >= G/2 + H;
     kappa = 0, i = inf, c = 0: max(0, (G/(2F))^{2/3} - 1) for H = 0, max(0, (H/F)^{1/2} - 1) for
     G = 0. Fresh real rows change nothing for kappa = 0; for the risk kappa then plays no part.
@@ -663,7 +679,7 @@ def closed_form_size(  # noqa: PLR0911
         M: largest loss, > 0.
         b: loss stability, >= 0.
         kappa: generator stability, >= 0.
-        c: constant of the mean one-step error, >= 0.
+        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
         a: its rate, > 0.
         delta: probability of failure in (0, 1).
         generation: i >= 1 or inf.
@@ -714,10 +730,9 @@ def _none_is_best(at: Landscape) -> bool:
     """Whether lambda = 0 is known to be best before anything is solved."""
     if at.kappa >= 1 and at.H == 0 and not at.fresh:
         return True
-    if np.isfinite(at.generation):
-        return False
-    proved_for_risk = at.G == 0 and at.kappa <= 1 and at.a <= 1 and at.A + at.F >= at.H
-    return proved_for_risk or at.G / 2 + at.H <= at.F != 0
+    if at.G == 0 and at.a <= 1 and at.A + at.F >= at.H:
+        return True
+    return bool(np.isinf(at.generation)) and at.G / 2 + at.H <= at.F != 0
 
 
 def _with_a_floor(A: float, F: float, H: float, G: float) -> float | None:

@@ -63,9 +63,11 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of resampled values: their quantiles (1 - level)/2 and (1 + level)/2.
 
     Infinite values count as they are ordered. The interval is approximate: it takes the spread of
-    refitted values for that of the fitted one. With known standard errors it covers about what it
-    says, at the edge of what is admitted (a floor of 0) and with 4 to 20 replicates rather 90 %
-    than 95 %.
+    refitted values for that of the fitted one. Simulated, 95 % intervals for the error at a size
+    covered: with known standard errors 95 %; with those of 2, 3, 5 and 10 loops, their number given
+    as ``runs``, 94, 95, 94 and 93 %, and at the edge of what is admitted (a floor of 0) 92, 90, 90
+    and 93 %; the same standard errors taken as known 57, 77, 85 and 89 %; as many replicates 80,
+    86, 88 and 92 %, at the edge 72, 80, 85 and 90 %.
     """
     ordered = np.asarray(values, np.float64)
     # Without interpolation: between a number and infinity there is nothing.
@@ -113,6 +115,7 @@ def resampled_laws(
     errors: ArrayLike,
     stderr: ArrayLike | None = None,
     *,
+    runs: ArrayLike | None = None,
     count: int = 400,
     seed: int = 0,
 ) -> ResampledLaws:
@@ -122,7 +125,8 @@ def resampled_laws(
     noise of these standard errors. With replicates `[R, K]`, whole loops whose errors at different
     sizes may depend on each other, a bootstrap over replicates: R of them with replacement, the
     distance of their mean from the observed one widened by sqrt(R/(R-1)), since the spread of R
-    values about their own mean is too small, and by the ratio of Student's 97.5 % quantile to the
+    values about their own mean is too small. A spread that was itself estimated, from replicates or
+    from the given number of runs, is widened by the ratio of Student's 97.5 % quantile to the
     normal one, so that 95 % intervals are nearly right with few replicates, others are not. What
     `fit_error_law` assumes is assumed here, so that a law from one or two sizes is less sure than
     it looks.
@@ -131,6 +135,8 @@ def resampled_laws(
         sizes: As for `fit_error_law`.
         errors: As for `fit_error_law`.
         stderr: As for `fit_error_law`; needed unless there are replicates.
+        runs: R, loops that each standard error was estimated from, one number or `[K]`, >= 2; inf
+            or left out: the standard error is known. Not with replicates.
         count: B, fits, >= 2.
         seed: Seed of the draws.
 
@@ -142,19 +148,21 @@ def resampled_laws(
         raise ValueError(f"count must be at least 2, but it is {count}")
     rng = np.random.default_rng(seed)
     if data.replicates is not None:
+        if runs is not None:
+            raise ValueError("runs must be left out with replicates, which are counted")
         rows = len(data.replicates)
         chosen = rng.integers(rows, size=(count, rows))
         moved = data.replicates[chosen].mean(axis=1) - data.mean
-        student = float(stats.t.ppf(0.975, rows - 1) / stats.norm.ppf(0.975))
-        drawn = data.mean + np.sqrt(rows / (rows - 1)) * student * moved
+        drawn = data.mean + np.sqrt(rows / (rows - 1)) * _student(rows) * moved
         return ResampledLaws(*_fit(data, drawn), "replicates")
     if data.stderr is None:
         raise ValueError(
             "stderr must be given, or errors as replicates [R, K]: without either nothing says "
             "how sure the errors are"
         )
+    spread = data.stderr * _student(_runs(runs, data.sizes))
     law = fit_error_law(data.sizes, data.mean, data.stderr)
-    drawn = law.at(data.sizes) + data.stderr * rng.standard_normal((count, len(data.sizes)))
+    drawn = law.at(data.sizes) + spread * rng.standard_normal((count, len(data.sizes)))
     return ResampledLaws(*_fit(data, drawn), "standard errors")
 
 
@@ -163,6 +171,23 @@ class _Data(NamedTuple):
     mean: Floats
     stderr: Floats | None
     replicates: Floats | None
+
+
+def _student(runs: ArrayLike) -> Floats:
+    """97.5 % quantile of Student's t from so many values over the normal one."""
+    ratio: Floats = stats.t.ppf(0.975, np.asarray(runs) - 1) / stats.norm.ppf(0.975)
+    return ratio
+
+
+def _runs(runs: ArrayLike | None, sizes: Floats) -> Floats:
+    """Loops behind every standard error, checked; inf where it is known."""
+    given = np.asarray(np.inf if runs is None else runs, np.float64)
+    if given.shape not in ((), sizes.shape) or not (given >= 2).all():
+        raise ValueError(
+            f"runs must be one number of at least 2, or one for each of the {sizes.size} sizes, "
+            f"but is {given.tolist()}"
+        )
+    return np.broadcast_to(given, sizes.shape)
 
 
 def _counted(sizes: int) -> str:

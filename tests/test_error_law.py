@@ -115,6 +115,40 @@ def test_intervals_from_standard_errors_cover():
     assert abs(hits / sets - 0.95) < 3 * (0.95 * 0.05 / sets) ** 0.5
 
 
+@pytest.mark.parametrize("runs", [2, 3, 5, 10])
+def test_intervals_from_few_loops_cover(runs):
+    """With the number of loops within three standard errors of 95 %; taken as known, too narrow."""
+    law, rng, sets = ErrorLaw(0.002, 0.25, 0.5), np.random.default_rng(3), 200
+    errors, hits, narrow = law.at(SIZES), 0, 0
+    for seed in range(sets):
+        loops = errors * (1 + 0.03 * runs**0.5 * rng.standard_normal((runs, SIZES.size)))
+        data = SIZES, np.abs(loops.mean(0)), loops.std(0, ddof=1) / runs**0.5
+        widened, known = (
+            resampled_laws(*data, runs=number, count=100, seed=seed) for number in (runs, None)
+        )
+        hits += covered(widened.laws(), float(law.at(2000.0)), 2000.0)
+        narrow += covered(known.laws(), float(law.at(2000.0)), 2000.0)
+    assert abs(hits / sets - 0.95) <= 3 * (0.95 * 0.05 / sets) ** 0.5
+    assert narrow < hits
+    if runs <= 3:
+        assert narrow / sets < 0.95 - 3 * (0.95 * 0.05 / sets) ** 0.5
+
+
+def test_few_loops_widen_by_students_t():
+    errors = ErrorLaw(0.01, 0.5, 0.5).at(SIZES)
+    known, infinite, some = (
+        resampled_laws(SIZES, errors, 0.001 * errors, runs=runs, count=20)
+        for runs in (None, np.inf, [np.inf, 2, 3, 4, np.inf])
+    )
+    assert (known.c == infinite.c).all()
+    assert (known.c != some.c).any()
+    for runs in (1, [5, 5], np.nan, [2, 2, 2, 2, 1.5]):
+        with pytest.raises(ValueError, match="runs must be one number of at least 2, or one for"):
+            resampled_laws(SIZES, errors, errors, runs=runs)
+    with pytest.raises(ValueError, match="runs must be left out with replicates"):
+        resampled_laws(SIZES, [errors, 2 * errors], runs=3)
+
+
 def test_replicates_carry_their_dependence():
     """What all sizes of a loop share does not average out; taken for independent it would."""
     law, rng, sets = ErrorLaw(0.02, 0.8, 0.5), np.random.default_rng(4), 100

@@ -6,8 +6,8 @@ are assumptions of the recommendation.
 
 import csv
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +21,11 @@ from icl_stl.results import read_json
 
 MOST_ROWS = 1e9
 """Largest real set that is looked at for one that synthetic rows would help."""
+Ranges = tuple[tuple[float, float], ...]
+"""Lowest and highest value of every range that a search found, in order; empty if it found none."""
+LOOPS = {"transformer": 4, "bayes": 4}
+OTHER_LOOPS = 1000
+"""Loops that ``scripts/run_loop.py`` runs where it is not told how many, by learner."""
 PARTS = {
     "decaying error": "the error of every generation's fit, which would fall with more rows",
     "error floor": "the error floor of the model, which every generation adds again",
@@ -39,7 +44,7 @@ class Problem:
     M: float = 1.0
     """Largest loss."""
     b: float = 1.0
-    """Loss stability."""
+    """Loss stability; as large as n M where one row may decide everything."""
     kappa: float = 1.0
     """Generator stability."""
     delta: float = 0.05
@@ -47,7 +52,8 @@ class Problem:
     generation: float = math.inf
     """i >= 1, or inf for the limit of the loop."""
     objective: Objective = "gap"
-    """Which bound: gap, risk or uniform."""
+    """Which bound: gap, risk or uniform. The last needs a law that the one-step errors obey in
+    every loop; one of mean errors is not enough."""
     fresh: bool = False
     """Whether every generation draws n new real rows."""
     max_lam: float = math.inf
@@ -92,8 +98,12 @@ class Plan(NamedTuple):
         largest: the largest part at lambda*.
         held_back_by: the part that rises fastest there, so that no more is better; None where none
             rises.
-        useful: sizes of the real set next to n, lowest and highest, at which some synthetic rows
-            help; None if there are none up to `MOST_ROWS`.
+        useful: the sizes of the real set at which some synthetic rows help, as far as
+            `useful_sizes` finds them.
+        harmful: the ratios below lambda* that are worse than 0, as far as `harmful_ratios` finds
+            them.
+        beyond_cap: where lambda* is 0 up to the largest ratio allowed, the ratio from which on
+            synthetic rows would help nevertheless; None if there is none.
         sentence: all this in plain words.
     """
 
@@ -107,7 +117,9 @@ class Plan(NamedTuple):
     gain_band: tuple[float, float] | None
     largest: str
     held_back_by: str | None
-    useful: tuple[float, float] | None
+    useful: Ranges
+    harmful: Ranges
+    beyond_cap: float | None
     sentence: str
 
 
@@ -142,6 +154,8 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         max(parts, key=lambda name: parts[name]),
         _steepest(problem, law, best.lam),
         useful_sizes(problem, law),
+        harmful_ratios(problem, law, best.lam),
+        _beyond_cap(problem, law) if best.lam == 0 else None,
         "",
     )
     return made._replace(sentence=in_words(made))
@@ -182,34 +196,78 @@ def _gain(problem: Problem, law: ErrorLaw, lam: float) -> float:
     return 1 - there / alone if alone > 0 else 0.0
 
 
-def useful_sizes(problem: Problem, law: ErrorLaw) -> tuple[float, float] | None:
-    """Smallest and largest n, around the one planned, at which lambda* > 0, the law being fixed.
+def no_law_helps(problem: Problem) -> bool:
+    """Whether no error law at all would make lambda* > 0: it is 0 even without any error.
 
-    Searched on a grid of eight sizes a decade, from 1 to `MOST_ROWS`; of several ranges the
-    one nearest to n counts. Its ends are then halved to about a part in a thousand.
+    An error only adds to the bound, and adds nothing at lambda = 0.
+    """
+    return problem.best(ErrorLaw(0.0, 0.0, 0.5)).lam == 0
+
+
+def useful_sizes(problem: Problem, law: ErrorLaw) -> Ranges:
+    """The n at which lambda* > 0, the law being fixed: every range that a grid shows.
+
+    The grid has eight sizes a decade, from 1 to `MOST_ROWS`, and the n that is planned. Ends are
+    halved far below a part in a thousand; a range, or a hole in one, that lies between two sizes of
+    the grid is overlooked.
     """
 
     def helps(log_n: float) -> bool:
-        other = Problem(**asdict(problem) | {"n": max(1.0, math.exp(log_n))})
-        return nearly_best(other, law) > 0
+        return nearly_best(replace(problem, n=max(1.0, math.exp(log_n))), law) > 0
 
-    here = math.log(problem.n)
-    grid = sorted({*np.linspace(0, math.log(MOST_ROWS), 73).tolist(), here})
-    good = [helps(x) for x in grid]
-    if not any(good):
+    sizes = sorted({*np.linspace(0, math.log(MOST_ROWS), 73).tolist(), math.log(problem.n)})
+    found = _ranges(sizes, [helps(x) for x in sizes], helps)
+    return tuple((math.exp(low), math.exp(high)) for low, high in found)
+
+
+def harmful_ratios(problem: Problem, law: ErrorLaw, last: float) -> Ranges:
+    """The ratios up to ``last`` at which the bound is above that without synthetic rows.
+
+    Every range that a grid of 2000 steps, even in ln(1 + lambda), shows; a range that begins in the
+    first step is said to begin at 0.
+    """
+    alone = float(problem.trade_off(law, 0.0).total) * (1 + 1e-12)
+
+    def worse(log_ratio: float) -> bool:
+        return float(problem.trade_off(law, math.expm1(log_ratio)).total) > alone
+
+    grid = np.linspace(0, min(math.log1p(last), 45.0), 2001)
+    high = problem.trade_off(law, np.expm1(grid)).total > alone
+    found = _ranges(grid.tolist(), high.tolist(), worse)
+    return tuple(
+        (0.0 if low < grid[1] else math.expm1(low), math.expm1(high)) for low, high in found
+    )
+
+
+def _beyond_cap(problem: Problem, law: ErrorLaw) -> float | None:
+    """From which ratio on, more than is allowed, synthetic rows would help."""
+    free = replace(problem, max_lam=math.inf)
+    best = nearly_best(free, law)
+    if math.isinf(problem.max_lam) or best <= problem.max_lam:
         return None
-    middle = min((k for k, ok in enumerate(good) if ok), key=lambda k: abs(grid[k] - here))
-    ends = []
-    for step in (-1, 1):
-        k = middle
-        while 0 <= k + step < len(grid) and good[k + step]:
-            k += step
-        inside, outside = grid[k], grid[min(max(k + step, 0), len(grid) - 1)]
-        while abs(outside - inside) > 1e-3:
+    harmful = harmful_ratios(free, law, best)
+    return max(problem.max_lam, harmful[-1][1]) if harmful else problem.max_lam
+
+
+def _ranges(grid: Sequence[float], good: Sequence[bool], holds: Callable[[float], bool]) -> Ranges:
+    """The ranges of a grid where something holds, their ends halved between its points."""
+
+    def end(inside: float, outside: float) -> float:
+        for _ in range(12):
             half = (inside + outside) / 2
-            inside, outside = (half, outside) if helps(half) else (inside, half)
-        ends.append(math.exp(inside))
-    return ends[0], ends[1]
+            inside, outside = (half, outside) if holds(half) else (inside, half)
+        return inside
+
+    last = len(grid) - 1
+    starts = [k for k, ok in enumerate(good) if ok and (k == 0 or not good[k - 1])]
+    stops = [k for k, ok in enumerate(good) if ok and (k == last or not good[k + 1])]
+    return tuple(
+        (
+            end(grid[low], grid[low - 1]) if low > 0 else grid[low],
+            end(grid[high], grid[high + 1]) if high < last else grid[high],
+        )
+        for low, high in zip(starts, stops, strict=True)
+    )
 
 
 def in_words(made: Plan) -> str:
@@ -225,34 +283,54 @@ def in_words(made: Plan) -> str:
     if lam == 0:
         text = f"Generate nothing{sure}: {what} is smallest without synthetic rows."
         text += f" Against them speaks {held}." if held else ""
+        if made.beyond_cap is not None:
+            text += (
+                f" Only from about {_ratio(made.beyond_cap)} per real one on, more than is "
+                "allowed, would it be smaller."
+            )
         return f"{text} {_when(made)}"
     if math.isinf(lam):
         return (
-            f"Generate as many synthetic rows as you can{sure}: {what} falls with ever more of "
-            f"them, by {_percent(made.gain)} at most."
+            f"Generate as many synthetic rows as you can{sure}: only with ever more of them comes "
+            f"{what} near its least value, {_percent(made.gain)} lower.{_harm(made)}"
         )
     text = f"Generate about {_ratio(lam)} synthetic rows per real one{sure}: {what} falls by "
-    text += f"{_percent(made.gain)}."
+    text += f"{_percent(made.gain)}.{_harm(made)}"
     if made.best.regime == "capped":
         return f"{text} More might help: that is the largest ratio allowed."
     return f"{text} More is held back by {held}."
 
 
+def _harm(made: Plan) -> str:
+    """Which fewer synthetic rows would be worse than none."""
+    if not made.harmful:
+        return ""
+    parts = [
+        f"fewer than about {_ratio(high)}" if low == 0 else f"{_ratio(low)} to {_ratio(high)}"
+        for low, high in made.harmful
+    ]
+    text = ", or ".join(parts)
+    return f" {text[0].upper()}{text[1:]} per real one would make it worse than none."
+
+
 def _when(made: Plan) -> str:
-    """From which real set on synthetic rows would help."""
+    """For which real sets, of those tried, synthetic rows would help."""
     n, useful = made.problem.n, made.useful
-    if useful is None:
-        return f"With this error law they help no real set of up to {MOST_ROWS:.0e} rows."
-    low, high = useful
-    if low > n:
-        end = "" if high > MOST_ROWS / 1.1 else f", up to about {_size(high)}"
-        return f"With this error law they begin to help at about {_size(low)} real rows{end}."
-    if high < n:
-        return (
-            f"With this error law they help up to about {_size(high)} real rows, "
-            f"and with more, up to {MOST_ROWS:.0e}, not again."
-        )
-    return "By less than the search resolves some would help."
+    start = f"Of the sizes tried, 1 to {MOST_ROWS:.0e}, with this error law"
+    if math.isfinite(made.problem.max_lam):
+        start += " and no more per real one than allowed"
+    if not useful:
+        return f"{start} they help no real set of up to {MOST_ROWS:.0e} rows."
+    if any(low <= n <= high for low, high in useful):
+        return "By less than the search resolves some would help."
+    if len(useful) == 1 and useful[0][0] > n:
+        limited = useful[0][1] < MOST_ROWS / 1.1
+        end = f", up to about {_size(useful[0][1])}" if limited else ""
+        return f"{start} they begin to help at about {_size(useful[0][0])} real rows{end}."
+    if len(useful) == 1 and useful[0][0] == 1:
+        return f"{start} they help up to about {_size(useful[0][1])} real rows, and at none above."
+    parts = [f"{_size(low)} to {_size(high)}" for low, high in useful]
+    return f"{start} they help real sets of about {' and of '.join(parts)} rows."
 
 
 def _ratio(value: float) -> str:
@@ -273,11 +351,15 @@ def _percent(value: float) -> str:
 
 
 class Measured(NamedTuple):
-    """One-step errors by training size; ``stderr`` is None where some point has none."""
+    """One-step errors by training size; ``stderr`` is None where some point has none.
+
+    ``runs`` are the loops that a standard error was estimated from, inf where that is not known.
+    """
 
     sizes: Floats
     errors: Floats
     stderr: Floats | None
+    runs: Floats
 
 
 def read_errors(paths: Sequence[Path]) -> Measured:
@@ -286,7 +368,7 @@ def read_errors(paths: Sequence[Path]) -> Measured:
     A result file gives a point for each training size: generation 0, and the mean over the later
     generations that learn from as many rows, with the mean of their standard errors, which is at
     least that of their mean however they depend on each other. A table (``.csv``) has the columns
-    N, eps and, if known, stderr.
+    N, eps and, if known, stderr and runs, the loops a standard error was estimated from.
 
     Raises:
         ValueError: If a file is missing, damaged, or holds no errors; the message names it.
@@ -294,13 +376,19 @@ def read_errors(paths: Sequence[Path]) -> Measured:
     points = [point for path in paths for point in _points(path)]
     if not points:
         raise ValueError("errors must name at least one file")
-    sizes, errors, spread = zip(*points, strict=True)
+    sizes, errors, spread, runs = zip(*points, strict=True)
     known = all(value is not None and value > 0 for value in spread)
     stderr = np.array(cast(tuple[float, ...], spread)) if known else None
-    return Measured(np.array(sizes), np.array(errors), stderr)
+    return Measured(np.array(sizes), np.array(errors), stderr, np.array(runs))
 
 
-Point = tuple[float, float, float | None]
+class Point(NamedTuple):
+    """One measured error."""
+
+    size: float
+    error: float
+    stderr: float | None
+    runs: float
 
 
 def _points(path: Path) -> list[Point]:
@@ -314,7 +402,7 @@ def _points(path: Path) -> list[Point]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"errors must name files of scripts/run_loop.py (.json), or tables (.csv) with the "
-            f"columns N, eps and, if known, stderr, but {path} is none: {error!r}"
+            f"columns N, eps and, if known, stderr and runs, but {path} is none: {error!r}"
         ) from None
     if not points:
         raise ValueError(f"errors must name files with one-step errors, but {path} has none")
@@ -325,14 +413,31 @@ def _table(path: Path) -> list[Point]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))
     return [
-        (float(row["N"]), float(row["eps"]), float(row["stderr"]) if row.get("stderr") else None)
+        Point(
+            float(row["N"]),
+            float(row["eps"]),
+            float(row["stderr"]) if row.get("stderr") else None,
+            float(row["runs"]) if row.get("runs") else math.inf,
+        )
         for row in rows
     ]
+
+
+def _loops(content: Any) -> float:
+    """How many loops a result file is the mean of; inf where it does not say so."""
+    settings = content.get("settings", {})
+    if "runs" not in settings or "learner" not in settings:
+        return math.inf
+    runs = settings["runs"]
+    if runs is None:
+        runs = LOOPS.get(settings["learner"], OTHER_LOOPS)
+    return float(max(2, runs - len(content.get("failed", []))))
 
 
 def _result(content: Any) -> list[Point]:
     first: list[Point] = []
     later: dict[float, list[Point]] = {}
+    runs = _loops(content)
     for row in content["generations"]:
         is_first = row["generation"] == 0
         name = "drift" if is_first and row.get("eps") is None else "eps"
@@ -342,13 +447,16 @@ def _result(content: Any) -> list[Point]:
         spread = row.get(f"{name}_stderr")
         if is_first and spread is None:  # from the real law both are the same distance
             spread = row.get("drift_stderr")
-        point = (size, float(row[name]), None if spread is None else float(spread))
+        point = Point(size, float(row[name]), None if spread is None else float(spread), runs)
         (first if is_first else later.setdefault(size, [])).append(point)
     return first + [_mean(points) for points in later.values()]
 
 
 def _mean(points: list[Point]) -> Point:
-    sizes, errors, spread = zip(*points, strict=True)
-    known = [value for value in spread if value is not None]
-    stderr = float(np.mean(known)) if len(known) == len(points) else None
-    return float(sizes[0]), float(np.mean(errors)), stderr
+    known = [point.stderr for point in points if point.stderr is not None]
+    return Point(
+        points[0].size,
+        float(np.mean([point.error for point in points])),
+        float(np.mean(known)) if len(known) == len(points) else None,
+        points[0].runs,
+    )

@@ -8,8 +8,9 @@ import sys
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import tyro
 from rich.table import Table
 
@@ -25,13 +26,16 @@ class Arguments:
     """Real rows: of the set that is kept, or of every generation with --fresh."""
     errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Measured one-step errors: result files of run_loop.py (.json), or tables with the columns N,
-    eps and, if known, stderr (.csv)."""
+    eps and, if known, stderr and runs (.csv)."""
     sizes: tuple[float, ...] = ()
     """Training sizes N, instead of files."""
     eps: tuple[float, ...] = ()
     """One-step errors at --sizes, in total variation."""
     stderr: tuple[float, ...] = ()
     """Their standard errors, for the band."""
+    runs: float = inf
+    """Loops that each of --stderr was estimated from, which widens the band; inf if the standard
+    errors are known."""
     c: float | None = None
     """c of the error law floor + c N^-a, instead of measurements."""
     a: float | None = None
@@ -40,7 +44,8 @@ class Arguments:
     """Its floor; 0 if not given."""
     objective: Literal["gap", "risk", "uniform"] = "gap"
     """Bound that is made small: gap between real and training risk; excess risk; or the gap by
-    uniform convergence, which needs no stability."""
+    uniform convergence, which needs no stability, but an error law that holds in every loop, not
+    only in the mean."""
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Every generation draws n new real rows."""
     generation: float = inf
@@ -49,7 +54,8 @@ class Arguments:
     """Largest loss."""
     b: float | None = None
     """Loss stability: how far the loss moves per changed share of the rows. If not given M is
-    assumed: less says that no data can move the loss from 0 to M."""
+    assumed, the optimistic end: less says that no data can move the loss from 0 to M, and where one
+    row may decide everything it is n M. The clipped mean of this repository has 2 M."""
     kappa: float | None = None
     """Generator stability: how far the generated law moves per changed share of the rows. If not
     given 1 is assumed, as for a generator that draws from its rows."""
@@ -67,7 +73,15 @@ class Arguments:
     """Folder for plan.json and trade_off.svg, .png."""
 
 
-Laws = tuple[ErrorLaw, ResampledLaws | None, str]
+class Laws(NamedTuple):
+    """The error law, as it might be instead, where it comes from, and whether a standard error
+    counts as known.
+    """
+
+    law: ErrorLaw
+    resampled: ResampledLaws | None
+    source: str
+    taken_as_known: bool = False
 
 
 def chosen_law(arguments: Arguments) -> Laws:
@@ -85,10 +99,11 @@ def chosen_law(arguments: Arguments) -> Laws:
         for name in ("c", "a"):
             if given[name] is None:
                 raise ValueError(f"{name} must be given with the law's other constants")
-        return ErrorLaw(given["floor"] or 0.0, given["c"], given["a"]), None, "given"
+        return Laws(ErrorLaw(given["floor"] or 0.0, given["c"], given["a"]), None, "given")
     if arguments.errors:
         measured = planning.read_errors(arguments.errors)
-        data: tuple[Any, Any, Any] = measured
+        data: tuple[Any, Any, Any] = measured[:3]
+        runs: Any = measured.runs
         names = [path.name for path in arguments.errors]
         source = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     else:
@@ -98,15 +113,13 @@ def chosen_law(arguments: Arguments) -> Laws:
                 f"{len(arguments.eps)}"
             )
         data = (arguments.sizes, arguments.eps, arguments.stderr or None)
+        runs = np.full(len(arguments.sizes), arguments.runs)
         source = "sizes and eps"
     law = fit_error_law(*data)
     if data[2] is None:
-        return law, None, source
-    return (
-        law,
-        resampled_laws(*data, count=arguments.resamples, seed=arguments.seed),
-        f"{source}, {len(data[0])} points",
-    )
+        return Laws(law, None, source)
+    resampled = resampled_laws(*data, runs=runs, count=arguments.resamples, seed=arguments.seed)
+    return Laws(law, resampled, f"{source}, {len(data[0])} points", bool(np.isinf(runs).any()))
 
 
 def chosen_problem(arguments: Arguments) -> planning.Problem:
@@ -131,6 +144,34 @@ def assumptions(arguments: Arguments, law: ErrorLaw) -> list[str]:
     if arguments.objective != "uniform":
         said += ["b = M"] if arguments.b is None else []
         said += ["κ = 1"] if arguments.kappa is None else []
+    return said
+
+
+def warnings(arguments: Arguments, plan: planning.Plan, laws: Laws) -> list[str]:
+    """What a reader of the plan has to know, in plain words."""
+    said = []
+    if laws.source != "given" and laws.resampled is None:
+        said.append("no bands: not every error has a standard error")
+    if laws.taken_as_known:
+        said.append(
+            "bands: standard errors are taken as known; if few loops stand behind them, the bands "
+            "are too narrow (say how many: runs)"
+        )
+    if arguments.objective == "uniform":
+        said.append(
+            "uniform is a bound only if the errors of every loop, not only their mean, obey the law"
+        )
+        return said
+    if arguments.kappa is None and plan.best.lam == 0 and planning.no_law_helps(plan.problem):
+        said.append(
+            "with the assumed κ = 1 no error law would recommend synthetic rows, not even one "
+            "without errors: measure κ and give --kappa"
+        )
+    if arguments.b is None:
+        said.append(
+            "b = M is the optimistic end: where one row may decide everything b is n M "
+            f"= {plan.problem.n * plan.problem.M:g}"
+        )
     return said
 
 
@@ -177,9 +218,10 @@ def as_json(value: Any) -> Any:
 
 
 def written(
-    plan: planning.Plan, resampled: ResampledLaws | None, source: str, assumed: list[str]
+    plan: planning.Plan, laws: Laws, assumed: list[str], warned: list[str]
 ) -> dict[str, Any]:
     """The plan for a file."""
+    resampled = laws.resampled
     bands = {
         name: None if resampled is None else interval(getattr(resampled, name))
         for name in ("floor", "c", "a")
@@ -189,8 +231,9 @@ def written(
         "problem": vars(plan.problem),
         "law": {"floor": plan.law.floor, "c": plan.law.c, "a": plan.law.a},
         "law_bands": bands,
-        "law_source": source,
+        "law_source": laws.source,
         "assumed": assumed,
+        "warnings": warned,
         "lam": plan.best.lam,
         "lam_band": plan.band,
         "regime": plan.best.regime,
@@ -203,6 +246,8 @@ def written(
         "largest": plan.largest,
         "held_back_by": plan.held_back_by,
         "useful_sizes": plan.useful,
+        "harmful_ratios": plan.harmful,
+        "beyond_cap": plan.beyond_cap,
         "sentence": plan.sentence,
     }
     plain: dict[str, Any] = as_json(content)
@@ -217,23 +262,23 @@ def main(arguments: Arguments) -> int:
         if arguments.resamples < 2:
             raise ValueError(f"resamples must be at least 2, but it is {arguments.resamples}")
         problem = chosen_problem(arguments)
-        law, resampled, source = chosen_law(arguments)
-        problem.best(law)  # refuses what is outside its range
+        laws = chosen_law(arguments)
+        problem.best(laws.law)  # refuses what is outside its range
         if arguments.out is not None:
             results.make_folder(arguments.out)
     except ValueError as error:
         console.refuse(str(error))
-    plan = planning.plan(problem, law, resampled)
-    assumed = assumptions(arguments, law)
-    console.console().print(table(plan, resampled, source))
+    plan = planning.plan(problem, laws.law, laws.resampled)
+    assumed, warned = assumptions(arguments, laws.law), warnings(arguments, plan, laws)
+    console.console().print(table(plan, laws.resampled, laws.source))
     if assumed:
         print(f"assumed: {'; '.join(assumed)}")
-    if resampled is None and source != "given":
-        print("no bands: not every error has a standard error")
+    for warning in warned:
+        print(warning)
     print(plan.sentence)
     if arguments.out is None:
         return 0
-    results.write_json(arguments.out / "plan.json", written(plan, resampled, source, assumed))
+    results.write_json(arguments.out / "plan.json", written(plan, laws, assumed, warned))
     from icl_stl import plots  # noqa: PLC0415
     from icl_stl.config import LinearRegression  # noqa: PLC0415
 

@@ -50,8 +50,10 @@ _NAMES = {"gap": "gap", "risk": "excess risk", "uniform": "gap, uniform converge
 
 
 def _last(plan: Plan) -> float:
-    """Where the axis ends: well beyond the best ratio and its band, at the largest one allowed."""
-    ends = (plan.best.lam, *(plan.band or ()))
+    """Where the axis ends: well beyond the best ratio, its band and what is worse than nothing, at
+    the largest one allowed.
+    """
+    ends = (plan.best.lam, *(plan.band or ()), *(high for _, high in plan.harmful))
     wanted = max([10.0, *(4 * end for end in ends if math.isfinite(end))])
     wanted = max(wanted, 1000.0) if any(map(math.isinf, ends)) else wanted
     return min(wanted, plan.problem.max_lam) or 1.0

@@ -63,11 +63,12 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of resampled values: their quantiles (1 - level)/2 and (1 + level)/2.
 
     Infinite values count as they are ordered. The interval is approximate: it takes the spread of
-    refitted values for that of the fitted one. Simulated, 95 % intervals for the error at a size
-    covered: with known standard errors 95 %; with those of 2, 3, 5 and 10 loops, their number given
-    as ``runs``, 94, 95, 94 and 93 %, and at the edge of what is admitted (a floor of 0) 92, 90, 90
-    and 93 %; the same standard errors taken as known 57, 77, 85 and 89 %; as many replicates 80,
-    86, 88 and 92 %, at the edge 72, 80, 85 and 90 %.
+    refitted values for that of the fitted one. Simulated (five sizes of 250 to 4000, independent
+    normal errors of 3 %), 95 % intervals for the error at a size covered: with known standard
+    errors 95 %; with those of 2, 3, 5 and 10 loops, their number given as ``runs``, 94, 95, 94 and
+    93 %, and at the edge of what is admitted (a floor of 0) 92, 90, 90 and 93 %; the same standard
+    errors taken as known 57, 77, 85 and 89 %; as many replicates 80, 86, 88 and 92 %, at the edge
+    72, 80, 85 and 90 %.
     """
     ordered = np.asarray(values, np.float64)
     # Without interpolation: between a number and infinity there is nothing.

@@ -21,6 +21,14 @@ def test_growth_and_ratios_quoted_in_the_text_are_those_of_the_captions():
     assert [number for number in quoted if number not in committed] == []
 
 
+def test_intervals_quoted_of_synthetic_data_are_those_of_the_captions():
+    section = README.partition("## How much synthetic data?")[2].partition("\n## ")[0]
+    committed = (ROOT / "figures" / "long" / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", section)
+    assert len(quoted) >= 5
+    assert [number for number in quoted if number not in committed] == []
+
+
 def test_every_picture_and_page_it_links_to_is_there():
     links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
     assert [link for link in links if not (ROOT / link).exists()] == []

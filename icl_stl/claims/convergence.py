@@ -440,7 +440,7 @@ def _judge_size(evidence: Evidence) -> Judged:
         lams = list(group)
         loops = list(group.values())
         nearest = min(known, key=lambda size: abs(np.log(size / n)))
-        generations = sorted({1, size.generations})
+        generations = sorted({1, min(2, size.generations), size.generations})
         plan = Problem(
             n,
             M,

@@ -168,9 +168,11 @@ def _judge_phase(evidence: Evidence) -> Judged:
             margins = values[:, highest] - values[:, index]
             expected = known - float(extra_error(lams[index], i))
             keys = _where(experiment, i, sizes[index]) | {
-                "quantity": f"{words}: peak less this lambda"
+                "quantity": f"{words}: peak less this lambda",
+                "direction": "above",
+                "expected": expected,
             }
-            cells.append(Cell(margins, margins, expected, keys))
+            cells.append(Cell(margins, margins, 0.0, keys))
         endless = float(lams[-1] / (1 + 2 * lams[-1]))
         keys = _where(experiment, i, sizes[-1], quantity="limit", family=f"limit, generation {i}")
         control.append(equal(values[:, -1], endless, keys, HEIGHT))
@@ -521,11 +523,13 @@ def _of_one_loop(
         more = values - values[:, :1]
         keys = _where(experiment, i, sizes[at], objective=objective, family=family)
         if objective == "risk" and world == "fixed":
-            keys["quantity"] = "never helps: excess less that without synthetic data"
+            keys |= {"quantity": "never helps: excess less that without synthetic data"}
+            keys["direction"] = "above"
             cell = worst_of(more[:, 1:], keys, 0.0, more[:, 1:].mean(1), lams[1:])
             cells.append(replace(cell, measured=cell.margins, proved=problem != "linear_attention"))
         if world == "fresh":
-            keys["quantity"] = "helps: objective without synthetic data less that at this size"
+            keys |= {"quantity": "helps: objective without synthetic data less that at this size"}
+            keys["direction"] = "above"
             cells.append(Cell(-more[:, at], -more[:, at], 0.0, keys, proved=proved))
         for k in (
             [numbers.index(round(lam * n)) for lam in AGREES_AT[objective]]

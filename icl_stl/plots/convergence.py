@@ -77,7 +77,7 @@ def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
     ax.set_yscale("log")
     seen = column(cells, "measured")
     formulas = [c["bound"] for c in cells if c["bound"] and c["generation"]]
-    ax.set_ylim(0.4 * seen[seen > 0].min(), 30 * max(seen.max(), *formulas[:1]))
+    ax.set_ylim(0.4 * seen[seen > 0].min(), 12 * max(seen.max(), *formulas[:1]))
     plain_log(ax.yaxis, (1,))
 
 

@@ -104,8 +104,9 @@ def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def place(cell: Mapping[str, Any]) -> str:
     """Where a cell was measured, in words; of a solvable loop also what was measured."""
     regime = str(cell["regime"])
-    if 0 < cell["alpha"] < 1 and not regime.startswith("accumulate"):  # there it shrinks by itself
-        regime += f" {cell['alpha']:.3g}"
+    share = cell.get("alpha", 0)  # a place between two sizes has none
+    if 0 < share < 1 and not regime.startswith("accumulate"):  # there it shrinks by itself
+        regime += f" {share:.3g}"
     parts = [str(cell["loop"]), regime] if "loop" in cell else [regime]
     if cell["regime"] != "generation 0":
         parts.append(f"generation {cell['generation']}")

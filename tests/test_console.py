@@ -94,3 +94,14 @@ def test_a_claim_without_cells_has_a_row():
     assert claim_row(entry())[1:5] == ("", "-", "-", "-")
     assert claims_table([entry(), entry(cell(0.3, 0.4))]).row_count == 2
     assert claims_markdown([entry()])[-1].startswith("| a claim |  | - | - | - | holds | yes |")
+
+
+def test_a_place_between_two_sizes_has_no_share():
+    cell = {
+        "loop": "ols",
+        "regime": "same-inputs",
+        "generation": 5,
+        "quantity": "lambda of the peak",
+    }
+    assert place(cell) == "ols, same-inputs, generation 5: lambda of the peak"
+    assert place({**cell, "alpha": 0.25}).startswith("ols, same-inputs 0.25, generation 5")

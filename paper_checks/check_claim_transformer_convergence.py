@@ -132,7 +132,7 @@ def test_exponents_are_those_of_the_curves(ledger) -> None:
     for cell in [c for c in cells() if isinstance(c["n"], list)]:
         assert len(cell["curve"]) == len(cell["n"])
     rate = constants(CLAIM)["a of eps(N) = floor + c N^-a, whole prompts"]["fitted"]
-    own = [c for c in cells() if c["kind"] == "own"]
+    own = [c for c in cells() if c["kind"] == "own" and isinstance(c["n"], list)]
     assert all(c["bound"] == pytest.approx(-min(rate, 0.5)) for c in own)
     fast = [c["measured"] < c["bound"] for c in own if c["measured"] is not None]
     slow = [c["measured"] > c["bound"] for c in cells() if c["kind"] == "excess" and "curve" in c]
@@ -169,7 +169,10 @@ def test_the_law_is_the_least_squares_one(ledger) -> None:
 def objective(
     lam: float, n: int, i: int, law: dict, b: float, kappa: float, world: str, kind: str
 ) -> float:
-    """The mean bound at a ratio, written out: shift (twice for the risk) and stability."""
+    """The bound at a ratio, written out: shift (twice for the risk), stability, fluctuation.
+
+    The gap is asked for in the mean: with the chance of failure next to 1 hardly any fluctuation.
+    """
     alpha, rho = 1 / (1 + lam), lam / (1 + lam)
     total = n * (1 + lam)
 
@@ -180,9 +183,14 @@ def objective(
     for _ in range(1, i):
         drift = error(total) + rho * drift
     shift = rho * drift * (2 if kind == "risk" else 1)
+    r = rho * kappa
+    fresh = alpha * sum(r ** (2 * s) for s in range(i)) + r ** (2 * i)
+    variance = fresh if world == "fresh" else influence(alpha, kappa, i)[1]
+    spread = (1 + 2 * b) * math.sqrt(-math.log1p(-1e-12) * variance / (2 * n))
+    fluctuation = spread if kind == "gap" else 0.0
     if world == "fresh":
-        return shift + b / total
-    return shift + stability(n, alpha, i, b, kappa)
+        return shift + b / total + fluctuation
+    return shift + stability(n, alpha, i, b, kappa) + fluctuation
 
 
 @pytest.mark.parametrize("law", ["total variation", "discrepancy"])
@@ -203,7 +211,7 @@ def test_recommended_sizes_are_certified_minima(ledger, law) -> None:
         kind = "gap" if cell["objective"] == "gap" else "risk"
         given = (n, i, fitted, p["b"], p["kappa"], world, kind)
         curve = [objective(lam, *given) for lam in cell["lams"]]
-        np.testing.assert_allclose(p["curve"], curve, rtol=1e-4)
+        np.testing.assert_allclose(p["curve"], curve, rtol=1e-8)
         dense = [
             objective(lam, *given)
             for lam in np.expm1(np.linspace(0, np.log1p(max(cell["lams"])), 400))

@@ -271,7 +271,8 @@ def _draw_size(stored: Stored) -> Figure:
                 ax.set_ylabel(words)
             if objective == "gap":
                 ax.axhline(0, color="0.35", linewidth=0.8)
-    axes[0, 0].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
     return figure
 
 

@@ -456,7 +456,7 @@ SYNTHETIC_MUTANTS = planted_in(
         HOW_MUCH,
     ),
     ("claims/synthetic", "p > LEVEL / (len(p) - 1)", "p > LEVEL", HOW_MUCH),
-    ("claims/synthetic", "eps[:, k, 1:].mean(1)", "eps[:, k].mean(1)", HOW_MUCH),
+    ("claims/synthetic", "1 + int(eps[:, k, 1:].mean", "int(eps[:, k, 1:].mean", HOW_MUCH),
     (
         "claims/synthetic",
         "margins = values[:, highest] - values[:, index]",

@@ -443,6 +443,16 @@ def test_the_law_of_one_step_errors_is_that_of_the_sizes():
     assert (law.floor, law.c, law.a) == pytest.approx((0.01, 0.3, 0.5), rel=1e-3)
 
 
+def test_the_law_is_that_of_the_worst_generation():
+    (experiment, _) = synthetic._certified_experiments(TINY)
+    sizes = np.array([[s.samples + s.n_syn] * 11 for s in experiment.sizes], float)
+    mean = 0.01 + 0.3 * sizes**-0.5
+    mean[:, 4] *= 1.2
+    mean[:, 0] = mean[0, 4]
+    law = synthetic.measured_law(around(mean, 60, 0, 1e-6), experiment)[2]
+    assert (law.floor, law.c, law.a) == pytest.approx((0.012, 0.36, 0.5), rel=1e-3)
+
+
 def test_a_recommended_size_is_the_certified_minimum_and_never_judged():
     entry = judged("optimal_synthetic_size", good("optimal_synthetic_size"))
     cells = certified_cells(entry)

@@ -734,5 +734,5 @@ def test_the_best_amount_tried_and_the_recommended_one_are_marked(results):
     ]
     np.testing.assert_allclose(lines, expected)
     stars = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    assert len(stars) == 2
+    assert len(stars) == 3
     assert round(stars[-1].get_xdata()[0]) == lams.index(last[0]["best"])

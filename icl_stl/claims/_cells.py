@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from icl_stl.claims.judging import Cell, Evidence, Json, Judged
 from icl_stl.config import Preset
 from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
+from icl_stl.intervals import LEVEL, t_half_width
 from icl_stl.regimes import real_share
 from icl_stl.results import Floats
 
@@ -74,13 +75,23 @@ def wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
-def jackknifed(statistic: Callable[[Bools], float], runs: int, groups: int | None = None) -> Floats:
+def standard_errors(values: Floats) -> Floats:
+    """Standard errors of means over loops, the first axis."""
+    return np.asarray(values.std(0, ddof=1) / np.sqrt(len(values)))
+
+
+def half_widths(values: Floats) -> list[float]:
+    """Half widths of 95 % Student intervals of means over loops, each by itself: `[R, X]` -> X."""
+    return [t_half_width(s, len(values), LEVEL / 2) for s in standard_errors(values)]
+
+
+def jackknifed(statistic: Callable[[Bools], float], runs: int) -> Floats:
     """Pseudo-values of a statistic of the loops kept, over groups of loops.
 
     Their mean is the statistic less its bias in the number of loops, their spread its error. With
     fewer loops than `GROUPS` each is a group.
     """
-    count = min(GROUPS, runs) if groups is None else groups
+    count = min(GROUPS, runs)
     group = np.arange(runs) % count
     whole = statistic(group >= 0)
     return np.array([count * whole - (count - 1) * statistic(group != g) for g in range(count)])

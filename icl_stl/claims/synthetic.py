@@ -18,8 +18,10 @@ from icl_stl.claims._cells import (
     Bools,
     constant,
     equal,
+    half_widths,
     jackknifed,
     run_count,
+    standard_errors,
     together,
     wide,
 )
@@ -27,7 +29,7 @@ from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
 from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.experiments import LoopSize, SizedLoops
-from icl_stl.intervals import LEVEL, t_half_width
+from icl_stl.intervals import LEVEL
 from icl_stl.planning import Problem, nearly_best
 from icl_stl.results import Floats
 
@@ -155,11 +157,10 @@ def _judge_phase(evidence: Evidence) -> Judged:
             "quantity": "height of the peak",
             "of": "one fit",
         }
-        half = np.array([t_half_width(s, len(values), LEVEL / 2) for s in _errors(values)])
         keys |= {
             "lams": lams.tolist(),
             "curve": values.mean(0).tolist(),
-            "half_width": half.tolist(),
+            "half_width": half_widths(values),
             "exact": extra_error(lams, i).tolist(),
         }
         cells.append(equal(values[:, highest], known, keys, HEIGHT))
@@ -189,11 +190,6 @@ def _judge_phase(evidence: Evidence) -> Judged:
             ),
         ],
     )
-
-
-def _errors(values: Floats) -> Floats:
-    """Standard errors of means over runs."""
-    return np.asarray(values.std(0, ddof=1) / np.sqrt(len(values)))
 
 
 # --- the golden weight ---------------------------------------------------------------------------
@@ -252,11 +248,10 @@ def _judge_golden(evidence: Evidence) -> Judged:
         found = jackknifed(place, len(own))
         keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k)
         keys |= {"quantity": "best weight", "own_parabola": vertex(weights, limit)}
-        half = np.array([t_half_width(s, len(own), LEVEL / 2) for s in _errors(own)])
         keys |= {
             "weights": weights.tolist(),
             "curve": own.mean(0).tolist(),
-            "half_width": half.tolist(),
+            "half_width": half_widths(own),
             "exact": limit.tolist(),
         }
         cells.append(_place(found, best.weight, keys, GOLDEN_PLACE))
@@ -452,7 +447,7 @@ def worst_of(
     test rejects with a chance of at most the level. So the size of the least t statistic decides,
     and its p-value needs no correction. Against the statement it does: see `Cell.among`.
     """
-    error = np.maximum(_errors(margins), 1e-300)
+    error = np.maximum(standard_errors(margins), 1e-300)
     worst = int((margins.mean(0) / error).argmin())
     keys = {**keys, "against": lams[worst]}
     return Cell(margins[:, worst], measured, bound, keys, among=margins.shape[1])
@@ -471,11 +466,10 @@ def _regret(values: Floats, chosen: int) -> Floats:
 def _shown(experiment: SizedLoops, objective: Objective, values: Floats, i: int) -> Json:
     """What a figure needs: curves over λ, measured and exact, and what they add up from."""
     n, problem, world = experiment.samples, experiment.problem, experiment.world
-    half = [t_half_width(s, len(values), LEVEL / 2) for s in _errors(values)]
     found: Json = {
         "lams": [size.n_syn / n for size in experiment.sizes],
         "curve": values.mean(0).tolist(),
-        "half_width": half,
+        "half_width": half_widths(values),
     }
     assert world != "same-inputs"
     exact = [closed_form(problem, world, objective, n, s.n_syn)[i] for s in experiment.sizes]
@@ -653,8 +647,11 @@ def _certified_optimum(evidence: Evidence) -> Judged:
                 keys |= {"best": lams[int(values.mean(0).argmin())], "recommended": found}
                 better = best_set(values)
                 keys["best_set"] = [x for x, inside in zip(lams, better, strict=True) if inside]
-                half = [t_half_width(s, len(values), LEVEL / 2) for s in _errors(values)]
-                keys |= {"lams": lams, "curve": values.mean(0).tolist(), "half_width": half}
+                keys |= {
+                    "lams": lams,
+                    "curve": values.mean(0).tolist(),
+                    "half_width": half_widths(values),
+                }
                 regret = _regret(values, at)
                 cells.append(Cell(REGRET - regret, regret, REGRET, keys, finding=True))
     return Judged(cells, [], constants)

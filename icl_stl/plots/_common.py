@@ -123,6 +123,13 @@ def grouped(cells: Sequence[Cell], *keys: str) -> dict[tuple[Any, ...], list[Cel
     return groups
 
 
+def interval(cell: Cell, form: str = ".2f") -> str:
+    """A measured mean and its interval in words."""
+    if cell["measured"] is None:
+        return "undecided"
+    return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
+
+
 def points(
     ax: Axes, cells: Sequence[Cell], x: Any, colour: Any, label: str, marker: str = "o"
 ) -> None:

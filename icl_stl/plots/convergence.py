@@ -16,6 +16,7 @@ from icl_stl.plots._common import (
     cells_of,
     column,
     grouped,
+    interval,
     plain_log,
     points,
 )
@@ -46,12 +47,6 @@ def _measured(stored: Stored, kind: str) -> list[Cell]:
 
 def _exponents(stored: Stored, kind: str) -> list[Cell]:
     return [cell for cell in cells_of(stored, CLAIM) if cell["kind"] == kind and "curve" in cell]
-
-
-def _interval(cell: Cell, form: str = ".2f") -> str:
-    if cell["measured"] is None:
-        return "undecided"
-    return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
 
 
 # --- convergence ---------------------------------------------------------------------------------
@@ -167,7 +162,7 @@ def _caption_convergence(stored: Stored) -> str:
 
     def exponents(kind: str, generations: tuple[int, ...]) -> str:
         return "; ".join(
-            f"{_interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
+            f"{interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
             for c in _exponents(stored, kind)
             if c["generation"] in generations
         )
@@ -298,7 +293,7 @@ def _caption_size(stored: Stored) -> str:
         said.append(
             f"{WORDS[c['objective']]}, {world}, n = {c['n']}, {c['predicted_by']}: λ* = "
             f"{p['lam']:.2g} [{p['low']:.2g}, {p['high']:.2g}]{_useful(c)}; best tried "
-            f"{c['best']:g}, {lost} {_interval(c, '.3f' if c['objective'] == 'gap' else '.2f')}"
+            f"{c['best']:g}, {lost} {interval(c, '.3f' if c['objective'] == 'gap' else '.2f')}"
         )
     return (
         "How much synthetic data is best for the transformer: measured, with stars at the best "

@@ -18,6 +18,7 @@ from icl_stl.plots._common import (
     cells_of,
     column,
     grouped,
+    interval,
     plain_log,
     points,
 )
@@ -51,9 +52,7 @@ def _generation_axis(ax: Axes, shown: Sequence[float] | np.ndarray, *, log: bool
 
 
 def _interval(cell: Cell, form: str = "+.3f") -> str:
-    if cell["measured"] is None:
-        return "undecided"
-    return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
+    return interval(cell, form)
 
 
 def _relative(cells: Sequence[Cell]) -> float:

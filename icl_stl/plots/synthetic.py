@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from icl_stl.plots._common import BARS, MARKERS, PALETTE, Cell, Drawing, Stored, cells_of, grouped
+from icl_stl.plots._common import (
+    BARS,
+    MARKERS,
+    PALETTE,
+    Cell,
+    Drawing,
+    Stored,
+    cells_of,
+    grouped,
+    interval,
+)
 
 GREY = "0.35"
 EACH = "Bars of curves are 95 % Student intervals of the mean over whole loops, each by itself."
@@ -23,12 +33,6 @@ def _of(stored: Stored, claim: str, words: str, **keys: Any) -> list[Cell]:
         for cell in cells_of(stored, claim)
         if words in cell["quantity"] and all(cell.get(key) == v for key, v in keys.items())
     ]
-
-
-def _interval(cell: Cell, form: str = ".2f") -> str:
-    if cell["measured"] is None:
-        return "undecided"
-    return f"{cell['measured']:{form}} [{cell['low']:{form}}, {cell['high']:{form}}]"
 
 
 def _lam_axis(ax: Axes, ticks: Sequence[float] = TICKS) -> None:
@@ -105,8 +109,8 @@ def _caption_phase(stored: Stored) -> str:
             stored, "synthetic_phase", "lambda of the peak", generation=cell["generation"]
         )
         said.append(
-            f"generation {cell['generation']}: height {_interval(cell)} (predicted "
-            f"{cell['bound']:.2f}) at λ = {_interval(place)} ({place['bound']:.2f}; the closed "
+            f"generation {cell['generation']}: height {interval(cell)} (predicted "
+            f"{cell['bound']:.2f}) at λ = {interval(place)} ({place['bound']:.2f}; the closed "
             f"form's own parabola turns at {place['own_parabola']:.2f})"
         )
     return (
@@ -151,8 +155,7 @@ def _draw_golden(stored: Stored) -> Figure:
 
 def _caption_golden(stored: Stored) -> str:
     said = [
-        f"k = {c['k']:g}: {_interval(c, '.3f')}, predicted {c['bound']:.3f}"
-        for c in _golden(stored)
+        f"k = {c['k']:g}: {interval(c, '.3f')}, predicted {c['bound']:.3f}" for c in _golden(stored)
     ]
     values = _of(stored, "golden_weight", "over that of real rows")
     most = max(abs(c["measured"] / c["bound"] - 1) for c in values)
@@ -226,7 +229,7 @@ def _caption_optimum(stored: Stored) -> str:
     cells = [c for c in _sizes(stored, loop="gaussian mean") if c["generation"] == TALK]
     said = [
         f"{PANELS[c['objective'], c['regime']]}: λ* = {c['lam']:.3g}, best measured {c['best']:g}, "
-        f"regret {_interval(c)}"
+        f"regret {interval(c)}"
         for c in cells
     ]
     others = [c for c in _sizes(stored) if c["verdict"] != "finding"]
@@ -239,7 +242,7 @@ def _caption_optimum(stored: Stored) -> str:
         f"tests). {'; '.join(said)}. Beside a fixed real set the risk is lowest without synthetic "
         "data, although the gap falls; with new real rows both are lowest at a finite λ, and in "
         "risk synthetic rows gain there exactly what they cost beside a fixed set. Of all "
-        f"problems, generations and objectives the largest regret is {_interval(worst)} "
+        f"problems, generations and objectives the largest regret is {interval(worst)} "
         f"({_name(worst['loop'])}, {worst['family'].split(', ', 1)[1]}, generation "
         f"{worst['generation']}). {EACH} {BARS}"
     )

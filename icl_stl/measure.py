@@ -14,11 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl_stl.config import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import Generation
-from icl_stl.models import Params
+from icl_stl.models import CHUNK, Params
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
-
-CHUNK = 256
-"""Prompts evaluated at a time: few enough for their activations to stay in the cache."""
 
 LOSS_RANGE = 1.0
 """M, the range of the bounded loss."""
@@ -56,7 +53,7 @@ def predictions(learner: Learner, params: Params, prompts: Prompts) -> Normal:
         return a.reshape(-1, size, *a.shape[1:])
 
     laws = jax.lax.map(
-        lambda chunk: jax.vmap(predict, in_axes=(None, 0))(params, chunk),
+        lambda chunk: predict(params, chunk),
         jax.tree.map(in_chunks, prompts),
     )
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], laws)  # type: ignore[no-any-return]

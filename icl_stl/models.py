@@ -5,13 +5,14 @@ y_1, ..., y_{k-1}, and on nothing else.
 """
 
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, LinearRegression
 from icl_stl.tasks import (
@@ -27,22 +28,26 @@ from icl_stl.tasks import (
 Params = Any
 State = Any
 
+CHUNK = 128
+"""Prompts read or written at a time: few enough for their activations to stay in the cache."""
+
 
 class InContextModel(NamedTuple):
     """The law of a label given its input and the examples before it, in two equal forms.
 
-    `predict` reads a whole prompt at once; `start` and `step` read one example at a time and carry
-    a state. Both give the same laws, and both are written for ONE prompt: `jax.vmap` supplies more.
+    `predict` reads whole prompts; `start` and `step` read one example of each at a time and carry a
+    state. Both give the same laws. All read n prompts at once: their axis is where the arithmetic
+    is, and the model decides how it lies in memory.
     """
 
     init: Callable[[PRNGKeyArray], Params]
     """key -> parameters."""
     predict: Callable[[Params, Prompts], Normal]
-    """parameters, one prompt -> the laws of y_1, ..., y_m: `[m]`."""
-    start: Callable[[], State]
-    """-> the state before any example."""
-    step: Callable[[Params, State, Int[Array, ""], Float[Array, " t"]], tuple[State, Normal]]
-    """parameters, state, position k (from 0), token k -> next state, the law of y_k."""
+    """parameters, n prompts -> the laws of y_1, ..., y_m of each: `[n, m]`."""
+    start: Callable[[int], State]
+    """n -> the state before any example."""
+    step: Callable[[Params, State, Int[Array, ""], Float[Array, "n t"]], tuple[State, Normal]]
+    """parameters, state, position k (from 0), tokens k -> next state, the laws of y_k: `[n]`."""
 
 
 def tokens(prompts: Prompts) -> Float[Array, "*n m t"]:
@@ -52,6 +57,79 @@ def tokens(prompts: Prompts) -> Float[Array, "*n m t"]:
     return jnp.concatenate([prompts.xs, before], axis=-1)
 
 
+# Inside the network features come first and prompts last: dense layers are then one product of
+# large matrices, norms and caches are read along prompts, and nothing is moved in between. Only
+# attention wants prompts first; it copies what it multiplies.
+
+
+@jax.custom_vjp
+def causal_attention(
+    queries: Float[Array, "h e m n"], keys: Float[Array, "h e m n"], values: Float[Array, "h e m n"]
+) -> Float[Array, "h e m n"]:
+    """Softmax attention within each of n prompts: every position sees itself and those before it.
+
+    out_q = Σ_{k <= q} a_qk values_k, a_q = softmax_k(queries_q · keys_k / √e).
+
+    The gradient is written out, since a small matrix product is fast on a CPU if its left factor is
+    summed over its last axis, and several times slower if not, as in the derivative of a product.
+    """
+    return _attention_forward(queries, keys, values)[0]
+
+
+def _attention_forward(queries: Array, keys: Array, values: Array) -> tuple[Array, Any]:
+    e, m = queries.shape[1:3]
+    by_query = queries.transpose(0, 3, 2, 1)
+    keys, values = (a.transpose(0, 3, 1, 2) for a in (keys, values))
+    scores = jnp.einsum("hnqe,hnek->hnqk", by_query, keys) * e**-0.5
+    causal = jnp.tril(jnp.ones((m, m), bool))
+    weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
+    out = jnp.einsum("hnek,hnqk->hneq", values, weights)
+    return out.transpose(0, 2, 3, 1), (queries, keys, values, weights)
+
+
+def _attention_backward(saved: Any, grads: Any) -> tuple[Any, Any, Any]:
+    queries, keys, values, weights = saved
+    queries = queries.transpose(0, 3, 1, 2)
+    by_query, grads = grads.transpose(0, 3, 2, 1), grads.transpose(0, 3, 1, 2)
+    to_values = jnp.einsum("hneq,hnqk->hnek", grads, weights)
+    to_weights = jnp.einsum("hnqe,hnek->hnqk", by_query, values)
+    mean = jnp.sum(weights * to_weights, axis=-1, keepdims=True)
+    to_scores = weights * (to_weights - mean) * queries.shape[2] ** -0.5
+    to_queries = jnp.einsum("hnek,hnqk->hneq", keys, to_scores)
+    to_keys = jnp.einsum("hneq,hnqk->hnek", queries, to_scores)
+    first, second, third = (a.transpose(0, 2, 3, 1) for a in (to_queries, to_keys, to_values))
+    return first, second, third
+
+
+causal_attention.defvjp(_attention_forward, _attention_backward)
+
+
+class Dense(nn.Module):
+    """Wᵀ h + b, features first: `[p, ...]` to `[features, ...]`."""
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "p *n"]) -> Float[Array, "q *n"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (h.shape[0], self.features))
+        out = (kernel.T @ h.reshape(h.shape[0], -1)).reshape(self.features, *h.shape[1:])
+        if not self.use_bias:
+            return out
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return out + bias.reshape(-1, *[1] * (h.ndim - 1))
+
+
+def sum_of(term: Callable[[int], Any], count: int) -> Any:
+    """Σ_{j < count} term(j)."""
+    return reduce(lambda total, j: total + term(j), range(1, count), term(0))
+
+
+def norm() -> nn.RMSNorm:
+    """Root-mean-square norm over features, which come first."""
+    return nn.RMSNorm(reduction_axes=0, feature_axes=0)
+
+
 class Attention(nn.Module):
     """Softmax attention of `heads` heads; keys carry no bias, to which attention is blind."""
 
@@ -59,39 +137,31 @@ class Attention(nn.Module):
     heads: int
 
     def setup(self) -> None:
-        self.project = nn.Dense(3 * self.width, use_bias=False)
-        self.out = nn.Dense(self.width, use_bias=False)
+        self.project = Dense(3 * self.width, use_bias=False)
+        self.out = Dense(self.width, use_bias=False)
 
-    def __call__(self, h: Float[Array, "m p"]) -> Float[Array, "m p"]:
+    def by_head(self, h: Float[Array, "p *n"]) -> Float[Array, "h e *n"]:
+        return h.reshape(self.heads, -1, *h.shape[1:])
+
+    def __call__(self, h: Float[Array, "p m n"]) -> Float[Array, "p m n"]:
         """Every position attends to itself and those before it."""
-        queries, keys, values = jnp.split(self.project(h), 3, axis=-1)
-        causal = jnp.tril(jnp.ones((h.shape[0], h.shape[0]), bool))
-        return self.attend(queries, keys, values, causal)
+        queries, keys, values = map(self.by_head, jnp.split(self.project(h), 3))
+        return self.out(causal_attention(queries, keys, values).reshape(h.shape))
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
+        self, h: Float[Array, "p n"], cache: Float[Array, "2*p m n"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, "p n"], Float[Array, "2*p m n"]]:
         """Position k attends to the cached keys and values of positions 0..k-1 and to its own."""
         query, key_and_value = jnp.split(self.project(h), [self.width])
-        cache = jax.lax.dynamic_update_slice_in_dim(cache, key_and_value[None], k, axis=0)
-        keys, values = jnp.split(cache, 2, axis=-1)
-        seen = jnp.arange(cache.shape[0])[None] <= k
-        return self.attend(query[None], keys, values, seen)[0], cache
-
-    def attend(
-        self,
-        queries: Float[Array, "q p"],
-        keys: Float[Array, "m p"],
-        values: Float[Array, "m p"],
-        visible: Bool[Array, "q m"],
-    ) -> Float[Array, "q p"]:
-        def by_head(a: Float[Array, "r p"]) -> Float[Array, "r h e"]:
-            return a.reshape(a.shape[0], self.heads, -1)
-
-        q, k, v = by_head(queries), by_head(keys), by_head(values)
-        scores = jnp.einsum("qhe,mhe->hqm", q, k) / q.shape[-1] ** 0.5
-        weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
-        return self.out(jnp.einsum("hqm,mhe->qhe", weights, v).reshape(queries.shape))
+        cache = jax.lax.dynamic_update_index_in_dim(cache, key_and_value, k, axis=1)
+        query, keys, values = map(self.by_head, (query, *jnp.split(cache, 2)))
+        # Sums written out term by term: a CPU reads large arrays once for them, along prompts.
+        e, m = query.shape[1], cache.shape[1]
+        scores = sum_of(lambda j: query[:, j, None] * keys[:, j], e) * e**-0.5
+        seen = jnp.arange(m)[None, :, None] <= k
+        weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=1)
+        attended = sum_of(lambda j: weights[:, None, j] * values[:, :, j], m)
+        return self.out(attended.reshape(h.shape)), cache
 
 
 class Block(nn.Module):
@@ -102,19 +172,19 @@ class Block(nn.Module):
 
     def setup(self) -> None:
         self.attention = Attention(self.width, self.heads)
-        self.attention_norm, self.mlp_norm = nn.RMSNorm(), nn.RMSNorm()
-        self.up, self.down = nn.Dense(4 * self.width), nn.Dense(self.width)
+        self.attention_norm, self.mlp_norm = norm(), norm()
+        self.up, self.down = Dense(4 * self.width), Dense(self.width)
 
-    def mlp(self, h: Float[Array, "*n p"]) -> Float[Array, "*n p"]:
+    def mlp(self, h: Float[Array, "p *n"]) -> Float[Array, "p *n"]:
         return self.down(nn.relu(self.up(self.mlp_norm(h))))
 
-    def __call__(self, h: Float[Array, "m p"]) -> Float[Array, "m p"]:
+    def __call__(self, h: Float[Array, "p m n"]) -> Float[Array, "p m n"]:
         h = h + self.attention(self.attention_norm(h))
         return h + self.mlp(h)
 
     def step(
-        self, h: Float[Array, " p"], cache: Float[Array, "m 2*p"], k: Int[Array, ""]
-    ) -> tuple[Float[Array, " p"], Float[Array, "m 2*p"]]:
+        self, h: Float[Array, "p n"], cache: Float[Array, "2*p m n"], k: Int[Array, ""]
+    ) -> tuple[Float[Array, "p n"], Float[Array, "2*p m n"]]:
         attended, cache = self.attention.step(self.attention_norm(h), cache, k)
         h = h + attended
         return h + self.mlp(h), cache
@@ -132,33 +202,33 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         shape = self.architecture
-        self.embed = nn.Dense(shape.width)
+        self.embed = Dense(shape.width)
         self.position = self.param(
             "position", nn.initializers.normal(0.02), (self.task.context, shape.width)
         )
         self.blocks = [Block(shape.width, shape.heads) for _ in range(shape.depth)]
-        self.final_norm, self.head = nn.RMSNorm(), nn.Dense(2)
+        self.final_norm, self.head = norm(), Dense(2)
 
-    def embedded(self, token: Float[Array, "*n t"]) -> Float[Array, "*n p"]:
-        scale = jnp.ones(token.shape[-1]).at[-1].set(self.task.label_variance**-0.5)
-        return self.embed(token * jnp.broadcast_to(scale, token.shape))
+    def embedded(self, token: Float[Array, "t *n"]) -> Float[Array, "p *n"]:
+        scale = jnp.ones(token.shape[0]).at[-1].set(self.task.label_variance**-0.5)
+        return self.embed(token * scale.reshape(-1, *[1] * (token.ndim - 1)))
 
-    def law(self, h: Float[Array, "*n p"]) -> Normal:
+    def law(self, h: Float[Array, "p *n"]) -> Normal:
         out = self.head(self.final_norm(h))
         v = self.task.label_variance
-        variance = self.task.noise**2 + v * jax.nn.softplus(out[..., 1])
-        return Normal(v**0.5 * out[..., 0], jnp.sqrt(variance))
+        variance = self.task.noise**2 + v * jax.nn.softplus(out[1])
+        return Normal(v**0.5 * out[0], jnp.sqrt(variance))
 
-    def __call__(self, token: Float[Array, "m t"]) -> Normal:
-        h = self.embedded(token) + self.position
+    def __call__(self, token: Float[Array, "t m n"]) -> Normal:
+        h = self.embedded(token) + self.position.T[..., None]
         for block in self.blocks:
             h = block(h)
         return self.law(h)
 
     def step(
-        self, token: Float[Array, " t"], caches: list[Float[Array, "m c"]], k: Int[Array, ""]
-    ) -> tuple[list[Float[Array, "m c"]], Normal]:
-        h = self.embedded(token) + self.position[k]
+        self, token: Float[Array, "t n"], caches: list[Float[Array, "c m n"]], k: Int[Array, ""]
+    ) -> tuple[list[Float[Array, "c m n"]], Normal]:
+        h = self.embedded(token) + self.position[k][:, None]
         grown = []
         for block, cache in zip(self.blocks, caches, strict=True):
             h, cache = block.step(h, cache, k)  # noqa: PLW2901
@@ -198,19 +268,20 @@ def transformer(task: LinearRegression, architecture: Architecture) -> InContext
     net = Transformer(task, architecture)
     m, width = task.context, architecture.width
 
-    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((m, 2 * task.dim + 1)))
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2 * task.dim + 1, m, 1)))
 
     def init(key: PRNGKeyArray) -> Params:
         return initial(key, shapes)
 
-    def predict(params: Params, prompt: Prompts) -> Normal:
-        return net.apply(params, tokens(prompt))  # type: ignore[return-value]
+    def predict(params: Params, prompts: Prompts) -> Normal:
+        law: Any = net.apply(params, tokens(prompts).T)
+        return Normal(law.mean.T, law.std.T)
 
-    def start() -> State:
-        return [jnp.zeros((m, 2 * width)) for _ in range(architecture.depth)]
+    def start(count: int) -> State:
+        return [jnp.zeros((2 * width, m, count)) for _ in range(architecture.depth)]
 
     def step(params: Params, state: State, k: Int[Array, ""], token: Any) -> tuple[State, Normal]:
-        return net.apply(params, token, state, k, method="step")  # type: ignore[return-value]
+        return net.apply(params, token.T, state, k, method="step")  # type: ignore[return-value]
 
     return InContextModel(init, predict, start, step)
 
@@ -222,18 +293,19 @@ def bayes(task: LinearRegression) -> InContextModel:
     """
     d = task.dim
 
-    def step(
-        params: Params, posterior: Posterior, k: Int[Array, ""], token: Float[Array, " t"]
-    ) -> tuple[Posterior, Normal]:
+    def start(count: int) -> State:
+        return jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), prior(task))
+
+    def step_one(posterior: Posterior, token: Float[Array, " t"]) -> tuple[Posterior, Normal]:
         # The first token carries no pair: its zeros leave the prior as it is.
         posterior = posterior_update(task, posterior, token[d : 2 * d], token[2 * d])
         return posterior, posterior_predictive(task, posterior, token[:d])
 
     return InContextModel(
         init=lambda key: (),
-        predict=lambda params, prompt: bayes_predictive(task, prompt),
-        start=lambda: prior(task),
-        step=step,
+        predict=lambda params, prompts: jax.vmap(partial(bayes_predictive, task))(prompts),
+        start=start,
+        step=lambda params, posterior, k, token: jax.vmap(step_one)(posterior, token),
     )
 
 
@@ -263,15 +335,23 @@ def generate_labels(
     n, m, d = xs.shape
     noise = jax.random.normal(key, (m, n), xs.dtype)
 
-    def label(carry: Any, inputs: Any) -> Any:
-        state, before = carry
-        k, x, z = inputs
-        token = jnp.concatenate([x, before], axis=-1)
-        state, law = jax.vmap(model.step, in_axes=(None, 0, None, 0))(params, state, k, token)
-        y = law.mean + (law.std if plug_in_std is None else plug_in_std) * z
-        return (state, jnp.concatenate([x, y[:, None]], axis=-1)), y
+    def write(given: tuple[Float[Array, "m c d"], Float[Array, "m c"]]) -> Any:
+        def label(carry: Any, inputs: Any) -> Any:
+            state, before = carry
+            k, x, z = inputs
+            state, law = model.step(params, state, k, jnp.concatenate([x, before], axis=-1))
+            y = law.mean + (law.std if plug_in_std is None else plug_in_std) * z
+            return (state, jnp.concatenate([x, y[:, None]], axis=-1)), y
 
-    state = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, *a.shape)), model.start())
-    first = (state, jnp.zeros((n, d + 1), xs.dtype))
-    _, ys = jax.lax.scan(label, first, (jnp.arange(m), xs.swapaxes(0, 1), noise))
-    return Prompts(xs, ys.T)
+        count = given[1].shape[1]
+        first = (model.start(count), jnp.zeros((count, d + 1), xs.dtype))
+        return jax.lax.scan(label, first, (jnp.arange(m), *given))[1]
+
+    size = min(CHUNK, n)
+    chunks = -(-n // size)
+    fill = chunks * size - n
+    inputs = (xs.swapaxes(0, 1), noise)
+    inputs = jax.tree.map(lambda a: jnp.concatenate([a, a[:, :fill]], axis=1), inputs)
+    cut = lambda a: a.reshape(m, chunks, size, *a.shape[2:]).swapaxes(0, 1)  # noqa: E731
+    ys = jax.lax.map(write, jax.tree.map(cut, inputs))
+    return Prompts(xs, ys.swapaxes(1, 2).reshape(-1, m)[:n])

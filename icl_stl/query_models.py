@@ -230,18 +230,22 @@ def query_transformer(task: LinearRegression, architecture: QueryArchitecture) -
     def law(params: Params, xs: Any, ys: Any, query: Any, k: Int[Array, ""]) -> Normal:
         return query_law(task, architecture, params, xs, ys, query, jnp.arange(m) < k)
 
-    def predict(params: Params, prompt: Prompts) -> Normal:
-        each = jax.vmap(law, in_axes=(None, None, None, 0, 0))
-        return each(params, prompt.xs, prompt.ys, prompt.xs, jnp.arange(m))
+    def predict(params: Params, prompts: Prompts) -> Normal:
+        def labels(prompt: Prompts) -> Normal:
+            each = jax.vmap(law, in_axes=(None, None, None, 0, 0))
+            return each(params, prompt.xs, prompt.ys, prompt.xs, jnp.arange(m))
 
-    def start() -> State:
-        return Prompts(jnp.zeros((m, d)), jnp.zeros(m))
+        return jax.vmap(labels)(prompts)
+
+    def start(count: int) -> State:
+        return Prompts(jnp.zeros((count, m, d)), jnp.zeros((count, m)))
 
     def step(params: Params, state: State, k: Int[Array, ""], token: Any) -> tuple[State, Normal]:
         # The token of position 0 carries no example: its zeros are overwritten in position 1.
         last = jnp.maximum(k - 1, 0)
-        xs = state.xs.at[last].set(token[d : 2 * d])
-        ys = state.ys.at[last].set(token[2 * d])
-        return Prompts(xs, ys), law(params, xs, ys, token[:d], k)
+        xs = state.xs.at[:, last].set(token[:, d : 2 * d])
+        ys = state.ys.at[:, last].set(token[:, 2 * d])
+        answer = jax.vmap(law, in_axes=(None, 0, 0, 0, None))
+        return Prompts(xs, ys), answer(params, xs, ys, token[:, :d], k)
 
     return InContextModel(init, predict, start, step)

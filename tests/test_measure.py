@@ -251,7 +251,7 @@ def test_divergence_of_normal_laws_by_quadrature(shift, ratio):
 
 def test_predictions_do_not_depend_on_the_chunks(monkeypatch, assert_close):
     learner, prompts = shifted_bayes(TASK), sample_prompts(TASK, jax.random.key(0), 11)
-    at_once = jax.vmap(learner.predict, in_axes=(None, 0))(jnp.asarray(0.3), prompts)
+    at_once = learner.predict(jnp.asarray(0.3), prompts)
     monkeypatch.setattr(measure, "CHUNK", 4)
     in_chunks = predictions(learner, jnp.asarray(0.3), prompts)
     assert in_chunks.mean.shape == (11, TASK.context)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +7,12 @@ import numpy as np
 import pytest
 from reference import TASKS, label_covariance, task_name, unit_lower_factor, whitened
 
+from icl_stl import models
 from icl_stl.config import Architecture, LinearRegression, QueryArchitecture
 from icl_stl.models import (
     Attention,
     bayes,
+    causal_attention,
     generate_labels,
     tokens,
     transformer,
@@ -43,7 +46,12 @@ def params_of(model, seed=0):
 
 
 def predict_all(model, params, prompts):
-    return jax.jit(jax.vmap(model.predict, in_axes=(None, 0)))(params, prompts)
+    return jax.jit(model.predict)(params, prompts)
+
+
+def predict_one(model, params, prompt):
+    law = model.predict(params, jax.tree.map(lambda a: a[None], prompt))
+    return jax.tree.map(lambda a: a[0], law)
 
 
 def one_prompt(seed=1):
@@ -64,29 +72,29 @@ def test_a_token_is_an_input_and_the_pair_before_it():
 @pytest.mark.usefixtures("x64")
 @each_model
 def test_cached_steps_equal_reading_the_prompt_at_once(model, assert_close):
-    params, prompt = params_of(model), one_prompt()
+    params, prompts = params_of(model), sample_prompts(TASK, jax.random.key(1), 3)
 
     @jax.jit
-    def both(params, prompt):
+    def both(params, prompts):
         def read(state, position_and_token):
             return model.step(params, state, *position_and_token)
 
-        positions = (jnp.arange(TASK.context), tokens(prompt))
-        return model.predict(params, prompt), jax.lax.scan(read, model.start(), positions)[1]
+        positions = (jnp.arange(TASK.context), tokens(prompts).swapaxes(0, 1))
+        return model.predict(params, prompts), jax.lax.scan(read, model.start(3), positions)[1]
 
-    at_once, in_steps = both(params, prompt)
-    assert at_once.mean.shape == at_once.std.shape == (TASK.context,)
+    at_once, in_steps = both(params, prompts)
+    assert at_once.mean.shape == at_once.std.shape == (3, TASK.context)
     assert at_once.mean.dtype == jnp.float64
-    assert_close(in_steps.mean, at_once.mean)
-    assert_close(in_steps.std, at_once.std)
+    assert_close(in_steps.mean.T, at_once.mean)
+    assert_close(in_steps.std.T, at_once.std)
 
 
 @pytest.mark.parametrize("name", ["transformer", "query"])
 def test_steps_equal_reading_at_once_in_single_precision(name, assert_close):
     model = MODELS[name]
     params, prompts = params_of(model), sample_prompts(TASK, jax.random.key(2), 3)
-    state, laws = jax.vmap(lambda _: model.start())(jnp.arange(3)), []
-    step = jax.jit(jax.vmap(model.step, in_axes=(None, 0, None, 0)))
+    state, laws = model.start(3), []
+    step = jax.jit(model.step)
     for k in range(TASK.context):
         state, law = step(params, state, jnp.array(k), tokens(prompts)[:, k])
         laws.append(law)
@@ -98,7 +106,7 @@ def test_steps_equal_reading_at_once_in_single_precision(name, assert_close):
 @each_model
 def test_no_model_is_surer_than_the_noise(model):
     prompt = Prompts(*(30 * a for a in one_prompt()))
-    predict = jax.jit(model.predict)
+    predict = jax.jit(partial(predict_one, model))
     for scale in (0.0, 1.0, -100.0):
         params = jax.tree.map(lambda a, scale=scale: scale * a, params_of(model))
         assert np.all(np.asarray(predict(params, prompt).std) >= np.float32(TASK.noise * 0.999999))
@@ -107,7 +115,7 @@ def test_no_model_is_surer_than_the_noise(model):
 def test_the_transformer_can_be_as_sure_as_the_noise_allows(assert_close):
     params = params_of(MODELS["transformer"])
     params["params"]["head"]["bias"] = jnp.array([0.0, -1e3])
-    law = jax.jit(MODELS["transformer"].predict)(params, one_prompt())
+    law = predict_one(MODELS["transformer"], params, one_prompt())
     assert_close(law.std, np.full(TASK.context, TASK.noise))
 
 
@@ -137,7 +145,7 @@ def assert_causal(predict, prompt, *, std_reads_labels):
 def test_laws_depend_on_the_past_and_on_all_of_it(model):
     params = params_of(model)
     assert_causal(
-        lambda prompt: model.predict(params, prompt),
+        lambda prompt: predict_one(model, params, prompt),
         one_prompt(),
         std_reads_labels=model is not MODELS["bayes"],
     )
@@ -163,7 +171,7 @@ def test_the_causality_test_catches_breaches_and_blindness(spoil, complaint):
     model = MODELS["bayes"]
 
     def predict(prompt):
-        return spoil(model.predict((), prompt), prompt)
+        return spoil(predict_one(model, (), prompt), prompt)
 
     with pytest.raises(AssertionError, match=complaint):
         assert_causal(predict, one_prompt(), std_reads_labels=False)
@@ -177,7 +185,8 @@ def test_attention_equals_a_literal_loop_over_heads_and_positions(heads, assert_
     m, width = 3, 8
     attention = Attention(width, heads)
     h = np.random.default_rng(0).standard_normal((m, width)).astype(np.float32)
-    params = jax.jit(attention.init)(jax.random.key(0), h)
+    columns = jnp.stack([h.T, 2 * h.T], axis=-1)  # two prompts
+    params = jax.jit(attention.init)(jax.random.key(0), columns)
     projected = h @ np.asarray(params["params"]["project"]["kernel"])
     queries, keys, values = np.split(projected, 3, axis=1)
     size = width // heads
@@ -189,7 +198,24 @@ def test_attention_equals_a_literal_loop_over_heads_and_positions(heads, assert_
             weights = np.exp(scores) / np.exp(scores).sum()
             attended[k, own] = weights @ values[: k + 1, own]
     expected = attended @ np.asarray(params["params"]["out"]["kernel"])
-    assert_close(attention.apply(params, jnp.asarray(h)), expected)
+    assert_close(attention.apply(params, columns)[..., 0].T, expected)
+
+
+@pytest.mark.usefixtures("x64")
+def test_attentions_own_gradient_is_that_of_its_formula(assert_close):
+    def formula(queries, keys, values):
+        scores = jnp.einsum("heqn,hekn->hnqk", queries, keys) / np.sqrt(queries.shape[1])
+        seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+        weights = jnp.where(seen, jnp.exp(scores), 0.0)
+        weights = weights / weights.sum(-1, keepdims=True)
+        return jnp.einsum("hnqk,hekn->heqn", weights, values)
+
+    rng = np.random.default_rng(0)
+    *inputs, directions = (jnp.asarray(rng.standard_normal((2, 3, 4, 5))) for _ in range(4))
+    own, expected = (jax.vjp(f, *inputs) for f in (causal_attention, formula))
+    assert_close(own[0], expected[0])
+    for gradient, literal in zip(own[1](directions), expected[1](directions), strict=True):
+        assert_close(gradient, literal)
 
 
 def test_the_transformer_is_as_deep_and_wide_as_asked():
@@ -219,9 +245,9 @@ def test_the_transformer_works_in_units_of_the_labels(assert_close):
     unit = 3.0
     params, prompt = params_of(MODELS["transformer"]), one_prompt()
     scaled_task = LinearRegression(dim=2, context=4, noise=unit * 0.5, prior_scale=unit)
-    law = jax.jit(MODELS["transformer"].predict)(params, prompt)
+    law = predict_one(MODELS["transformer"], params, prompt)
     scaled_prompt = Prompts(prompt.xs, unit * prompt.ys)
-    scaled_law = jax.jit(transformer(scaled_task, ARCHITECTURE).predict)(params, scaled_prompt)
+    scaled_law = predict_one(transformer(scaled_task, ARCHITECTURE), params, scaled_prompt)
     assert_close(scaled_law.mean, unit * np.asarray(law.mean))
     assert_close(scaled_law.std, unit * np.asarray(law.std))
 
@@ -306,3 +332,14 @@ def test_generation_is_a_function_of_its_key():
     np.testing.assert_array_equal(one, again)
     assert not np.any(np.asarray(one) == np.asarray(other))
     assert len(np.unique(one)) == one.size
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_prompts_written_in_chunks_are_those_written_at_once(count, monkeypatch, assert_close):
+    model = MODELS["transformer"]
+    params, xs = params_of(model), sample_inputs(TASK, jax.random.key(0), count, TASK.context)
+    whole = generate_labels(model, params, jax.random.key(1), xs)
+    monkeypatch.setattr(models, "CHUNK", 2)
+    chunks = generate_labels(model, params, jax.random.key(1), xs)
+    assert chunks.ys.shape == (count, TASK.context)
+    assert_close(chunks.ys, whole.ys)

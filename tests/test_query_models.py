@@ -216,8 +216,8 @@ def test_whole_prompts_are_learned_and_generated(attention):
 
 def test_the_architecture_chooses_the_model():
     model = in_context_model(TASK, BASE)
-    start = query_transformer(TASK, BASE).start()
-    assert jax.tree.structure(model.start()) == jax.tree.structure(start)
+    start = query_transformer(TASK, BASE).start(1)
+    assert jax.tree.structure(model.start(1)) == jax.tree.structure(start)
 
 
 @pytest.mark.parametrize(

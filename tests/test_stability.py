@@ -313,7 +313,7 @@ def test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should():
     squares = sum(float(jnp.sum((a - b) ** 2)) for a, b in zip(*leaves, strict=True))
     length = sum(float(jnp.sum(a**2)) for a in leaves[0])
     assert found.parameters[1] == pytest.approx(np.sqrt(squares / length), rel=1e-5)
-    laws = [jax.vmap(lambda z, p=p: learner.predict(p, z))(prompts) for p in (own, other)]
+    laws = [learner.predict(p, prompts) for p in (own, other)]
     logs = [np.cumsum(law.log_density(prompts.ys), -1) for law in laws]
     tv = np.maximum(1 - np.exp(logs[1] - logs[0]), 0).mean(0)
     np.testing.assert_allclose(found.tv[1], tv, rtol=1e-4)

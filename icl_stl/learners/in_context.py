@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
@@ -45,8 +46,8 @@ def _in_context(
         xs = sample_inputs(task, key_xs, count, task.context)
         return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])))
 
-    def predict(params: Params, prompt: Prompts) -> Normal:
-        law = model.predict(weights(params), prompt)
+    def predict(params: Params, prompts: Prompts) -> Normal:
+        law = model.predict(weights(params), prompts)
         return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
 
     return Learner(fit, generate, predict, relabel)
@@ -75,22 +76,41 @@ def in_context_model(
     return transformer(task, architecture)
 
 
-def _nadam(training: Training) -> optax.GradientTransformation:
+class Rates(NamedTuple):
+    """What of a training is a number in the program and not part of its shape; may be traced."""
+
+    learning_rate: Any
+    """Peak learning rate."""
+    weight_decay: Any
+    """Decoupled, in units of the learning rate."""
+
+
+def _nadam(training: Training, rates: Rates) -> optax.GradientTransformation:
     warmup = min(round(training.warmup * training.steps), training.steps - 1)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, training.learning_rate, warmup, training.steps
-    )
+    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, training.steps)
     optimiser: optax.GradientTransformation = optax.nadamw(
-        schedule, b2=0.95, weight_decay=training.weight_decay
+        lambda step: rates.learning_rate * shape(step), b2=0.95, weight_decay=rates.weight_decay
     )
     return optimiser
 
 
+def _rates(training: Training, learning_rate: Any = None, weight_decay: Any = None) -> Rates:
+    """Rates of a training, or those given instead."""
+    return Rates(
+        training.learning_rate if learning_rate is None else learning_rate,
+        training.weight_decay if weight_decay is None else weight_decay,
+    )
+
+
 def _minimise(
-    loss: Callable[[Params, Any], Float[Array, ""]], training: Training, start: Params, seen: Any
+    loss: Callable[[Params, Any], Float[Array, ""]],
+    training: Training,
+    rates: Rates,
+    start: Params,
+    seen: Any,
 ) -> Fitted:
     """Minimise a loss by NAdam from a start, one step for each entry of `seen`, in one scan."""
-    optimiser = _nadam(training)
+    optimiser = _nadam(training, rates)
 
     def step(carry: Any, batch: Any) -> Any:
         weights, state = carry
@@ -149,7 +169,8 @@ def query_trainer(
         return -jnp.mean(laws.log_density(ys[:, -1]))
 
     def fit(key: PRNGKeyArray, batches: Prompts) -> Fitted:
-        return _minimise(loss, training, query_init(task, architecture, key), batches)
+        start = query_init(task, architecture, key)
+        return _minimise(loss, training, _rates(training), start, batches)
 
     return fit
 
@@ -160,6 +181,9 @@ def adam_transformer(
     training: Training,
     *,
     plug_in: bool = False,
+    learning_rate: Any = None,
+    weight_decay: Any = None,
+    data_axis: str | None = None,
 ) -> Learner:
     """A transformer fitted to the negative log-likelihood of the labels by NAdam.
 
@@ -175,10 +199,15 @@ def adam_transformer(
         architecture: What the network is.
         training: Steps, batch, learning rate, weight decay.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
+        learning_rate: Instead of the training's, if given; may be traced, so that one program
+            serves many.
+        weight_decay: Likewise.
+        data_axis: Axis of devices that share the prompts of a batch, for `devices.data_parallel`.
 
     Returns:
         The learner; its parameters are a `Fitted`.
     """
+    rates = _rates(training, learning_rate, weight_decay)
     model = in_context_model(task, architecture)
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
@@ -197,12 +226,19 @@ def adam_transformer(
         else:
             order = jnp.broadcast_to(jnp.arange(task.context), ranks.shape)
 
-        def loss(weights: Params, chosen: Any) -> Float[Array, ""]:
-            row, examples = chosen
+        def loss(weights: Params, prompts: Prompts, row: Any, examples: Any) -> Float[Array, ""]:
             batch = jax.tree.map(lambda a: a[row[:, None], examples], prompts)
-            laws = jax.vmap(model.predict, in_axes=(None, 0))(weights, batch)
-            return -jnp.mean(laws.log_density(batch.ys))
+            laws = model.predict(weights, batch)
+            mean = -jnp.mean(laws.log_density(batch.ys))
+            return mean if data_axis is None else jax.lax.pmean(mean, data_axis)
 
-        return _minimise(loss, training, model.init(key_init), (rows, order))
+        if data_axis is not None:
+            whole, part = PartitionSpec(), PartitionSpec(data_axis)
+            loss = jax.shard_map(loss, in_specs=(whole, whole, part, whole), out_specs=whole)
+
+        def of_step(weights: Params, chosen: Any) -> Float[Array, ""]:
+            return loss(weights, prompts, *chosen)
+
+        return _minimise(of_step, training, rates, model.init(key_init), (rows, order))
 
     return _in_context(task, model, fit, lambda fitted: fitted.weights, plug_in)

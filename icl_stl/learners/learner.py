@@ -20,7 +20,7 @@ class Learner(NamedTuple):
     generate: Callable[[PRNGKeyArray, Params, int], Data]
     """key, parameters, count -> that many rows from D_θ."""
     predict: Callable[[Params, Data], Normal] | None = None
-    """parameters, one prompt -> the law of every label given what precedes it."""
+    """parameters, n prompts -> the law of every label given what precedes it: `[n, m]`."""
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""

@@ -1,0 +1,87 @@
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.devices import DATA, data_parallel, many
+from icl_stl.learners import adam_transformer
+from icl_stl.tasks import sample_prompts
+
+TASK = LinearRegression(dim=1, context=4)
+ARCHITECTURE = Architecture(depth=1, width=8, heads=2)
+
+
+def fit(data_axis):
+    learner = adam_transformer(TASK, ARCHITECTURE, Training(steps=20, batch=8), data_axis=data_axis)
+    return lambda prompts, weights: learner.fit(jax.random.key(1), prompts, weights)
+
+
+def test_devices_share_the_prompts_of_a_batch_and_learn_the_same():
+    prompts, weights = sample_prompts(TASK, jax.random.key(0), 64), jnp.full(64, 1 / 64)
+    alone = jax.jit(fit(None))(prompts, weights)
+    together = data_parallel(fit(DATA))(prompts, weights)
+    assert len(jax.devices()) == 2
+    # Rounding, which twenty steps carry on.
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    assert together.loss.sharding.is_fully_replicated
+
+
+def test_each_device_reads_its_own_part_of_a_batch_only():
+    """What multiplies the prompts of a device is half as wide as the batch."""
+    prompts, weights = sample_prompts(TASK, jax.random.key(0), 64), jnp.full(64, 1 / 64)
+    mesh = jax.make_mesh((2,), (DATA,), (jax.sharding.AxisType.Auto,))
+    widths = {}
+    for axis in (None, DATA):
+        with jax.set_mesh(mesh):
+            program = jax.jit(fit(axis)).lower(prompts, weights).compile().as_text()
+        widths[axis] = {int(n) for n in re.findall(r"f32\[3,4,(\d+)\]", program)}
+    assert 8 in widths[None]
+    assert 4 in widths[DATA]
+    assert 8 not in widths[DATA]
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    script = Path(__file__).with_name("two_hosts.py")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def started(processes, process):
+        out = tmp_path / f"{processes}-{process}.npz"
+        command = [sys.executable, script, str(processes), str(process), str(port), out]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE), out
+
+    runs = [started(1, 0), started(2, 0), started(2, 1)]
+    for process, _ in runs:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    alone, first, second = (np.load(out) for _, out in runs)
+    assert (alone["hosts"], first["hosts"], first["devices"]) == (1, 2, 2)
+    for name in alone.files[2:]:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], alone[name], atol=2e-5)
+
+
+def test_more_runs_need_no_more_memory_at_a_time():
+    """Runs come in rounds of equal size: what is alive in a program is set by the batch alone."""
+    seen = []
+
+    def run(key):
+        seen.append(key.shape)
+        return jax.random.normal(key, (1000,)).mean()
+
+    rounds = []
+    few = many(run, 8, seed=0, batch=4)
+    several = many(run, 64, seed=0, batch=4, report=lambda *args: rounds.append(args))
+    assert few.shape == (8,)
+    assert several.shape == (64,)
+    np.testing.assert_array_equal(several[:8], few)
+    assert len(rounds) == 8  # 64 runs, 4 at a time on each of 2 devices
+    assert len(seen) == 2  # traced once a call: one program serves all rounds

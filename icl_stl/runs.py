@@ -178,16 +178,21 @@ def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
     }
 
 
-def source_digest() -> str:
-    """SHA-256 of the modules that a run's numbers come from."""
+def source_files(*more: str) -> list[Path]:
+    """The modules that a run's numbers come from, and more of them (patterns without `.py`)."""
     here = Path(__file__).parent
     names = (
         *("tasks", "models", "query_models", "learners/*", "regimes", "loops", "measure", "runs"),
         *("devices", "problems", "experiments", "solvable", "stability", "context_loops"),
         *("certificates", "collapse", "sizes", "bounds/transformers"),
+        *more,
     )
-    files = [path for name in names for path in sorted(here.glob(f"{name}.py"))]
-    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return [path for name in names for path in sorted(here.glob(f"{name}.py"))]
+
+
+def source_digest(*more: str) -> str:
+    """SHA-256 of `source_files`."""
+    return sha256(b"".join(path.read_bytes() for path in source_files(*more))).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -23,24 +23,11 @@ from icl_stl import console, results
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
 from icl_stl.experiments import SolvableLoops
+from icl_stl.grids import OPTIONS, PROBLEM_OF, RegimeName, Setting, SolvableName, regime_of
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.references import lookup
-from icl_stl.regimes import (
-    MAD_LOOPS,
-    Accumulate,
-    AccumulateFresh,
-    AccumulateSubsample,
-    Anchored,
-    Augment,
-    AugmentSameInputs,
-    FreshReal,
-    RealOnly,
-    Regime,
-    Replace,
-    training_size,
-)
+from icl_stl.regimes import Regime, training_size
 
-DEFAULT_ALPHA = 0.5
 TRANSFORMER_RUNS = 4
 RUNS = 1000
 
@@ -49,36 +36,12 @@ RUNS = 1000
 class Arguments:
     """Run one self-consuming loop many times."""
 
-    learner: Literal[
-        "transformer",
-        "bayes",
-        "ols",
-        "ridge",
-        "lsa",
-        "empirical-bayes",
-        "gaussian",
-        "gaussian-variance",
-        "categorical",
-        "bernoulli",
-    ] = "transformer"
+    learner: Literal["transformer", "bayes", SolvableName] = "transformer"
     """What is trained: a transformer; the Bayes predictor, which knows the real law; least squares;
     ridge; linear self-attention; the Bayes predictor with a fitted prior, on inputs that visit each
     direction in turn; the mean of a normal law, or its mean and variance; a law on
     symbols; an amplifier of zeros and ones."""
-    regime: Literal[
-        "augment",
-        "augment-same-inputs",
-        "replace",
-        "accumulate",
-        "accumulate-fresh",
-        "accumulate-subsample",
-        "fresh",
-        "anchored",
-        "real-only",
-        "mad-fully-synthetic",
-        "mad-synthetic-augmentation",
-        "mad-fresh-data",
-    ] = "augment"
+    regime: RegimeName = "augment"
     """What a generation is trained on. augment: real set + last synthetic rows; replace: last
     synthetic rows; accumulate: real set + all synthetic rows; accumulate-subsample: n rows of
     those; fresh: n new real rows + last synthetic rows; anchored: a constant share of the real set,
@@ -140,133 +103,15 @@ class Arguments:
 
 def chosen_regime(arguments: Arguments) -> Regime:
     """The regime that the options describe."""
-    name, alpha, lam, weight = (
-        getattr(arguments, field) for field in ("regime", "alpha", "lam", "weight")
-    )
-    shared = ("augment", "augment-same-inputs", "fresh")
-
-    def unused(**options: float | None) -> None:
-        for option, value in options.items():
-            if value is not None:
-                raise ValueError(
-                    f"{option} must be left out with the regime {name!r}, but it is {value}"
-                )
-
-    if name not in shared:
-        unused(weight=weight)
-    if name == "real-only" or name in MAD_LOOPS:
-        unused(alpha=alpha, lam=lam)
-        return MAD_LOOPS.get(name, RealOnly())
-    if name == "anchored":
-        return Anchored(DEFAULT_ALPHA if alpha is None else alpha, 1.0 if lam is None else lam)
-    if name in shared:
-        if alpha is not None and lam is not None:
-            raise ValueError(
-                f"alpha = {alpha} and lam = {lam} say the same thing: give one of them"
-            )
-        kind = AugmentSameInputs if name == "augment-same-inputs" else Augment
-        if lam is not None:
-            regime = kind.from_lam(lam, weight)
-        else:
-            regime = kind(DEFAULT_ALPHA if alpha is None else alpha, weight)
-        if name != "fresh":
-            return regime
-        return FreshReal((1 - regime.alpha) / regime.alpha if lam is None else lam, weight)
-    unused(alpha=alpha)
-    kinds: dict[str, Callable[[float], Regime]] = {
-        "replace": Replace,
-        "accumulate": Accumulate,
-        "accumulate-fresh": AccumulateFresh,
-        "accumulate-subsample": AccumulateSubsample,
-    }
-    return kinds[name](1.0 if lam is None else lam)
+    return regime_of(arguments.regime, arguments.alpha, arguments.lam, arguments.weight)
 
 
-PROBLEM_OF = {
-    "ols": "ols",
-    "ridge": "ridge",
-    "lsa": "linear_attention",
-    "empirical-bayes": "empirical_bayes",
-    "gaussian": "gaussian_mean",
-    "gaussian-variance": "gaussian",
-    "categorical": "categorical",
-    "bernoulli": "bernoulli",
-}
-"""Learners whose loops are solvable, or at least measured exactly, by the name of their problem."""
-
-
-def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
+def chosen_experiment(arguments: Arguments) -> SolvableLoops:
     """The loops of a solvable learner that the options describe."""
-    require(
-        isfinite(arguments.noise) and arguments.noise > 0,
-        "noise",
-        arguments.noise,
-        "a positive number",
-    )
-    learner, dim = arguments.learner, arguments.dim
-    least = {"dim": 1, "context": 1, "symbols": 2, "samples": 2, "runs": 1}
-    for name, smallest in least.items():
-        value = RUNS if getattr(arguments, name) is None else getattr(arguments, name)
-        require(value >= smallest, name, value, f"a whole number of at least {smallest}")
     require(arguments.generations >= 1, "generations", arguments.generations, "at least 1")
-    regression: dict[str, Any] = {"dim": dim, "noise": arguments.noise}
-    penalty: dict[str, Any] = {} if arguments.penalty is None else {"penalty": arguments.penalty}
-    for value in penalty.values():
-        require(isfinite(value) and value > 0, "penalty", value, "a positive number")
-    for name in ("kappa", "pseudo_count"):
-        value = getattr(arguments, name)
-        require(isfinite(value) and value >= 0, name, value, "a number of at least 0")
-    require(isfinite(arguments.injected), "injected", arguments.injected, "a finite number")
-    of_learner: dict[str, dict[str, Any]] = {
-        "ols": regression,
-        "ridge": regression | penalty,
-        "lsa": {
-            **regression,
-            **penalty,
-            "examples": arguments.context,
-            "law": arguments.law,
-            "generator": arguments.generator,
-        },
-        "empirical-bayes": {
-            **regression,
-            "repeats": max(1, arguments.context // dim),
-            "plug_in": arguments.plug_in,
-        },
-        "gaussian": {"noise": arguments.noise},
-        "gaussian-variance": {"noise": arguments.noise},
-        "categorical": {
-            "probabilities": (1 / arguments.symbols,) * arguments.symbols,
-            "pseudo_count": arguments.pseudo_count,
-        },
-        "bernoulli": {
-            "kappa": arguments.kappa,
-            "probability": 0.5,
-            "centre": 0.5,
-            "injected": arguments.injected,
-        },
-    }
-    settings = of_learner[learner]
-    if learner == "empirical-bayes":
-        whole = arguments.context % dim == 0
-        require(whole, "context", arguments.context, f"a multiple of dim = {dim}")
-    n_syn = regime.synthetic_size(arguments.samples)
-    if learner == "ols":
-        smallest = n_syn if isinstance(regime, Replace) else arguments.samples
-        require(
-            smallest >= dim + 2,
-            "samples" if smallest == arguments.samples else "lam",
-            smallest,
-            f"enough for dim + 2 = {dim + 2} rows in every fit",
-        )
-    return SolvableLoops(
-        PROBLEM_OF[learner],
-        regime,
-        arguments.samples,
-        arguments.generations,
-        RUNS if arguments.runs is None else arguments.runs,
-        tuple(sorted(settings.items())),
-        "measurements",
-    )
+    options = {name: getattr(arguments, name) for name in OPTIONS[arguments.learner]}
+    runs = RUNS if arguments.runs is None else arguments.runs
+    return Setting(**options | {"runs": runs}).experiment
 
 
 def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
@@ -454,7 +299,7 @@ def write_result(
 def run_solvable(arguments: Arguments, regime: Regime) -> int:
     """Run loops of a solvable learner; the exit status."""
     try:
-        experiment = chosen_experiment(arguments, regime)
+        experiment = chosen_experiment(arguments)
         out, settings = run_folder(arguments, results.label(regime, arguments.samples))
         from icl_stl import devices, runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
 

@@ -1,0 +1,143 @@
+"""How fast this machine runs the package: ceilings, training, generation, loops, PyTorch beside.
+
+Everything is measured in processes of its own, contestants in turn, again and again; ratios are
+medians of ratios within a round. Writes benchmark.json and speeds.svg, .png. What cannot run here
+is left out, and said. Exit status 0, or 2 for bad usage.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.table import Table
+
+from icl_stl import benchmarks, console, results
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure how fast this machine runs the package."""
+
+    only: tuple[str, ...] = ()
+    """Parts to measure, all of them if none is given: ceiling, speed, loop, compiling, memory,
+    processes, growth, quality."""
+    sizes: tuple[str, ...] = ()
+    """Sizes to measure at, all of them if none is given: small-11, small-20, large, default. Many
+    loops have the last one."""
+    repeats: int = benchmarks.Plan.repeats
+    """Rounds; medians are over them."""
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """One tiny size, one round: shows that all runs, in less than a minute; its numbers mean
+    nothing. Without torch.compile, and without growth and quality unless they are named."""
+    matmul_precision: Literal["highest", "high", "default", "tensorfloat32", "bfloat16"] = "highest"
+    """Precision of JAX's matrix products, for accelerators."""
+    out: Path = Path("runs/benchmark")
+    """Folder for benchmark.json and speeds.svg, .png."""
+
+
+def chosen_plan(arguments: Arguments) -> benchmarks.Plan:
+    """What the options ask for."""
+    for name, values, known in (
+        ("only", arguments.only, benchmarks.PARTS),
+        ("sizes", arguments.sizes, benchmarks.SIZES),
+    ):
+        for value in values:
+            if value not in known:
+                raise ValueError(f"{name} must be among {', '.join(known)}, but it is {value!r}")
+    if arguments.repeats < 1:
+        raise ValueError(f"repeats must be at least 1, but it is {arguments.repeats}")
+    if arguments.quick:
+        if arguments.sizes:
+            raise ValueError(f"sizes must not be given with quick, but it is {arguments.sizes!r}")
+        plan = replace(benchmarks.QUICK, precision=arguments.matmul_precision)
+    else:
+        named = arguments.sizes or tuple(benchmarks.SIZES)
+        sizes = tuple(size for name, size in benchmarks.SIZES.items() if name in named)
+        plan = benchmarks.Plan(sizes, arguments.repeats, arguments.matmul_precision)
+    return replace(plan, parts=arguments.only) if arguments.only else plan
+
+
+def table(rows: list[dict[str, Any]], title: str) -> Table:
+    """Rows of a part."""
+    head, *body = benchmarks.table_of(rows)
+    shown = Table(title=title, title_justify="left")
+    for index, name in enumerate(head):
+        shown.add_column(name, justify="left" if index == 0 else "right")
+    for cells in body:
+        shown.add_row(*cells)
+    return shown
+
+
+def show(part: benchmarks.Part) -> None:
+    """What a part found."""
+    screen = console.console()
+    if part.rows:
+        screen.print(table(part.rows, part.title))
+    if part.ratios:
+        rows = [{"ratio": name, "value": value} for name, value in part.ratios.items()]
+        screen.print(table(rows, ""))
+    for line in (*part.notes, *(f"left out: {name}: {why}" for name, why in part.skipped.items())):
+        print(line)
+
+
+def draw(content: dict[str, Any], out: Path) -> None:
+    """The figure, if there is anything to show."""
+    from icl_stl import plots  # noqa: PLC0415  (after the measuring)
+    from icl_stl.config import LinearRegression  # noqa: PLC0415
+    from icl_stl.plots.benchmark import speeds  # noqa: PLC0415
+
+    parts = content["parts"]
+    if not speeds(parts).axes:
+        return
+    drawing = plots.Drawing(lambda stored: speeds(parts), lambda stored: "")
+    for suffix in ("svg", "png"):
+        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
+        results.write_atomically(out / f"speeds.{suffix}", drawn)
+
+
+def main(arguments: Arguments) -> int:
+    """Measure; the exit status."""
+    try:
+        plan = chosen_plan(arguments)
+        results.make_folder(arguments.out)
+    except ValueError as error:
+        console.refuse(str(error))
+    if not arguments.quick:
+        return run(plan, arguments)
+    with TemporaryDirectory() as cache:  # compile less, and nothing twice
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        return run(plan, arguments)
+
+
+def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
+    """Measure part after part; the exit status."""
+    machine = benchmarks.describe_machine()
+    for name, value in machine.items():
+        print(f"{name}: {value}")
+    parts: dict[str, benchmarks.Part] = {}
+    for name in benchmarks.PARTS:
+        if plan.parts and name not in plan.parts:
+            continue
+        with console.progress(name) as report:
+            parts[name] = benchmarks.measure(name, plan, report)
+        show(parts[name])
+        # After every part, so that a run that is stopped leaves what it has found.
+        content = benchmarks.content(machine, plan, parts)
+        results.write_json(arguments.out / "benchmark.json", content)
+    draw(content, arguments.out)
+    if targets := benchmarks.judged(parts):
+        console.console().print(table(targets, "targets"))
+    if plan.left_out:
+        print(f"left out: {plan.left_out}")
+    print(f"{arguments.out}/benchmark.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments)))

@@ -1,0 +1,366 @@
+"""The benchmark: what it counts, how it compares, and that all of it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from icl_stl import benchmarks, plots
+from icl_stl.benchmarks import (
+    SIZES,
+    TARGETS,
+    Contestant,
+    Part,
+    Race,
+    UnavailableError,
+    available_cores,
+    baseline_operations,
+    draw_prompts,
+    exponent,
+    judged,
+    own_operations,
+    race,
+    ratio,
+    shown,
+    summary,
+    table_of,
+)
+from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.learners import Fitted, adam_transformer
+from icl_stl.measure import predictions
+from icl_stl.models import transformer
+from icl_stl.plots.benchmark import speeds
+from icl_stl.tasks import Prompts
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = SIZES["small-20"]
+
+
+def quiet(text, done, total):
+    pass
+
+
+# --- operations ----------------------------------------------------------------------------------
+
+
+def counted(tokens, token_width, labels, architecture):
+    """Multiplications and additions, product by product."""
+    p, heads = architecture.width, architecture.heads
+    layers = 0
+    for _ in range(architecture.depth):
+        layers += tokens * p * (p + p + p + p + 4 * p + 4 * p)
+        for _ in range(heads):
+            for position in range(tokens):
+                layers += (position + 1) * (p // heads) * 2  # scores, then mixing
+    return 2 * (tokens * token_width * p + layers + labels * p * 2)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_operations_are_those_counted_product_by_product(size):
+    m, d = size.task.context, size.task.dim
+    assert own_operations(size) == counted(m, 2 * d + 1, m, size.architecture)
+    assert baseline_operations(size) == counted(2 * m, d + 1, m, size.architecture)
+
+
+def test_operations_are_near_those_that_xla_counts():
+    # XLA counts what is behind the causal mask, norms and activations too, and nothing less.
+    learner = adam_transformer(SMALL.task, SMALL.architecture, Training())
+    weights = transformer(SMALL.task, SMALL.architecture).init(jax.random.key(0))
+    fitted = Fitted(weights, jnp.array(0.0), jnp.array(-1))
+    prompts = Prompts(*map(jnp.asarray, draw_prompts(SMALL.task, 0, 16)))
+    forward = jax.jit(lambda fitted, prompts: predictions(learner, fitted, prompts))
+    found = forward.lower(fitted, prompts).compile().cost_analysis()["flops"] / 16
+    useful = own_operations(SMALL)
+    assert useful <= found <= 1.15 * useful
+
+
+def test_prompts_are_those_of_the_real_law():
+    task = LinearRegression(dim=3, context=4, noise=2.0, prior_scale=2.0)
+    xs, ys = draw_prompts(task, 0, 20_000)
+    assert xs.dtype == ys.dtype == np.float32
+    # Var y = d τ² + σ²; E y_1 y_2 <x_1, x_2> / d = τ². Standard errors below 2 %.
+    assert np.var(ys) == pytest.approx(task.label_variance, rel=0.05)
+    products = ys[:, 0] * ys[:, 1] * np.sum(xs[:, 0] * xs[:, 1], axis=-1) / 3
+    assert products.mean() == pytest.approx(4, abs=5 * float(products.std()) / 20_000**0.5)
+
+
+# --- statistics ----------------------------------------------------------------------------------
+
+
+def test_medians_and_spreads_are_of_ratios_within_rounds():
+    # The machine is ten times slower in the last round: both sides are, and no ratio is.
+    ours, theirs = [10.0, 12.0, 1.0], [5.0, 4.0, 0.5]
+    assert ratio(ours, theirs) == {"median": 2.0, "low": 2.0, "high": 3.0}
+    assert summary([3, 1, 2, 10]) == {"median": 2.5, "low": 1, "high": 10}
+
+
+def test_exponents_are_fitted_in_logarithms():
+    sizes = [1, 2, 5, 30]
+    assert exponent(sizes, [3 * n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert exponent([1, 10, 100], [1, 20, 100]) == pytest.approx(1)
+
+
+def test_rates_ratios_and_shares_of_a_race():
+    def rounds(*seconds, **done):
+        return [{"seconds": s, "peak": 2e6, **done} for s in seconds]
+
+    found = Race(
+        {
+            "ours": rounds(1.0, 2.0, prompts=100.0),
+            "eager": rounds(4.0, 16.0, prompts=100.0),
+            "slow": rounds(8.0, prompts=100.0),
+            "ceiling": rounds(1.0, 4.0, operations=800.0),
+        },
+        {"compiled": "no compiler"},
+    )
+    part = Part("made up")
+    part.add_rates(SMALL, found, {"ours": 2.0, "eager": 4.0, "slow": 4.0, "compiled": 4.0})
+    for other in ("eager", "slow", "compiled"):
+        part.add_ratio(SMALL.name, found, "ours", other)
+    ours, eager, _ = part.rows
+    assert ours["prompts/s"]["median"] == 75
+    assert ours["share of the ceiling"] == {"median": 0.375, "low": 0.25, "high": 0.5}
+    assert eager["share of the ceiling"]["high"] == pytest.approx(0.125)
+    assert ours["peak, MB"] == 2
+    assert part.ratios["small-20: ours / eager"] == {"median": 6, "low": 4, "high": 8, "best": 4}
+    # What was measured in the first round alone is compared with that round.
+    assert part.ratios["small-20: ours / slow"] == {"median": 8, "low": 8, "high": 8, "best": 8}
+    assert "small-20: ours / compiled" not in part.ratios
+    assert part.skipped == {"small-20: compiled": "no compiler"}
+
+
+def test_a_target_is_reached_by_the_median_and_by_the_best_rounds():
+    name = "small-20: training, ours / training, eager"
+
+    def reached(part, name, **found):
+        (row,) = judged({part: Part(part, ratios={name: {"low": 0, "high": 99, **found}})})
+        return row["reached"]
+
+    assert reached("speed", name, median=11, best=7) == "yes"
+    assert reached("speed", name, median=11, best=5) == "NO"
+    assert reached("speed", name, median=5, best=11) == "NO"
+    assert reached("loop", "8 together / in turn, seconds", median=0.61) == "NO"
+    assert reached("loop", "8 together / in turn, seconds", median=0.59) == "yes"
+
+
+def test_targets_name_what_is_measured():
+    assert {target.part for target in TARGETS} <= set(benchmarks.PARTS)
+    sizes = {target.ratio.partition(":")[0] for target in TARGETS if ":" in target.ratio}
+    assert sizes <= set(SIZES)
+
+
+def test_words_and_tables():
+    assert shown({"median": 2.0, "low": 1.0, "high": 3.0, "best": 2.5}) == "2 (1 to 3, best 2.5)"
+    assert table_of([{"a": "x"}, {"b": 0.125}]) == [("a", "b"), ("x", "-"), ("-", "0.125")]
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+def test_contestants_that_cannot_run_are_left_out_with_the_reason():
+    def triad(name, megabytes):
+        return Contestant(name, "contestants:bandwidth", {"megabytes": megabytes})
+
+    found = race([triad("wrong", -1), triad("right", 1)], 2, quiet)
+    assert len(found.rates("right", "bytes")) == 2
+    assert list(found.rounds) == ["right"]
+    assert list(found.skipped) == ["wrong"]
+    assert "-262144" in found.skipped["wrong"]
+
+
+def test_a_part_that_cannot_be_measured_says_why(monkeypatch):
+    def impossible(plan, report):
+        raise UnavailableError("no such thing here")
+
+    monkeypatch.setitem(benchmarks.PARTS, "memory", impossible)
+    part = benchmarks.measure("memory", benchmarks.QUICK, quiet)
+    assert part.skipped == {"memory": "no such thing here"}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no os.sched_setaffinity here")
+def test_processes_are_kept_on_their_cores():
+    core = available_cores()[-1]
+    contestant = Contestant("machine", "contestants:machine", cores=(frozenset({core}),))
+    with closing(benchmarks.Team(contestant)) as team:
+        team.ready()
+        (found,) = team.ask()
+    assert found["cores"] == 1
+
+
+def test_without_affinity_nothing_is_said_of_one_core(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    part = benchmarks.measure_processes(benchmarks.QUICK, quiet)
+    assert part.rows == []
+    assert "sched_setaffinity" in part.skipped["two processes"]
+
+
+# --- the baseline --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    reason = "PyTorch is not installed: pip install 'icl_stl[benchmark]'"
+    torch = pytest.importorskip("torch", reason=reason)
+    from icl_stl import torch_baseline  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    size = replace(
+        SMALL, task=LinearRegression(2, 5, noise=0.3), architecture=Architecture(2, 16, 2)
+    )
+    model = torch_baseline.InterleavedTransformer(size.task, size.architecture)
+    with torch.no_grad():
+        for parameter in model.parameters():  # far from where it starts, so that all of it acts
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return torch, torch_baseline, size, model
+
+
+def test_the_baselines_law_of_a_label_sees_neither_it_nor_what_comes_later(baseline):
+    torch, _, size, model = baseline
+    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 0, 3))
+    with torch.no_grad():
+        before = torch.stack(model(xs, ys))
+        for k in range(5):
+            changed_ys, changed_xs = ys.clone(), xs.clone()
+            changed_ys[:, k] += 1
+            changed_xs[:, k] += 1
+            of_label = torch.stack(model(xs, changed_ys))
+            of_input = torch.stack(model(changed_xs, ys))
+            assert torch.equal(of_label[:, :, : k + 1], before[:, :, : k + 1])
+            assert torch.equal(of_input[:, :, :k], before[:, :, :k])
+            # Its own input and every label before count.
+            assert (of_input[:, :, k] != before[:, :, k]).all()
+            assert (of_label[:, :, k + 1 :] != before[:, :, k + 1 :]).all()
+
+
+def test_the_baselines_loss_is_scipys_log_density_with_the_noise_floor(baseline):
+    torch, module, size, model = baseline
+    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 1, 4))
+    with torch.no_grad():
+        loss = module.negative_log_likelihood(model, xs, ys).item()
+        mean, std = (a.numpy() for a in model(xs, ys))
+    assert loss == pytest.approx(-stats.norm.logpdf(ys.numpy(), mean, std).mean(), rel=1e-5)
+    with torch.no_grad():  # as sure as it can be: the known noise is left
+        bias = model.head.bias.clone()
+        model.head.bias[1] = -100
+        floor = model(xs, ys)[1].numpy()
+        model.head.bias.copy_(bias)
+    np.testing.assert_allclose(floor, size.task.noise, rtol=1e-5)
+
+
+def test_the_baseline_learns(baseline):
+    torch, module, size, _ = baseline
+    torch.manual_seed(0)
+    state = module.start(size, compiled=False, learning_rate=3e-3)
+    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 2, 256))
+    first = module.negative_log_likelihood(state.model, xs, ys).item()
+    module.train(state, xs, ys, 64, 60)
+    assert module.negative_log_likelihood(state.model, xs, ys).item() < first - 0.1
+    rows = torch.cat(list(module.batches(10, 5, 4)))
+    assert torch.equal(rows[:10].sort().values, torch.arange(10))  # each row once in an epoch
+    assert len(rows) == 20
+
+
+# --- the script ----------------------------------------------------------------------------------
+
+
+def call(*arguments, cwd, without_jax=False):
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    if without_jax:
+        for module in ("jax", "torch"):
+            (cwd / f"{module}.py").write_text(f'raise ImportError("{module} was imported")\n')
+        path.insert(0, str(cwd))
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "benchmark.py", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("--only haste", ["only", "'haste'", "speed"]),
+        ("--sizes huge", ["sizes", "'huge'", "small-20"]),
+        ("--repeats 0", ["repeats", "0"]),
+        ("--quick --sizes large", ["sizes", "quick", "large"]),
+        ("--matmul-precision half", ["matmul-precision", "half"]),
+        ("--out file", ["out", "file"]),
+    ],
+)
+def test_bad_usage_is_refused_before_anything_heavy_is_loaded(tmp_path, arguments, named):
+    (tmp_path / "file").write_text("content")
+    done = call(*arguments.split(), cwd=tmp_path, without_jax=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for word in named:
+        assert word in done.stderr
+
+
+def test_quick_measures_every_named_part_and_writes_json_and_figure(tmp_path):
+    parts = ["speed", "compiling", "growth", "quality"]
+    done = call("--quick", "--only", *parts, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert list(content["parts"]) == parts
+    speed, compiling, growth, quality = content["parts"].values()
+    measured = {row["contestant"]: row for row in speed["rows"]}
+    for what in ("training", "generation", "evaluation"):
+        assert measured[f"{what}, ours"]["prompts/s"]["low"] > 0
+        assert 0 < measured[f"{what}, ours"]["share of the ceiling"]["median"] < 1
+    assert speed["ratios"]["tiny: generation, ours / uncached, ours"]["low"] > 0
+    missing = {"tiny: eager"} & set(speed["skipped"])
+    assert ("training, eager" in measured) != bool(missing)
+    for name, why in speed["skipped"].items():
+        assert "torch" in why, name
+    assert [row["process"] for row in compiling["rows"]] == ["cold", "warm"]
+    assert compiling["ratios"]["programs compiled by a second run"]["median"] <= 3
+    assert len(growth["rows"]) == 8
+    assert len(growth["ratios"]) == 4
+    sides = {row["side"]: row["excess NLL"] for row in quality["rows"]}
+    assert 0 < sides["ours"] < 2 * sides["no training"]
+    tiny = benchmarks.QUICK.looped
+    assert content["forward_operations"]["tiny"]["ours"] == own_operations(tiny)
+    assert (tmp_path / "out" / "speeds.svg").read_bytes().startswith(b"<?xml")
+    assert "speed: preparing ours" in done.stderr
+    assert "left out: quick: torch.compile" in done.stdout
+
+
+def test_the_figure_shows_shares_and_growth():
+    rates = {"median": 0.4, "low": 0.3, "high": 0.5}
+    parts = {
+        "speed": {
+            "rows": [
+                {"size": "large", "contestant": f"{what}, {name}", "share of the ceiling": rates}
+                for what in ("training", "evaluation")
+                for name in ("ours", "eager")
+            ]
+        },
+        "growth": {
+            "rows": [
+                {"axis": "generations", "at": at, "ms": summary([float(at + 1)])} for at in (1, 3)
+            ],
+            "ratios": {"exponent in generations": summary([1.0])},
+        },
+    }
+    figure = speeds(parts)
+    shares, growth = figure.axes
+    assert {t.get_text() for t in shares.get_legend().get_texts()} == {"ours", "eager"}
+    (line,) = growth.lines
+    np.testing.assert_allclose(line.get_xydata(), [[1, 1], [2, 2]])
+    assert not speeds({}).axes
+    drawing = plots.Drawing(lambda stored: speeds(parts), lambda stored: "")
+    stored = plots.Stored(LinearRegression(), {}, {})
+    assert plots.rendered(drawing, stored, "svg") == plots.rendered(drawing, stored, "svg")

@@ -189,14 +189,15 @@ def _generation(size: Size, compiled: bool) -> Callable[[], int]:
 
 
 def _evaluation(size: Size, compiled: bool) -> Callable[[], int]:
-    """The law of every label of held-out prompts, in batches of 256."""
+    """The law of every label of held-out prompts, in batches of as many as are generated."""
     model = InterleavedTransformer(size.task, size.architecture).to(DEVICE)
     law = torch.compile(model) if compiled else model
     xs, ys = _tensors(draw_prompts(size.task, 1, size.evaluated))
+    pairs = list(zip(xs.split(size.generated), ys.split(size.generated), strict=True))
 
     def evaluate() -> int:
         with torch.inference_mode():
-            parts = [law(x, y) for x, y in zip(xs.split(256), ys.split(256), strict=True)]
+            parts = [law(x, y) for x, y in pairs]
             for both in zip(*parts, strict=True):
                 torch.cat(both).cpu()
         return len(xs)

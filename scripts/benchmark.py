@@ -32,7 +32,7 @@ class Arguments:
     """Rounds; medians are over them."""
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """One tiny size, one round: shows that all runs, in less than a minute; its numbers mean
-    nothing. Without torch.compile, and without growth and quality unless they are named."""
+    nothing. Without torch.compile, and without memory, growth and quality unless named."""
     matmul_precision: Literal["highest", "high", "default", "tensorfloat32", "bfloat16"] = "highest"
     """Precision of JAX's matrix products, for accelerators."""
     out: Path = Path("runs/benchmark")

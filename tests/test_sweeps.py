@@ -668,16 +668,18 @@ class Sweep:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with a grid of 300 quick settings."""
-    grid = {"learner": "bernoulli", "samples": 50, "runs": 200, "generations": 2}
+    """A folder with a grid of 300 settings, each of them some hundredths of a second."""
+    grid = {"learner": "bernoulli", "samples": 50, "runs": 20_000, "generations": 2}
     grid["seed"] = {"first": 0, "count": 300}
     (tmp_path / "grid.json").write_text(json.dumps(grid))
     return tmp_path
 
 
 def test_a_sweep_survives_whatever_is_killed(environment, folder):
+    # One at a time, so that the sweep lasts longer than it takes to kill it.
+    slowly = ("--workers", "1", "--at-once", "1")
     # Ctrl-C: what is finished stays, the tables are of that.
-    sweep = Sweep(environment, folder, "--workers", "1")
+    sweep = Sweep(environment, folder, *slowly)
     sweep.until(3)
     os.killpg(sweep.process.pid, signal.SIGINT)  # a terminal interrupts workers too
     code, out, err = sweep.end()
@@ -687,7 +689,7 @@ def test_a_sweep_survives_whatever_is_killed(environment, folder):
     assert 3 <= len(kept) < 300
     assert f"{len(kept)} settings, 0 failed" in out
     # The whole sweep is killed.
-    sweep = Sweep(environment, folder, "--workers", "1")
+    sweep = Sweep(environment, folder, *slowly)
     sweep.until(len(kept) + 3)
     worker = sweep.workers()
     sweep.process.kill()
@@ -695,7 +697,7 @@ def test_a_sweep_survives_whatever_is_killed(environment, folder):
     until(lambda: all(map(gone, worker)), "the end of the workers")
     assert len(list(sweep.out.glob("results/*.json"))) < 300
     # A worker is killed, and the sweep finishes.
-    sweep = Sweep(environment, folder, "--workers", "1")
+    sweep = Sweep(environment, folder, *slowly)
     sweep.until(len(list(sweep.out.glob("results/*.json"))) + 3)
     (worker,) = sweep.workers()
     os.kill(worker, signal.SIGKILL)

@@ -390,7 +390,7 @@ class Plan:
     """Whether the baseline is also measured compiled."""
     seeds: int = 8
     """Loops that run together or in turn."""
-    quality_steps: int = 600
+    quality_steps: int = 500
     """Training steps after which both sides are judged."""
     quality_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Learning rates that both sides choose from."""
@@ -645,7 +645,7 @@ def measure_compiling(plan: Plan, report: Report) -> Part:
     part = Part(f"Compiling: the first generation of {cores} loops in a new process")
     for size in plan.sizes:
         found: dict[str, list[Measures]] = {"cold": [], "warm": [], "second run": []}
-        for index in range(1 if size.heavy else min(2, plan.repeats)):
+        for index in range(min(2, plan.repeats) if size == plan.looped else 1):
             with TemporaryDirectory() as folder:
                 settings: dict[str, Any] = {"size": size, "devices": cores, "cache": Path(folder)}
                 first = _ours("cold", "first_result", plan, **settings, seeds=cores)
@@ -715,18 +715,26 @@ def measure_processes(plan: Plan, report: Report) -> Part:
             "no os.sched_setaffinity here" if None in cores else "one core"
         )
         return part
+    names = {"two processes": cores, "one process": cores[:1]}
+
+    def found_by(one: Contestant) -> Race:
+        return race([replace(one, name=n, cores=c) for n, c in names.items()], plan.repeats, report)
+
     for size in plan.sizes:
         if size.heavy:
             part.skipped[size.name] = "it takes too long"
             continue
-        training = _ours("training", "speeds", plan, size=size, whats=("training",))
-        names = {"two processes": cores, "one process": cores[:1]}
-        contestants = [replace(training, name=n, cores=c) for n, c in names.items()]
-        found = race(contestants, plan.repeats, report)
-        operations = 3 * own_operations(size)
-        part.add_rates(size, found, dict.fromkeys(names, operations))
+        found = found_by(_ours("training", "speeds", plan, size=size, whats=("training",)))
+        part.add_rates(size, found, dict.fromkeys(names, 3 * own_operations(size)))
         part.add_ratio(size.name, found, *names)
-    part.notes = ["Each process kept on a core of its own."]
+    found = found_by(_ours("matmul", "ceiling", plan, operations=plan.operations))
+    if not found.skipped:
+        both, alone = (found.rates(name, "operations") for name in names)
+        part.ratios["matmul: two processes / one process"] = ratio(both, alone)
+    part.notes = [
+        "Each process kept on a core of its own. matmul: the ceilings, which share nothing but the "
+        "machine, so what they miss of 2 nobody can reach.",
+    ]
     return part
 
 

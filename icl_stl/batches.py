@@ -9,7 +9,7 @@ sweep it is run: alone or beside others, now or after a restart.
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from platform import machine
 from typing import Any, NamedTuple
 
@@ -23,13 +23,19 @@ from icl_stl.experiments import SolvableLoops
 from icl_stl.grids import Setting
 from icl_stl.learners import adam_transformer
 from icl_stl.loops import Sizes, generation_keys, next_generation
-from icl_stl.measure import draw_held_out, measure_generation
+from icl_stl.measure import measure_generation
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import lookup
 from icl_stl.regimes import AugmentSameInputs, FreshReal, Regime
 from icl_stl.results import Arrays, Floats
-from icl_stl.runs import Replicate, parameter_shapes, source_digest, versions
+from icl_stl.runs import (
+    Replicate,
+    draw_replicate,
+    parameter_shapes,
+    source_digest,
+    versions,
+)
 from icl_stl.solvable import batch_size, last_share, loop, measurements
 from icl_stl.tasks import sample_prompts
 
@@ -112,13 +118,6 @@ def numbers_of(setting: Setting) -> Numbers:
 # --- the transformer -----------------------------------------------------------------------------
 
 
-def draw_replicate(shape: Shape, numbers: Numbers) -> Replicate:
-    """The first replicate of `runs.draw_replicates` under this seed."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(numbers.seed), 0), 3)
-    real = sample_prompts(shape.task, keys[1], shape.samples)
-    return Replicate(keys[0], real, draw_held_out(shape.task, keys[2], shape.held_out))
-
-
 def generation_step(shape: Shape) -> Any:
     """One generation of one loop: (replicate, θ_{i-1}, numbers, i) -> θ_i, observations by name."""
     task = shape.task
@@ -199,7 +198,8 @@ def transformer_program(shape: Shape, width: int) -> Program:
     shapes = parameter_shapes(preset, adam_transformer(task, architecture, training))
     nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     some = jax.tree.map(lambda a: np.stack([a] * width), numbers_of(Setting()))
-    draw = over_replicates(lambda numbers: draw_replicate(shape, numbers)).compiled(some)
+    first = partial(draw_replicate, task, samples, held_out, 0)  # of `runs.draw_replicates`
+    draw = over_replicates(lambda numbers: first(numbers.seed)).compiled(some)
     step = over_replicates(generation_step(shape), shared=1)
     return Program(draw, step.compiled(on_host(draw(some)), nothing, some, np.int32(0)), nothing)
 

@@ -533,7 +533,8 @@ def run_networks(experiment: CertifiedNetworks, seed: int) -> Arrays:
     keys, batches, begin, drawn = _draws(
         task, experiment.training, domain, experiment.runs, experiment.restarts, lengths, counts
     )(key)
-    seen = jax.tree.map(np.asarray, over_replicates(run, shared=2)(keys, batches, begin, drawn))
+    train = over_replicates(run, shared=2, quick_compilation=True)
+    seen = jax.tree.map(np.asarray, train(keys, batches, begin, drawn))
     every = [jax.tree.map(lambda a, r=r: a[r], seen["weights"]) for r in range(experiment.runs)]
     known = [certify(architecture, weights, domain, m) for weights in every]
     at, found = list(positions_of(architecture, m)), np.asarray(seen["found"], np.float64)

@@ -83,9 +83,7 @@ def regenerate(experiment: Regeneration, seed: int) -> Arrays:
     """
     variants = 2 + len(experiment.alphas)
     floats = experiment.prompts * experiment.repeats * experiment.dim * variants
-    found: Arrays = many(
-        partial(_regenerate, experiment), experiment.runs, seed=seed, batch=_batch(floats)
-    )
+    found: Arrays = many(_regenerate, experiment, experiment.runs, seed=seed, batch=_batch(floats))
     return found
 
 
@@ -150,9 +148,7 @@ def layer_prompts(experiment: LayerPrompts, seed: int) -> Arrays:
     `squares`, E|B_k|² of the prompts that generation g < G wrote, k = 1..L-1, `[runs, V, G, L-1]`.
     """
     floats = experiment.prompts * experiment.labels * experiment.dim * len(experiment.noises)
-    found: Arrays = many(
-        partial(_layer, experiment), experiment.runs, seed=seed, batch=_batch(floats)
-    )
+    found: Arrays = many(_layer, experiment, experiment.runs, seed=seed, batch=_batch(floats))
     return found
 
 

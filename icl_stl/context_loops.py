@@ -191,19 +191,19 @@ def run_experiment(
     Ideal predictors are linear in the query and asked at the unit vectors: their predictions are
     their weights. With a network a run has a second axis, its prompts, and `loss` `[runs]`.
     """
+    found: Arrays = many(_run, experiment, experiment.runs, seed=seed, batch=1000, report=report)
+    return found
+
+
+def _run(experiment: ContextLoops, key: PRNGKeyArray) -> dict[str, Any]:
+    """One run of an experiment."""
     task, network = experiment.task, experiment.network
     ideal = [PREDICTORS[name](setting) for name, setting in experiment.predictors]
-
-    def run(key: PRNGKeyArray) -> dict[str, Any]:
-        if network is None or experiment.training is None:
-            return context_loops(experiment, ideal, jnp.eye(task.dim), key)
-        key_fit, key_prompts = jax.random.split(key)
-        fitted = fit_query_model(task, network, experiment.training)(key_fit)
-
-        predictors = [trained(task, network, fitted.weights), *ideal]
-        each = jax.vmap(partial(context_loops, experiment, predictors, None))
-        found = each(jax.random.split(key_prompts, experiment.prompts))
-        return {**found, "loss": fitted.loss}
-
-    found: Arrays = many(run, experiment.runs, seed=seed, batch=1000, report=report)
-    return found
+    if network is None or experiment.training is None:
+        return context_loops(experiment, ideal, jnp.eye(task.dim), key)
+    key_fit, key_prompts = jax.random.split(key)
+    fitted = fit_query_model(task, network, experiment.training)(key_fit)
+    predictors = [trained(task, network, fitted.weights), *ideal]
+    each = jax.vmap(partial(context_loops, experiment, predictors, None))
+    found = each(jax.random.split(key_prompts, experiment.prompts))
+    return {**found, "loss": fitted.loss}

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import PRNGKeyArray
 
 from icl_stl.config import require
 
@@ -19,6 +20,14 @@ DATA = "data"
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
 """Programs here are compiled more often than they run long: the highest level compiles a tenth to a
 third longer and, measured on training, generation and solvable loops, is no faster to run."""
+
+QUICK_COMPILATION = {
+    **COMPILER_OPTIONS,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""For programs that are run once or twice: compiled in six to seven tenths of the processor time,
+measured on solvable loops and small networks; training then takes up to a quarter longer."""
 
 Report = Callable[[str, int, int], None]
 """(what is going on, done, in all) -> None."""
@@ -40,6 +49,11 @@ def use_all_cores(cache: Path | None) -> None:
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _quick_compilation() -> dict[str, Any]:
+    """`QUICK_COMPILATION`, where there is such a choice."""
+    return QUICK_COMPILATION if jax.default_backend() == "cpu" else COMPILER_OPTIONS
 
 
 def on_host(tree: Any) -> Any:
@@ -64,6 +78,8 @@ class Spread:
     def __init__(self, program: Any, shared: int):
         self._program = program
         self._shared = shared
+        self._compiled: dict[Any, Spread] = {}
+        self._compiling = Lock()
 
     def __call__(self, *args: Any) -> Any:
         even, count = self._evened(args)
@@ -73,8 +89,14 @@ class Spread:
         return jax.tree.map(lambda a: a[:count], on_host(found))
 
     def compiled(self, *args: Any) -> "Spread":
-        """The same, compiled for arguments like these."""
-        return Spread(self._program.lower(*self._evened(args)[0]).compile(), self._shared)
+        """The same, compiled for arguments like these; once for all that are alike."""
+        even = self._evened(args)[0]
+        leaves, structure = jax.tree.flatten(even)
+        alike = structure, tuple((jax.typeof(a), getattr(a, "sharding", None)) for a in leaves)
+        with self._compiling:  # whoever waits here needs the same program
+            if alike not in self._compiled:
+                self._compiled[alike] = Spread(self._program.lower(*even).compile(), self._shared)
+            return self._compiled[alike]
 
     def _evened(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
         count = jax.tree.leaves(args)[0].shape[0]
@@ -86,7 +108,9 @@ class Spread:
         return (*jax.tree.map(pad, on_host(args[:cut])), *args[cut:]), count
 
 
-def over_replicates(function: Callable[..., Any], shared: int = 0) -> Spread:
+def over_replicates(
+    function: Callable[..., Any], shared: int = 0, *, quick_compilation: bool = False
+) -> Spread:
     """Map a function of one replicate over the first axis of its arguments, on all devices.
 
     Every device maps over its replicates one after the other (`jax.lax.map`: the bits do not depend
@@ -96,6 +120,7 @@ def over_replicates(function: Callable[..., Any], shared: int = 0) -> Spread:
     Args:
         function: Function of one replicate.
         shared: How many of its last arguments are the same for all replicates.
+        quick_compilation: Whether compiling it counts for more than running it.
     """
 
     def mapped(*args: Any) -> Any:
@@ -115,7 +140,8 @@ def over_replicates(function: Callable[..., Any], shared: int = 0) -> Spread:
         run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
         return run(*args)
 
-    return Spread(jax.jit(spread, compiler_options=COMPILER_OPTIONS), shared)
+    options = _quick_compilation() if quick_compilation else COMPILER_OPTIONS
+    return Spread(jax.jit(spread, compiler_options=options), shared)
 
 
 def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,22 +166,52 @@ def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
     return shared
 
 
+@lru_cache(maxsize=64)
+def _runs(run: Any, of: Any) -> Spread:
+    """(numbers of runs, seed, arguments) -> what these runs return, shared by all devices."""
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ("runs",), (AxisType.Auto,), devices=devices)
+    axis, everywhere = PartitionSpec("runs"), PartitionSpec()
+
+    def together(indices: Any, seed: Any, arguments: Any) -> Any:
+        def one(index: Any) -> Any:
+            return run(of, jax.random.fold_in(jax.random.key(seed), index), *arguments)
+
+        return jax.vmap(one)(indices)
+
+    spread = jax.shard_map(
+        together,
+        mesh=mesh,
+        in_specs=(axis, everywhere, everywhere),
+        out_specs=axis,
+        check_vma=False,
+    )
+    return Spread(jax.jit(spread, compiler_options=_quick_compilation()), shared=2)
+
+
+_FINDING = Lock()
+
+
 def many(
-    run: Callable[[PRNGKeyArray], Any],
+    run: Callable[..., Any],
+    of: Any,
     runs: int,
-    *,
+    *arguments: Any,
     seed: int,
     batch: int,
     report: Report = lambda text, done, total: None,
 ) -> Any:
-    """Many independent runs: `vmap` over a batch, batches over all devices, compiled once.
+    """Many independent runs: `vmap` over a batch, batches over all devices.
 
     Run r has the key `fold_in(key(seed), r)`, so more runs keep the first ones. The width of a
-    batch may change the last bits.
+    batch may change the last bits. Compiled once for all seeds and arguments of equal shape, and
+    kept for when the same function is run of an equal description again.
 
     Args:
-        run: A function of a key.
+        run: A function of the description, a key and the arguments.
+        of: The description, hashable.
         runs: How many.
+        arguments: The same for all runs.
         seed: Seed of all.
         batch: Runs at a time on one device, at most.
         report: Called before each round of batches.
@@ -165,26 +221,16 @@ def many(
     """
     for name, value in (("runs", runs), ("batch", batch)):
         require(value >= 1, name, value, "a whole number of at least 1")
-    devices = jax.devices()
-    rounds = -(-runs // (batch * len(devices)))
-    width = -(-runs // (rounds * len(devices)))
-    mesh = jax.make_mesh((len(devices),), ("runs",), (AxisType.Auto,), devices=devices)
-    axis = PartitionSpec("runs")
-    spread = jax.jit(
-        jax.shard_map(
-            jax.vmap(lambda index: run(jax.random.fold_in(jax.random.key(seed), index))),
-            mesh=mesh,
-            in_specs=axis,
-            out_specs=axis,
-            check_vma=False,
-        ),
-        compiler_options=COMPILER_OPTIONS,
-    )
+    devices = len(jax.devices())
+    rounds = -(-runs // (batch * devices))
+    together = -(-runs // (rounds * devices)) * devices
+    with _FINDING:
+        program = _runs(run, of)
+    some = (np.arange(together, dtype=np.int32), np.int32(seed), arguments)
+    program = program.compiled(*some)
     parts = []
-    for done in range(rounds):
-        report("loops", done * width * len(devices), runs)
-        start = done * width * len(devices)
-        parts.append(
-            jax.tree.map(np.asarray, spread(jnp.arange(start, start + width * len(devices))))
-        )
+    for start in range(0, rounds * together, together):
+        report("loops", start, runs)
+        found = program(start + some[0], *some[1:])
+        parts.append(jax.tree.map(np.asarray, found))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:runs], *parts)

@@ -226,50 +226,6 @@ class NeighbouringLoops(Experiment):
 
 
 @dataclass(frozen=True)
-class NeighbouringTransformers(Experiment):
-    """Loops of the transformer, each beside loops whose real set differs in one prompt."""
-
-    task: LinearRegression
-    """The real law."""
-    architecture: Architecture | QueryArchitecture
-    """The network."""
-    training: Training
-    """How one generation is fitted: the same steps for every n."""
-    regime: Regime
-    """The data regime."""
-    samples: int
-    """n, real prompts."""
-    generations: int
-    """G, generations after generation 0."""
-    runs: int
-    """Independent loops."""
-    neighbours: int = 8
-    """Neighbours of a loop that swap a random prompt for a new one."""
-    searched: int = 4
-    """Neighbours whose swaps are searched for: `stability.searched_swaps`."""
-    passing: int = 2
-    """Neighbours that swap a prompt in generation 0 alone."""
-    held_out: int = 250
-    """Real prompts, and as many generated ones, on which neighbours are compared."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("runs", 1), ("neighbours", 1), ("held_out", 2)):
-            _whole(name, getattr(self, name), least)
-        for name in ("generations", "searched", "passing"):
-            _whole(name, getattr(self, name), 0)
-        most = f"at most the neighbours ({self.neighbours})"
-        require(self.passing <= self.neighbours, "passing", self.passing, most)
-        for name in ("neighbours", "searched"):
-            value = getattr(self, name)
-            require(value <= self.samples, name, value, f"at most the samples ({self.samples})")
-        self.regime.synthetic_size(self.samples)
-
-    @property
-    def words(self) -> str:
-        return f"neighbours of the transformer, {self.regime.name}, n{self.samples}"
-
-
-@dataclass(frozen=True)
 class _OfOneSize(Experiment):
     """Loops of the transformer at one size; one program serves all sizes with the same places.
 
@@ -278,7 +234,7 @@ class _OfOneSize(Experiment):
 
     task: LinearRegression
     """The real law."""
-    architecture: Architecture
+    architecture: Architecture | QueryArchitecture
     """The network."""
     training: Training
     """How one generation is fitted: the same steps for every size."""
@@ -299,6 +255,37 @@ class _OfOneSize(Experiment):
             most = getattr(self.places, name)
             value = getattr(self.size, name)
             require(value <= most, name, value, f"at most the places for it ({most})")
+
+
+@dataclass(frozen=True)
+class NeighbouringTransformers(_OfOneSize):
+    """Loops of the transformer, each beside loops whose real set differs in one prompt."""
+
+    generations: int
+    """G, generations after generation 0."""
+    neighbours: int = 8
+    """Neighbours of a loop that swap a random prompt for a new one."""
+    searched: int = 4
+    """Neighbours whose swaps are searched for: `stability.searched_swaps`."""
+    passing: int = 2
+    """Neighbours that swap a prompt in generation 0 alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _whole("neighbours", self.neighbours, 1)
+        for name in ("generations", "searched", "passing"):
+            _whole(name, getattr(self, name), 0)
+        most = f"at most the neighbours ({self.neighbours})"
+        require(self.passing <= self.neighbours, "passing", self.passing, most)
+        for name in ("neighbours", "searched"):
+            value, n = getattr(self, name), self.size.samples
+            require(value <= n, name, value, f"at most the samples ({n})")
+        _whole("n_syn", self.size.n_syn, 1)
+
+    @property
+    def words(self) -> str:
+        share = f"share {self.size.share:.3g}"
+        return f"neighbours of the transformer, {share}, n{self.size.samples}"
 
 
 @dataclass(frozen=True)

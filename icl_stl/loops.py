@@ -116,6 +116,12 @@ def first_generation(
     return Generation(params, params, real, weights, jnp.array(0), kept)
 
 
+def _no_parameters(key: PRNGKeyArray, learner: Learner, real: Data) -> Params:
+    """Zeros in place of parameters before generation 0."""
+    shapes = jax.eval_shape(lambda: first_generation(key, learner, real).params)
+    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+
+
 def _check(
     learner: Learner, regime: Regime, draw_real: DrawReal | None, sizes: Sizes | None = None
 ) -> None:
@@ -176,7 +182,7 @@ def next_generation(
         synthetic: Rows that θ_{i-1} has made already, jointly with other loops; None to let it
             generate.
         from_first: Let i = 0 be generation 0, in whose training set synthetic rows have places but
-            no weight: then one program serves all generations.
+            no weight, whatever `previous` is: then one program serves all generations.
         sizes: How many rows there are, if fewer than the real set and the regime have places for;
             their share then takes the place of the regime's.
 
@@ -209,7 +215,11 @@ def next_generation(
             rows = _synthetic_rows(keys, learner, regime, real, previous, there.samples)
         own = _spread(1 - share, there.n_syn, n_syn)
         if regime.keeps_history:
-            offset = (generation - 1) * n_syn
+            if from_first:
+                offset = jnp.maximum(generation - 1, 0) * n_syn
+                rows = jax.tree.map(lambda a: jnp.where(is_first, jnp.zeros_like(a), a), rows)
+            else:
+                offset = (generation - 1) * n_syn
             put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
             kept = rows = jax.tree.map(put, kept, rows)
             made = jnp.arange(row_count(kept)) < generation * n_syn
@@ -225,6 +235,8 @@ def next_generation(
         training_set = jax.tree.map(lambda a: a[chosen], training_set)
         row_weights = jnp.full(n, 1 / n)
     params = learner.fit(keys.fit, training_set, row_weights)
+    if from_first:
+        previous = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), params, previous)
     return Generation(params, previous, training_set, row_weights, generation, kept)
 
 
@@ -252,8 +264,8 @@ def self_consume(
         sizes: See `next_generation`; map over them for loops of many sizes with shared randomness.
 
     Returns:
-        The observations, stacked along a new first axis: `[G + 1, ...]`. `training_set` and
-        `row_weights` may be observed only where every generation has as many rows as the first.
+        The observations, stacked along a new first axis: `[G + 1, ...]`. In the training set of
+        generation 0 the places of synthetic rows are filled with what has no weight.
 
     Raises:
         ValueError: If `generations` is negative, the regime does not fit the size of `real`, or it
@@ -264,23 +276,26 @@ def self_consume(
     regime.synthetic_size(row_count(real))
     _check(learner, regime, draw_real, sizes)
 
-    def look(generation: Generation, index: Any) -> Observations:
-        return observe(generation_keys(key, index).observe, generation)
-
+    # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
         generation = next_generation(
-            key, learner, regime, real, params, index, kept=kept, draw_real=draw_real, sizes=sizes
+            key,
+            learner,
+            regime,
+            real,
+            params,
+            index,
+            kept=kept,
+            draw_real=draw_real,
+            from_first=True,
+            sizes=sizes,
         )
-        return (generation.params, generation.kept), look(generation, index)
+        seen = observe(generation_keys(key, index).observe, generation)
+        return (generation.params, generation.kept), seen
 
-    room = room_for_rows(regime, real, generations)
-    start = first_generation(key, learner, real, kept=room, sizes=sizes)
-    first = jax.tree.map(lambda a: a[None], look(start, 0))
-    if generations == 0:
-        return first
-    _, rest = jax.lax.scan(advance, (start.params, start.kept), jnp.arange(1, generations + 1))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
+    start = _no_parameters(key, learner, real), room_for_rows(regime, real, generations)
+    return jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
 
 
 def coupled(
@@ -294,6 +309,7 @@ def coupled(
     draw_real: DrawReal | None = None,
     generate_jointly: GenerateJointly | None = None,
     first_reals: Data | None = None,
+    sizes: Sizes | None = None,
 ) -> Observations:
     """Run loops from neighbouring real sets with all their randomness shared.
 
@@ -314,6 +330,7 @@ def coupled(
             `learner.generate`.
         first_reals: Real sets for generation 0 alone, `[K, n, ...]`, if they are others: what
             differs there and nowhere else is passed on by the generators alone.
+        sizes: See `next_generation`.
 
     Returns:
         The observations, `[G + 1, ...]`.
@@ -325,10 +342,7 @@ def coupled(
         raise ValueError(f"generations must be at least 0, but it is {generations!r}")
     real = jax.tree.map(lambda a: a[0], reals)
     n_syn = regime.synthetic_size(row_count(real))
-    _check(learner, regime, draw_real)
-
-    def first(real: Data) -> Params:
-        return first_generation(key, learner, real).params
+    _check(learner, regime, draw_real, sizes)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
@@ -347,23 +361,20 @@ def coupled(
                 draw_real=draw_real,
                 synthetic=synthetic,
                 from_first=True,
+                sizes=sizes,
             )
 
         own = reals
         if first_reals is not None:
             own = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), first_reals, reals)
         found = jax.vmap(one)(own, params, kept, rows)
-        previous = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), found.params, params)
-        found = found._replace(previous=previous)
         return (found.params, found.kept), observe(keys.observe, found)
 
     loops = jax.tree.leaves(reals)[0].shape[0]
     room = room_for_rows(regime, real, generations)
-    nothing = jax.tree.map(
-        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(jax.vmap(first), reals)
-    )
-    kept = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), room)
-    _, seen = jax.lax.scan(advance, (nothing, kept), jnp.arange(generations + 1))
+    start = (_no_parameters(key, learner, real), room)
+    start = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), start)
+    _, seen = jax.lax.scan(advance, start, jnp.arange(generations + 1))
     return seen
 
 

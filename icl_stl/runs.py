@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import __version__
-from icl_stl.config import Preset
-from icl_stl.devices import Report, over_replicates
+from icl_stl.config import LinearRegression, Preset
+from icl_stl.devices import Report, Spread, over_replicates
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
 from icl_stl.loops import generation_keys, next_generation, room_for_rows
 from icl_stl.measure import (
@@ -48,6 +49,7 @@ FORMAT = 1
 Watch = Callable[[LoopResult], None]
 
 
+@lru_cache(maxsize=16)
 def make_learner(preset: Preset, name: str, *, plug_in: bool = False) -> Learner:
     """The learner of this name, `transformer` or `bayes`."""
     if name == "bayes":
@@ -78,15 +80,24 @@ class Replicate(NamedTuple):
     held_out: HeldOut
 
 
-def draw_replicates(preset: Preset, seed: int) -> Replicate:
+def draw_replicate(
+    task: LinearRegression, samples: int, held_out: int, index: Any, seed: Any
+) -> Replicate:
     """Replicate r is drawn from `fold_in(key(seed), r)`, so more replicates keep the first ones."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
+    real = sample_prompts(task, keys[1], samples)
+    return Replicate(keys[0], real, draw_held_out(task, keys[2], held_out))
 
-    def draw(index: jax.Array) -> Replicate:
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
-        real = sample_prompts(preset.task, keys[1], preset.samples)
-        return Replicate(keys[0], real, draw_held_out(preset.task, keys[2], preset.held_out))
 
-    drawn: Replicate = over_replicates(draw)(jnp.arange(preset.replicates))
+@lru_cache(maxsize=16)
+def _drawing(task: LinearRegression, samples: int, held_out: int) -> Spread:
+    return over_replicates(partial(draw_replicate, task, samples, held_out), shared=1)
+
+
+def draw_replicates(preset: Preset, seed: int) -> Replicate:
+    """All replicates of a preset under a seed."""
+    draw = _drawing(preset.task, preset.samples, preset.held_out)
+    drawn: Replicate = draw(np.arange(preset.replicates, dtype=np.int32), np.int32(seed))
     return drawn
 
 
@@ -110,7 +121,8 @@ class State(NamedTuple):
     """The prompts of all generations so far, for a regime that keeps them."""
 
 
-def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Any:
+@lru_cache(maxsize=16)
+def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Spread:
     """One generation of all replicates, jitted: (replicates, state, i) -> state, observations.
 
     With the regime `RealOnly` and i = 0 this is generation 0 of every regime.
@@ -397,6 +409,20 @@ def run_loops(
     }
 
 
+@lru_cache(maxsize=16)
+def _both_generators(preset: Preset, name: str, count: int) -> Spread:
+    """(keys, parameters) -> task variances implied with the predictive deviation and the noise."""
+
+    def both(key: Any, params: Params) -> tuple[Any, Any]:
+        learners = (make_learner(preset, name, plug_in=plug_in) for plug_in in (False, True))
+        prompts = [learner.generate(key, params, count) for learner in learners]
+        return implied_task_variance(preset.task, prompts[0]), implied_task_variance(
+            preset.task, prompts[1]
+        )
+
+    return over_replicates(both)
+
+
 def implied_variances_by_generator(
     preset: Preset, *, seed: int, folder: Folder, count: int = 10_000
 ) -> Arrays:
@@ -413,7 +439,6 @@ def implied_variances_by_generator(
     stored = folder.load(name)
     if stored is not None:
         return stored
-    task = preset.task
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
     found: Arrays = {}
     for learner_name in ("transformer", "bayes"):
@@ -421,13 +446,7 @@ def implied_variances_by_generator(
         structure = parameter_shapes(preset, learner)
         stored = _Loop("generation-0", folder, State(structure)).state.params
         params = stored if structure else structure
-
-        def both(key: Any, params: Params, name: str = learner_name) -> tuple[Any, Any]:
-            predictive = make_learner(preset, name).generate(key, params, count)
-            plug_in = make_learner(preset, name, plug_in=True).generate(key, params, count)
-            return implied_task_variance(task, predictive), implied_task_variance(task, plug_in)
-
-        predictive, plug_in = over_replicates(both)(keys, params)
+        predictive, plug_in = _both_generators(preset, learner_name, count)(keys, params)
         found[f"{learner_name}_predictive"] = np.asarray(predictive)
         found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
     folder.save(name, found)

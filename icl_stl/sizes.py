@@ -46,7 +46,10 @@ class Program(NamedTuple):
     step: Any
     """(replicates, θ_{i-1}, setting, i) -> θ_i, observations: compiled."""
     compare: Any
-    """(replicates, parameters side by side) -> `measure.differences` from the first of them."""
+    """(replicates, fits of generation 0 side by side, of generation 1) -> `measure.differences` of
+    the former from the first of them; `passed`, what is left of their distances in the latter."""
+    draw: Any
+    """(replicates) -> new real prompts, as many as there are real ones."""
     nothing: Params
     """Zeros in place of parameters before generation 0, of all loops."""
 
@@ -99,17 +102,24 @@ def generation_step(preset: Preset, places: LoopSize) -> Any:
     return step
 
 
+def _distances(fits: Params) -> Any:
+    """Distances of the weights of the first fit from those of the others."""
+    own, others = (jax.tree.map(lambda a, k=k: a[k], fits.weights) for k in (0, slice(1, None)))
+    return jax.vmap(lambda other: parameter_distance(own, other))(others)
+
+
 def comparison(preset: Preset) -> Any:
-    """Fits of one loop beside each other: (replicate, parameters) -> how they differ."""
+    """Fits of one loop beside each other: (replicate, fits, what was fitted to their rows)."""
     task = preset.task
     learner = adam_transformer(task, preset.architecture, preset.training)
 
-    def compare(replicate: Replicate, params: Params) -> Any:
-        own = jax.tree.map(lambda a: a[0], params)
+    def compare(replicate: Replicate, first: Params, second: Params) -> dict[str, Any]:
+        own = jax.tree.map(lambda a: a[0], first)
         key = jax.random.fold_in(replicate.key, 2**31 - 2)
         fresh = learner.generate(key, own, preset.held_out)
         test, bayes = replicate.held_out
-        return differences(task, learner, params, lambda fitted: fitted.weights, test, bayes, fresh)
+        seen = differences(task, learner, first, lambda fit: fit.weights, test, bayes, fresh)
+        return {**seen._asdict(), "passed": _distances(second) / _distances(first)}
 
     return compare
 
@@ -142,14 +152,20 @@ def _program(
         on_host(draw_replicates(preset, 0)),
         nothing,
         _setting(LoopSize(1, 1), "fixed"),
-        jnp.array(0),
+        np.int32(0),
     )
-    return Program(preset, step, over_replicates(comparison(preset)), nothing)
+
+    def draw(replicate: Replicate) -> Any:
+        key = jax.random.fold_in(replicate.key, 2**31 - 1)
+        return sample_prompts(task, key, places.samples)
+
+    compare = over_replicates(comparison(preset))
+    return Program(preset, step, compare, over_replicates(draw), nothing)
 
 
 def _setting(size: LoopSize, world: str) -> Setting:
-    sizes = Sizes(jnp.array(size.samples), jnp.array(size.n_syn), jnp.float32(size.share))
-    return Setting(sizes, jnp.array(world == "fresh"))
+    sizes = Sizes(np.int32(size.samples), np.int32(size.n_syn), np.float32(size.share))
+    return Setting(sizes, np.bool_(world == "fresh"))
 
 
 def _shared_program(experiment: SizedTransformers | SizedNeighbours) -> Program:
@@ -164,7 +180,7 @@ def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
     replicates = on_host(draw_replicates(program.preset, seed))
     setting, params, seen = _setting(experiment.size, experiment.world), program.nothing, []
     for index in range(experiment.generations + 1):
-        made = program.step(replicates, params, setting, jnp.array(index))
+        made = program.step(replicates, params, setting, np.int32(index))
         params, observed = on_host(made)
         seen.append(observed)
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *seen)  # type: ignore[no-any-return]
@@ -172,13 +188,7 @@ def run_experiment(experiment: SizedTransformers, seed: int) -> Arrays:
 
 def _side_by_side(fits: list[Params]) -> Params:
     """Parameters of several fits, `[R, fits, ...]`."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *fits)
-
-
-def _distances(fits: Params) -> jax.Array:
-    """Distances of the weights of the first fit from those of the others."""
-    own, others = (jax.tree.map(lambda a, k=k: a[k], fits.weights) for k in (0, slice(1, None)))
-    return jax.vmap(lambda other: parameter_distance(own, other))(others)
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *fits)
 
 
 def run_neighbours(experiment: SizedNeighbours, seed: int) -> Arrays:
@@ -188,28 +198,23 @@ def run_neighbours(experiment: SizedNeighbours, seed: int) -> Arrays:
     generators, how much is left between the fits of generation 1 beside the same real set.
     """
     program = _shared_program(experiment)
-    preset = program.preset
-    task, count = preset.task, experiment.neighbours
-    replicates = on_host(draw_replicates(preset, seed))
+    replicates = on_host(draw_replicates(program.preset, seed))
     setting = _setting(experiment.size, "fixed")
 
     def step(real: Any, previous: Params, index: int) -> Params:
         own = replicates._replace(real=real)
-        return on_host(program.step(own, previous, setting, jnp.array(index))[0])
+        return on_host(program.step(own, previous, setting, np.int32(index))[0])
 
-    def draw(replicate: Replicate) -> Any:
-        return sample_prompts(task, jax.random.fold_in(replicate.key, 2**31 - 1), count)
-
-    new = jax.vmap(draw)(replicates)  # prompt k takes the place of real prompt k
+    new = on_host(program.draw(replicates))
 
     def swapped(k: int) -> Any:
-        return jax.tree.map(lambda a, b: jnp.asarray(a).at[:, k].set(b[:, k]), replicates.real, new)
+        """The real sets with new prompts in the place of prompt k."""
+        here = np.arange(program.preset.samples) == k
+        pick = lambda a, b: np.where(here.reshape(-1, *[1] * (a.ndim - 2)), b, a)  # noqa: E731
+        return jax.tree.map(pick, replicates.real, new)
 
     first = [step(replicates.real, program.nothing, 0)]
-    first += [step(swapped(k), program.nothing, 0) for k in range(count)]
+    first += [step(swapped(k), program.nothing, 0) for k in range(experiment.neighbours)]
     second = [step(replicates.real, params, 1) for params in first]
-
-    seen = program.compare(replicates, _side_by_side(first))
-    before, after = (jax.vmap(_distances)(_side_by_side(fits)) for fits in (first, second))
-    found = {**seen._asdict(), "passed": after / before}
-    return {name: np.asarray(values) for name, values in found.items()}
+    seen = program.compare(replicates, _side_by_side(first), _side_by_side(second))
+    return jax.tree.map(np.asarray, seen)  # type: ignore[no-any-return]

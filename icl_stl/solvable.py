@@ -5,7 +5,6 @@ makes these loops the oracle of the testbed.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from icl_stl.devices import Report, many
 from icl_stl.experiments import SizedLoops, SolvableLoops
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, Sizes, generation_keys, row_count, self_consume
+from icl_stl.loops import Generation, Sizes, generation_keys, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime
@@ -162,18 +161,16 @@ def _swapped_pair(
         key_fit = generation_keys(key_loop, index).fit
         direct = problem.learner.fit(key_fit, _with_row(seen, other, 0), weights)
         best, share = problem.best(truth), weights[0] * samples
+        later = jnp.where(index == 0, 0.0, 1.0)
         losses, at_best = problem.loss(params, seen), problem.loss(best, seen)
         risk, least = problem.risk(truth, params), problem.risk(truth, best)
-        if row_count(seen) == samples:  # generation 0
-            nothing = jnp.zeros(())
-            gap = risk - least - weights @ (losses - at_best)
-            return _Swapped(params, direct, Terms(gap, nothing, nothing))
         fresh = problem.learner.generate(key, previous, 1)
         old = jax.tree.map(lambda a: a[samples : samples + 1], seen)
         swapped = problem.learner.fit(
             key_fit, _with_row(seen, jax.tree.map(lambda a: a[0], fresh), samples), weights
         )
-        # The gaps of the best and of the generating parameters have mean 0: take them out.
+        # The gaps of the best and of the generating parameters have mean 0: take them out. In
+        # generation 0 synthetic rows have no weight and no part.
         known = jnp.concatenate([at_best[:samples], problem.loss(previous, seen)[samples:]])
         zero = share * least + (1 - share) * problem.synthetic_risk(previous, previous)
         return _Swapped(
@@ -181,8 +178,8 @@ def _swapped_pair(
             direct,
             Terms(
                 gap=risk - zero - weights @ (losses - known),
-                synthetic=jnp.sum(problem.loss(swapped, old) - problem.loss(params, old)),
-                shift=risk - problem.synthetic_risk(previous, params),
+                synthetic=later * jnp.sum(problem.loss(swapped, old) - problem.loss(params, old)),
+                shift=later * (risk - problem.synthetic_risk(previous, params)),
             ),
         )
 
@@ -254,15 +251,38 @@ def simulate(
         seed: Seed of all.
         report: Called before each round.
     """
-    observe = measurements(problem, last_share(regime, samples))
     found: Arrays = many(
-        lambda key: loop(problem, regime, samples, generations, key, observe),
+        _measured_loop,
+        (problem, regime, samples, generations),
         runs,
         seed=seed,
         batch=batch_size(problem, regime, samples, generations),
         report=report,
     )
     return found
+
+
+def _measured_loop(of: tuple[Solvable, Regime, int, int], key: PRNGKeyArray) -> Any:
+    """One loop with its `measurements`: of (problem, regime, n, G)."""
+    problem, regime, samples, _ = of
+    return loop(*of, key, measurements(problem, last_share(regime, samples)))
+
+
+def _run(experiment: SolvableLoops, key: PRNGKeyArray) -> Any:
+    """One loop of an experiment."""
+    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    regime, n, last = experiment.regime, experiment.samples, experiment.generations
+    if experiment.observe == "identity":
+        return identity_terms(problem, regime, n, last, key)
+    if experiment.observe == "certificate":
+        observe = certificate_terms(problem)
+    elif experiment.observe == "implied":
+        observe = implied_variances(problem, n)
+    else:
+        if experiment.observe == "risks":
+            problem = problem._replace(eps=None)
+        observe = measurements(problem, last_share(regime, n))
+    return loop(problem, regime, n, last, key, observe)
 
 
 def run_experiment(
@@ -273,27 +293,30 @@ def run_experiment(
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
-    run: Callable[[PRNGKeyArray], Any]
-    if experiment.observe == "identity":
-        run = partial(identity_terms, problem, regime, n, last)
-    else:
-        if experiment.observe == "certificate":
-            observe = certificate_terms(problem)
-        elif experiment.observe == "implied":
-            observe = implied_variances(problem, n)
-        else:
-            if experiment.observe == "risks":
-                problem = problem._replace(eps=None)
-            observe = measurements(problem, last_share(regime, n))
-        run = lambda key: loop(problem, regime, n, last, key, observe)  # noqa: E731
     found: Arrays = many(
-        run,
+        _run,
+        experiment,
         experiment.runs,
         seed=seed,
         batch=batch_size(problem, regime, n, last),
         report=report,
     )
     return found
+
+
+def _run_sizes(experiment: SizedLoops, key: PRNGKeyArray) -> Any:
+    """One loop of every size."""
+    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    if experiment.observe == "risks":
+        problem = problem._replace(eps=None)
+    regime, n, last = experiment.regime, experiment.samples, experiment.generations
+    real, n_syn, share = (jnp.array(column) for column in zip(*experiment.rows, strict=True))
+
+    def one(sizes: Sizes) -> Any:
+        observe = measurements(problem, sizes.share)
+        return loop(problem, regime, n, last, key, observe, sizes)
+
+    return jax.vmap(one)(Sizes(real, n_syn, share.astype(jnp.float32)))
 
 
 def run_sizes(experiment: SizedLoops, seed: int) -> Arrays:
@@ -303,20 +326,7 @@ def run_sizes(experiment: SizedLoops, seed: int) -> Arrays:
     own size have no weight.
     """
     problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
-    if experiment.observe == "risks":
-        problem = problem._replace(eps=None)
-    regime, n, last = experiment.regime, experiment.samples, experiment.generations
-    columns = (jnp.array(column) for column in zip(*experiment.rows, strict=True))
-    real, n_syn, share = columns
-    all_sizes = Sizes(real, n_syn, share.astype(jnp.float32))
-
-    def run(key: PRNGKeyArray) -> Any:
-        def one(sizes: Sizes) -> Any:
-            observe = measurements(problem, sizes.share)
-            return loop(problem, regime, n, last, key, observe, sizes)
-
-        return jax.vmap(one)(all_sizes)
-
-    batch = max(1, batch_size(problem, regime, n, last) // len(experiment.sizes))
-    found: Arrays = many(run, experiment.runs, seed=seed, batch=batch)
+    size = batch_size(problem, experiment.regime, experiment.samples, experiment.generations)
+    batch = max(1, size // len(experiment.sizes))
+    found: Arrays = many(_run_sizes, experiment, experiment.runs, seed=seed, batch=batch)
     return found

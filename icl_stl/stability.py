@@ -6,11 +6,12 @@ maximum over the rows tried is a LOWER bound on the supremum that recursive stab
 can refute a constant and never certify one.
 """
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import LinearRegression, QueryArchitecture
@@ -18,11 +19,11 @@ from icl_stl.devices import many
 from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.learners import Data, adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
-from icl_stl.loops import Generation, coupled
+from icl_stl.loops import Generation, Sizes, coupled
 from icl_stl.measure import differences, parameter_distance
 from icl_stl.problems import PROBLEMS, Solvable, attention_law
 from icl_stl.query_models import effective_weights
-from icl_stl.regimes import real_share
+from icl_stl.regimes import Augment, real_share
 from icl_stl.results import Arrays
 from icl_stl.solvable import batch_size
 from icl_stl.tasks import Prompts, bayes_predictive, sample_prompts
@@ -127,22 +128,27 @@ def run_loops(experiment: NeighbouringLoops, seed: int) -> Arrays:
     """What many pairs of solvable loops show: `[runs, G + 1]`."""
     problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
     size = batch_size(problem, experiment.regime, experiment.samples, experiment.generations)
-    run = partial(neighbouring_loops, experiment)
-    found: Arrays = many(run, experiment.runs, seed=seed, batch=max(1, size // 2))
+    found: Arrays = many(
+        neighbouring_loops, experiment, experiment.runs, seed=seed, batch=max(1, size // 2)
+    )
     return found
 
 
+CANDIDATES = 512
+"""New prompts among which a swap is searched for."""
+
+
 def searched_swaps(
-    task: LinearRegression, key: PRNGKeyArray, real: Prompts, count: int, candidates: int = 512
+    task: LinearRegression, real: Prompts, samples: Any, candidates: Prompts, count: int
 ) -> tuple[Prompts, Array]:
     """The swaps that would move the best linear self-attention most; their places.
 
-    Of all pairs of a real prompt and a candidate of the real law, those whose gradients
-    Σ_k (y_k - g x_kᵀ h) h x_kᵀ, h = (1/k) Σ_{j<k} x_j y_j, are farthest apart, one for each of
-    `count` places. A search by a stand-in for the transformer, cheap enough for every loop.
+    Of all pairs of one of the first n = `samples` real prompts and a candidate of the real law,
+    those whose gradients Σ_k (y_k - g x_kᵀ h) h x_kᵀ, h = (1/k) Σ_{j<k} x_j y_j, are farthest
+    apart, one for each of `count` places. A search by a stand-in for the transformer, cheap enough
+    for every loop.
     """
     g = attention_law(task).scale
-    new = sample_prompts(task, key, candidates)
 
     def gradients(prompts: Prompts) -> Float[Array, "E p"]:
         pairs = prompts.xs * prompts.ys[..., None]
@@ -151,32 +157,40 @@ def searched_swaps(
         rest = prompts.ys - g * jnp.sum(prompts.xs * h, axis=-1)
         return jnp.einsum("ekd,ekf,ek->edf", h, prompts.xs, rest).reshape(len(rest), -1)
 
-    own, other = gradients(real), gradients(new)
+    own, other = gradients(real), gradients(candidates)
     apart = jnp.sum((own[:, None] - other[None]) ** 2, axis=-1)
+    apart = jnp.where(jnp.arange(len(own))[:, None] < samples, apart, -1.0)
     places = jax.lax.top_k(apart.max(axis=1), count)[1]
     chosen = jnp.argmax(apart[places], axis=1)
-    return jax.tree.map(lambda a: a[chosen], new), places
+    return jax.tree.map(lambda a: a[chosen], candidates), places
 
 
 def neighbouring_transformers(
-    experiment: NeighbouringTransformers, key: PRNGKeyArray
+    experiment: NeighbouringTransformers, key: PRNGKeyArray, sizes: Sizes
 ) -> dict[str, Any]:
     """One transformer loop beside its neighbours: `[G + 1, K]`, the K of one loop side by side.
 
-    The first `neighbours` swap a random real prompt for a new one, then `searched` make the swaps
-    of `searched_swaps`. The last `passing` make the first of these
-    swaps in generation 0 alone: what they differ by later came through the generator. What is
-    recorded: `measure.differences`.
+    Of the experiment all counts but its size, which is given by itself: one program serves all
+    sizes with the same places. The first `neighbours` swap a random real prompt for a new one, then
+    `searched` make the swaps of `searched_swaps`. The last `passing` make the first of these swaps
+    in generation 0 alone: what they differ by later came through the generator. What is recorded:
+    `measure.differences`.
     """
-    task, n = experiment.task, experiment.samples
+    task, n = experiment.task, experiment.places.samples
     learner = adam_transformer(task, experiment.architecture, experiment.training)
-    key_real, key_places, key_test, key_loop, key_search = jax.random.split(key, 5)
-    drawn = sample_prompts(task, key_real, n + experiment.neighbours)
-    real, new = jax.tree.map(lambda a: a[:n], drawn), jax.tree.map(lambda a: a[n:], drawn)
-    places = jax.random.choice(key_places, n, (experiment.neighbours,), replace=False)
-    found, found_places = searched_swaps(task, key_search, real, experiment.searched)
+    key_real, key_places, key_loop = jax.random.split(key, 3)
+    # One draw for all: each takes a while to compile.
+    ends = np.cumsum((n, experiment.neighbours, experiment.held_out, CANDIDATES))
+    drawn = sample_prompts(task, key_real, int(ends[-1]))
+    real, new, test, candidates = (
+        jax.tree.map(lambda a, own=slice(end - count, end): a[own], drawn)
+        for count, end in zip(np.diff(ends, prepend=0), ends, strict=True)
+    )
+    lottery = jax.random.uniform(key_places, (n,))
+    lottery = jnp.where(jnp.arange(n) < sizes.samples, lottery, -1.0)
+    places = jax.lax.top_k(lottery, experiment.neighbours)[1]
+    found, found_places = searched_swaps(task, real, sizes.samples, candidates, experiment.searched)
     rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), new, found)
-    test = sample_prompts(task, key_test, experiment.held_out)
     bayes = jax.vmap(lambda prompt: bayes_predictive(task, prompt))(test)
 
     def acting(fitted: Any) -> Any:
@@ -206,9 +220,9 @@ def neighbouring_transformers(
         learner,
         with_passing(slice(1)),
         experiment.generations,
-        regime=experiment.regime,
+        regime=Augment.from_lam(experiment.places.n_syn / n),
         observe=observe,
-        draw_real=lambda key, count: sample_prompts(task, key, count),
+        sizes=sizes,
         first_reals=with_passing(slice(1, 1 + experiment.passing)),
     )
     return seen
@@ -216,6 +230,14 @@ def neighbouring_transformers(
 
 def run_transformers(experiment: NeighbouringTransformers, seed: int) -> Arrays:
     """What loops of transformers and their neighbours show: `[runs, G + 1, ...]`."""
-    run = partial(neighbouring_transformers, experiment)
-    found: Arrays = many(run, experiment.runs, seed=seed, batch=2)
+    size = experiment.size
+    sizes = Sizes(np.int32(size.samples), np.int32(size.n_syn), np.float32(size.share))
+    found: Arrays = many(
+        neighbouring_transformers,
+        replace(experiment, size=experiment.places),
+        experiment.runs,
+        sizes,
+        seed=seed,
+        batch=2,
+    )
     return found

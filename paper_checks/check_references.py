@@ -101,7 +101,8 @@ def simulated(
         return {name: seen[name] for name in see}
 
     seen = devices.many(
-        lambda key: solvable.loop(known, regime, n, LAST, key, observe),
+        lambda of, key: solvable.loop(known, regime, n, LAST, key, observe),
+        None,
         runs,
         seed=seed,
         batch=solvable.batch_size(known, regime, n, LAST),

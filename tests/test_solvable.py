@@ -492,19 +492,19 @@ def test_errors_of_one_step_are_against_the_law_that_was_trained_on(regime, shar
 # Many loops.
 
 
-def draws(key):
+def draws(of, key):
     return {"bits": jax.random.uniform(key), "more": jax.random.normal(key, (2,))}
 
 
 def many(runs, batch, seed=3, **others):
-    return devices.many(draws, runs, seed=seed, batch=batch, **others)
+    return devices.many(draws, None, runs, seed=seed, batch=batch, **others)
 
 
 def test_every_run_has_its_own_key():
     found = many(5, 2)
     assert isinstance(found["more"], np.ndarray)
     for r in range(5):
-        expected = draws(jax.random.fold_in(jax.random.key(3), r))
+        expected = draws(None, jax.random.fold_in(jax.random.key(3), r))
         assert found["bits"][r] == expected["bits"]
         np.testing.assert_allclose(found["more"][r], expected["more"], rtol=1e-6)
     assert not np.any(many(5, 2, seed=4)["bits"] == found["bits"])
@@ -523,11 +523,11 @@ def test_more_loops_keep_the_first_ones(assert_close):
     problem = problems.linear_attention(2, 4, 0.5, law="gaussian")
 
     def loops(runs, batch):
-        def run(key):
+        def run(of, key):
             observe = solvable.measurements(problem, 0.5)
             return solvable.loop(problem, Augment(0.5), 12, 2, key, observe)
 
-        return devices.many(run, runs, seed=0, batch=batch)
+        return devices.many(run, None, runs, seed=0, batch=batch)
 
     longer = loops(7, 4)
     jax.tree.map(assert_close, loops(3, 1), {k: v[:3] for k, v in longer.items()})
@@ -535,22 +535,32 @@ def test_more_loops_keep_the_first_ones(assert_close):
 
 def test_runs_are_spread_over_all_devices_in_equal_batches():
     assert len(jax.devices()) == 2
-    where = devices.many(lambda key: jax.lax.axis_index("runs"), 10, seed=0, batch=3)
+    where = devices.many(lambda of, key: jax.lax.axis_index("runs"), None, 10, seed=0, batch=3)
     # Two rounds of two devices: three runs each.
     np.testing.assert_array_equal(where, [0, 0, 0, 1, 1, 1, 0, 0, 0, 1])
-    where = devices.many(lambda key: jax.lax.axis_index("runs"), 3, seed=0, batch=100)
+    where = devices.many(lambda of, key: jax.lax.axis_index("runs"), None, 3, seed=0, batch=100)
     np.testing.assert_array_equal(where, [0, 0, 1])
 
 
 def test_a_run_is_compiled_once_and_each_round_is_reported():
     traced, told = [], []
 
-    def run(key):
+    def run(of, key, shift):
         traced.append(key)
-        return jax.random.uniform(key)
+        return of + jax.random.uniform(key) + shift
 
-    devices.many(run, 10, seed=0, batch=2, report=lambda *news: told.append(news))
+    report = lambda *news: told.append(news)  # noqa: E731
+    found = devices.many(run, 5, 10, np.float32(0), seed=0, batch=2, report=report)
     assert len(traced) == 1
+    # Kept for other seeds and arguments, not for another description.
+    moved = devices.many(run, 5, 10, np.float32(1), seed=0, batch=2)
+    other = devices.many(run, 5, 10, np.float32(0), seed=1, batch=2)
+    np.testing.assert_allclose(moved, found + 1, rtol=1e-6)
+    assert not np.any(other == found)
+    assert len(traced) == 1
+    again = devices.many(run, 6, 10, np.float32(0), seed=0, batch=2)
+    np.testing.assert_allclose(again, found + 1, rtol=1e-6)
+    assert len(traced) == 2
     assert told == [("loops", 0, 10), ("loops", 4, 10), ("loops", 8, 10)]
 
 

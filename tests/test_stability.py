@@ -12,10 +12,10 @@ from reference import STANDARD_ERRORS
 
 from icl_stl import bounds, learners, stability
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
+from icl_stl.experiments import LoopSize, NeighbouringLoops, NeighbouringTransformers
 from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
-from icl_stl.loops import coupled, self_consume
+from icl_stl.loops import Sizes, coupled, self_consume
 from icl_stl.measure import bounded_loss, differences, parameter_distance
 from icl_stl.problems import PROBLEMS, attention_law
 from icl_stl.regimes import (
@@ -236,20 +236,61 @@ SMALL = NeighbouringTransformers(
     TASK,
     Architecture(depth=1, width=8, heads=2),
     Training(steps=20, batch=8),
-    Augment(0.5),
-    samples=16,
-    generations=2,
+    LoopSize(16, 16),
+    places=LoopSize(16, 16),
     runs=1,
+    generations=2,
     neighbours=2,
     searched=1,
     passing=1,
     held_out=16,
 )
+SIZES = Sizes(16, 16, 0.5)
 
 
 @pytest.fixture(scope="module")
 def seen():
-    return jax.jit(lambda key: stability.neighbouring_transformers(SMALL, key))(KEY)
+    return jax.jit(lambda key: stability.neighbouring_transformers(SMALL, key, SIZES))(KEY)
+
+
+def test_what_stands_in_the_places_of_rows_that_are_not_there_changes_nothing(monkeypatch):
+    roomy = replace(SMALL, places=LoopSize(40, 60))
+
+    def moved(task, key, count):
+        """Real rows from 16 to 39 are others."""
+        rows, others = (sample_prompts(task, k, count) for k in (key, jax.random.key(8)))
+        absent = (jnp.arange(count) >= 16) & (jnp.arange(count) < 40)
+        pick = lambda a, b: jnp.where(absent.reshape(-1, *[1] * (a.ndim - 1)), b, a)  # noqa: E731
+        return jax.tree.map(pick, rows, others)
+
+    def found():
+        return jax.jit(lambda key: stability.neighbouring_transformers(roomy, key, SIZES))(KEY)
+
+    plain = found()
+    monkeypatch.setattr(stability, "sample_prompts", moved)
+    for a, b in zip(plain.values(), found().values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_swaps_are_of_rows_that_are_there():
+    task = LinearRegression(dim=2, context=3)
+    real, new = sample_prompts(task, KEY, 30), sample_prompts(task, jax.random.key(5), 20)
+    _, places = stability.searched_swaps(task, real, 4, new, 4)
+    assert sorted(np.asarray(places)) == [0, 1, 2, 3]
+
+
+def test_one_program_serves_all_sizes(monkeypatch):
+    traced = []
+    original = stability.neighbouring_transformers
+
+    def counted(*args):
+        traced.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(stability, "neighbouring_transformers", counted)
+    for size in (LoopSize(8, 8), LoopSize(16, 4), LoopSize(16, 16)):
+        stability.run_transformers(replace(SMALL, size=size), 0)
+    assert len(traced) == 1
 
 
 def test_neighbours_are_compared_side_by_side(seen):
@@ -271,7 +312,7 @@ def test_searched_swaps_are_the_farthest_apart():
     """Gradients typed again, label by label; every pair of a real prompt and a candidate."""
     task = LinearRegression(dim=2, context=3)
     real, new = sample_prompts(task, KEY, 10), sample_prompts(task, jax.random.key(5), 20)
-    rows, places = stability.searched_swaps(task, jax.random.key(5), real, 2, candidates=20)
+    rows, places = stability.searched_swaps(task, real, 10, new, 2)
     g = attention_law(task).scale
 
     def gradient(xs, ys):

@@ -634,6 +634,8 @@ class Sweep:
 
     def __init__(self, environment, cwd, *options):
         self.out = cwd / "out"
+        # Tests that run in the background of a shell script ignore Ctrl-C; the sweep must not.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [sys.executable, SCRIPT, "grid.json", "--out", "out", *options],
             cwd=cwd,
@@ -642,9 +644,8 @@ class Sweep:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # What is started in the background of a shell script ignores Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        signal.signal(signal.SIGINT, before)
 
     def until(self, count):
         def enough():

@@ -31,7 +31,12 @@ from icl_stl.config import (
     QueryArchitecture,
     StabilitySize,
 )
-from icl_stl.experiments import Experiment, NeighbouringLoops, NeighbouringTransformers
+from icl_stl.experiments import (
+    Experiment,
+    LoopSize,
+    NeighbouringLoops,
+    NeighbouringTransformers,
+)
 from icl_stl.regimes import Augment, real_share
 from icl_stl.results import Floats
 
@@ -91,18 +96,22 @@ def _neighbours(
     share: float,
     n: int,
 ) -> NeighbouringTransformers:
+    sizes = [(share, n)]
+    if isinstance(size, StabilitySize):  # one program for all of them
+        sizes = [(share, n) for share in size.shares for n in size.samples]
+    most = max(Augment(share).synthetic_size(n) for share, n in sizes)
     return NeighbouringTransformers(
         size.task,
         architecture,
         size.training,
-        Augment(share),
-        n,
-        size.generations,
+        LoopSize(n, Augment(share).synthetic_size(n)),
+        LoopSize(max(n for _, n in sizes), most),
         size.replicates,
+        size.held_out,
+        size.generations,
         size.neighbours,
         size.searched,
         size.passing,
-        size.held_out,
     )
 
 
@@ -218,13 +227,13 @@ def _kinds(experiment: NeighbouringTransformers, values: Floats) -> tuple[Floats
 
 
 def _in_words(experiment: NeighbouringTransformers, generation: int, **more: Any) -> Json:
-    n = experiment.samples
+    size = experiment.size
     return {
         "loop": "transformer",
-        "regime": experiment.regime.name,
-        "alpha": real_share(experiment.regime, n, 1),
+        "regime": Augment(size.share).name,
+        "alpha": size.share,
         "generation": generation,
-        "n": n,
+        "n": size.samples,
         **more,
     }
 
@@ -380,7 +389,7 @@ def _architectures(preset: Preset) -> dict[str, NeighbouringTransformers]:
 def _judge_architecture(evidence: Evidence) -> Judged:
     cells = []
     for words, experiment in _architectures(evidence.preset).items():
-        alpha = real_share(experiment.regime, experiment.samples, 1)
+        alpha = experiment.size.share
         for name, what in QUANTITIES.items():
             mean, most, passing = _kinds(experiment, _moved(evidence, experiment, name))
             for i in (0, experiment.generations):

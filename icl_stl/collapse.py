@@ -196,7 +196,7 @@ def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
     shares = jnp.array(experiment.shares)
     replicates = draw_replicates(preset, seed)
     every = jax.tree.map(lambda a: jnp.repeat(a, len(shares), axis=0), replicates)
-    found = over_replicates(loop)(every, jnp.tile(shares, experiment.runs))
+    found = over_replicates(loop, quick_compilation=True)(every, jnp.tile(shares, experiment.runs))
     return {
         name: np.asarray(values).reshape(experiment.runs, len(shares), -1)
         for name, values in found.items()

@@ -214,8 +214,9 @@ def _generation_step(size: Size, seeds: int, steps: int) -> tuple[Any, tuple[Any
     learner = runs.make_learner(preset, "transformer")
     shapes = runs.parameter_shapes(preset, learner)
     state = runs.State(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
-    arguments = (runs.draw_replicates(preset, 0), state, jnp.array(1))
-    return runs.generation_step(preset, learner, REGIME), arguments
+    places, sizes = runs.program_of(preset, REGIME)
+    arguments = (runs.draw_replicates(preset, 0), state, sizes, np.int32(1))
+    return runs.generation_step(preset, learner, places), arguments
 
 
 def _loop(size: Size, seeds: int, steps: int) -> Callable[[], Any]:

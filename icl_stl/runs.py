@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import __version__
-from icl_stl.config import LinearRegression, Preset
+from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.devices import Report, Spread, over_replicates
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
-from icl_stl.loops import generation_keys, next_generation, room_for_rows
+from icl_stl.loops import Sizes, generation_keys, next_generation, room_for_rows
 from icl_stl.measure import (
     Estimate,
     HeldOut,
@@ -39,7 +39,7 @@ from icl_stl.measure import (
     measure_generation,
 )
 from icl_stl.models import Params
-from icl_stl.regimes import RealOnly, Regime, real_share
+from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share
 from icl_stl.results import Arrays, LoopResult, label, write_atomically, write_json
 from icl_stl.tasks import Prompts, sample_prompts
 
@@ -49,13 +49,28 @@ FORMAT = 1
 Watch = Callable[[LoopResult], None]
 
 
+# Learners and programs are made once for all presets that agree in what concerns them: a second run
+# in one process compiles nothing.
+
+
 @lru_cache(maxsize=16)
+def _transformer(
+    task: LinearRegression, architecture: Architecture, training: Training, plug_in: bool
+) -> Learner:
+    return adam_transformer(task, architecture, training, plug_in=plug_in)
+
+
+@lru_cache(maxsize=16)
+def _bayes(task: LinearRegression, plug_in: bool) -> Learner:
+    return bayes_learner(task, plug_in=plug_in)
+
+
 def make_learner(preset: Preset, name: str, *, plug_in: bool = False) -> Learner:
     """The learner of this name, `transformer` or `bayes`."""
     if name == "bayes":
-        return bayes_learner(preset.task, plug_in=plug_in)
+        return _bayes(preset.task, plug_in)
     if name == "transformer":
-        return adam_transformer(preset.task, preset.architecture, preset.training, plug_in=plug_in)
+        return _transformer(preset.task, preset.architecture, preset.training, plug_in)
     raise ValueError(f"learner must be 'transformer' or 'bayes', but it is {name!r}")
 
 
@@ -103,13 +118,16 @@ def draw_replicates(preset: Preset, seed: int) -> Replicate:
 
 def parameter_shapes(preset: Preset, learner: Learner) -> Params:
     """Shapes of the parameters of all replicates, found without any computation."""
-    weights = jnp.full(preset.samples, 1 / preset.samples)
+    one = _shapes_of_one(preset.task, learner)
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((preset.replicates, *s.shape), s.dtype), one)
 
+
+@lru_cache(maxsize=16)
+def _shapes_of_one(task: LinearRegression, learner: Learner) -> Params:
     def fit(key: Any) -> Params:
-        return learner.fit(key, sample_prompts(preset.task, key, preset.samples), weights)
+        return learner.fit(key, sample_prompts(task, key, 1), jnp.ones(1))
 
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), preset.replicates))
-    return jax.eval_shape(jax.vmap(fit), keys)
+    return jax.eval_shape(fit, jax.eval_shape(lambda: jax.random.key(0)))
 
 
 class State(NamedTuple):
@@ -121,19 +139,31 @@ class State(NamedTuple):
     """The prompts of all generations so far, for a regime that keeps them."""
 
 
-@lru_cache(maxsize=16)
 def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Spread:
-    """One generation of all replicates, jitted: (replicates, state, i) -> state, observations.
+    """One generation of all replicates: (replicates, state, sizes, i) -> state, observations.
 
-    With the regime `RealOnly` and i = 0 this is generation 0 of every regime.
+    With sizes, not None, the regime says no more than how many places there are for prompts: see
+    `program_of`. With those of the regime `RealOnly` and i = 0 this is generation 0 of every
+    regime.
     """
-    share = None if regime.keeps_history else real_share(regime, preset.samples, 1)
+    return _generation_step(preset.task, preset.samples, preset.held_out, learner, regime)
+
+
+@lru_cache(maxsize=16)
+def _generation_step(
+    task: LinearRegression, samples: int, held_out: int, learner: Learner, regime: Regime
+) -> Spread:
 
     def draw_real(key: Any, count: int) -> Prompts:
-        return sample_prompts(preset.task, key, count)
+        return sample_prompts(task, key, count)
 
-    def step(replicate: Replicate, previous: State, index: Any) -> tuple[State, Observation]:
-        key, real, held_out = replicate
+    def step(
+        replicate: Replicate, previous: State, sizes: Sizes | None, index: Any
+    ) -> tuple[State, Observation]:
+        key, real, test = replicate
+        share = None if regime.keeps_history else real_share(regime, samples, 1)
+        if sizes is not None:
+            share = sizes.share
         generation = next_generation(
             key,
             learner,
@@ -143,18 +173,34 @@ def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Spread:
             index,
             kept=previous.kept,
             draw_real=draw_real,
+            sizes=sizes,
         )
         state = State(generation.params, generation.kept)
         key_observe = generation_keys(key, index).observe
         measurements = measure_generation(
-            preset.task, learner, held_out, key_observe, generation, real_share=share
+            task, learner, test, key_observe, generation, real_share=share
         )
         fitted = generation.params
         if isinstance(fitted, Fitted):
             return state, Observation(measurements, fitted.loss, fitted.diverged_at)
         return state, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
 
-    return over_replicates(step, shared=1)
+    return over_replicates(step, shared=2)
+
+
+def program_of(preset: Preset, regime: Regime) -> tuple[Regime, Sizes | None]:
+    """The regime whose `generation_step` serves this one, and the sizes to give it.
+
+    A real set beside equally many rows of the last generation is one program, whatever the share;
+    real rows alone are in the smallest of a preset's programs.
+    """
+    n = preset.samples
+    if type(regime) not in (RealOnly, Augment, Replace):
+        return regime, None
+    n_syn = regime.synthetic_size(n)
+    places = n_syn or min(filter(None, (r.synthetic_size(n) for r in preset.regimes)))
+    sizes = Sizes(np.int32(n), np.int32(n_syn), np.float32(real_share(regime, n, 1)))
+    return Augment.from_lam(places / n), sizes
 
 
 def _named(observation: Observation) -> Arrays:
@@ -351,7 +397,7 @@ def run_loops(
     report("drawing real sets", 0, total)
     replicates = draw_replicates(preset, seed)
     shapes = parameter_shapes(preset, learner)
-    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
     def empty(regime: Regime) -> State:
         if not regime.keeps_history:
@@ -367,30 +413,29 @@ def run_loops(
     done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
 
     # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
-    needed = {n: r for n, r in chosen.items() if loops[n].generations <= preset.generations}
+    needed = [r for n, r in chosen.items() if loops[n].generations <= preset.generations]
     if not first.generations:
-        needed[label(RealOnly(), preset.samples)] = RealOnly()
-    if needed:
-        report(f"compiling {len(needed)} regimes", done, total)
+        needed.append(RealOnly())
+    programs = {program_of(preset, regime)[0]: regime for regime in needed}
+    if programs:
+        report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
+
+    def step(regime: Regime) -> Spread:
+        places, sizes = program_of(preset, regime)
+        program = generation_step(preset, learner, places)
+        return program.compiled(replicates, empty(regime), sizes, np.int32(0))
+
+    def next_of(regime: Regime, state: State, index: int) -> tuple[State, Observation]:
+        sizes = program_of(preset, regime)[1]
+        made: tuple[State, Observation] = step(regime)(replicates, state, sizes, np.int32(index))
+        return made
+
     with ThreadPoolExecutor() as threads:
-        steps = dict(
-            zip(
-                needed,
-                threads.map(
-                    lambda regime: generation_step(preset, learner, regime).compiled(
-                        replicates, empty(regime), jnp.array(0)
-                    ),
-                    needed.values(),
-                ),
-                strict=True,
-            )
-        )
+        list(threads.map(step, programs.values()))
 
     if not first.generations:
         report("all regimes, generation 0", done, total)
-        first.add(
-            *steps[label(RealOnly(), preset.samples)](replicates, State(nothing), jnp.array(0))
-        )
+        first.add(*next_of(RealOnly(), first.empty, 0))
         done += 1
     for name, loop in loops.items():
         if not loop.generations:
@@ -399,7 +444,7 @@ def run_loops(
         while loop.generations <= preset.generations:
             index = loop.generations
             report(f"{name}, generation {index}", done, total)
-            loop.add(*steps[name](replicates, loop.state, jnp.array(index)))
+            loop.add(*next_of(chosen[name], loop.state, index))
             done += 1
             watch(LoopResult(chosen[name], preset.samples, loop.observations))
     report("measured", total, total)
@@ -410,17 +455,14 @@ def run_loops(
 
 
 @lru_cache(maxsize=16)
-def _both_generators(preset: Preset, name: str, count: int) -> Spread:
-    """(keys, parameters) -> task variances implied with the predictive deviation and the noise."""
+def _both_generators(task: LinearRegression, learners: tuple[Learner, ...], count: int) -> Spread:
+    """(keys, parameters) -> the task variance that the prompts of each learner imply."""
 
-    def both(key: Any, params: Params) -> tuple[Any, Any]:
-        learners = (make_learner(preset, name, plug_in=plug_in) for plug_in in (False, True))
-        prompts = [learner.generate(key, params, count) for learner in learners]
-        return implied_task_variance(preset.task, prompts[0]), implied_task_variance(
-            preset.task, prompts[1]
-        )
+    def both(key: Any, params: Params) -> tuple[Any, ...]:
+        prompts = (learner.generate(key, params, count) for learner in learners)
+        return tuple(implied_task_variance(task, written) for written in prompts)
 
-    return over_replicates(both)
+    return over_replicates(both, quick_compilation=True)
 
 
 def implied_variances_by_generator(
@@ -442,11 +484,11 @@ def implied_variances_by_generator(
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
     found: Arrays = {}
     for learner_name in ("transformer", "bayes"):
-        learner = make_learner(preset, learner_name)
-        structure = parameter_shapes(preset, learner)
+        structure = parameter_shapes(preset, make_learner(preset, learner_name))
         stored = _Loop("generation-0", folder, State(structure)).state.params
         params = stored if structure else structure
-        predictive, plug_in = _both_generators(preset, learner_name, count)(keys, params)
+        learners = tuple(make_learner(preset, learner_name, plug_in=p) for p in (False, True))
+        predictive, plug_in = _both_generators(preset.task, learners, count)(keys, params)
         found[f"{learner_name}_predictive"] = np.asarray(predictive)
         found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
     folder.save(name, found)

@@ -87,16 +87,12 @@ def show(part: benchmarks.Part) -> None:
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
     from icl_stl import plots  # noqa: PLC0415  (after the measuring)
-    from icl_stl.config import LinearRegression  # noqa: PLC0415
     from icl_stl.plots.benchmark import speeds  # noqa: PLC0415
 
     parts = content["parts"]
     if not speeds(parts).axes:
         return
-    drawing = plots.Drawing(lambda stored: speeds(parts), lambda stored: "")
-    for suffix in ("svg", "png"):
-        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
-        results.write_atomically(out / f"speeds.{suffix}", drawn)
+    plots.write_figure(lambda: speeds(parts), out / "speeds")
 
 
 def main(arguments: Arguments) -> int:

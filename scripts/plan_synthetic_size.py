@@ -280,13 +280,9 @@ def main(arguments: Arguments) -> int:
         return 0
     results.write_json(arguments.out / "plan.json", written(plan, laws, assumed, warned))
     from icl_stl import plots  # noqa: PLC0415
-    from icl_stl.config import LinearRegression  # noqa: PLC0415
 
-    drawing = plots.Drawing(lambda stored: plots.trade_off(plan), lambda stored: plan.sentence)
     figure = arguments.out / "trade_off.svg"
-    for suffix in ("svg", "png"):
-        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
-        results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
+    plots.write_figure(lambda: plots.trade_off(plan), figure.with_suffix(""))
     print(f"{arguments.out}/plan.json, {figure}")
     return 0
 

@@ -327,10 +327,8 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
     from icl_stl import plots  # noqa: PLC0415
 
     figure = out / "excess.svg"
-    drawing = plots.Drawing(lambda stored: plots.excess_curve(rows, title), lambda stored: title)
-    for suffix in ("svg", "png") if rows else ():
-        drawn = plots.rendered(drawing, plots.Stored(LinearRegression(), {}, {}), suffix)
-        results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
+    if rows:
+        plots.write_figure(lambda: plots.excess_curve(rows, title), figure.with_suffix(""))
     print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
     return 0
 
@@ -401,9 +399,8 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
     name = "drift" if "eps" in result.observations else "in_context_error"
     figure = out / f"{name}.svg"
     stored = plots.Stored(preset.task, loops, {})
-    for suffix in ("svg", "png") if rows else ():
-        drawn = plots.rendered(plots.DRAWINGS[name], stored, suffix)
-        results.write_atomically(figure.with_suffix(f".{suffix}"), drawn)
+    if rows:
+        plots.write_figure(lambda: plots.DRAWINGS[name].draw(stored), out / name)
     print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
     return 0
 

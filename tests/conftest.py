@@ -53,6 +53,19 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def compilations() -> Callable[[], int]:
+    """How many programs were compiled so far, counted by JAX."""
+    count: list[str] = []
+
+    def listen(name: str, duration: float, **_: str | int) -> None:
+        if name.endswith("backend_compile_duration"):
+            count.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return lambda: len(count)
+
+
+@pytest.fixture(scope="session")
 def assert_close() -> Callable[..., None]:
     """Equal up to the tolerance of the dtype of the first argument."""
 

@@ -424,6 +424,4 @@ def test_the_figure_shows_shares_and_growth():
     (line,) = growth.lines
     np.testing.assert_allclose(line.get_xydata(), [[1, 1], [2, 2]])
     assert not speeds({}).axes
-    drawing = plots.Drawing(lambda stored: speeds(parts), lambda stored: "")
-    stored = plots.Stored(LinearRegression(), {}, {})
-    assert plots.rendered(drawing, stored, "svg") == plots.rendered(drawing, stored, "svg")
+    assert plots.files_of(lambda: speeds(parts)) == plots.files_of(lambda: speeds(parts))

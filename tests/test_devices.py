@@ -2,15 +2,25 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl import laboratory, runs
+from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
 from icl_stl.devices import DATA, data_parallel, many
+from icl_stl.experiments import (
+    LoopSize,
+    NeighbouringLoops,
+    NeighbouringTransformers,
+    SizedLoops,
+    SolvableLoops,
+)
 from icl_stl.learners import adam_transformer
+from icl_stl.regimes import Augment
 from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=1, context=4)
@@ -85,3 +95,42 @@ def test_more_runs_need_no_more_memory_at_a_time():
     np.testing.assert_array_equal(several[:8], few)
     assert len(rounds) == 8  # 64 runs, 4 at a time on each of 2 devices
     assert len(seen) == 1  # one program serves all rounds of both
+
+
+def test_a_second_run_of_the_same_shapes_compiles_nothing(compilations, tmp_path):
+    """Of the main job's loops and of every kind of experiment that is run more than once."""
+    preset = replace(PRESETS["tiny"], generations=1)
+    half = Augment(0.5)
+    wanted = (
+        SolvableLoops("bernoulli", half, 10, 2, 8),
+        SizedLoops("gaussian_mean", "fixed", (LoopSize(4, 2), LoopSize(5, 5)), 2, 8),
+        NeighbouringLoops("bernoulli", half, 10, 2, 8),
+        NeighbouringTransformers(
+            TASK,
+            ARCHITECTURE,
+            Training(steps=2, batch=2),
+            LoopSize(8, 8),
+            LoopSize(8, 8),
+            runs=2,
+            held_out=4,
+            generations=1,
+            neighbours=2,
+            searched=1,
+            passing=1,
+        ),
+    )
+
+    def run(seed):
+        folder = runs.Folder(tmp_path / str(seed), {"seed": seed})
+        learner = runs.make_learner(preset, "transformer")
+        loops = runs.run_loops(preset, learner, preset.regimes, seed=seed, folder=folder)
+        return loops, laboratory.run_experiments(wanted, seed)
+
+    begin, first = compilations(), run(0)
+    before, second = compilations(), run(1)
+    assert begin < before == compilations()
+    name = "augment-0.5"
+    assert not np.any(first[0][name]["risk"] == second[0][name]["risk"])
+    for experiment in wanted[2:]:
+        own, other = (found[1][experiment]["parameters"] for found in (first, second))
+        assert own.shape == other.shape

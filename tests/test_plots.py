@@ -31,9 +31,9 @@ from icl_stl.plots import (
     check_folder,
     draw_folder,
     drawings,
+    files_of,
     headline_prefix,
     read_stored,
-    rendered,
 )
 from icl_stl.plots.solvable import gap_series
 from icl_stl.regimes import real_share
@@ -101,18 +101,21 @@ def with_bounds(*levels):
     return Stored(PRESET.task, loops_of(loop), {})
 
 
+def vectors(drawing, results):
+    """The figure as a vector file."""
+    return files_of(lambda: drawing.draw(results), ["svg"])["svg"]
+
+
 # --- what is drawn -------------------------------------------------------------------------------
 
 
 @each_drawing
 def test_every_figure_is_drawn_twice_the_same(name, results):
-    for suffix in ("svg", "png"):
-        first = rendered(DRAWINGS[name], results, suffix)
-        assert first == rendered(DRAWINGS[name], results, suffix)
-        if suffix == "svg":
-            assert ET.fromstring(first).tag.endswith("svg")
-        else:
-            assert first.startswith(PNG)
+    first, second = (files_of(lambda: DRAWINGS[name].draw(results)) for _ in range(2))
+    assert first == second
+    assert ET.fromstring(first["svg"]).tag.endswith("svg")
+    assert first["png"].startswith(PNG)
+    assert first["svg"] == vectors(DRAWINGS[name], results)
     assert DRAWINGS[name].caption(results).endswith(".")
 
 
@@ -127,7 +130,7 @@ def test_figures_show_the_results(results):
 
     other = stored(make, seed=1)
     for name, drawing in DRAWINGS.items():
-        same = rendered(drawing, results, "svg") == rendered(drawing, other, "svg")
+        same = vectors(drawing, results) == vectors(drawing, other)
         assert same == (name == "loop")
 
 
@@ -205,7 +208,7 @@ def test_one_loop_of_one_replicate_can_be_drawn(results):
     )
     assert list(drawings(one)) == ["loop", "drift", "in_context_error", "quality"]
     for drawing in drawings(one).values():
-        assert rendered(drawing, one, "svg")
+        assert vectors(drawing, one)
 
 
 def test_only_what_the_results_suffice_for_is_drawn(results):
@@ -215,7 +218,7 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     alone = replace(bare, claims=results.claims)
     named = [name for name in drawings(alone) if name != "synthetic_curves"]
     assert named == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
-    assert rendered(DRAWINGS["predictive_sampling"], alone, "svg")
+    assert vectors(DRAWINGS["predictive_sampling"], alone)
 
 
 # --- what plug-in prompts forget -----------------------------------------------------------------
@@ -491,7 +494,7 @@ def test_an_exponent_that_is_undecided_is_said_to_be(results, name):
         if "curve" in cell:
             cell |= {"measured": None, "low": None, "high": None, "test": "undecided"}
     unknown = replace(results, claims={name: entry})
-    assert rendered(DRAWINGS[name], unknown, "svg")
+    assert vectors(DRAWINGS[name], unknown)
     assert DRAWINGS[name].caption(unknown).count("undecided") == (5 if name == "rates" else 2)
 
 
@@ -631,7 +634,7 @@ def test_a_folder_that_was_drawn_matches_its_results(folder, few):
     for name, drawing in drawings(few).items():
         assert f"]({name}.svg)" in page
         assert drawing.caption(read_stored(folder)[0]) in page
-        assert before[f"{name}.svg"] == rendered(drawing, few, "svg")
+        assert before[f"{name}.svg"] == vectors(drawing, few)
         assert {f"{name}.svg", f"{name}.png"} <= set(manifest["figures"])
 
 

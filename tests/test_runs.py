@@ -1,7 +1,6 @@
 import itertools
 import json
 from dataclasses import replace
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -50,29 +49,6 @@ def stop_before(piece):
             raise StoppedError
 
     return report
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once():
-    """One compilation of a generation of each regime serves the whole file."""
-    compiled = {}
-    make = runs.generation_step
-
-    class Once:
-        def __init__(self, preset, learner, regime):
-            self.made = make(preset, learner, regime)
-            self.key = (regime, preset.replicates)
-
-        def compiled(self, *arguments):
-            if self.key not in compiled:
-                compiled[self.key] = self.made.compiled(*arguments)
-            return compiled[self.key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "generation_step", Once)
-        patch.setattr(runs, "draw_replicates", cache(runs.draw_replicates))
-        patch.setattr(runs, "parameter_shapes", cache(runs.parameter_shapes))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -295,8 +271,11 @@ def test_loops_are_the_same_on_one_device(learner, whole, monkeypatch, assert_cl
     every = jax.devices()
     monkeypatch.setattr(jax, "devices", lambda: every[:1])
     moved = on_host._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
-    step = runs.generation_step(PRESET, learner, RealOnly()).made
-    (params, _), observation = step(moved, start, jnp.array(0))
+    runs._generation_step.cache_clear()  # a program belongs to its devices
+    places, sizes = runs.program_of(PRESET, RealOnly())
+    step = runs.generation_step(PRESET, learner, places)
+    (params, _), observation = step(moved, start, sizes, np.int32(0))
+    runs._generation_step.cache_clear()
     assert jax.tree.leaves(params)[0].sharding.device_set == {every[0]}
     expected = whole[1]["real-only"].observations
     assert_close(observation.measurements.drift.mean, expected["drift"][:, 0])

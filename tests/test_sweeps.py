@@ -13,7 +13,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import sweep_tasks
@@ -233,19 +232,6 @@ def read_rows(path):
 def result_of(out, setting):
     name = grids.digest(sweeps.configuration(setting, batches.code()))
     return sweeps.read_result(out / "results" / f"{name}.json")
-
-
-@pytest.fixture(scope="module")
-def compilations():
-    """How many programs were compiled so far, counted by JAX."""
-    count = []
-
-    def listen(name, duration, **kwargs):
-        if name.endswith("backend_compile_duration"):
-            count.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return lambda: len(count)
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,10 @@ from icl_stl.plots.files import (
     draw_all,
     draw_folder,
     drawings,
+    files_of,
     mismatches,
     read_stored,
-    rendered,
+    write_figure,
 )
 from icl_stl.plots.planning import trade_off
 from icl_stl.plots.solvable import excess_curve
@@ -42,9 +43,10 @@ __all__ = [
     "draw_folder",
     "drawings",
     "excess_curve",
+    "files_of",
     "headline_prefix",
     "mismatches",
     "read_stored",
-    "rendered",
     "trade_off",
+    "write_figure",
 ]

@@ -229,13 +229,15 @@ class ArchitectureSize:
     searched: int = 1
     passing: int = 2
     held_out: int = 250
+    compared: int = 6
+    """How many of the differences are tried, the last ones; each is a program to compile."""
 
     @property
     def variants(self) -> dict[str, QueryArchitecture]:
         """The base and, one at a time, what may make a difference."""
         base = self.base
         depth = base.depth
-        return {
+        every = {
             f"base: {depth} layers, width {base.width}, {base.heads} heads, full softmax": base,
             f"{depth // 2} of {depth} layers": replace(base, depth=depth // 2),
             f"width {2 * base.width}": replace(base, width=2 * base.width, mlp=2 * base.mlp),
@@ -244,9 +246,12 @@ class ArchitectureSize:
             "linear attention": replace(base, kind="linear"),
             "causal attention": replace(base, attention="causal"),
         }
+        own, *others = every.items()
+        return dict([own, *others[len(others) - self.compared :]])
 
     def __post_init__(self) -> None:
         require(self.base.depth >= 2, "base", self.base, "of at least two layers")
+        require(1 <= self.compared <= 6, "compared", self.compared, "in 1..6")
 
 
 @dataclass(frozen=True)
@@ -470,6 +475,7 @@ PRESETS = {
                 neighbours=2,
                 searched=1,
                 held_out=16,
+                compared=2,
             ),
             collapse=CollapseSizes(100, 20, 3, 1),
             certificates=CertificateSizes(
@@ -528,6 +534,7 @@ PRESETS = {
                 neighbours=3,
                 searched=1,
                 held_out=100,
+                compared=2,
             ),
             collapse=CollapseSizes(1000, 60, 3, 1),
             certificates=CertificateSizes(

@@ -1,5 +1,7 @@
 """Claims about recursive stability: they hold where they are right and fail where they are not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def loops(experiment):
 
 def transformers(experiment):
     last, several = experiment.generations + 1, experiment.neighbours + experiment.searched
-    moved = np.full((last, several + experiment.passing), 3 / experiment.samples)
+    moved = np.full((last, several + experiment.passing), 3 / experiment.size.samples)
     moved[1:, several:] /= 4
     tv = np.repeat(moved[..., None], len(experiment.task.prefixes), -1)
     loss = {"loss_mean": moved / 10, "loss_max": moved / 2}
@@ -179,6 +181,10 @@ def test_architectures_are_shown_side_by_side():
     entry = judged("architecture", good("architecture"))
     assert entry["verdict"] == "finding"
     names = {c["architecture"] for c in entry["cells"]}
-    assert len(names) == len(TINY.architectures.variants)
+    assert names == set(TINY.architectures.variants)
+    every = replace(TINY.architectures, compared=6).variants
+    assert len(every) == 7
+    assert next(iter(every)) in names
+    assert names - {next(iter(every))} == set(list(every)[-TINY.architectures.compared :])
     kappas = [c["measured"] for c in entry["cells"] if c["kind"] == "kappa"]
     np.testing.assert_allclose(kappas, 1 / 4 / 0.5, rtol=0.05)

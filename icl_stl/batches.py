@@ -7,7 +7,6 @@ setting alone (`places`), never on its neighbours, so that a setting gives the s
 sweep it is run: alone or beside others, now or after a restart.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from platform import machine
@@ -310,10 +309,8 @@ def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
 
 @lru_cache
 def use_own_cores() -> None:
-    """As `devices.use_all_cores`, once, for a process that has some of the cores to itself."""
+    """As `devices.use_all_cores`, once in a worker's life."""
     use_all_cores(default_cache())
-    if hasattr(os, "sched_getaffinity"):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 # --- batches -------------------------------------------------------------------------------------

@@ -390,9 +390,9 @@ class Plan:
     """Whether the baseline is also measured compiled."""
     seeds: int = 8
     """Loops that run together or in turn."""
-    quality_steps: int = 500
+    quality_steps: int = 1000
     """Training steps after which both sides are judged."""
-    quality_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    quality_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     """Learning rates that both sides choose from."""
     quality_seeds: int = 3
     """Trainings that are judged; the first one chooses the learning rate."""

@@ -39,12 +39,16 @@ def default_cache() -> Path:
 
 
 def use_all_cores(cache: Path | None) -> None:
-    """Let replicates spread over all CPU cores and keep compiled programs. Call before any work.
+    """Let replicates spread over all CPU cores of this process and keep compiled programs.
+
+    Call before any work.
 
     Args:
         cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
     """
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    own = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))

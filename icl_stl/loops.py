@@ -100,18 +100,10 @@ def _spread(share: Any, rows: Any, places: int) -> Float[Array, " N"]:
 
 
 def first_generation(
-    key: PRNGKeyArray,
-    learner: Learner,
-    real: Data,
-    *,
-    kept: Data = (),
-    sizes: Sizes | None = None,
+    key: PRNGKeyArray, learner: Learner, real: Data, *, kept: Data = ()
 ) -> Generation:
     """Generation 0: fitted on the real set alone, the same in every regime."""
-    places = row_count(real)
-    weights = jnp.full(places, 1 / places)
-    if sizes is not None:
-        weights = _spread(1.0, sizes.samples, places)
+    weights = jnp.full(row_count(real), 1 / row_count(real))
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
     return Generation(params, params, real, weights, jnp.array(0), kept)
 

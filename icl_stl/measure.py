@@ -5,6 +5,7 @@ saturates as prompts grow. All functions are pure; those with keys draw fresh pr
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl_stl.config import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import Generation
-from icl_stl.models import CHUNK, Params
+from icl_stl.models import Params, in_chunks
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 LOSS_RANGE = 1.0
@@ -44,19 +45,8 @@ def predictions(learner: Learner, params: Params, prompts: Prompts) -> Normal:
     """The law of every label of every prompt, `[E, m]`, computed in chunks of equal size."""
     if learner.predict is None:
         raise ValueError("learner must be an in-context learner, but its predict is None")
-    predict = learner.predict
-    count = prompts.ys.shape[0]
-    size = min(CHUNK, count)
-
-    def in_chunks(a: Array) -> Array:  # the first rows again fill the last chunk
-        a = jnp.concatenate([a, a[: -count % size]])
-        return a.reshape(-1, size, *a.shape[1:])
-
-    laws = jax.lax.map(
-        lambda chunk: predict(params, chunk),
-        jax.tree.map(in_chunks, prompts),
-    )
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], laws)  # type: ignore[no-any-return]
+    laws: Normal = in_chunks(partial(learner.predict, params), prompts)
+    return laws
 
 
 def prefix_log_densities(
@@ -185,8 +175,8 @@ def measure_generation(
                 jnp.log1p(-real_share) + log_mixture,
             )
         eps = _estimate(deficiency(log_mixture, prefix_log_densities(task, on_fresh, fresh)))
-        is_first = jnp.asarray(generation.index) == 0
-        eps = jax.tree.map(lambda own, later: jnp.where(is_first, own, later), drift, eps)
+        of_real_law = (jnp.asarray(generation.index) == 0) | (jnp.asarray(real_share) == 1)
+        eps = jax.tree.map(lambda own, other: jnp.where(of_real_law, own, other), drift, eps)
 
     chain = jnp.cumsum(jnp.mean(normal_kl(held_out.bayes, on_test), axis=0))
     return Measurements(

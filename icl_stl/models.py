@@ -309,6 +309,22 @@ def bayes(task: LinearRegression) -> InContextModel:
     )
 
 
+def in_chunks(function: Callable[[Any], Any], rows: Any) -> Any:
+    """A function of many rows, `CHUNK` rows at a time.
+
+    The first rows again fill the last chunk.
+    """
+    count = jax.tree.leaves(rows)[0].shape[0]
+    size = min(CHUNK, count)
+
+    def cut(a: Array) -> Array:
+        filled = jnp.concatenate([a, a[: -count % size]])
+        return filled.reshape(-1, size, *a.shape[1:])
+
+    found = jax.lax.map(function, jax.tree.map(cut, rows))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], found)
+
+
 def generate_labels(
     model: InContextModel,
     params: Params,
@@ -335,7 +351,7 @@ def generate_labels(
     n, m, d = xs.shape
     noise = jax.random.normal(key, (m, n), xs.dtype)
 
-    def write(given: tuple[Float[Array, "m c d"], Float[Array, "m c"]]) -> Any:
+    def write(given: tuple[Float[Array, "c m d"], Float[Array, "c m"]]) -> Any:
         def label(carry: Any, inputs: Any) -> Any:
             state, before = carry
             k, x, z = inputs
@@ -343,15 +359,9 @@ def generate_labels(
             y = law.mean + (law.std if plug_in_std is None else plug_in_std) * z
             return (state, jnp.concatenate([x, y[:, None]], axis=-1)), y
 
-        count = given[1].shape[1]
+        count = given[1].shape[0]
         first = (model.start(count), jnp.zeros((count, d + 1), xs.dtype))
-        return jax.lax.scan(label, first, (jnp.arange(m), *given))[1]
+        visits = (jnp.arange(m), *(a.swapaxes(0, 1) for a in given))
+        return jax.lax.scan(label, first, visits)[1].T
 
-    size = min(CHUNK, n)
-    chunks = -(-n // size)
-    fill = chunks * size - n
-    inputs = (xs.swapaxes(0, 1), noise)
-    inputs = jax.tree.map(lambda a: jnp.concatenate([a, a[:, :fill]], axis=1), inputs)
-    cut = lambda a: a.reshape(m, chunks, size, *a.shape[2:]).swapaxes(0, 1)  # noqa: E731
-    ys = jax.lax.map(write, jax.tree.map(cut, inputs))
-    return Prompts(xs, ys.swapaxes(1, 2).reshape(-1, m)[:n])
+    return Prompts(xs, in_chunks(write, (xs, noise.T)))

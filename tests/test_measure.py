@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS, label_covariance, unit_lower_factor
 from scipy import integrate, stats
 
-from icl_stl import measure, tasks
+from icl_stl import measure, models, tasks
 from icl_stl.config import LinearRegression
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.learners import Learner, bayes_learner
@@ -252,7 +252,7 @@ def test_divergence_of_normal_laws_by_quadrature(shift, ratio):
 def test_predictions_do_not_depend_on_the_chunks(monkeypatch, assert_close):
     learner, prompts = shifted_bayes(TASK), sample_prompts(TASK, jax.random.key(0), 11)
     at_once = learner.predict(jnp.asarray(0.3), prompts)
-    monkeypatch.setattr(measure, "CHUNK", 4)
+    monkeypatch.setattr(models, "CHUNK", 4)
     in_chunks = predictions(learner, jnp.asarray(0.3), prompts)
     assert in_chunks.mean.shape == (11, TASK.context)
     assert_close(in_chunks.mean, at_once.mean)

@@ -143,6 +143,16 @@ def test_generation_0_is_shared_by_all_regimes_and_what_one_measures_directly(wh
                 np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 
+def test_beside_the_real_law_alone_the_one_step_error_is_the_drift(whole):
+    """The same numbers, not another estimate; the claim about the drift rests on it."""
+    _, loops = whole
+    for suffix in ("", "_variance"):
+        alone = loops["real-only"]
+        np.testing.assert_array_equal(alone[f"eps{suffix}"], alone[f"drift{suffix}"])
+        other = loops["replace"]
+        assert not np.any(other[f"eps{suffix}"][:, 1:] == other[f"drift{suffix}"][:, 1:])
+
+
 def test_replicates_are_different_and_more_of_them_keep_the_first_ones():
     few = runs.draw_replicates(PRESET, SEED)
     more = runs.draw_replicates(replace(PRESET, replicates=4), SEED)

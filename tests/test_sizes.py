@@ -69,7 +69,9 @@ def test_rows_beyond_the_sizes_have_no_weight():
     np.testing.assert_allclose(weights[8:18], 0.7 / 10)
     assert np.all(weights[5:8] == 0)
     assert np.all(weights[18:] == 0)
-    start = first_generation(KEY, MEAN, REAL, sizes=Sizes(5, 10, 0.3))
+    start = next_generation(
+        KEY, MEAN, regime, REAL, jnp.array(0.0), 0, from_first=True, sizes=Sizes(5, 10, 0.3)
+    )
     np.testing.assert_allclose(start.row_weights[:5], 1 / 5)
     assert np.all(start.row_weights[5:] == 0)
 

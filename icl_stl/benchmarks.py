@@ -969,6 +969,40 @@ def content(machine: Mapping[str, Any], plan: Plan, parts: Mapping[str, Part]) -
     }
 
 
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of rows in Markdown."""
+    head, *body = table_of(rows)
+    return [f"| {' | '.join(cells)} |" for cells in (head, tuple("---" for _ in head), *body)] + [
+        ""
+    ]
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """Everything that was measured, for readers: Markdown, from `content` alone."""
+    lines = ["# Benchmark", "", "Drawn and written by `scripts/benchmark.py`.", ""]
+    lines += [f"- {name}: {value}" for name, value in content["machine"].items()]
+    lines += ["", "![speeds](speeds.svg)", ""]
+    lines += [
+        "Left: useful operations of training over the matrix-product rate of all cores measured in "
+        "the same round; medians, and the range over rounds. One training on all cores, or one on "
+        "each. Right: cost over that at the smallest value, with the fitted exponents.",
+        "",
+    ]
+    if content["targets"]:
+        lines += ["## Targets", "", *_markdown(content["targets"])]
+    for part in content["parts"].values():
+        lines += [f"## {part['title']}", ""]
+        if part["rows"]:
+            lines += _markdown(part["rows"])
+        if part["ratios"]:
+            rows = [{"ratio": name, "value": value} for name, value in part["ratios"].items()]
+            lines += _markdown(rows)
+        lines += [f"- {note}" for note in part["notes"]]
+        lines += [f"- left out: {name}: {why}" for name, why in part["skipped"].items()]
+        lines += [""]
+    return "\n".join(lines)
+
+
 def describe_machine() -> dict[str, Any]:
     """What it was measured on."""
     with closing(Team(Contestant("machine", "contestants:machine"))) as team:

@@ -2,7 +2,7 @@
 
 Everything is measured in processes of its own, contestants in turn, again and again; ratios are
 medians of ratios within a round. Writes benchmark.json and speeds.svg, .png. What cannot run here
-is left out, and said. Exit status 0, or 2 for bad usage.
+is left out, and said. Exit status 0, or 2 for bad usage or a file that cannot be written.
 """
 
 import os
@@ -16,6 +16,10 @@ import tyro
 from rich.table import Table
 
 from icl_stl import benchmarks, console, results
+from icl_stl.config import meant, require
+
+MOST_REPEATS = 1000
+"""More are a slip of the pen."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,12 @@ def chosen_plan(arguments: Arguments) -> benchmarks.Plan:
         ("sizes", arguments.sizes, benchmarks.SIZES),
     ):
         for value in values:
-            if value not in known:
-                raise ValueError(f"{name} must be among {', '.join(known)}, but it is {value!r}")
-    if arguments.repeats < 1:
-        raise ValueError(f"repeats must be at least 1, but it is {arguments.repeats}")
-    if arguments.quick:
-        if arguments.sizes:
-            raise ValueError(f"sizes must not be given with quick, but it is {arguments.sizes!r}")
+            words = f"among {', '.join(known)}{meant(value, known)}"
+            require(value in known, name, value, words)
+    repeats, quick = arguments.repeats, arguments.quick
+    require(1 <= repeats <= MOST_REPEATS, "repeats", repeats, f"from 1 to {MOST_REPEATS}")
+    require(not (quick and arguments.sizes), "sizes", arguments.sizes, "left out with quick")
+    if quick:
         plan = replace(benchmarks.QUICK, precision=arguments.matmul_precision)
     else:
         named = arguments.sizes or tuple(benchmarks.SIZES)
@@ -102,13 +105,16 @@ def main(arguments: Arguments) -> int:
         results.make_folder(arguments.out)
     except ValueError as error:
         console.refuse(str(error))
-    if not arguments.quick:
-        return run(plan, arguments)
-    with TemporaryDirectory() as cache:  # compile less, and nothing twice
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
-        return run(plan, arguments)
+    try:
+        if not arguments.quick:
+            return run(plan, arguments)
+        with TemporaryDirectory() as cache:  # compile less, and nothing twice
+            os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+            os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+            return run(plan, arguments)
+    except OSError as error:
+        console.stopped_by(error)
 
 
 def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
@@ -127,6 +133,7 @@ def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
         content = benchmarks.content(machine, plan, parts)
         results.write_json(arguments.out / "benchmark.json", content)
     draw(content, arguments.out)
+    results.write_atomically(arguments.out / "README.md", benchmarks.page(content).encode())
     if targets := benchmarks.judged(parts):
         console.console().print(table(targets, "targets"))
     if plan.left_out:
@@ -136,4 +143,4 @@ def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(main(console.arguments_of(Arguments)))

@@ -398,7 +398,22 @@ def test_quick_writes_json_and_figure(tmp_path):
     assert content["forward_operations"]["tiny"]["ours"] == own_operations(tiny)
     assert (tmp_path / "out" / "speeds.svg").read_bytes().startswith(b"<?xml")
     assert "speed: preparing ours" in done.stderr
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert page == benchmarks.page(content)
+    assert f"## {speed['title']}" in page
+    for name, value in speed["ratios"].items():
+        assert f"| {name} | {benchmarks.shown(value)} |" in page
     assert "left out: quick: torch.compile" in done.stdout
+
+
+def test_the_committed_page_is_that_of_the_committed_numbers():
+    folder = Path(__file__).parent.parent / "figures" / "benchmark"
+    content = json.loads((folder / "benchmark.json").read_text())
+    assert (folder / "README.md").read_text() == benchmarks.page(content)
+    assert set(content["parts"]) == set(benchmarks.PARTS)
+    for row in content["targets"]:  # judged again: the verdicts are those of the numbers
+        part, name = row["target"].split(", ", 1)
+        assert row["measured"] == content["parts"][part]["ratios"][name]
 
 
 def test_the_figure_shows_shares_and_growth():

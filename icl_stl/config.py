@@ -4,9 +4,12 @@ Everything here is a frozen dataclass: hashable (so it may be static under `jax.
 it is made, and free of JAX, so that a mistyped option is refused before anything heavy is loaded.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
-from typing import Literal
+from difflib import get_close_matches
+from numbers import Real
+from sys import float_info
+from typing import Any, Literal
 
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 
@@ -17,17 +20,38 @@ def require(condition: bool, name: str, value: object, admissible: str) -> None:
         raise ValueError(f"{name} must be {admissible}, but it is {value!r}")
 
 
+def meant(word: object, known: Iterable[str]) -> str:
+    """` (did you mean 'NEAREST'?)`, the nearest of the known words; empty if none is near."""
+    words = {name.lower(): name for name in known}
+    close = get_close_matches(str(word).lower(), words, 1)
+    return f" (did you mean {words[close[0]]!r}?)" if close else ""
+
+
+def _is_number(value: Any) -> bool:
+    real = not isinstance(value, bool) and isinstance(value, Real)
+    return real and bool(abs(value) <= float_info.max)
+
+
 def _positive(name: str, value: float) -> None:
-    require(isfinite(value) and value > 0, name, value, "a positive number")
+    require(_is_number(value) and value > 0, name, value, "a positive number")
+
+
+def _share(name: str, value: float) -> None:
+    require(_is_number(value) and 0 <= value <= 1, name, value, "in [0, 1]")
 
 
 def _at_least(name: str, value: int, least: int) -> None:
     require(
-        isinstance(value, int) and value >= least,
+        isinstance(value, int) and not isinstance(value, bool) and value >= least,
         name,
         value,
         f"a whole number of at least {least}",
     )
+
+
+def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    known = " or ".join(map(repr, choices))
+    require(value in choices, name, value, f"{known}{meant(value, choices)}")
 
 
 @dataclass(frozen=True)
@@ -62,8 +86,7 @@ class LinearRegression:
             f"at least a hundredth of prior_scale ({self.prior_scale})",
         )
         for name, other in (("inputs", "sphere"), ("tasks", "sphere"), ("noise_law", "uniform")):
-            value = getattr(self, name)
-            require(value in ("gaussian", other), name, value, f"'gaussian' or {other!r}")
+            _one_of(name, getattr(self, name), ("gaussian", other))
 
     @property
     def label_variance(self) -> float:
@@ -137,8 +160,7 @@ class QueryArchitecture:
             ("kind", ("softmax", "linear")),
             ("activation", ("gelu", "relu")),
         ):
-            value = getattr(self, name)
-            require(value in choices, name, value, " or ".join(map(repr, choices)))
+            _one_of(name, getattr(self, name), choices)
         if self.cap is not None:
             _positive("cap", self.cap)
 
@@ -170,12 +192,12 @@ class Training:
         _at_least("batch", self.batch, 1)
         _positive("learning_rate", self.learning_rate)
         require(
-            isfinite(self.weight_decay) and self.weight_decay >= 0,
+            _is_number(self.weight_decay) and self.weight_decay >= 0,
             "weight_decay",
             self.weight_decay,
             "a number of at least 0",
         )
-        require(0 <= self.warmup <= 1, "warmup", self.warmup, "in [0, 1]")
+        _share("warmup", self.warmup)
 
 
 @dataclass(frozen=True)
@@ -208,8 +230,15 @@ class StabilitySize:
             self.samples,
             "at least two different sizes, to fit a slope to",
         )
-        _at_least("replicates", self.replicates, 1)
-        _at_least("generations", self.generations, 1)
+        for name, least in (
+            *(("replicates", 1), ("generations", 1), ("neighbours", 1), ("searched", 0)),
+            *(("passing", 0), ("held_out", 2)),
+        ):
+            _at_least(name, getattr(self, name), least)
+        for n in self.samples:
+            _at_least("samples", n, 1)
+            for share in self.shares:
+                Augment(share).synthetic_size(n)
 
 
 @dataclass(frozen=True)
@@ -252,6 +281,13 @@ class ArchitectureSize:
     def __post_init__(self) -> None:
         require(self.base.depth >= 2, "base", self.base, "of at least two layers")
         require(1 <= self.compared <= 6, "compared", self.compared, "in 1..6")
+        _positive("cap", self.cap)
+        for name, least in (
+            *(("samples", 1), ("generations", 1), ("replicates", 1), ("neighbours", 1)),
+            *(("searched", 0), ("passing", 0), ("held_out", 2)),
+        ):
+            _at_least(name, getattr(self, name), least)
+        Augment(self.share).synthetic_size(self.samples)
 
 
 @dataclass(frozen=True)
@@ -307,7 +343,7 @@ class CertificateSizes:
         ):
             _at_least(name, getattr(self, name), least)
         require(
-            len(self.contexts) > 1 and all(m >= 1 for m in self.contexts),
+            len(self.contexts) > 1 and all(isinstance(m, int) and m >= 1 for m in self.contexts),
             "contexts",
             self.contexts,
             "at least two whole numbers of at least 1",
@@ -376,8 +412,12 @@ class ConvergenceSize:
             )
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
         require(min(self.lams) >= 0, "lams", self.lams, "at least 0")
-        _at_least("generations", self.generations, 1)
-        _at_least("replicates", self.replicates, 3)
+        for name, least in (("generations", 1), ("replicates", 3), ("held_out", 2)):
+            _at_least(name, getattr(self, name), least)
+        _at_least("neighbours", self.neighbours, 1)
+        for name in ("samples", "law_samples", "lam_samples"):
+            for n in getattr(self, name):
+                _at_least(name, n, 1)
         most = f"at most the largest of samples ({max(self.samples)})"
         require(
             max(self.law_samples, default=0) <= max(self.samples),
@@ -432,6 +472,8 @@ class Preset:
         _at_least("replicates", self.replicates, 1)
         _at_least("held_out", self.held_out, 2)
         _at_least("solvable_runs", self.solvable_runs, 1)
+        once = len(set(self.shares)) == len(self.shares)
+        require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:
             regime.synthetic_size(self.samples)
 

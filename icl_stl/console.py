@@ -4,13 +4,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from icl_stl.config import meant
+
 Report = Callable[[str, int, int], None]
+Arguments = TypeVar("Arguments")
 
 _COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "finding": "cyan"}
 
@@ -19,6 +22,53 @@ def refuse(message: str) -> NoReturn:
     """Say what is wrong with the input and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def stopped_by(error: OSError) -> NoReturn:
+    """Say which file or folder stood in the way and exit with status 2."""
+    refuse(f"{error.filename} {error.strerror}" if error.filename else str(error))
+
+
+def _given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Option and value of every value on a command line."""
+    option = ""
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            option, separator, value = word.partition("=")
+            if separator:
+                yield option, value
+        else:
+            yield option, word
+
+
+def arguments_of(kind: type[Arguments]) -> Arguments:
+    """The arguments of this process; status 2 where they are wrong.
+
+    Beside what tyro finds, a value that is empty (an unset variable of a shell) is refused, and for
+    a word that an option does not know the nearest one that it knows is named.
+    """
+    import tyro  # noqa: PLC0415  (figures need this module, not the command line)
+
+    given = list(_given(sys.argv[1:]))
+    for option, value in given:
+        if not value:
+            refuse(f"{option or 'an argument'} must have a value, but it is {value!r}")
+    try:
+        return tyro.cli(kind)
+    except SystemExit as end:
+        if end.code == 2:
+            _suggest(kind, given)
+        raise
+
+
+def _suggest(kind: type[Any], given: Sequence[tuple[str, str]]) -> None:
+    """Name the nearest word wherever one of a few was asked for and another is given."""
+    hints = get_type_hints(kind)
+    for option, value in given:
+        hint = hints.get(option.lstrip("-").replace("-", "_"))
+        known = get_args(hint) if get_origin(hint) is Literal else ()
+        if known and value not in known and (words := meant(value, known)):
+            print(f"{option} {value}{words}", file=sys.stderr)
 
 
 def console() -> Console:

@@ -24,14 +24,13 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from hashlib import sha256
 from itertools import product
-from math import isfinite, prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from icl_stl.config import Architecture, LinearRegression, Training, require
+from icl_stl.config import Architecture, LinearRegression, Training, meant, require
 from icl_stl.experiments import SolvableLoops
 from icl_stl.regimes import (
     MAD_LOOPS,
@@ -48,7 +47,13 @@ from icl_stl.regimes import (
 )
 
 MOST = 10**5
-"""Settings of one block, at most: more are a slip of the pen."""
+"""Settings of one block, at most, and symbols of a law: more are a slip of the pen."""
+
+SINGLE = (2.0**-126, 2.0**127)
+"""Smallest and largest size of a number in a program, which is in single precision; 0 is none."""
+
+TERABYTE = 1e12
+"""Bytes that no setting needs."""
 
 SolvableName = Literal[
     "ols",
@@ -130,8 +135,11 @@ def regime_of(
         weight: w in [0, 1] of the objective; every row alike if not given.
 
     Raises:
-        ValueError: If the regime has no use for one that is given, or alpha and lam both are.
+        ValueError: If there is no such regime, it has no use for an option that is given, or alpha
+            and lam both are.
     """
+    names = get_args(RegimeName)
+    require(name in names, "regime", name, f"one of {', '.join(names)}{meant(name, names)}")
     plain = name in MAD_LOOPS or name == "real-only"
     for option, value, allowed in (
         ("alpha", alpha, name in _BY_SHARE or name == "anchored"),
@@ -150,9 +158,98 @@ def regime_of(
     kind = AugmentSameInputs if name == "augment-same-inputs" else Augment
     if alpha is None:
         lam = 1.0 if lam is None else lam
-        return FreshReal(lam, weight) if name == "fresh" else kind.from_lam(lam, weight)
+        if name == "fresh":
+            return FreshReal(lam, weight)
+        some = not lam > 0 or 1 / (1 + lam) < 1
+        require(some, "lam", lam, "more than 1e-16; without synthetic data use 'real-only'")
+        return kind.from_lam(lam, weight)
     regime = kind(alpha, weight)
     return FreshReal((1 - alpha) / alpha, weight) if name == "fresh" else regime
+
+
+def synthetic_size(regime: Regime, samples: int, lam: float | None = None) -> int:
+    """`Regime.synthetic_size`, with the option that was given in the message.
+
+    Args:
+        regime: The data regime.
+        samples: n.
+        lam: Synthetic rows a generation per real row, if it was made from that.
+
+    Raises:
+        ValueError: If that is no whole number.
+    """
+    given = regime if lam is None else Replace(lam)
+    try:
+        given.synthetic_size(samples)
+        return regime.synthetic_size(samples)
+    except OverflowError:
+        name = "alpha" if isinstance(given, Augment) else "lam"
+        raise ValueError(
+            f"{name} = {getattr(given, name)!r} asks for more synthetic rows beside samples = "
+            f"{samples} real ones than can be counted; that must be a whole number"
+        ) from None
+
+
+def _numbers_at_once(
+    learner: str, size: Mapping[str, float], keeps_history: bool
+) -> list[tuple[float, tuple[str, ...]]]:
+    """How many numbers a loop must hold at once, part by part, each with what it grows with."""
+    kept = size["generations"] if keeps_history else 1.0
+    rows = size["samples"] * (1 + kept * size["lam"])
+    of_rows = ("samples", "lam", *(["generations"] if keeps_history else []))
+    dim, context, runs = size["dim"], size["context"], size["runs"]
+    found: list[tuple[float, tuple[str, ...]]] = []
+    found.append(((size["generations"] + 1) * runs, ("generations", "runs")))
+    if learner in ("transformer", "bayes"):
+        prompt, of_prompt = context * (dim + 1) * runs, ("context", "dim", "runs")
+        found.append((rows * prompt, (*of_rows, *of_prompt)))
+        found.append((2 * size["held_out"] * prompt, ("held_out", *of_prompt)))
+    else:
+        linear = {"ols": dim + 1, "ridge": dim + 1, "lsa": context * (dim + 1) + dim**2}
+        width = linear | {"empirical-bayes": context, "categorical": size["symbols"]}
+        found.append((rows * width.get(learner, 1.0), (*of_rows, "dim", "context", "symbols")))
+        found.append((dim ** {"ols": 2, "ridge": 2, "lsa": 4}.get(learner, 0), ("dim",)))
+    if learner == "transformer":
+        steps, batch, heads = size["steps"], size["batch"], size["heads"]
+        weights = 36 * size["depth"] * size["width"] ** 2 * runs  # with two moments of each
+        found.append((weights, ("depth", "width", "runs")))
+        found.append((steps * batch, ("steps", "batch")))
+        found.append((batch * heads * context**2, ("batch", "heads", "context")))
+    return found
+
+
+def refuse_terabytes(
+    learner: str, options: Mapping[str, Any], regime: Regime, limit: float = TERABYTE
+) -> None:
+    """Refuse a loop whose numbers alone need more memory than there is.
+
+    Args:
+        learner: Its name.
+        options: Options by name, as those of `Setting`; `runs` counts loops that are there at once.
+        regime: The data regime.
+        limit: Bytes that there are.
+
+    Raises:
+        ValueError: If it needs more; the message names the option that is farthest from what is
+            usual.
+    """
+    usual: dict[str, Any] = {field.name: field.default for field in fields(Setting)} | {"lam": 1.0}
+    counts = [name for name in usual if _KINDS[name] is int]
+    size = {name: float(min(max(0, options.get(name) or 0), 10**30)) for name in counts}
+    size["lam"] = regime.synthetic_size(options["samples"]) / size["samples"]
+    floats, names = max(_numbers_at_once(learner, size, regime.keeps_history))
+    option = max(names, key=lambda name: size[name] / float(usual[name] or 1))
+    value = options.get(option)
+    if option == "lam" and value is None:
+        option, value = "alpha", options.get("alpha")
+    gigabytes = 4 * floats / 1e9
+    require(
+        4 * floats <= limit,
+        option,
+        value,
+        f"smaller, since its numbers alone would take {gigabytes:,.0f} GB of memory, of which "
+        f"there are {limit / 1e9:,.0f}",
+    )
 
 
 @dataclass(frozen=True)
@@ -239,7 +336,9 @@ class Setting:
         require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number in [0, 2^31)")
         require(self.generations >= 0, "generations", self.generations, "at least 0")
         require(self.samples >= 1, "samples", self.samples, "a whole number of at least 1")
-        n_syn = self.rule.synthetic_size(self.samples)
+        n_syn = synthetic_size(self.rule, self.samples, self.lam)
+        loops = 1 if self.learner == "transformer" else self.runs
+        refuse_terabytes(self.learner, vars(self) | {"runs": loops}, self.rule)
         if self.learner == "transformer":
             _ = self.task, self.architecture, self.training
             require(self.held_out >= 2, "held_out", self.held_out, "a whole number of at least 2")
@@ -258,6 +357,9 @@ class Setting:
         for name, smallest in least.items():
             value = getattr(self, name)
             require(value >= smallest, name, value, f"a whole number of at least {smallest}")
+        for name, most in (("symbols", MOST), ("runs", 2**31 - 1)):
+            value = getattr(self, name)
+            require(value <= most, name, value, f"a whole number of at most {most}")
         require(self.noise > 0, "noise", self.noise, "a positive number")
         penalty = self.penalty
         require(penalty is None or penalty > 0, "penalty", penalty, "a positive number")
@@ -267,8 +369,12 @@ class Setting:
         if self.learner == "empirical-bayes":
             whole = self.context % self.dim == 0
             require(whole, "context", self.context, f"a multiple of dim = {self.dim}")
+        if self.learner == "lsa":
+            scale = 1.0 if self.law == "gaussian" else self.dim**-0.5
+            _ = LinearRegression(self.dim, self.context + 1, self.noise, scale)
         if self.learner == "ols":
-            smallest = n_syn if isinstance(self.rule, Replace) else self.samples
+            alone = isinstance(self.rule, Replace) or self.weight == 0
+            smallest = n_syn if alone else self.samples
             require(
                 smallest >= self.dim + 2,
                 "samples" if smallest == self.samples else "lam",
@@ -380,9 +486,8 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     """The value, a whole number made a number where one is asked for; of no other type."""
     if get_origin(kind) is Literal:
         choices = get_args(kind)
-        close = get_close_matches(str(value), choices, 1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
-        require(value in choices, name, value, f"one of {', '.join(choices)}{meant}")
+        known = f"one of {', '.join(choices)}{meant(value, choices)}"
+        require(value in choices, name, value, known)
         return value
     if kind is bool:
         require(isinstance(value, bool), name, value, "true or false")
@@ -390,12 +495,26 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is int:
         require(whole, name, value, "a whole number")
+        require(abs(value) < 2**63, name, value, "a whole number of at most 2^63")
         return value
     if value is None and type(None) in get_args(kind):
         return None
     require(whole or isinstance(value, float), name, value, "a number")
-    require(isfinite(value), name, value, "a finite number")
+    require(-inf < value < inf, name, value, "a finite number")
+    if name not in ("alpha", "lam"):  # they are never part of a program
+        check_single(name, value)
     return float(value)
+
+
+def check_single(name: str, value: float) -> None:
+    """Refuse a number that is 0 or infinite in single precision and else not.
+
+    Raises:
+        ValueError: If it is; the message names it.
+    """
+    low, high = SINGLE
+    fine = value == 0 or low <= abs(value) <= high
+    require(fine, name, value, f"0, or of a size from {low:.2g} to {high:.2g}")
 
 
 def in_words(columns: Mapping[str, Any]) -> str:
@@ -438,9 +557,9 @@ def _block_cells(block: Mapping[str, Any]) -> Iterator[Setting]:
     """The settings of one block, every one of them checked."""
     for name in block:
         if name not in _KINDS:
-            close = get_close_matches(name, _KINDS, 1)
-            meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_KINDS)}"
-            raise ValueError(f"{name!r} is no option of a setting: {meant}")
+            close = meant(name, _KINDS).strip(" ()")
+            known = close or f"there are {', '.join(_KINDS)}"
+            raise ValueError(f"{name!r} is no option of a setting: {known}")
     values = {name: _values(name, entry) for name, entry in block.items()}
     cells = prod(map(len, values.values()))
     require(cells <= MOST, "the product of the lists", cells, f"at most {MOST} settings")
@@ -495,7 +614,7 @@ def read_file(path: Path, option: str) -> Any:
         return readers[path.suffix](path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror
-    except ValueError as error:  # no TOML, no JSON, no UTF-8
+    except (ValueError, RecursionError) as error:  # no TOML, no JSON, no UTF-8
         reason = str(error)
     raise ValueError(f"{option} must be a readable file, but {path} is not: {reason}")
 
@@ -507,6 +626,8 @@ def read_grid(path: Path) -> tuple[Setting, ...]:
         ValueError: See `read_file`, `grid_settings`; the message names the file.
     """
     content = read_file(path, "grid")
+    filled = content not in ({}, [])
+    require(filled, "grid", str(path), "a file of at least one option, as samples = 1000")
     try:
         return grid_settings(content)
     except ValueError as error:

@@ -26,6 +26,8 @@ Ranges = tuple[tuple[float, float], ...]
 LOOPS = {"transformer": 4, "bayes": 4}
 OTHER_LOOPS = 1000
 """Loops that ``scripts/run_loop.py`` runs where it is not told how many, by learner."""
+MOST = 1e100
+"""Largest constant: beyond it products of them are infinite."""
 PARTS = {
     "decaying error": "the error of every generation's fit, which would fall with more rows",
     "error floor": "the error floor of the model, which every generation adds again",
@@ -60,6 +62,14 @@ class Problem:
     """Largest ratio that can be afforded."""
     log_size: float = 0.0
     """Logarithm of the class's size, for uniform."""
+
+    def __post_init__(self) -> None:
+        for name in ("n", "M", "b", "kappa", "log_size"):
+            value = getattr(self, name)
+            if value > MOST:
+                raise ValueError(
+                    f"{name} = {value!r} is outside the admissible range [0, {MOST:g}]"
+                )
 
     def trade_off(self, law: ErrorLaw, lam: Any) -> bounds.Gap:
         """The bound by parts at these ratios."""
@@ -399,7 +409,7 @@ def _points(path: Path) -> list[Point]:
         )
     try:
         points = _table(path) if path.suffix == ".csv" else _result(read_json(path))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(
             f"errors must name files of scripts/run_loop.py (.json), or tables (.csv) with the "
             f"columns N, eps and, if known, stderr and runs, but {path} is none: {error!r}"

@@ -1,13 +1,24 @@
 """What runs leave behind: arrays by name, a table of all loops, JSON. Needs no JAX."""
 
 import csv
+import errno
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+import stat
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,14 +132,224 @@ def make_folder(path: Path, option: str = "out") -> None:
         ) from None
 
 
+def check_file(path: Path, option: str) -> None:
+    """See that `write_atomically` can make this file, and make the folder that it is in.
+
+    Raises:
+        ValueError: If it cannot; the message names it and the option that asks for it.
+    """
+    try:
+        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
+        if stat.S_ISDIR(kind):
+            raise ValueError(f"{option} must be a file, but {path} is a folder")
+        if not stat.S_ISREG(kind):  # a device would be replaced by a file
+            raise ValueError(f"{option} must be a plain file, but {path} is a device or a pipe")
+        make_folder(path.absolute().parent, f"the folder of {option}")
+        probe = _temporary(path)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{option} must be a file that can be written, but {path} is not: {error.strerror}"
+        ) from None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(descriptor: int) -> bool | None:
+        """Lock an open file, unless another has; a byte far off, so that the rest can be read."""
+        os.lseek(descriptor, 2**30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> bool | None:
+        """Lock an open file, unless another has; None where the file system knows no locks."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                return None
+            raise
+        return True
+
+
+def _holder(descriptor: int) -> str:
+    """Who has the lock, as it says of itself."""
+    for _ in range(20):  # it may have locked and not yet written
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        if said := os.read(descriptor, 200).decode(errors="replace").strip():
+            return said
+        time.sleep(0.01)
+    return "another process"
+
+
+def _open_lock(file: Path, option: str) -> int:
+    """The lock file of a folder, open, and locked if that can be."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            taken = _take(descriptor)
+            if taken is None:
+                warnings.warn(
+                    f"{file.parent} is on a file system without locks: let no other process write "
+                    "there",
+                    stacklevel=5,
+                )
+                return descriptor
+            if not taken:
+                raise ValueError(
+                    f"{option} must be a folder that nobody else writes, but {file.parent} is in "
+                    f"use by {_holder(descriptor)}; wait for it, or give another folder"
+                )
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), file.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its owner took it away between opening and locking
+
+
+@contextmanager
+def sole_writer(path: Path, option: str = "out") -> Iterator[None]:
+    """Nobody else writes this folder: no second process enters such a block before it is left.
+
+    The file `lock` in the folder is locked. The operating system lets go of it when the process
+    ends, however it ends, so that a killed run is in nobody's way.
+
+    Args:
+        path: The folder.
+        option: The option that asks for it.
+
+    Raises:
+        ValueError: If another process has it; the message names the folder and the process.
+    """
+    file = path / "lock"
+    try:
+        descriptor = _open_lock(file, option)
+    except OSError as error:
+        raise ValueError(
+            f"{option} must be a folder that can be locked, but {path} is not: {error}"
+        ) from None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+        os.close(descriptor)
+
+
+def leave_out_damaged(folder: Path) -> None:
+    """Rename checkpoints of which any part is damaged, with a warning, so that none is read.
+
+    What reads arrays parses their headers first, and notices no damage that makes them shorter.
+
+    Args:
+        folder: With checkpoints, `.npz`; nobody else may write it.
+    """
+    for path in sorted(folder.glob("*.npz")):
+        if not _is_whole(path):
+            kept = path.with_name(f"{path.name}.damaged")
+            if kept.is_dir():
+                rmtree(kept)
+            path.replace(kept)
+            warnings.warn(f"{path} is damaged and is left out; it is {kept.name} now", stacklevel=2)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an `.npz` file holds as many arrays as were stored, with their checksums."""
+    try:
+        content = path.read_bytes()
+        with ZipFile(io.BytesIO(content)) as archive:
+            stored = int.from_bytes(content[-12:-10], "little")  # of the end of the directory
+            return archive.testzip() is None and len(archive.filelist) == stored
+    except (BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error):
+        return False
+
+
+def recorded_digests(folder: Path) -> dict[str, Any]:
+    """The digests of sources and figures in the manifest of a run folder; none without one.
+
+    Raises:
+        ValueError: If the manifest is damaged; the message names it.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        return {}
+    manifest = read_json(path)
+    kinds = ("matplotlib", "sources", "figures")
+    try:
+        _, sources, figures = (manifest[kind] for kind in kinds)
+        return {**sources, **figures}
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is damaged: it has no {', no '.join(kinds)}") from None
+
+
+def not_vouched_for(folder: Path, names: Iterable[str]) -> list[str]:
+    """Which of these files of a folder are not those that its manifest, written last, tells of.
+
+    Args:
+        folder: A run folder; without a manifest none of its files is vouched for.
+        names: Of files; one that is missing counts if the manifest has it.
+
+    Raises:
+        ValueError: If the manifest or a file cannot be read; the message names it.
+    """
+    recorded = recorded_digests(folder)
+    present = {name: (folder / name).exists() for name in names}
+    return [
+        name
+        for name, there in present.items()
+        if recorded.get(name) != (sha256_of(folder / name) if there else None)
+    ]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        ValueError: If it cannot be read; the message names it.
+    """
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _temporary(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is either the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write a file so that at any moment it is either the old or the new one, whole.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; the message names it, and what was
+            there before is still there.
+    """
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -147,7 +368,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except ValueError as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
@@ -185,8 +408,15 @@ def read_table(path: Path, samples: int) -> dict[str, LoopResult]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name not in {"regime", "replicate", "generation"}]
+            text = file.read()
+        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        even = all(len(line) == len(header) == len({*header}) for line in lines)
+        if not lines or not even:
+            raise ValueError("it has no rows, or some without one value for each column")
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a row")
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
+        names = [name for name in header if name not in {"regime", "replicate", "generation"}]
         quantities: dict[str, list[str]] = {}
         for name in names:
             stem, _, suffix = name.rpartition("_")
@@ -194,7 +424,10 @@ def read_table(path: Path, samples: int) -> dict[str, LoopResult]:
         results = {}
         for regime in dict.fromkeys(row["regime"] for row in rows):
             own = [row for row in rows if row["regime"] == regime]
-            shape = tuple(1 + max(int(row[k]) for row in own) for k in ("replicate", "generation"))
+            places = [(int(row["replicate"]), int(row["generation"])) for row in own]
+            shape = tuple(1 + max(column) for column in zip(*places, strict=True))
+            if places != list(np.ndindex(*shape)):
+                raise ValueError(f"the loops of {regime} are not all there, in order")
             arrays = {
                 stem: np.array([[float(row[c]) for c in columns] for row in own]).reshape(
                     *shape, *([len(columns)] if columns != [stem] else [])
@@ -204,6 +437,8 @@ def read_table(path: Path, samples: int) -> dict[str, LoopResult]:
             results[regime] = LoopResult(regime_of(regime), samples, arrays)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (KeyError, IndexError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     return results

@@ -1,7 +1,7 @@
 """How many synthetic rows to generate: the error law, the best ratio with its band, a figure.
 
 From measured one-step errors (result files of run_loop.py, tables, or numbers) or from the law
-itself. Exit status 0, or 2 for bad usage.
+itself. Exit status 0, or 2 for bad usage or a file that cannot be read or written.
 """
 
 import sys
@@ -15,7 +15,11 @@ import tyro
 from rich.table import Table
 
 from icl_stl import console, planning, results
+from icl_stl.config import require
 from icl_stl.error_law import ErrorLaw, ResampledLaws, fit_error_law, interval, resampled_laws
+
+MOST_RESAMPLES = 100_000
+"""More are a slip of the pen: every refit is planned anew."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,10 @@ def chosen_law(arguments: Arguments) -> Laws:
     if sum(ways.values()) != 1:
         used = ", ".join(name for name, used in ways.items() if used) or "none of them"
         raise ValueError(f"exactly one of {'; '.join(ways)} must be given, but there is {used}")
+    for name, given_without in (("stderr", ()), ("runs", inf)):
+        value = getattr(arguments, name)
+        fine = ways["sizes and eps"] or value == given_without
+        require(fine, name, value, "left out without sizes and eps, to which it belongs")
     if ways["c, a and floor"]:
         for name in ("c", "a"):
             if given[name] is None:
@@ -116,10 +124,14 @@ def chosen_law(arguments: Arguments) -> Laws:
         runs = np.full(len(arguments.sizes), arguments.runs)
         source = "sizes and eps"
     law = fit_error_law(*data)
-    if data[2] is None:
-        return Laws(law, None, source)
-    resampled = resampled_laws(*data, runs=runs, count=arguments.resamples, seed=arguments.seed)
-    return Laws(law, resampled, f"{source}, {len(data[0])} points", bool(np.isinf(runs).any()))
+    resampled = None
+    if data[2] is not None:
+        count, seed = arguments.resamples, arguments.seed
+        resampled = resampled_laws(*data, runs=runs, count=count, seed=seed)
+        source += f", {len(data[0])} points"
+    largest = float(max(data[1]))
+    require(largest <= 1, "eps", largest, "a total variation, in [0, 1]")
+    return Laws(law, resampled, source, resampled is not None and bool(np.isinf(runs).any()))
 
 
 def chosen_problem(arguments: Arguments) -> planning.Problem:
@@ -257,10 +269,10 @@ def written(
 def main(arguments: Arguments) -> int:
     """Plan; the exit status."""
     try:
-        if not 0 <= arguments.seed < 2**31:
-            raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
-        if arguments.resamples < 2:
-            raise ValueError(f"resamples must be at least 2, but it is {arguments.resamples}")
+        seed, count = arguments.seed, arguments.resamples
+        require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
+        known = f"at least 2 and at most {MOST_RESAMPLES}"
+        require(2 <= count <= MOST_RESAMPLES, "resamples", count, known)
         problem = chosen_problem(arguments)
         laws = chosen_law(arguments)
         problem.best(laws.law)  # refuses what is outside its range
@@ -268,6 +280,14 @@ def main(arguments: Arguments) -> int:
             results.make_folder(arguments.out)
     except ValueError as error:
         console.refuse(str(error))
+    try:
+        return show(arguments, problem, laws)
+    except OSError as error:
+        console.stopped_by(error)
+
+
+def show(arguments: Arguments, problem: planning.Problem, laws: Laws) -> int:
+    """Plan, and write what was planned; the exit status."""
     plan = planning.plan(problem, laws.law, laws.resampled)
     assumed, warned = assumptions(arguments, laws.law), warnings(arguments, plan, laws)
     console.console().print(table(plan, laws.resampled, laws.source))
@@ -288,4 +308,4 @@ def main(arguments: Arguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(main(console.arguments_of(Arguments)))

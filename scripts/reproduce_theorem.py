@@ -1,11 +1,13 @@
 """The main job: run the loops, judge the claims, draw the figures, print a table.
 
-Exit status 0 when no claim is violated, 1 when one is, 2 for bad usage. A stopped run, started
-again, goes on after the last finished generation and ends with the same numbers.
+Exit status 0 when no claim is violated, 1 when one is, 2 for bad usage or a file that cannot be
+read or written. A stopped run, started again, goes on after the last finished generation and ends
+with the same numbers. Nobody else may write the folder meanwhile.
 """
 
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +17,7 @@ import tyro
 from icl_stl import console, results
 from icl_stl.claims import CLAIMS, Claim, Evidence, judge
 from icl_stl.claims.judging import Json
-from icl_stl.config import PRESETS, Preset
+from icl_stl.config import PRESETS, Preset, meant, require
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ def chosen_claims(names: tuple[str, ...]) -> list[Claim]:
     """The claims of these names, all if there are none."""
     for name in names:
         if name not in CLAIMS:
-            raise ValueError(f"only must name claims among {', '.join(CLAIMS)}, but it is {name!r}")
+            raise ValueError(
+                f"only must name claims among {', '.join(CLAIMS)}, but it is {name!r}"
+                f"{meant(name, CLAIMS)}"
+            )
     return [claim for name, claim in CLAIMS.items() if not names or name in names]
 
 
@@ -82,34 +87,79 @@ def measure(
     return Evidence(preset, loops, generators, experiments), identity["versions"]
 
 
-def with_earlier(judged: list[Json], out: Path) -> list[Json]:
-    """Judged claims beside those that the folder has of the others, in the order of `CLAIMS`."""
-    path = out / "claims.json"
-    earlier = results.read_json(path)["claims"] if path.exists() else []
-    known = {entry["name"]: entry for entry in (*earlier, *judged)}
-    return [known[name] for name in CLAIMS if name in known]
+def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]:
+    """What the folder says of other claims than these; its loops are shown too if these need none.
+
+    Raises:
+        ValueError: If numbers would be taken from a file that is not the one that the folder's
+            figures were drawn from.
+    """
+    path, table = out / "claims.json", out / "loops.csv"
+    again = {claim.name for claim in claims}
+    try:
+        entries: list[Json] = results.read_json(path)["claims"] if path.exists() else []
+        others = {entry["name"]: entry for entry in entries if entry["name"] not in again}
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is damaged: it has no claims") from None
+    keeps_loops = table.exists() and not any(claim.regimes(preset) for claim in claims)
+    kept = [*["claims.json"] * bool(others), *["loops.csv"] * keeps_loops, "config.json"]
+    changed = results.not_vouched_for(out, kept) if others or keeps_loops else []
+    if changed:
+        needed = [*others, *["drift"] * (keeps_loops and "drift" not in others)]
+        raise ValueError(
+            f"only must name more claims, since {out / changed[0]} is not the file that "
+            "manifest.json was written with (it was changed, or a run was stopped before it had "
+            f"drawn) and would be kept: add {' '.join(needed)}, or --fresh to start anew"
+        )
+    return list(others.values())
+
+
+def forget(out: Path) -> None:
+    """Take away what a folder says, before its configuration may become another."""
+    for name in ("claims.json", "loops.csv"):
+        (out / name).unlink(missing_ok=True)
 
 
 def main(arguments: Arguments) -> int:
     """Run the job; the exit status."""
-    start = time.monotonic()
     if arguments.list:
         for name, claim in CLAIMS.items():
             print(f"{name}\n    {claim.statement}\n    source: {claim.source}")
         return 0
     try:
+        with ExitStack() as until_the_end:
+            return run(arguments, until_the_end)
+    except OSError as error:
+        console.stopped_by(error)
+
+
+def run(arguments: Arguments, until_the_end: ExitStack) -> int:
+    """Measure, judge and draw; the exit status."""
+    start = time.monotonic()
+    try:
         claims = chosen_claims(arguments.only)
-        if not 0 <= arguments.seed < 2**31:
-            raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
+        seed = arguments.seed
+        require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
         preset = PRESETS[arguments.preset]
         out = arguments.out or Path("runs") / preset.name
         results.make_folder(out)
+        until_the_end.enter_context(results.sole_writer(out))
+        if arguments.fresh:
+            forget(out)
+        elif not (out / "config.json").exists() and [*(out / "checkpoints").glob("*.npz")]:
+            raise ValueError(
+                f"out must be a run folder or a new one, but {out} has checkpoints and no "
+                "config.json: give another --out, or --fresh to delete them and start anew"
+            )
+        results.leave_out_damaged(out / "checkpoints")
+        earlier = earlier_claims(out, claims, preset) if arguments.only else []
         evidence, versions = measure(preset, claims, arguments, out)
     except ValueError as error:
         console.refuse(str(error))
 
-    judged = [judge(claim, evidence) for claim in claims]
-    entries = with_earlier(judged, out) if arguments.only and not arguments.fresh else judged
+    known = {entry["name"]: entry for entry in earlier}
+    known |= {claim.name: judge(claim, evidence) for claim in claims}
+    entries = [known[name] for name in CLAIMS if name in known]
     if evidence.loops:
         results.write_table(out / "loops.csv", evidence.loops)
     results.write_json(
@@ -123,15 +173,17 @@ def main(arguments: Arguments) -> int:
             "claims": entries,
         },
     )
-    from icl_stl import plots  # noqa: PLC0415
+    from icl_stl import plots, report  # noqa: PLC0415
 
     drawn = plots.draw_folder(out)
+    page = report.write_report(out)
     console.console().print(console.claims_table(entries))
     for failure in sorted({failure for entry in entries for failure in entry["failed"]}):
         print(f"left out: {failure}")
-    print(f"{out}/claims.json, figures: {', '.join(drawn)} ({time.monotonic() - start:.0f} s)")
+    seconds = f"{time.monotonic() - start:.0f} s"
+    print(f"{out}/claims.json, {page}, figures: {', '.join(drawn)} ({seconds})")
     return int(any(entry["verdict"] == "violated" for entry in entries))
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(main(console.arguments_of(Arguments)))

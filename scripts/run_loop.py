@@ -1,13 +1,16 @@
 """One self-consuming loop of your choice: a live table, a result file and a figure.
 
 Every setting has a run folder of its own under runs/, so a stopped run, started again with the same
-options, goes on after the last finished generation. Exit status 0, or 2 for bad usage.
+options, goes on after the last finished generation. Nobody else may write the folder meanwhile.
+Exit status 0, or 2 for bad usage or a file that cannot be read or written.
 """
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite, isnan
@@ -23,7 +26,18 @@ from icl_stl import console, results
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
 from icl_stl.experiments import SolvableLoops
-from icl_stl.grids import OPTIONS, PROBLEM_OF, RegimeName, Setting, SolvableName, regime_of
+from icl_stl.grids import (
+    OPTIONS,
+    PROBLEM_OF,
+    TERABYTE,
+    RegimeName,
+    Setting,
+    SolvableName,
+    check_single,
+    refuse_terabytes,
+    regime_of,
+    synthetic_size,
+)
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.references import lookup
 from icl_stl.regimes import Regime, training_size
@@ -106,19 +120,40 @@ def chosen_regime(arguments: Arguments) -> Regime:
     return regime_of(arguments.regime, arguments.alpha, arguments.lam, arguments.weight)
 
 
-def chosen_experiment(arguments: Arguments) -> SolvableLoops:
+def refuse_options_of_others(arguments: Arguments) -> None:
+    """Refuse an option that the learner has no use for."""
+    used = {*OPTIONS["transformer" if arguments.learner == "bayes" else arguments.learner], "runs"}
+    if arguments.learner == "bayes":
+        used -= {"depth", "width", "heads", "steps"}
+    for field in dataclasses.fields(arguments):
+        given = getattr(arguments, field.name)
+        fine = given == field.default or field.name in used | {"json", "fresh"}
+        require(fine, field.name, given, f"left out with the learner {arguments.learner!r}")
+
+
+def memory() -> float:
+    """Bytes of memory of this machine."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return TERABYTE
+
+
+def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
     """The loops of a solvable learner that the options describe."""
     require(arguments.generations >= 1, "generations", arguments.generations, "at least 1")
     options = {name: getattr(arguments, name) for name in OPTIONS[arguments.learner]}
     runs = RUNS if arguments.runs is None else arguments.runs
-    return Setting(**options | {"runs": runs}).experiment
+    setting = Setting(**options | {"runs": runs})
+    refuse_terabytes(arguments.learner, vars(setting), regime, memory())
+    return setting.experiment
 
 
 def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     """The sizes that the options describe."""
     runs = TRANSFORMER_RUNS if arguments.runs is None else arguments.runs
-    if runs < 1:
-        raise ValueError(f"runs must be at least 1, but it is {runs}")
+    require(runs >= 1, "runs", runs, "at least 1")
+    check_single("noise", arguments.noise)
     preset = Preset(
         "loop",
         task=LinearRegression(arguments.dim, arguments.context, arguments.noise),
@@ -130,7 +165,8 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
         shares=(),
         held_out=arguments.held_out,
     )
-    regime.synthetic_size(preset.samples)
+    options = vars(arguments) | {"runs": runs, "batch": preset.training.batch}
+    refuse_terabytes(arguments.learner, options, regime, memory())
     return preset
 
 
@@ -268,10 +304,8 @@ def run_folder(arguments: Arguments, name: str) -> tuple[Path, dict[str, Any]]:
     digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     out = Path("runs") / f"loop-{arguments.learner}-{name}-{digest}"
     if arguments.json is not None:
-        if arguments.json.is_dir():
-            raise ValueError(f"json must be a file, but {arguments.json} is a folder")
-        results.make_folder(arguments.json.absolute().parent, "the folder of json")
-    results.make_folder(out)
+        results.check_file(arguments.json, "json")
+    results.make_folder(out, "the run folder")
     return out, settings
 
 
@@ -296,11 +330,13 @@ def write_result(
             results.write_json(path, content)
 
 
-def run_solvable(arguments: Arguments, regime: Regime) -> int:
+def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack) -> int:
     """Run loops of a solvable learner; the exit status."""
     try:
-        experiment = chosen_experiment(arguments)
+        experiment = chosen_experiment(arguments, regime)
         out, settings = run_folder(arguments, results.label(regime, arguments.samples))
+        until_the_end.enter_context(results.sole_writer(out, "the run folder"))
+        results.leave_out_damaged(out / "checkpoints")
         from icl_stl import devices, runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
 
         devices.use_all_cores(devices.default_cache())
@@ -336,23 +372,29 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
 def main(arguments: Arguments) -> int:
     """Run the loop; the exit status."""
     try:
-        if not 0 <= arguments.seed < 2**31:
-            raise ValueError(f"seed must be in [0, 2^31), but it is {arguments.seed}")
+        seed = arguments.seed
+        require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
+        refuse_options_of_others(arguments)
         regime = chosen_regime(arguments)
-        regime.synthetic_size(arguments.samples)
+        synthetic_size(regime, arguments.samples, arguments.lam)
     except ValueError as error:
         console.refuse(str(error))
-    if arguments.learner in PROBLEM_OF:
-        return run_solvable(arguments, regime)
-    return run_transformer(arguments, regime)
+    run = run_solvable if arguments.learner in PROBLEM_OF else run_transformer
+    try:
+        with ExitStack() as until_the_end:
+            return run(arguments, regime, until_the_end)
+    except OSError as error:
+        console.stopped_by(error)
 
 
-def run_transformer(arguments: Arguments, regime: Regime) -> int:
+def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitStack) -> int:
     """Run loops of an in-context learner, with a live table; the exit status."""
     try:
         preset = chosen_preset(arguments, regime)
         name = results.label(regime, preset.samples)
         out, settings = run_folder(arguments, name)
+        until_the_end.enter_context(results.sole_writer(out, "the run folder"))
+        results.leave_out_damaged(out / "checkpoints")
         # These load JAX: only when the arguments are good.
         from icl_stl import devices, runs  # noqa: PLC0415
 
@@ -406,4 +448,4 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(main(console.arguments_of(Arguments)))

@@ -1,8 +1,10 @@
 """Thousands of loops of your choice: a grid of settings, run here, by workers or on a cluster.
 
 Every setting has a result file of its own, so the same command again runs only what is missing. The
-folder ends with sweep.csv, a row for each setting and generation, and failures.csv. Exit status 0
-when all settings are done, 1 when some failed, 2 for bad usage, 130 for a sweep stopped by Ctrl-C.
+folder ends with sweep.csv, a row for each setting and generation, and failures.csv. One sweep at a
+time writes a folder, with as many workers as it likes. Exit status 0 when all settings are done, 1
+when some failed, 2 for bad usage or a file that cannot be read or written, 130 for a sweep stopped
+by Ctrl-C.
 """
 
 import math
@@ -10,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,9 @@ from icl_stl.config import require
 
 SECONDS, QUIET_SECONDS = 0.2, 5.0
 """Between two reports of progress, on a terminal and where there is none."""
+
+MOST_WORKERS = 1000
+"""Of one machine: more are a slip of the pen."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,13 @@ def checked(
     arguments: Arguments,
 ) -> tuple[tuple[grids.Setting, ...], executors.Cluster | None, Path]:
     """Settings, cluster and folder, all that can be wrong with them seen to."""
-    for name, least in (("workers", 0), ("at_once", 1), ("retries", 0)):
+    for name, least, most in (
+        ("workers", 0, MOST_WORKERS),
+        ("at_once", 1, grids.MOST),
+        ("retries", 0, grids.MOST),
+    ):
         value = getattr(arguments, name)
-        require(value >= least, name, value, f"a whole number of at least {least}")
+        require(least <= value <= most, name, value, f"a whole number from {least} to {most}")
     grid, merge, cluster = arguments.grid, arguments.merge, None
     if grid is None and not merge:
         raise ValueError("GRID must be given, a file of settings, or --merge with folders")
@@ -146,6 +155,15 @@ def run(
 
 def main(arguments: Arguments) -> int:
     """Run or merge; the exit status."""
+    try:
+        with ExitStack() as until_the_end:
+            return run_or_merge(arguments, until_the_end)
+    except OSError as error:
+        console.stopped_by(error)
+
+
+def run_or_merge(arguments: Arguments, until_the_end: ExitStack) -> int:
+    """Run or merge in a folder of its own until the end; the exit status."""
     outcomes: list[sweeps.Outcome] = []
     stopped = False
     try:
@@ -154,6 +172,7 @@ def main(arguments: Arguments) -> int:
             print(f"{len(settings)} settings")
             return 0
         results.make_folder(out)
+        until_the_end.enter_context(results.sole_writer(out))
         try:
             if arguments.merge:
                 added = sweeps.merge(arguments.merge, out)
@@ -175,4 +194,4 @@ def main(arguments: Arguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(main(console.arguments_of(Arguments)))

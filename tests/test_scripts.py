@@ -212,7 +212,14 @@ def test_the_main_job_ends_as_its_verdicts_say(main_job):
     for verdict in verdicts.values():
         assert verdict in done.stdout
     figures = {f"{name}.{suffix}" for name in {*DRAWINGS} - SLOW for suffix in ("svg", "png")}
-    others = {"README.md", "manifest.json", "config.json", "claims.json", "loops.csv"}
+    others = {
+        "README.md",
+        "manifest.json",
+        "config.json",
+        "claims.json",
+        "loops.csv",
+        "report.html",
+    }
     assert {path.name for path in folder.iterdir()} == figures | others | {"checkpoints"}
     progress = done.stderr.splitlines()
     assert len(progress) >= 7

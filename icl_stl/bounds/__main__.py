@@ -15,6 +15,8 @@ from icl_stl.bounds._check import Constant, FloatArray, share
 Report = dict[str, Any]
 # Beyond so many generations the drift of equal errors is reported in two terms.
 _MOST_TERMS = 1000
+# Beyond so many errors the terms of every generation do not fit in memory.
+_MOST_ERRORS = 5000
 
 
 def _drift(options: argparse.Namespace) -> Report:
@@ -74,6 +76,10 @@ def _read_errors(path: str) -> FloatArray:
         raise ValueError(f"eps-file = {path!r}: {problem}; one number a line is needed") from None
     if not len(errors):
         raise ValueError(f"eps-file = {path!r} holds no numbers; one a generation is needed")
+    if len(errors) > _MOST_ERRORS:
+        raise ValueError(
+            f"eps-file = {path!r} holds {len(errors)} numbers; at most {_MOST_ERRORS} are admitted"
+        )
     return errors
 
 

@@ -21,6 +21,8 @@ from icl_stl.bounds._check import (
 )
 from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product, resolvent
 
+_MOST = 10_000  # generations of a matrix of weights
+
 
 class Drift(NamedTuple):
     """Bound on T_i, the distance between the law of generation i and the real law.
@@ -106,13 +108,13 @@ def accumulate_weights(generations: int) -> FloatArray:
     r"""Weights of a loop that keeps all data, one equal batch a generation: w_ij = 1/(i+1).
 
     Args:
-        generations: G, the last generation, >= 0.
+        generations: G, the last generation, in [0, 10000].
 
     Returns:
         weights [G+1, G+1] for `drift_recursion`; the real law has share 1/(i+1) too.
 
     Raises:
-        ValueError: for a negative or infinite generation.
+        ValueError: for a generation outside its range.
 
     Source:
         derived here: THEORY.md statement 4.
@@ -127,13 +129,13 @@ def anchored_weights(alpha: float, generations: int) -> FloatArray:
 
     Args:
         alpha: real share in [0, 1].
-        generations: G, the last generation, >= 0.
+        generations: G, the last generation, in [0, 10000].
 
     Returns:
         weights [G+1, G+1] for `drift_recursion`.
 
     Raises:
-        ValueError: for a share outside [0, 1], a negative or an infinite generation.
+        ValueError: for a share outside [0, 1], or a generation outside its range.
 
     Source:
         derived here: THEORY.md statement 5.
@@ -145,8 +147,8 @@ def anchored_weights(alpha: float, generations: int) -> FloatArray:
 
 def _all_generations(last: int) -> FloatArray:
     end = generation_index("generations", last)
-    if not np.isfinite(end).all():
-        raise ValueError(f"generations = {last!r} is outside the admissible range [0, inf)")
+    if not (end <= _MOST).all():  # the square of them must fit in memory
+        raise ValueError(f"generations = {last!r} is outside the admissible range [0, {_MOST}]")
     return np.arange(int(end) + 1, dtype=np.float64)[:, None]
 
 

@@ -13,6 +13,7 @@ from icl_stl.bounds._check import (
     constants,
     generation_index,
     nonnegative,
+    real,
     sample_size,
     share,
     times,
@@ -232,7 +233,7 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
 
     Args:
         n: size of every batch, >= 1.
-        kappa: generator stability, >= 0.
+        kappa: generator stability, in [0, 10000].
         generation: i, a whole number >= 0 or inf.
 
     Returns:
@@ -247,7 +248,8 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
     Source:
         derived here: THEORY.md statement 10.
     """
-    size, follow = sample_size("n", n), nonnegative("kappa", kappa)
+    # As many factors are multiplied one by one as kappa says.
+    size, follow = sample_size("n", n), real("kappa", kappa, 0, 10_000)
     i = generation_index("generation", generation)
     return (np.exp(log_product(follow - 1, i + 1)) / size)[()]
 

@@ -1,0 +1,643 @@
+"""Bad input, as a careless user gives it: refused at once, with what is wrong and what is right."""
+
+import math
+import os
+import re
+import resource
+import runpy
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import icl_stl
+from icl_stl import bounds, error_law, executors, grids, learners, planning, problems, runs
+from icl_stl.config import (
+    PRESETS,
+    Architecture,
+    ArchitectureSize,
+    CertificateSizes,
+    CollapseSizes,
+    ContextSizes,
+    ConvergenceSize,
+    LinearRegression,
+    Preset,
+    QueryArchitecture,
+    StabilitySize,
+    Training,
+)
+from icl_stl.experiments import (
+    CertifiedNetworks,
+    ContextLoops,
+    LayerPrompts,
+    LoopSize,
+    NeighbouringLoops,
+    PlugInLoops,
+    SizedLoops,
+    SolvableLoops,
+)
+from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
+from icl_stl.results import regime_of, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+NAN, INF = math.nan, math.inf
+SECONDS = 2.0
+"""Processor time in which a refusal must come."""
+HUGE = 10**12
+LONG = "x" * 300
+
+# --- command lines -------------------------------------------------------------------------------
+
+LAW = "--n 100 --c 0.3 --a 0.5"
+GAP = "gap --n 20 --alpha 0.5 --generation 1 --M 1 --b 1 --kappa 1 --c 0.5 --a 0.5 --delta 0.05"
+BEST = "optimum --n 20 --M 1 --b 0 --kappa 0 --c 0.3 --a 0.5"
+
+
+def changed(line, option, value):
+    """A command line with another value."""
+    return re.sub(rf"--{option} \S+", f"--{option} {value}", line)
+
+
+# Script, arguments, and what the message must name: the option, the value, what would be right.
+REFUSED = [
+    ("reproduce_theorem", "--only drfit", ["only", "'drfit'", "did you mean 'drift'?"]),
+    ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
+    ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
+    ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
+    ("reproduce_theorem", "--preset quik", ["preset", "quik", "did you mean 'quick'?"]),
+    ("reproduce_theorem", "--preset TINY", ["preset", "TINY", "did you mean 'tiny'?"]),
+    ("reproduce_theorem", "--preset=papr", ["preset", "papr", "did you mean 'paper'?"]),
+    ("reproduce_theorem", "--prest tiny", ["--prest", "--preset"]),
+    ("reproduce_theorem", "tiny", ["tiny", "--help"]),
+    ("reproduce_theorem", "--seed -1", ["seed", "-1", "[0, 2^31)"]),
+    ("reproduce_theorem", f"--seed {2**40}", ["seed", str(2**40), "[0, 2^31)"]),
+    ("reproduce_theorem", "--seed 1.5", ["seed", "1.5", "INT"]),
+    ("reproduce_theorem", "--seed 1e3", ["seed", "1e3", "INT"]),
+    ("reproduce_theorem", "--seed", ["seed", "1 value"]),
+    ("reproduce_theorem", "--out file", ["out", "file", "a writable folder"]),
+    ("reproduce_theorem", "--out file/below", ["out", "file/below", "a writable folder"]),
+    ("reproduce_theorem", "--out ''", ["--out", "''", "a value"]),
+    ("reproduce_theorem", "--out /dev/null", ["out", "/dev/null", "a writable folder"]),
+    ("reproduce_theorem", "--out /proc/nowhere", ["out", "/proc/nowhere", "a writable folder"]),
+    ("reproduce_theorem", f"--out {LONG}", ["out", LONG, "a writable folder"]),
+    (
+        "reproduce_theorem",
+        "--out others",
+        ["out", "others has checkpoints", "another --out, or --fresh"],
+    ),
+    (
+        "reproduce_theorem",
+        "--out changed --only rates",
+        ["only", "changed/claims.json", "add drift, or --fresh"],
+    ),
+    (
+        "reproduce_theorem",
+        "--out listed --only rates",
+        ["listed/claims.json", "damaged", "no claims"],
+    ),
+    ("run_loop", "--alpha 0", ["alpha", "0.0", "in (0, 1)", "'replace'"]),
+    ("run_loop", "--alpha 1", ["alpha", "1.0", "in (0, 1)", "'real-only'"]),
+    ("run_loop", "--alpha nan", ["alpha", "nan", "in (0, 1)"]),
+    ("run_loop", "--alpha -0.5", ["alpha", "-0.5", "in (0, 1)"]),
+    ("run_loop", "--alpha 1e400", ["alpha", "inf", "in (0, 1)"]),
+    ("run_loop", "--alpha 1e-320", ["alpha", "1e-320", "whole number"]),
+    ("run_loop", "--alpha half", ["alpha", "half", "FLOAT"]),
+    ("run_loop", "--alpha ½", ["alpha", "½", "FLOAT"]),
+    ("run_loop", "--alpha 0.3 --samples 64", ["alpha = 0.3", "samples = 64", "whole number"]),
+    ("run_loop", "--alpha 0.5 --lam 1", ["alpha = 0.5", "lam = 1.0", "one of them"]),
+    ("run_loop", "--regime replace --alpha 0.5", ["alpha", "0.5", "left out", "'replace'"]),
+    ("run_loop", "--regime mad-fresh-data --lam 2", ["lam", "2.0", "left out"]),
+    ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "left out"]),
+    ("run_loop", "--regime augmented", ["regime", "augmented", "did you mean 'augment'?"]),
+    ("run_loop", "--regime augment_same_inputs", ["regime", "did you mean 'augment-same-inputs'?"]),
+    ("run_loop", "--regime anchored --alpha 1", ["alpha", "1.0", "in (0, 1)"]),
+    ("run_loop", "--weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    ("run_loop", "--weight nan", ["weight", "nan", "[0, 1]"]),
+    ("run_loop", "--lam 0", ["lam", "0.0", "positive number"]),
+    ("run_loop", "--lam inf", ["lam", "inf", "positive number"]),
+    ("run_loop", "--lam 1e-20", ["lam", "1e-20", "'real-only'"]),
+    ("run_loop", "--lam 1e308", ["lam = 1e+308", "samples = 1000", "whole number"]),
+    ("run_loop", "--lam 1e300", ["lam", "1e+300", "smaller", "GB"]),
+    ("run_loop", "--learner olss", ["learner", "olss", "did you mean 'ols'?"]),
+    ("run_loop", "--learner Transformer", ["learner", "did you mean 'transformer'?"]),
+    ("run_loop", "--learner ols --depth 3", ["depth", "3", "left out", "'ols'"]),
+    ("run_loop", "--learner bayes --steps 9", ["steps", "9", "left out", "'bayes'"]),
+    ("run_loop", "--penalty 0.1", ["penalty", "0.1", "left out", "'transformer'"]),
+    ("run_loop", "--learner ridge --kappa 2", ["kappa", "2.0", "left out", "'ridge'"]),
+    ("run_loop", "--plug-in", ["plug_in", "True", "left out", "'transformer'"]),
+    ("run_loop", "--samples 0", ["samples", "0", "at least 1"]),
+    ("run_loop", "--samples -5", ["samples", "-5", "at least 1"]),
+    ("run_loop", f"--samples {HUGE}", ["samples", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--samples 1e400", ["samples", "1e400", "INT"]),
+    ("run_loop", f"--samples {10**400}", ["samples", str(10**400), "whole number"]),
+    ("run_loop", f"--generations {HUGE}", ["generations", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--generations 0", ["generations", "0", "at least 1"]),
+    (
+        "run_loop",
+        f"--regime accumulate --generations {10**8}",
+        ["generations", str(10**8), "smaller", "GB"],
+    ),
+    ("run_loop", "--runs 0", ["runs", "0", "at least 1"]),
+    ("run_loop", f"--runs {HUGE}", ["runs", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--dim 0", ["dim", "0", "at least 1"]),
+    ("run_loop", f"--dim {HUGE}", ["dim", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--context 1", ["context", "1", "at least 2"]),
+    ("run_loop", f"--context {HUGE}", ["context", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--held-out 1", ["held_out", "1", "at least 2"]),
+    ("run_loop", f"--held-out {HUGE}", ["held_out", str(HUGE), "smaller", "GB"]),
+    ("run_loop", f"--width {10**9} --heads 1", ["width", str(10**9), "smaller", "GB"]),
+    ("run_loop", f"--depth {HUGE}", ["depth", str(HUGE), "smaller", "GB"]),
+    ("run_loop", f"--steps {HUGE}", ["steps", str(HUGE), "smaller", "GB"]),
+    ("run_loop", "--heads 3", ["heads", "3", "divisor", "32"]),
+    ("run_loop", "--noise 0", ["noise", "0.0", "positive number"]),
+    ("run_loop", "--noise 1e300", ["noise", "1e+300", "of a size from"]),
+    ("run_loop", "--noise 0.001", ["noise", "0.001", "at least a hundredth"]),
+    ("run_loop", f"--seed {2**40}", ["seed", str(2**40), "[0, 2^31)"]),
+    ("run_loop", "--seed 1,000", ["seed", "1,000", "INT"]),
+    ("run_loop", "--json folder", ["json", "folder", "a file"]),
+    ("run_loop", "--json file/below.json", ["json", "file", "a writable folder"]),
+    ("run_loop", "--json /dev/null", ["json", "/dev/null", "a plain file"]),
+    ("run_loop", f"--json {LONG}.json", ["json", LONG, "a file that can be written"]),
+    ("run_loop", "--json ''", ["--json", "''", "a value"]),
+    ("run_loop", "--learner ols --dim 10 --samples 11", ["samples", "11", "12"]),
+    ("run_loop", "--learner ols --samples 20 --lam 0.1 --weight 0", ["lam", "2", "dim + 2 = 4"]),
+    ("run_loop", "--learner ols --noise 1e-300", ["noise", "1e-300", "of a size from"]),
+    ("run_loop", "--learner ols --runs 0", ["runs", "0", "at least 1"]),
+    ("run_loop", f"--learner ols --runs {HUGE}", ["runs", str(HUGE), "smaller", "GB"]),
+    ("run_loop", f"--learner ols --runs {2**32}", ["runs", str(2**32)]),
+    ("run_loop", f"--learner ridge --dim {10**7}", ["dim", str(10**7), "smaller", "GB"]),
+    ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0", "positive number"]),
+    ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf", "finite number"]),
+    ("run_loop", f"--learner lsa --dim {10**4}", ["dim", str(10**4), "smaller", "GB"]),
+    ("run_loop", "--learner lsa --noise 1e-5", ["noise", "1e-05", "at least a hundredth"]),
+    ("run_loop", "--learner lsa --law spheres", ["law", "spheres", "did you mean 'sphere'?"]),
+    ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
+    ("run_loop", "--learner categorical --symbols 1", ["symbols", "1", "at least 2"]),
+    ("run_loop", f"--learner categorical --symbols {10**9}", ["symbols", str(10**9)]),
+    ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0", "at least 0"]),
+    ("run_loop", "--learner bernoulli --kappa nan", ["kappa", "nan", "finite number"]),
+    ("run_loop", "--learner gaussian --samples 1", ["samples", "1", "at least 2"]),
+    ("sweep", "", ["GRID", "--merge"]),
+    ("sweep", "nowhere.toml", ["grid", "nowhere.toml", "readable file"]),
+    ("sweep", "folder.toml", ["grid", "folder.toml", "readable file"]),
+    ("sweep", "file", ["grid", "'file'", ".toml or .json"]),
+    ("sweep", "empty.toml", ["grid", "empty.toml", "at least one option"]),
+    ("sweep", "empty.json", ["grid", "empty.json", "readable file"]),
+    ("sweep", "deep.json", ["grid", "deep.json", "readable file"]),
+    ("sweep", "latin.toml", ["grid", "latin.toml", "readable file"]),
+    ("sweep", "samples.toml", ["samples", str(HUGE), "smaller", "GB"]),
+    ("sweep", "digits.json", ["samples", str(10**30), "whole number"]),
+    ("sweep", "symbols.toml", ["symbols", str(10**9), "smaller", "GB"]),
+    ("sweep", "words.toml", ["regime", "'augmnt'", "did you mean 'augment'?"]),
+    ("sweep", "others.toml", ["width", "32", "left out", "'ols'"]),
+    ("sweep", "shares.toml", ["alpha = 0.3", "samples = 64", "whole number"]),
+    ("sweep", "good.toml --workers -1", ["workers", "-1", "from 0 to 1000"]),
+    ("sweep", f"good.toml --workers {10**6}", ["workers", str(10**6), "from 0 to 1000"]),
+    ("sweep", f"good.toml --at-once {HUGE}", ["at_once", str(HUGE), "from 1 to 100000"]),
+    ("sweep", "good.toml --retries -1", ["retries", "-1", "from 0"]),
+    ("sweep", "good.toml --out file", ["out", "file", "a writable folder"]),
+    ("sweep", "good.toml --cluster cluster.toml", ["'partitions'", "partition, "]),
+    ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
+    ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json", "scripts/reproduce_theorem.py"]),
+    ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
+    ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
+    ("make_figures", "--results folded", ["folded/config.json", "cannot be read", "directory"]),
+    ("make_figures", "--results changed", ["results", "changed/claims.json", "--force"]),
+    ("make_figures", "--results listed --force", ["listed/claims.json", "damaged"]),
+    ("make_figures", "--check --results others", ["others/config.json", "does not exist"]),
+    ("make_figures", "--check --results listed", ["listed/manifest.json", "does not exist"]),
+    ("make_figures", "--check --force", ["force", "True", "left out with check"]),
+    ("plan_synthetic_size", "", ["--n"]),
+    ("plan_synthetic_size", "--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
+    ("plan_synthetic_size", changed(LAW, "n", "nan"), ["n", "nan", "[1, inf)"]),
+    ("plan_synthetic_size", changed(LAW, "n", "1e400"), ["n = inf", "[0, 1e+100]"]),
+    ("plan_synthetic_size", changed(LAW, "c", "-1"), ["c", "-1.0", "[0, inf)"]),
+    ("plan_synthetic_size", changed(LAW, "a", "0"), ["a", "0.0", "(0, inf)"]),
+    ("plan_synthetic_size", f"{LAW} --M 1e308 --b 1e308", ["M = 1e+308", "[0, 1e+100]"]),
+    ("plan_synthetic_size", f"{LAW} --kappa nan", ["kappa", "nan", "[0, inf)"]),
+    ("plan_synthetic_size", f"{LAW} --delta 0", ["delta", "0.0", "(0, 1)"]),
+    ("plan_synthetic_size", f"{LAW} --generation 1.5", ["generation", "1.5", "whole numbers"]),
+    ("plan_synthetic_size", f"{LAW} --max-lam nan", ["max_lam", "nan", "[0, inf]"]),
+    ("plan_synthetic_size", f"{LAW} --objective rsk", ["objective", "did you mean 'risk'?"]),
+    ("plan_synthetic_size", f"{LAW} --stderr 0.1", ["stderr", "0.1", "left out"]),
+    ("plan_synthetic_size", f"{LAW} --runs 5", ["runs", "5.0", "left out"]),
+    ("plan_synthetic_size", f"{LAW} --resamples {10**9}", ["resamples", str(10**9), "at most"]),
+    ("plan_synthetic_size", f"{LAW} --seed {2**40}", ["seed", str(2**40), "[0, 2^31)"]),
+    ("plan_synthetic_size", f"{LAW} --out file", ["out", "file", "a writable folder"]),
+    ("plan_synthetic_size", "--n 9 --sizes 1 2 --eps 0.1", ["eps", "2 sizes", "1"]),
+    ("plan_synthetic_size", "--n 9 --sizes 1 2 --eps 0.1 7", ["eps", "7.0", "[0, 1]"]),
+    ("plan_synthetic_size", "--n 9 --sizes 0 2 --eps 0.1 0.1", ["sizes", "0", "at least 1"]),
+    ("plan_synthetic_size", "--n 9 --errors nowhere.json", ["errors", "nowhere.json is no file"]),
+    ("plan_synthetic_size", "--n 9 --errors folder", ["errors", "folder is no file"]),
+    ("plan_synthetic_size", "--n 9 --errors empty.csv", ["errors", "empty.csv has none"]),
+    ("plan_synthetic_size", "--n 9 --errors wide.csv", ["errors", "wide.csv is none"]),
+    ("benchmark", "--only sped", ["only", "'sped'", "did you mean 'speed'?"]),
+    ("benchmark", "--sizes small", ["sizes", "'small'", "small-11"]),
+    ("benchmark", "--repeats 0", ["repeats", "0", "from 1 to 1000"]),
+    ("benchmark", f"--repeats {HUGE}", ["repeats", str(HUGE), "from 1 to 1000"]),
+    ("benchmark", "--quick --sizes large", ["sizes", "large", "left out with quick"]),
+    ("benchmark", "--matmul-precision hihg", ["matmul-precision", "did you mean 'high'?"]),
+    ("benchmark", "--out file", ["out", "file", "a writable folder"]),
+    ("bounds", "", ["COMMAND"]),
+    ("bounds", "gaps", ["gaps", "invalid choice"]),
+    ("bounds", changed(GAP, "alpha", "1.5"), ["alpha = 1.5", "[0, 1]"]),
+    ("bounds", changed(GAP, "n", "nan"), ["n = nan", "[1, inf)"]),
+    ("bounds", changed(GAP, "n", "many"), ["--n", "'many'", "float"]),
+    ("bounds", changed(GAP, "delta", "0"), ["delta = 0.0", "(0, 1)"]),
+    ("bounds", changed(GAP, "generation", "1.5"), ["generation = 1.5", "whole numbers"]),
+    ("bounds", changed(GAP, "kappa", "1e400"), ["kappa = inf", "[0, inf)"]),
+    ("bounds", changed(BEST, "a", "0"), ["a = 0.0", "(0, inf)"]),
+    ("bounds", f"{BEST} --objective rsk", ["objective", "'rsk'", "risk"]),
+    ("bounds", "drift --eps 0.1 --generation 3", ["--alpha", "[0, 1]"]),
+    ("bounds", "drift --alpha 0.5 --eps-file folder", ["eps-file", "'folder'", "a line"]),
+    ("bounds", "drift --alpha 0.5 --eps-file empty.csv", ["eps-file", "'empty.csv'", "numbers"]),
+    ("bounds", "drift --alpha 0.5 --eps-file long.txt", ["eps-file", "'long.txt'", "at most"]),
+    ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
+]
+
+JAX = (
+    *("jax", "jaxlib", "optax"),
+    *(
+        f"icl_stl.{module}"
+        for module in (
+            *("batches", "certificates", "collapse", "context_loops", "devices", "laboratory"),
+            *("learners", "loops", "measure", "models", "problems", "query_models", "runs"),
+            *("sizes", "solvable", "stability", "tasks"),
+        )
+    ),
+)
+"""What must not be imported before arguments are known to be good."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Files that command lines stumble over, in the working folder."""
+    texts = {
+        "file": "content",
+        "empty.toml": "",
+        "empty.json": "",
+        "empty.csv": "",
+        "wide.csv": f"N,eps\n{'1' * 200_000},0.1\n",
+        "deep.json": "[" * 200_000,
+        "good.toml": "learner = 'ols'\n",
+        "samples.toml": f"samples = {HUGE}\n",
+        "digits.json": f'{{"samples": {10**30}}}',
+        "symbols.toml": "learner = 'categorical'\nsymbols = 1_000_000_000\n",
+        "words.toml": "regime = ['augmnt']\n",
+        "others.toml": "learner = 'ols'\nwidth = 32\n",
+        "shares.toml": "samples = 64\nalpha = [0.5, 0.3]\n",
+        "cluster.toml": "partitions = 'cpu'\n",
+        "long.txt": "0.1\n" * 20_000,
+        "blank/config.json": "",
+        "changed/config.json": '{"preset": {}}',
+        "changed/claims.json": '{"claims": [{"name": "drift"}]}',
+        "changed/manifest.json": '{"matplotlib": "0", "sources": {}, "figures": {}}',
+        "listed/config.json": "[]",
+        "listed/claims.json": "[]",
+        "folded/config.json/file": "",
+        "others/checkpoints/of-another-program.npz": "",
+        "folder/file": "",
+        "folder.toml/file": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "latin.toml").write_bytes("regime = 'größer'".encode("latin-1"))
+    digest = {"config.json": "0" * 64, "claims.json": "1" * 64}
+    write_json(
+        tmp_path / "changed" / "manifest.json",
+        {"matplotlib": "0", "sources": digest, "figures": {}},
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def words_of(said):
+    """What a message says, out of its box and without the folds of its lines."""
+    return " ".join(re.sub(r"[│╭╮╰╯─┃]", " ", said).split())
+
+
+def path_of(script):
+    return (
+        ROOT / "icl_stl/bounds/__main__.py" if script == "bounds" else ROOT / f"scripts/{script}.py"
+    )
+
+
+@pytest.fixture
+def without_jax(monkeypatch):
+    """Whatever needs JAX cannot be imported, whether it was before or not."""
+    for name in JAX:
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delattr(icl_stl, name.rpartition(".")[2], raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm():
+    """The libraries that need no JAX are imported before anything is timed."""
+    for script in {script for script, *_ in REFUSED}:
+        runpy.run_path(str(path_of(script)))
+
+
+@pytest.mark.parametrize(("script", "line", "named"), REFUSED, ids=lambda v: str(v)[:60])
+def test_a_bad_command_line_is_refused_at_once(
+    monkeypatch, capsys, folder, without_jax, script, line, named
+):
+    before = content(folder)
+    monkeypatch.setenv("COLUMNS", "2000")
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *shlex.split(line)])
+    start = time.process_time()
+    with pytest.raises(SystemExit) as refusal:
+        runpy.run_path(str(path_of(script)), run_name="__main__")
+    assert time.process_time() - start < SECONDS
+    said = capsys.readouterr()
+    assert refusal.value.code == 2, said
+    message = words_of(said.err)
+    assert [word for word in named if word not in message] == [], message
+    assert said.out == ""
+    assert "Traceback" not in message
+    assert content(folder) == before
+
+
+def test_good_command_lines_get_as_far_as_jax(monkeypatch, folder, without_jax):
+    """What the test above takes away is what a run would load next."""
+    (folder / "new").mkdir()
+    for script, line in (
+        ("reproduce_theorem", "--preset tiny --out new"),
+        ("run_loop", "--samples 64"),
+        ("run_loop", "--learner ols"),
+        ("sweep", "good.toml --out new"),
+    ):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *shlex.split(line)])
+        with pytest.raises(ImportError):
+            runpy.run_path(str(path_of(script)), run_name="__main__")
+
+
+IN_A_PROCESS = [
+    ("reproduce_theorem", "--only drfit", "did you mean 'drift'?"),
+    ("reproduce_theorem", "--preset quik", "did you mean 'quick'?"),
+    ("run_loop", "--learner ols --depth 3", "depth must be left out"),
+    ("run_loop", f"--samples {HUGE}", "samples must be smaller"),
+    ("sweep", "samples.toml", "samples must be smaller"),
+    ("make_figures", "--results changed", "changed/claims.json is not the file"),
+    ("plan_synthetic_size", f"{LAW} --delta 0", "delta = 0.0"),
+    ("benchmark", "--only sped", "did you mean 'speed'?"),
+    ("bounds", changed(GAP, "alpha", "1.5"), "alpha = 1.5"),
+]
+
+
+@pytest.mark.parametrize(("script", "line", "message"), IN_A_PROCESS, ids=lambda v: str(v)[:40])
+def test_a_refusal_takes_a_process_no_longer_than_two_seconds(folder, script, line, message):
+    """Of processor time, start of Python included: a busy machine makes a process wait."""
+    (folder / "jax.py").write_text('raise ImportError("JAX was imported")\n')
+    path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    called = ["-m", "icl_stl.bounds"] if script == "bounds" else [str(path_of(script))]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, *called, *shlex.split(line)],
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "2000"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert message in words_of(done.stderr)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS
+
+
+# --- constructors and functions ------------------------------------------------------------------
+
+TASK, NETWORK, TRAINING = LinearRegression(), QueryArchitecture(), Training()
+SOLVABLE = {"problem": "ols", "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
+CONTEXT = {"task": TASK, "predictors": (), "kept": (1,), "generations": 1, "runs": 1}
+SIZED = {
+    "problem": "ols",
+    "world": "fixed",
+    "sizes": (LoopSize(9, 9),),
+    "generations": 1,
+    "runs": 1,
+}
+LAYER = {
+    **{"dim": 1, "noise": 1.0, "prior_scale": 1.0, "noises": ((1.0, 1.0),), "start": 1.0},
+    **{"alpha": 0.5, "prompts": 1, "generations": 1, "runs": 1},
+}
+NETWORKS = {
+    **{"task": TASK, "architecture": NETWORK, "training": TRAINING, "runs": 1, "restarts": 1},
+    **{"search_steps": 1, "prompts": 1, "contexts": (1,), "long_prompts": 1},
+}
+RATE = {"M": 1, "b": 1, "kappa": 1, "c": 1, "a": 0.5, "delta": 0.05}
+PLAN = {"n": 100, "delta": 0.05}
+
+
+def planned(**settings):
+    return planning.Problem(**settings).best(error_law.ErrorLaw(0.0, 0.3, 0.5))
+
+
+# What is made, with which arguments but one, that one, its bad values, what would be right.
+TABLE = [
+    (LinearRegression, {}, "dim", [0, -3, 2.5, NAN, True, "2"], "a whole number of at least 1"),
+    (LinearRegression, {}, "context", [1, 10.0], "a whole number of at least 2"),
+    (LinearRegression, {}, "noise", [0, -1.0, NAN, INF, "loud", True], "a positive number"),
+    (LinearRegression, {}, "noise", [10**400], "a positive number"),
+    (LinearRegression, {}, "noise", [0.001], "at least a hundredth of prior_scale"),
+    (LinearRegression, {}, "prior_scale", [0, None], "a positive number"),
+    (LinearRegression, {}, "inputs", ["spehre", "Sphere"], "did you mean 'sphere'?"),
+    (LinearRegression, {}, "noise_law", ["sphere", ""], "'gaussian' or 'uniform'"),
+    (Architecture, {}, "heads", [5, 64], "a divisor of the width (32)"),
+    (Architecture, {}, "width", [0, -8, 8.0], "a whole number of at least 1"),
+    (QueryArchitecture, {}, "kind", ["softmx"], "did you mean 'softmax'?"),
+    (QueryArchitecture, {}, "cap", [0, NAN, "1"], "a positive number"),
+    (QueryArchitecture, {}, "mlp", [-1], "a whole number of at least 0"),
+    (Training, {}, "steps", [0, 1e3, "400"], "a whole number of at least 1"),
+    (Training, {}, "batch", [True], "a whole number of at least 1"),
+    (Training, {}, "learning_rate", [0, INF, "fast"], "a positive number"),
+    (Training, {}, "weight_decay", [-0.1, NAN, None], "a number of at least 0"),
+    (Training, {}, "warmup", [1.5, NAN, "short"], "in [0, 1]"),
+    (StabilitySize, {}, "samples", [(60,), (60, 60)], "at least two different sizes"),
+    (StabilitySize, {}, "neighbours", [0], "a whole number of at least 1"),
+    (StabilitySize, {}, "held_out", [1], "a whole number of at least 2"),
+    (ArchitectureSize, {}, "samples", [0, 0.5], "a whole number of at least 1"),
+    (ArchitectureSize, {}, "compared", [0, 7], "in 1..6"),
+    (ArchitectureSize, {}, "cap", [NAN], "a positive number"),
+    (CollapseSizes, {}, "runs", [0], "a whole number of at least 1"),
+    (CertificateSizes, {}, "contexts", [(10,), (10, 2.5)], "at least two whole numbers"),
+    (ContextSizes, {}, "designs", [2], "a whole number of at least 3"),
+    (ConvergenceSize, {}, "lams", [(1, 4)], "numbers with 0"),
+    (ConvergenceSize, {}, "replicates", [2], "a whole number of at least 3"),
+    (Preset, {"name": "bad"}, "samples", [0, -1, 10.5, NAN], "a whole number of at least 1"),
+    (Preset, {"name": "bad"}, "held_out", [1], "a whole number of at least 2"),
+    (Preset, {"name": "bad"}, "shares", [(0.5, 0.5)], "different numbers"),
+    (Augment, {}, "alpha", [0.0, 1.0, -0.5, NAN, INF], "in (0, 1)"),
+    (Augment, {"alpha": 0.5}, "weight", [1.5, -0.1, NAN], "in [0, 1]"),
+    (Augment.from_lam, {}, "lam", [0.0, -1.0, NAN, INF], "a positive number"),
+    (Replace, {}, "lam", [0.0, NAN], "a positive number"),
+    (FreshReal, {}, "lam", [-2.0], "a positive number"),
+    (Anchored, {}, "alpha", [1.0, 0.0], "in (0, 1)"),
+    (SolvableLoops, SOLVABLE, "problem", ["olss", ""], "one of"),
+    (SolvableLoops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
+    (SolvableLoops, SOLVABLE, "generations", [-1], "a whole number of at least 0"),
+    (SolvableLoops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
+    (LoopSize, {"samples": 5, "n_syn": 5}, "weight", [2.0, NAN], "in [0, 1]"),
+    (LoopSize, {"samples": 5, "n_syn": 0}, "weight", [0.5], "1 if n_syn = 0"),
+    (SizedLoops, SIZED, "world", ["fix"], "one of ('fixed', 'fresh', 'same-inputs')"),
+    (SizedLoops, SIZED, "sizes", [()], "at least one size"),
+    (NeighbouringLoops, SOLVABLE, "coupling", ["maximal"], "'common' unless"),
+    (NeighbouringLoops, SOLVABLE, "contraction", [True], "False unless"),
+    (LayerPrompts, LAYER, "alpha", [2.0, NAN], "in [0, 1]"),
+    (LayerPrompts, LAYER, "noises", [((1.0,),), ((1.0, 1.0), (1.0,))], "equally many labels"),
+    (
+        PlugInLoops,
+        {"preset": PRESETS["tiny"], "generations": 1, "runs": 1},
+        "shares",
+        [(0.5, 1.5)],
+        "at most 1",
+    ),
+    (ContextLoops, CONTEXT, "kept", [(99,), (-1,), ()], "whole numbers in 0..8"),
+    (ContextLoops, CONTEXT, "relabel_noise", [-1.0, NAN], "a number of at least 0"),
+    (CertifiedNetworks, NETWORKS, "label_bound", [0.0, -3.0], "a positive number"),
+    (grids.Setting, {}, "learner", ["olss", "OLS"], "did you mean 'ols'?"),
+    (grids.Setting, {}, "regime", ["augmnt"], "did you mean 'augment'?"),
+    (grids.Setting, {}, "samples", [0, -1, 2.0, "10", True, None], "a whole number"),
+    (grids.Setting, {}, "samples", [HUGE, 10**15], "smaller"),
+    (grids.Setting, {}, "samples", [10**30, 10**400], "a whole number of at most 2^63"),
+    (grids.Setting, {}, "seed", [-1, 2**31, 2**40], "[0, 2^31)"),
+    (grids.Setting, {}, "noise", [NAN, INF], "a finite number"),
+    (grids.Setting, {}, "noise", [1e300, 10**400], "of a size from"),
+    (grids.Setting, {}, "runs", [5], "left out with the learner 'transformer'"),
+    (grids.Setting, {"learner": "ols"}, "noise", [1e-300], "of a size from"),
+    (grids.Setting, {"learner": "categorical"}, "symbols", [10**6], "at most 100000"),
+    (grids.Setting, {"learner": "categorical"}, "symbols", [10**9], "smaller"),
+    (grids.Setting, {"learner": "lsa", "law": "sphere"}, "noise", [1e-4], "at least a hundredth"),
+    (grids.regime_of, {}, "name", ["augmnt", "", "mad"], "one of augment, "),
+    (grids.regime_of, {"name": "augment"}, "lam", [1e-20], "more than 1e-16"),
+    (grids.regime_of, {"name": "real-only"}, "alpha", [0.5], "left out"),
+    (learners.bernoulli, {}, "kappa", [-1.0, NAN, INF], "at least 0"),
+    (learners.gaussian_mean, {}, "noise", [0.0, -1.0, NAN, INF], "a positive number"),
+    (learners.gaussian_mean, {}, "clip", [0.0, NAN], "a positive number"),
+    (learners.categorical, {}, "symbols", [1, 0, -2], "a whole number of at least 2"),
+    (learners.categorical, {"symbols": 3}, "pseudo_count", [-1.0, NAN], "at least 0"),
+    (learners.ols, {}, "noise", [0.0, NAN], "a positive number"),
+    (learners.ridge, {}, "penalty", [0.0, INF], "a positive number"),
+    (learners.linear_attention, {"task": TASK}, "std", [0.0, NAN], "a positive number"),
+    (learners.empirical_bayes, {"repeats": 2, "noise": 1.0}, "dim", [0, -1], "at least 1"),
+    (learners.shrinkage, {"dim": 2, "repeats": 2}, "noise", [0.0, NAN], "a positive number"),
+    (problems.bernoulli, {}, "probability", [-0.1, 1.1, NAN], "in [0, 1]"),
+    (problems.categorical, {}, "probabilities", [(), (0.5, 0.4), (1.5, -0.5)], "sum to 1"),
+    (problems.ridge, {}, "penalty", [0.0, -1.0], "a positive number"),
+    (problems.linear_attention, {"law": "gaussian"}, "dim", [0], "a whole number of at least 1"),
+    (
+        runs.make_learner,
+        {"preset": PRESETS["tiny"]},
+        "name",
+        ["oracle", "", "Transformer"],
+        "'transformer' or 'bayes'",
+    ),
+    (
+        bounds.recursive_stability,
+        {"n": 9, "kappa": 1, "generation": 1},
+        "alpha",
+        [-1, 1.5, NAN],
+        "[0, 1]",
+    ),
+    (
+        bounds.recursive_stability,
+        {"alpha": 0.5, "kappa": 1, "generation": 1},
+        "n",
+        [0, INF],
+        "[1, inf)",
+    ),
+    (bounds.recursive_stability, {"n": 9, "alpha": 0.5, "kappa": 1}, "generation", [-1, 0.5], ""),
+    (
+        bounds.recursive_stability,
+        {"n": 9, "alpha": 0.5, "generation": 1},
+        "kappa",
+        ["high"],
+        "number",
+    ),
+    (
+        bounds.generalization_gap_at_rate,
+        {"n": 9, "alpha": 0.5, "generation": 1, **RATE},
+        "delta",
+        [0, 1, NAN],
+        "(0, 1)",
+    ),
+    (
+        bounds.generalization_gap_at_rate,
+        {"n": 9, "alpha": 0.5, "generation": 1, **RATE},
+        "M",
+        [0, INF],
+        "(0, inf)",
+    ),
+    (bounds.drift_replace, {}, "eps", [[0.1, -0.1], NAN], "[0, inf)"),
+    (
+        bounds.drift_recursion,
+        {"eps": [0.1, 0.1]},
+        "weights",
+        [[[0, 0.5], [0, 0]]],
+        "earlier ones only",
+    ),
+    (bounds.accumulate_weights, {}, "generations", [-1, 2.5, INF, 10**9], "range"),
+    (bounds.anchored_weights, {"alpha": 0.5}, "generations", [10**9], "range"),
+    (bounds.accumulate_influence, {"n": 9, "generation": 1}, "kappa", [1e9, 1e300], "range"),
+    (bounds.optimal_size, {"n": 9, **RATE}, "objective", ["rsk"], "gap, risk, uniform"),
+    (bounds.optimal_size, {"n": 9, **RATE}, "generation", [0, -1], "[1, inf]"),
+    (
+        bounds.drift_constant_share,
+        {"eps0": 0.1, "eps": 0.1, "alpha": 0.5, "generation": 1},
+        "provenance",
+        ["guess"],
+        "certified",
+    ),
+    (planned, PLAN, "n", [0, NAN], "[1, inf)"),
+    (planned, PLAN, "M", [1e308], "1e+100"),
+    (planned, PLAN, "objective", ["rsk"], "gap, risk, uniform"),
+    (error_law.fit_error_law, {"errors": [0.1, 0.2]}, "sizes", [[0, 5], [NAN, 5]], "at least 1"),
+    (
+        error_law.resampled_laws,
+        {"sizes": [1, 2], "errors": [0.1, 0.1], "stderr": [0.1, 0.1]},
+        "count",
+        [1, -5],
+        "at least 2",
+    ),
+    (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
+    (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
+    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
+]
+
+CASES = [
+    pytest.param(make, others, name, value, right, id=f"{make.__name__}-{name}-{value!r:.20}")
+    for make, others, name, values, right in TABLE
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("make", "others", "name", "value", "right"), CASES)
+def test_a_bad_argument_is_refused_by_name_and_value(make, others, name, value, right):
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r".") as refusal:
+        make(**{**others, name: value})
+    assert time.process_time() - start < SECONDS
+    message = str(refusal.value)
+    parts = np.ravel(value).tolist() if isinstance(value, list) else [value]
+    shown = [repr(part) for part in parts]
+    shown += [f"{part:g}" for part in parts if type(part) in (int, float) and abs(part) < 1e9]
+    shown += [repr(float(part)) for part in parts if type(part) is int and abs(part) < 1e9]
+    assert right in message
+    assert any(word in message for word in shown), message
+
+
+def test_there_are_enough_of_them():
+    assert len(REFUSED) >= 60
+    assert len({script for script, *_ in REFUSED}) == 7
+    assert len(CASES) >= 60

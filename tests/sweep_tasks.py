@@ -58,8 +58,6 @@ def abandon(folder):
 
 
 if __name__ == "__main__":
-    # What a shell starts in the background would ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         {"by_parsl": by_parsl, "abandon": abandon}[sys.argv[1]](sys.argv[2])
     except KeyboardInterrupt:

@@ -620,8 +620,6 @@ class Sweep:
 
     def __init__(self, environment, cwd, *options):
         self.out = cwd / "out"
-        # Tests that run in the background of a shell script ignore Ctrl-C; the sweep must not.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [sys.executable, SCRIPT, "grid.json", "--out", "out", *options],
             cwd=cwd,
@@ -631,7 +629,6 @@ class Sweep:
             text=True,
             start_new_session=True,
         )
-        signal.signal(signal.SIGINT, before)
 
     def until(self, count):
         def enough():

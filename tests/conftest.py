@@ -1,5 +1,6 @@
 """Settings of the whole suite, made before the package is imported, and what all files share."""
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if cache is not None:
         directory: Path = cache.mkdir("jax")
         jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs() -> Iterator[None]:
+    """No program outlives its file: thousands need more memory maps than a process may have."""
+    yield
+    from icl_stl import batches, devices, runs, sizes  # noqa: PLC0415  (after the import hook)
+
+    for kept in (
+        devices._runs,
+        runs._drawing,
+        runs._generation_step,
+        runs._both_generators,
+        sizes._program,
+        batches.transformer_program,
+        batches.solvable_program,
+    ):
+        kept.cache_clear()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

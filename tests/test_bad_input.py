@@ -367,6 +367,28 @@ def test_a_bad_command_line_is_refused_at_once(
     assert content(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("script", "line", "shown"),
+    [
+        ("reproduce_theorem", "--preset tiny", "out must be a writable folder, but runs/tiny is"),
+        ("run_loop", "--samples 64", "the run folder must be a writable folder, but runs/loop-"),
+        ("run_loop", "--learner ols", "the run folder must be a writable folder, but runs/loop-"),
+        ("sweep", "good.toml", "out must be a writable folder, but runs/sweep-good is"),
+        ("benchmark", "--only speed", "out must be a writable folder, but runs/benchmark is"),
+    ],
+)
+def test_a_file_where_runs_should_be_is_named(
+    monkeypatch, capsys, folder, without_jax, script, line, shown
+):
+    (folder / "runs").write_text("mine")
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *shlex.split(line)])
+    with pytest.raises(SystemExit) as refusal:
+        runpy.run_path(str(path_of(script)), run_name="__main__")
+    assert refusal.value.code == 2
+    assert shown in capsys.readouterr().err
+    assert (folder / "runs").read_text() == "mine"
+
+
 def test_good_command_lines_get_as_far_as_jax(monkeypatch, folder, without_jax):
     """What the test above takes away is what a run would load next."""
     (folder / "new").mkdir()

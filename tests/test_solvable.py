@@ -594,7 +594,7 @@ def test_a_batch_is_what_fits_in_memory(problem, regime, numbers):
 def test_simulations_fill_the_memory_they_may(monkeypatch):
     seen = []
 
-    def many(run, runs, **rest):
+    def many(run, of, runs, **rest):
         seen.append((runs, rest["seed"], rest["batch"]))
         return {}
 

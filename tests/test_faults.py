@@ -60,11 +60,21 @@ def environment(request, tmp_path_factory):
     return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(home), "COLUMNS": "100"}
 
 
-def start(job, cwd, environment, **options):
+LIMITED = """
+import os, resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""Becomes a script that cannot write a file of more bytes. Forking beside JAX would warn."""
+
+
+def start(job, cwd, environment, limit=None, **options):
     name, *arguments = JOBS[job].split()
     cwd.mkdir(exist_ok=True)
+    before = [] if limit is None else ["-c", LIMITED, str(limit)]
     return subprocess.Popen(
-        [sys.executable, SCRIPTS / f"{name}.py", *arguments],
+        [sys.executable, *before, SCRIPTS / f"{name}.py", *arguments],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -233,15 +243,6 @@ def test_times_of_files_do_not_matter(environment, undisturbed, tmp_path):
     assert "generation" not in done.stderr  # all of them are taken from the folder
 
 
-def full_disk(limit):
-    """What makes a child unable to write a file of more bytes."""
-
-    def prepare():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return prepare
-
-
 def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(
     environment, undisturbed, tmp_path
 ):
@@ -254,9 +255,9 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(
     def trial(what):
         job, name = trials[what]
         (path,) = undisturbed.folders[job].rglob(name)
-        limit = full_disk(path.stat().st_size - 1)
+        limit = path.stat().st_size - 1
         cwd = tmp_path / what
-        full = finish(start(job, cwd, environment, preexec_fn=limit))
+        full = finish(start(job, cwd, environment, limit))
         parts = list(cwd.rglob(".*"))
         then = finish(start(job, cwd, environment))
         return job, cwd, full, parts, then

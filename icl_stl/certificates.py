@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from icl_stl import bounds
 from icl_stl.config import LinearRegression, QueryArchitecture, Training
-from icl_stl.devices import over_replicates
+from icl_stl.devices import on_host, over_replicates, quick_options
 from icl_stl.experiments import CertifiedNetworks
 from icl_stl.learners import query_batches, query_trainer
 from icl_stl.query_models import QueryBlock, QueryWeights, effective_weights, read_query
@@ -480,7 +480,7 @@ def _draws(
     rest.
     """
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=quick_options())
     def draw(key: PRNGKeyArray) -> Any:
         key_fit, key_search, key_prompts = jax.random.split(key, 3)
         keys = jax.random.split(key_fit, (runs, 2))
@@ -530,11 +530,11 @@ def run_networks(experiment: CertifiedNetworks, seed: int) -> Arrays:
         }
 
     key = jax.random.key(seed)
-    keys, batches, begin, drawn = _draws(
+    draw = _draws(
         task, experiment.training, domain, experiment.runs, experiment.restarts, lengths, counts
-    )(key)
+    )
     train = over_replicates(run, shared=2, quick_compilation=True)
-    seen = jax.tree.map(np.asarray, train(keys, batches, begin, drawn))
+    seen = jax.tree.map(np.asarray, train(*on_host(draw(key))))
     every = [jax.tree.map(lambda a, r=r: a[r], seen["weights"]) for r in range(experiment.runs)]
     known = [certify(architecture, weights, domain, m) for weights in every]
     at, found = list(positions_of(architecture, m)), np.asarray(seen["found"], np.float64)

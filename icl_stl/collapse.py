@@ -164,8 +164,12 @@ def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
     preset = replace(experiment.preset, replicates=experiment.runs)
     learner = make_learner(preset, "transformer", plug_in=True)
     shapes = parameter_shapes(preset, learner)
-    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape[1:], s.dtype), shapes)
+    nothing = jax.tree.map(lambda s: np.zeros(s.shape[1:], s.dtype), shapes)
     n = preset.samples
+
+    def loops(replicate: Replicate, shares: Any) -> dict[str, Any]:
+        found: dict[str, Any] = jax.lax.map(partial(loop, replicate), shares)
+        return found
 
     def loop(replicate: Replicate, share: Any) -> dict[str, Any]:
         key, real, held_out = replicate
@@ -193,11 +197,6 @@ def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
         seen: dict[str, Any] = jax.lax.scan(advance, nothing, indices)[1]
         return seen
 
-    shares = jnp.array(experiment.shares)
-    replicates = draw_replicates(preset, seed)
-    every = jax.tree.map(lambda a: jnp.repeat(a, len(shares), axis=0), replicates)
-    found = over_replicates(loop, quick_compilation=True)(every, jnp.tile(shares, experiment.runs))
-    return {
-        name: np.asarray(values).reshape(experiment.runs, len(shares), -1)
-        for name, values in found.items()
-    }
+    shares = np.array(experiment.shares, np.float32)
+    spread = over_replicates(loops, shared=1, quick_compilation=True)
+    return jax.tree.map(np.asarray, spread(draw_replicates(preset, seed), shares))  # type: ignore[no-any-return]

@@ -576,7 +576,7 @@ PRESETS = {
                 neighbours=3,
                 searched=1,
                 held_out=100,
-                compared=2,
+                compared=1,
             ),
             collapse=CollapseSizes(1000, 60, 3, 1),
             certificates=CertificateSizes(

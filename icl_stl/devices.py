@@ -50,23 +50,33 @@ def use_all_cores(cache: Path | None) -> None:
     cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", cores)
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _quick_compilation() -> dict[str, Any]:
+def quick_options() -> dict[str, Any]:
     """`QUICK_COMPILATION`, where there is such a choice."""
     return QUICK_COMPILATION if jax.default_backend() == "cpu" else COMPILER_OPTIONS
 
 
-def on_host(tree: Any) -> Any:
-    """The same arrays out of the devices, so that what is done next concerns one device alone."""
+def on_host(tree: Any, filled: int = 0) -> Any:
+    """The same arrays out of the devices, so that what is done next concerns one device alone.
+
+    Args:
+        tree: Arrays.
+        filled: How often the last entry is there once more.
+    """
+
+    def array(a: Any) -> Any:
+        own = np.asarray(a)
+        return np.concatenate([own, *[own[-1:]] * filled]) if filled else own
 
     def leaf(a: Any) -> Any:
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(a))))
-        return np.asarray(a)
+            return jax.random.wrap_key_data(jnp.asarray(array(jax.random.key_data(a))))
+        return array(a)
 
     return jax.tree.map(leaf, tree)
 
@@ -108,8 +118,7 @@ class Spread:
         if not filled:
             return args, count
         cut = len(args) - self._shared
-        pad = lambda a: jnp.concatenate([a, *[a[-1:]] * filled])  # noqa: E731
-        return (*jax.tree.map(pad, on_host(args[:cut])), *args[cut:]), count
+        return (*on_host(args[:cut], filled), *args[cut:]), count
 
 
 def over_replicates(
@@ -144,7 +153,7 @@ def over_replicates(
         run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
         return run(*args)
 
-    options = _quick_compilation() if quick_compilation else COMPILER_OPTIONS
+    options = quick_options() if quick_compilation else COMPILER_OPTIONS
     return Spread(jax.jit(spread, compiler_options=options), shared)
 
 
@@ -190,7 +199,7 @@ def _runs(run: Any, of: Any) -> Spread:
         out_specs=axis,
         check_vma=False,
     )
-    return Spread(jax.jit(spread, compiler_options=_quick_compilation()), shared=2)
+    return Spread(jax.jit(spread, compiler_options=quick_options()), shared=2)
 
 
 _FINDING = Lock()

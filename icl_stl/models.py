@@ -268,7 +268,9 @@ def transformer(task: LinearRegression, architecture: Architecture) -> InContext
     net = Transformer(task, architecture)
     m, width = task.context, architecture.width
 
-    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2 * task.dim + 1, m, 1)))
+    shapes = jax.eval_shape(
+        lambda: net.init(jax.random.key(0), jnp.zeros((2 * task.dim + 1, m, 1)))
+    )
 
     def init(key: PRNGKeyArray) -> Params:
         return initial(key, shapes)

@@ -159,8 +159,9 @@ def _program(
         key = jax.random.fold_in(replicate.key, 2**31 - 1)
         return sample_prompts(task, key, places.samples)
 
-    compare = over_replicates(comparison(preset))
-    return Program(preset, step, compare, over_replicates(draw), nothing)
+    compare = over_replicates(comparison(preset), quick_compilation=True)
+    drawing = over_replicates(draw, quick_compilation=True)
+    return Program(preset, step, compare, drawing, nothing)
 
 
 def _setting(size: LoopSize, world: str) -> Setting:

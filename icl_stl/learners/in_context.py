@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -109,19 +110,24 @@ def _minimise(
     start: Params,
     seen: Any,
 ) -> Fitted:
-    """Minimise a loss by NAdam from a start, one step for each entry of `seen`, in one scan."""
+    """Minimise a loss by NAdam from a start, one step for each entry of `seen`, in one scan.
+
+    All parameters lie in one array, which is one update to compile and to run, not one for each
+    leaf.
+    """
     optimiser = _nadam(training, rates)
+    first, tree = ravel_pytree(start)
 
     def step(carry: Any, batch: Any) -> Any:
         weights, state = carry
-        value, grads = jax.value_and_grad(loss)(weights, batch)
-        updates, state = optimiser.update(grads, state, weights)
+        value, grads = jax.value_and_grad(loss)(tree(weights), batch)
+        updates, state = optimiser.update(ravel_pytree(grads)[0], state, weights)
         return (optax.apply_updates(weights, updates), state), value
 
-    (weights, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), seen)
+    (last, _), losses = jax.lax.scan(step, (first, optimiser.init(first)), seen)
     bad = ~jnp.isfinite(losses)
     diverged_at = jnp.where(bad.any(), jnp.argmax(bad), -1)
-    return Fitted(weights, jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
+    return Fitted(tree(last), jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
 
 
 def fit_query_model(

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from icl_stl.config import (
     Architecture,
@@ -43,6 +43,8 @@ class Experiment:
 
     runs: int
     """Independent runs: the first axis of all that is observed."""
+    generation_axis: ClassVar[int | None] = 1
+    """Which axis of what is observed are the generations, if any."""
 
     @property
     def words(self) -> str:
@@ -125,6 +127,7 @@ class LoopSize:
 class SizedLoops(Experiment):
     """Loops of one solvable problem at many sizes, all of a run with the same randomness."""
 
+    generation_axis: ClassVar[int | None] = 2
     problem: str
     """A name in `problems.PROBLEMS`."""
     world: Literal["fixed", "fresh", "same-inputs"]
@@ -311,6 +314,7 @@ class SizedTransformers(_OfOneSize):
 class SizedNeighbours(_OfOneSize):
     """Fits to real sets that differ in one prompt, and what their generators pass on."""
 
+    generation_axis: ClassVar[int | None] = None
     neighbours: int
     """Random prompts that are replaced, one at a time."""
 
@@ -360,6 +364,7 @@ class Regeneration(Experiment):
 class LayerPrompts(Experiment):
     """Refits of one number to real prompts and to those that linear attention writes with it."""
 
+    generation_axis: ClassVar[int | None] = 2
     dim: int
     """d."""
     noise: float
@@ -404,6 +409,7 @@ class LayerPrompts(Experiment):
 class PlugInLoops(Experiment):
     """Loops of the transformer that writes labels with the noise σ alone."""
 
+    generation_axis: ClassVar[int | None] = 2
     preset: Preset
     """Task, architecture, training and sizes; its numbers of replicates and generations and its
     shares do not matter."""
@@ -432,6 +438,7 @@ class ContextLoops(Experiment):
     All predictors and shares of one prompt, and both loops of a pair, have the same randomness.
     """
 
+    generation_axis: ClassVar[int | None] = 3
     task: LinearRegression
     """The real law; m examples a prompt."""
     predictors: tuple[tuple[str, float], ...]
@@ -499,6 +506,7 @@ class ContextLoops(Experiment):
 class CertifiedNetworks(Experiment):
     """Networks that answer queries: trained, then certified, searched and sampled."""
 
+    generation_axis: ClassVar[int | None] = None
     task: LinearRegression
     """The real law; m is its context."""
     architecture: QueryArchitecture

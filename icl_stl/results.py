@@ -36,18 +36,50 @@ Floats = NDArray[np.float64]
 class Failure:
     """A replicate whose numbers stopped being finite; it is left out of every verdict."""
 
-    regime: str
+    setting: str
+    """Regime or experiment."""
     replicate: int
-    generation: int
+    generation: int | None
+    """None if what was observed has no generations."""
     step: int
-    """Training step, -1 if the training was fine and a measurement was not finite."""
+    """Training step, -1 if the training was fine or nothing is known of it."""
+    quantity: str
+    """What is not finite there, if the training was fine."""
 
     def __str__(self) -> str:
-        where = f"training step {self.step}" if self.step >= 0 else "a measurement"
-        return (
-            f"{self.regime}, replicate {self.replicate}: not finite in generation "
-            f"{self.generation}, {where}"
-        )
+        when = "" if self.generation is None else f" in generation {self.generation}"
+        what = f"training step {self.step}" if self.step >= 0 else self.quantity
+        return f"{self.setting}, replicate {self.replicate}: not finite{when}, {what}"
+
+
+def failures_of(setting: str, observed: Arrays, axis: int | None = 1) -> tuple[Failure, ...]:
+    """Where the numbers of each replicate first are not finite.
+
+    Args:
+        setting: Regime or experiment.
+        observed: Arrays with the replicates first, of which `diverged_at` says in which step a
+            training failed (-1: it did not).
+        axis: Which of their axes are the generations, if any: of those arrays that have as many
+            axes and, of all such, equally many entries there. What has none is of generation 0.
+    """
+    lengths = [a.shape[axis] for a in observed.values() if axis is not None and a.ndim > axis]
+    generations = max(lengths, default=1)
+    found: dict[int, Failure] = {}
+    for name, values in observed.items():
+        trained = name == "diverged_at"
+        bad: Any = values >= 0 if trained else ~np.isfinite(values)
+        if axis is not None and values.ndim > axis and values.shape[axis] == generations:
+            bad = np.moveaxis(bad, axis, 1)
+        else:
+            bad = bad[:, None]
+        bad = bad.reshape(*bad.shape[:2], -1).any(-1)
+        for r in np.flatnonzero(bad.any(1)).tolist():
+            first = int(np.argmax(bad[r]))
+            earlier = found.get(r)
+            if earlier is None or (first, not trained) < (earlier.generation or 0, True):
+                step = int(values[r, first]) if trained else -1
+                found[r] = Failure(setting, r, None if axis is None else first, step, name)
+    return tuple(found[r] for r in sorted(found))
 
 
 @dataclass(frozen=True)
@@ -74,16 +106,9 @@ class LoopResult:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """For each replicate the first generation with a number that is not finite."""
-        step = self.observations["diverged_at"]
-        bad = step >= 0
-        for name, values in self.observations.items():
-            if name != "training_loss":  # a learner without training has none
-                bad = bad | ~np.isfinite(values).reshape(*bad.shape, -1).all(-1)
-        first = np.argmax(bad, axis=1)
-        return tuple(
-            Failure(self.label, int(r), int(first[r]), int(step[r, first[r]]))
-            for r in np.flatnonzero(bad.any(1))
-        )
+        # A learner without training has no training loss.
+        own = {name: a for name, a in self.observations.items() if name != "training_loss"}
+        return failures_of(self.label, own)
 
     def replicates(self, kept: Sequence[int]) -> "LoopResult":
         """These replicates alone."""

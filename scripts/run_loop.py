@@ -350,8 +350,11 @@ def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack)
         with console.progress(f"{arguments.learner}, {regime.name}") as report:
             observed = solvable.run_experiment(experiment, arguments.seed, report)
         folder.save("observed", observed)
-    fine = np.all([np.isfinite(a).all(1) for k, a in observed.items() if k != "gap"], axis=0)
-    failed = [f"loop {r}: not finite" for r in np.flatnonzero(~fine)]
+    needed = {name: values for name, values in observed.items() if name != "gap"}
+    failures = results.failures_of(experiment.name, needed)
+    failed = [str(failure) for failure in failures]
+    fine = np.ones(experiment.runs, bool)
+    fine[[failure.replicate for failure in failures]] = False
     kept = {name: values[fine] for name, values in observed.items()}
     known = dict(experiment.settings)
     rows = solvable_summary(experiment, kept, known) if fine.any() else []

@@ -291,7 +291,7 @@ def test_failures_of_loops_that_a_claim_does_not_ask_for_leave_it_alone():
     loops["real-only"].observations["kl"][0, 1] = np.nan
     assert judged("constant_real_share", loops)["failed"] == []
     assert judged("drift", loops)["failed"] == [
-        "real-only, replicate 0: not finite in generation 1, a measurement"
+        "real-only, replicate 0: not finite in generation 1, kl"
     ]
 
 

@@ -239,7 +239,9 @@ def test_loops_that_are_not_finite_are_named_and_left_out(good):
     values[5, 0, 0, 3] = np.inf
     good["fixed"]["predictions"] = values
     entry = judged(good)
-    assert entry["failed"] == [f"{CHOSEN['fixed'].name}: 1 loops not finite"]
+    assert entry["failed"] == [
+        f"{CHOSEN['fixed'].name}, replicate 5: not finite in generation 3, predictions"
+    ]
     assert entry["verdict"] == "holds"
 
 

@@ -12,7 +12,7 @@ from synthetic import PRESET
 
 from icl_stl import references
 from icl_stl.claims import Cell, Claim, Evidence, judge
-from icl_stl.claims.judging import Judged
+from icl_stl.claims.judging import SHOWN, Judged
 from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
 from icl_stl.regimes import Augment, FreshReal, Replace, real_share
 
@@ -358,10 +358,11 @@ def test_a_control_that_is_right_is_not_rejected(name, change):
 def test_loops_that_are_not_finite_are_named_and_left_out(name):
     experiments = good(name)
     broken = min(experiments, key=lambda experiment: experiment.runs)
-    array = next(iter(experiments[broken].values()))
+    quantity, array = next(iter(experiments[broken].items()))
     array[7, -1] = np.inf
     entry = judged(name, experiments)
-    assert entry["failed"] == [f"{broken.name}: 1 loops not finite"]
+    when = f"in generation {array.shape[1] - 1}"
+    assert entry["failed"] == [f"{broken.name}, replicate 7: not finite {when}, {quantity}"]
     assert entry["replicates"] == broken.runs - 1
     assert entry["verdict"] == "holds"
     for own in experiments.values():
@@ -378,7 +379,9 @@ def test_fewer_than_three_loops_decide_nothing(name):
     entry = judged(name, experiments)
     assert (entry["verdict"], entry["cells"], entry["replicates"]) == ("inconclusive", [], 2)
     assert not entry["negative_control"]["rejected"]
-    assert len(entry["failed"]) == len(experiments)
+    counts = [words for words in entry["failed"] if "replicates not finite, in all" in words]
+    assert len(counts) == len(experiments)
+    assert len(entry["failed"]) == len(experiments) * (1 + SHOWN)
 
 
 @each_claim

@@ -10,6 +10,7 @@ from synthetic import PRESET, G, R, below_the_bound, loops_of
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.results import (
     Failure,
+    failures_of,
     label,
     make_folder,
     read_json,
@@ -66,13 +67,30 @@ def test_a_failure_is_the_first_number_that_is_not_finite():
     assert result.failures == ()
     result.observations["diverged_at"][1, 2:] = [7, 0, 3]
     result.observations["excess_squared_risk"][4, 1:, 0] = np.inf
-    assert result.failures == (Failure("replace", 1, 2, 7), Failure("replace", 4, 1, -1))
+    assert result.failures == (
+        Failure("replace", 1, 2, 7, "diverged_at"),
+        Failure("replace", 4, 1, -1, "excess_squared_risk"),
+    )
     assert [str(failure) for failure in result.failures] == [
         "replace, replicate 1: not finite in generation 2, training step 7",
-        "replace, replicate 4: not finite in generation 1, a measurement",
+        "replace, replicate 4: not finite in generation 1, excess_squared_risk",
     ]
     assert result.replicates([0, 2, 3, 5]).failures == ()
     assert result.generations == G
+
+
+def test_a_failure_is_found_wherever_the_generations_are():
+    observed = {"gap": np.zeros((4, 2, 3)), "parameters": np.zeros((4, 3))}
+    assert failures_of("here", observed, 2) == ()
+    observed["gap"][2, 0, 1:] = np.nan
+    observed["gap"][2, 1, 2] = np.inf
+    observed["parameters"][3, 2] = np.nan  # of no generation, though there are as many of them
+    found = failures_of("here", observed, 2)
+    assert found == (Failure("here", 2, 1, -1, "gap"), Failure("here", 3, 0, -1, "parameters"))
+    assert [str(failure) for failure in failures_of("here", observed, None)] == [
+        "here, replicate 2: not finite, gap",
+        "here, replicate 3: not finite, parameters",
+    ]
 
 
 # --- the table -----------------------------------------------------------------------------------

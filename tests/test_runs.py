@@ -417,7 +417,7 @@ def test_a_replicate_that_diverges_is_reported_and_left_out(run, whole, tmp_path
 
     monkeypatch.setattr(runs._Loop, "add", break_down)
     loops = run(tmp_path)
-    assert loops["replace"].failures == (Failure("replace", 1, 2, 2),)
+    assert loops["replace"].failures == (Failure("replace", 1, 2, 2, "diverged_at"),)
     assert loops["augment-0.5"].failures == ()
     assert_same({"augment-0.5": loops["augment-0.5"]}, {"augment-0.5": whole[1]["augment-0.5"]})
     entry = judge(CLAIMS["drift"], Evidence(PRESET, loops))

@@ -26,13 +26,16 @@ from icl_stl.intervals import (
     t_test,
 )
 from icl_stl.regimes import Regime
-from icl_stl.results import Arrays, Floats, LoopResult
+from icl_stl.results import Arrays, Floats, LoopResult, failures_of
 
 Json = dict[str, Any]
 Bools = NDArray[np.bool_]
 
 EXACT = 1e-12
 """Rounding allowed where a number is exact."""
+
+SHOWN = 3
+"""Failed replicates of an experiment that are named; of the others their number."""
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,13 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
     counts = [] if own_experiments else [len(kept)]
     fine: dict[int, Bools] = {}  # by number of runs: a loop that failed is left out in all of them
     for experiment in own_experiments:
-        arrays = evidence.experiments[experiment].values()
-        finite = np.all([np.isfinite(a).reshape(len(a), -1).all(1) for a in arrays], axis=0)
-        if not finite.all():
-            named.append(f"{experiment.name}: {int((~finite).sum())} loops not finite")
+        arrays = evidence.experiments[experiment]
+        own_failures = failures_of(experiment.name, arrays, experiment.generation_axis)
+        named += [str(failure) for failure in own_failures[:SHOWN]]
+        if len(own_failures) > SHOWN:
+            named.append(f"{experiment.name}: {len(own_failures)} replicates not finite, in all")
+        finite = np.ones(len(next(iter(arrays.values()))), bool)
+        finite[[failure.replicate for failure in own_failures]] = False
         fine[experiment.runs] = fine.get(experiment.runs, True) & finite
     experiments = {
         experiment: {

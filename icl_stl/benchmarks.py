@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
+from icl_stl.executors import available_cores
 
 Measures = dict[str, float]
 """What a contestant says of one round: `seconds` and what it did in them."""
@@ -192,13 +193,6 @@ class Contestant:
         if not self.asks:
             return [(self.name, {})]
         return [(f"{what}, {self.name}", {"what": what}) for what in self.asks]
-
-
-def available_cores() -> tuple[int, ...]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def one_process_a_core(count: int) -> tuple[frozenset[int] | None, ...]:

@@ -110,14 +110,14 @@ ROUNDING = 1e-12
 """Exact numbers that differ by no more are shown as equal."""
 
 
-def _is_equality(cell: Mapping[str, Any]) -> bool:
+def is_equality(cell: Mapping[str, Any]) -> bool:
     """Whether measured and bound are two sides of an equation."""
     if cell.get("test") == "exact":
         return bool(abs(cell["measured"] - cell["bound"]) <= ROUNDING)
     return cell.get("test") in ("equal", "undecided")
 
 
-def _ratio(cell: Mapping[str, Any]) -> float | None:
+def ratio_of(cell: Mapping[str, Any]) -> float | None:
     """Measured over bound, or bound over measured for a lower bound; none over zero."""
     measured, bound = cell["measured"], cell["bound"]
     if measured is None:
@@ -129,8 +129,8 @@ def _ratio(cell: Mapping[str, Any]) -> float | None:
 
 def _tightness(cell: Mapping[str, Any]) -> float:
     """How near a cell is to being missed: 0 far from it, 1 at its bound or tolerance."""
-    if not _is_equality(cell):
-        return _ratio(cell) or 0.0
+    if not is_equality(cell):
+        return ratio_of(cell) or 0.0
     if cell.get("test") in ("exact", "undecided"):
         return 0.0
     return float(max(abs(cell["margin_low"]), abs(cell["margin_high"])) / cell["tolerance"])
@@ -171,11 +171,11 @@ def place(cell: Mapping[str, Any]) -> str:
 def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
     """Measured, bound and their ratio as they are shown."""
     measured, bound = cell["measured"], cell["bound"]
-    ratio = _ratio(cell)
+    ratio = ratio_of(cell)
     shown = "-" if ratio is None else f"{ratio:.2f}"
     if cell.get("test") == "rate":
         return f"{measured:.1%}", f"≤ {bound:.1%}", shown
-    if _is_equality(cell):
+    if is_equality(cell):
         tolerance = f" ± {cell['tolerance']:.3f}" if cell.get("tolerance") else ""
         seen = "-" if measured is None else f"{measured:.3f}"
         return seen, f"= {bound:.3f}{tolerance}", shown

@@ -19,9 +19,10 @@ import numpy as np
 
 from icl_stl import devices as devices_module
 from icl_stl import runs
-from icl_stl.benchmarks import Measures, Size, available_cores, draw_prompts, peak_memory
+from icl_stl.benchmarks import Measures, Size, draw_prompts, peak_memory
 from icl_stl.config import Preset
 from icl_stl.devices import over_replicates
+from icl_stl.executors import available_cores
 from icl_stl.learners import Fitted, Learner, adam_transformer
 from icl_stl.measure import normal_kl, predictions
 from icl_stl.models import transformer

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from icl_stl.config import require
+from icl_stl.executors import available_cores
 
 DATA = "data"
 """The axis of devices that share the prompts of a batch."""
@@ -46,9 +47,7 @@ def use_all_cores(cache: Path | None) -> None:
     Args:
         cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
     """
-    own = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_num_cpu_devices", len(available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:

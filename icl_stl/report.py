@@ -313,7 +313,7 @@ def _cell(cell: Json) -> list[str]:
         _text(_number(cell["measured"])),
         _text(_number(_half(cell["low"], cell["high"]))),
         _text(_bound(cell)),
-        _text(_number(console._ratio(cell))),
+        _text(_number(console.ratio_of(cell))),
         _verdict(cell["verdict"], "".join(word for key, word in notes.items() if cell.get(key))),
     ]
 
@@ -327,7 +327,7 @@ def _bound(cell: Json) -> str:
     bound = _number(cell["bound"])
     if bound == "–" or cell["verdict"] == "finding":
         return bound
-    if console._is_equality(cell):
+    if console.is_equality(cell):
         tolerance = f" ± {_number(cell['tolerance'])}" if cell.get("tolerance") else ""
         return f"= {bound}{tolerance}"
     return f"{'>' if cell.get('direction') == 'above' else '≤'} {bound}"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share
 
 SCHEMA = 1
-"""Version of `claims.json`."""
+"""Version of the form of result files, in their `schema`; files of another are not read."""
 
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -387,16 +387,24 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        ValueError: If there is no such file or it is no JSON; the message names it.
+        ValueError: If there is no such file, it is no JSON, or it says that it is of another
+            version of the form than `SCHEMA`; the message names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
+    if schema != SCHEMA:
+        raise ValueError(
+            f"schema must be {SCHEMA}, the version of the form of results that is read here, but "
+            f"that of {path} is {schema!r}: run what made it again"
+        )
+    return content
 
 
 def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:

@@ -22,7 +22,6 @@ from icl_stl.benchmarks import (
     Part,
     Race,
     UnavailableError,
-    available_cores,
     baseline_operations,
     draw_prompts,
     exponent,
@@ -35,6 +34,7 @@ from icl_stl.benchmarks import (
     table_of,
 )
 from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.executors import available_cores
 from icl_stl.learners import Fitted, adam_transformer
 from icl_stl.measure import predictions
 from icl_stl.models import transformer

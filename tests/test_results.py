@@ -9,6 +9,7 @@ from synthetic import PRESET, G, R, below_the_bound, loops_of
 
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.results import (
+    SCHEMA,
     Failure,
     failures_of,
     label,
@@ -77,6 +78,16 @@ def test_a_failure_is_the_first_number_that_is_not_finite():
     ]
     assert result.replicates([0, 2, 3, 5]).failures == ()
     assert result.generations == G
+
+
+def test_results_of_another_version_of_the_form_are_refused(tmp_path):
+    path = tmp_path / "claims.json"
+    for content in ({"schema": SCHEMA, "claims": []}, {"claims": []}, [], 3):
+        write_json(path, content)
+        assert read_json(path) == content
+    write_json(path, {"schema": SCHEMA + 1, "claims": []})
+    with pytest.raises(ValueError, match=rf"schema must be {SCHEMA}.*{path}.*is {SCHEMA + 1}"):
+        read_json(path)
 
 
 def test_a_failure_is_found_wherever_the_generations_are():

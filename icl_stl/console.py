@@ -184,12 +184,16 @@ def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control."""
+    """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control.
+
+    The verdict says on how many replicates it rests where some failed.
+    """
     cell = worst_cell(entry)
     numbers = ("", "-", "-", "-") if cell is None else (place(cell), *_numbers(cell))
     control = entry["negative_control"]
     rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
     verdict = entry["verdict"] + (" (missed)" if cell and cell.get("missed") else "")
+    verdict += f", {entry['replicates']} replicates" if entry["failed"] else ""
     return (entry["name"], *numbers, verdict, rejected)
 
 

@@ -25,6 +25,8 @@ def entry(*cells):
         "cells": list(cells),
         "negative_control": control,
         "source": source,
+        "replicates": 6,
+        "failed": [],
     }
 
 
@@ -94,6 +96,11 @@ def test_a_claim_without_cells_has_a_row():
     assert claim_row(entry())[1:5] == ("", "-", "-", "-")
     assert claims_table([entry(), entry(cell(0.3, 0.4))]).row_count == 2
     assert claims_markdown([entry()])[-1].startswith("| a claim |  | - | - | - | holds | yes |")
+
+
+def test_a_verdict_says_how_many_replicates_are_left_where_some_failed():
+    fewer = {**entry(cell(0.3, 0.4)), "failed": ["a loop, replicate 2: not finite"], "replicates": 5}
+    assert claim_row(fewer)[5:] == ("holds, 5 replicates", "yes")
 
 
 def test_a_place_between_two_sizes_has_no_share():

@@ -38,10 +38,12 @@ KILLS = int(os.environ.get("ICL_STL_KILLS", "10"))
 LONG = KILLS >= 100
 
 MAIN, LOOP, SOLVABLE = "reproduce_theorem", "run_loop", "run_loop of ols"
+EXPERIMENTS = "reproduce_theorem of experiments"
 BAYES = "--learner bayes --samples 64 --generations 2 --runs 2 --dim 1 --context 2 --held-out 16"
 OLS = "--learner ols --samples 20 --generations 3 --runs 400"
 JOBS = {
     MAIN: "reproduce_theorem --preset tiny --only drift --out out",
+    EXPERIMENTS: "reproduce_theorem --preset tiny --only generalization_gap --out out",
     LOOP: f"run_loop {BAYES} --json out.json",
     SOLVABLE: f"run_loop {OLS} --json out.json",
 }
@@ -182,7 +184,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
 ):
     """Two at a time: there are two cores."""
     generator = np.random.default_rng(0)
-    jobs = [[MAIN, SOLVABLE, LOOP][k % 3] for k in range(KILLS)]
+    jobs = [[MAIN, SOLVABLE, LOOP, EXPERIMENTS][k % 4] for k in range(KILLS)]
     moments = [float(generator.uniform(0, undisturbed.seconds[job])) for job in jobs]
 
     def trial(number):

@@ -661,6 +661,22 @@ def test_of_a_crowd_one_at_a_time_is_in(environment, tmp_path):
     assert [process.returncode for process in crowd] == [0] * 4
 
 
+def test_a_lock_file_that_was_taken_away_before_it_was_locked_is_no_lock(monkeypatch, tmp_path):
+    """As by its owner, who was done between another's opening and locking it."""
+    take, taken = results._take, []
+
+    def late(descriptor):
+        if not taken:
+            (tmp_path / "lock").unlink()
+        taken.append(descriptor)
+        return take(descriptor)
+
+    monkeypatch.setattr(results, "_take", late)
+    with results.sole_writer(tmp_path):
+        assert len(taken) == 2
+        assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
 @pytest.fixture
 def without_jax(monkeypatch):
     """What loads JAX cannot be imported: a refusal comes before."""

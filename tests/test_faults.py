@@ -290,6 +290,16 @@ def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stays(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_file_is_replaced_and_never_written_over(tmp_path):
+    """Whoever has opened it reads the old one to its end; a kill leaves one of the two, whole."""
+    path = tmp_path / "file"
+    results.write_atomically(path, b"old")
+    with path.open("rb") as opened:
+        results.write_atomically(path, b"new")
+        assert opened.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
 def test_a_read_only_folder_is_refused(environment, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()

@@ -59,16 +59,14 @@ def failures_of(setting: str, observed: Arrays, axis: int | None = 1) -> tuple[F
         setting: Regime or experiment.
         observed: Arrays with the replicates first, of which `diverged_at` says in which step a
             training failed (-1: it did not).
-        axis: Which of their axes are the generations, if any: of those arrays that have as many
-            axes and, of all such, equally many entries there. What has none is of generation 0.
+        axis: Which of their axes are the generations, if any. An array with fewer axes is of
+            generation 0.
     """
-    lengths = [a.shape[axis] for a in observed.values() if axis is not None and a.ndim > axis]
-    generations = max(lengths, default=1)
     found: dict[int, Failure] = {}
     for name, values in observed.items():
         trained = name == "diverged_at"
         bad: Any = values >= 0 if trained else ~np.isfinite(values)
-        if axis is not None and values.ndim > axis and values.shape[axis] == generations:
+        if axis is not None and values.ndim > axis:
             bad = np.moveaxis(bad, axis, 1)
         else:
             bad = bad[:, None]

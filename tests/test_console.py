@@ -99,7 +99,11 @@ def test_a_claim_without_cells_has_a_row():
 
 
 def test_a_verdict_says_how_many_replicates_are_left_where_some_failed():
-    fewer = {**entry(cell(0.3, 0.4)), "failed": ["a loop, replicate 2: not finite"], "replicates": 5}
+    fewer = {
+        **entry(cell(0.3, 0.4)),
+        "failed": ["a loop, replicate 2: not finite"],
+        "replicates": 5,
+    }
     assert claim_row(fewer)[5:] == ("holds, 5 replicates", "yes")
 
 

@@ -98,6 +98,21 @@ def test_a_failure_is_found_wherever_the_generations_are():
     observed["parameters"][3, 2] = np.nan  # of no generation, though there are as many of them
     found = failures_of("here", observed, 2)
     assert found == (Failure("here", 2, 1, -1, "gap"), Failure("here", 3, 0, -1, "parameters"))
+    observed["diverged_at"] = np.full((4, 2, 3), -1)
+    observed["diverged_at"][2, 1, 1:] = 7  # says more than that numbers are not finite there
+    observed["later"] = np.where(np.arange(3) == [[[0]], [[2]], [[0]], [[2]]], np.nan, 0.0)
+    observed["later"][[0, 2]] = 0
+    observed["at_last"] = np.full((4, 1, 3), np.inf)
+    observed["at_last"][[0, 2, 3], 0, :2] = 0
+    for own in (observed, dict(reversed(observed.items()))):
+        assert failures_of("here", own, 2) == (
+            Failure("here", 0, 2, -1, "at_last"),
+            Failure("here", 1, 0, -1, "at_last"),
+            Failure("here", 2, 1, 7, "diverged_at"),
+            Failure("here", 3, 0, -1, "parameters"),
+        )
+    for name in ("diverged_at", "later", "at_last"):
+        del observed[name]
     assert [str(failure) for failure in failures_of("here", observed, None)] == [
         "here, replicate 2: not finite, gap",
         "here, replicate 3: not finite, parameters",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -65,17 +65,15 @@ def failures_of(setting: str, observed: Arrays, axis: int | None = 1) -> tuple[F
     found: dict[int, Failure] = {}
     for name, values in observed.items():
         trained = name == "diverged_at"
-        bad: Any = values >= 0 if trained else ~np.isfinite(values)
-        if axis is not None and values.ndim > axis:
-            bad = np.moveaxis(bad, axis, 1)
-        else:
-            bad = bad[:, None]
-        bad = bad.reshape(*bad.shape[:2], -1).any(-1)
+        none = axis is None or values.ndim <= axis
+        by: Any = values[:, None] if none else np.moveaxis(values, cast(int, axis), 1)
+        by = by.reshape(*by.shape[:2], -1)
+        bad = (by >= 0 if trained else ~np.isfinite(by)).any(-1)
         for r in np.flatnonzero(bad.any(1)).tolist():
             first = int(np.argmax(bad[r]))
             earlier = found.get(r)
             if earlier is None or (first, not trained) < (earlier.generation or 0, True):
-                step = int(values[r, first]) if trained else -1
+                step = int(by[r, first].max()) if trained else -1
                 found[r] = Failure(setting, r, None if axis is None else first, step, name)
     return tuple(found[r] for r in sorted(found))
 

@@ -219,8 +219,14 @@ def _verdict(verdict: str, addition: str = "") -> str:
 def _summary(stored: Json) -> str:
     verdicts = [entry["verdict"] for entry in stored["claims"]]
     words = {"holds": "hold", "finding": "findings"}
+    missed = sum(
+        any(cell.get("missed") for cell in entry["cells"])
+        for entry in stored["claims"]
+        if entry["verdict"] == "inconclusive"
+    )
     counts = (
         f"{verdicts.count(verdict)} {words.get(verdict, verdict)}"
+        + (f" ({missed} missed)" if verdict == "inconclusive" and missed else "")
         for verdict in dict.fromkeys(verdicts)
     )
     return _text(f"{len(verdicts)} claims: {', '.join(counts)}.")

@@ -27,7 +27,7 @@ class Arguments:
     """Plan how much synthetic data a generation of a self-consuming loop should learn from."""
 
     n: float
-    """Real rows: of the set that is kept, or of every generation with --fresh."""
+    """Real rows: of the set that is kept, or of every generation with --fresh-real."""
     errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Measured one-step errors: result files of run_loop.py (.json), or tables with the columns N,
     eps and, if known, stderr and runs (.csv)."""
@@ -50,7 +50,7 @@ class Arguments:
     """Bound that is made small: gap between real and training risk; excess risk; or the gap by
     uniform convergence, which needs no stability, but an error law that holds in every loop, not
     only in the mean."""
-    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    fresh_real: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Every generation draws n new real rows."""
     generation: float = inf
     """Which generation: a whole number from 1 on, or inf for the limit of the loop."""
@@ -144,7 +144,7 @@ def chosen_problem(arguments: Arguments) -> planning.Problem:
         delta=arguments.delta,
         generation=arguments.generation,
         objective=arguments.objective,
-        fresh=arguments.fresh,
+        fresh=arguments.fresh_real,
         max_lam=arguments.max_lam,
         log_size=arguments.log_size,
     )

@@ -22,7 +22,7 @@ from icl_stl.config import PRESETS, Preset, meant, require
 
 @dataclass(frozen=True)
 class Arguments:
-    """Reproduce the theorem: measure self-consuming loops and judge the claims."""
+    """Measure self-consuming loops and judge claims of the form of the paper's theorem."""
 
     preset: Literal["tiny", "quick", "default", "long", "paper"] = "default"
     """Size of the job: tiny shows that it runs, quick fits CI, long takes an evening, paper wants a

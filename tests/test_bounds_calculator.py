@@ -119,7 +119,7 @@ def test_optimum(calculate) -> None:
     assert (finite["lam"], finite["regime"]) == ("inf", "unbounded")
     risk = calculate(f"optimum {OPTIMUM} --objective risk")
     assert (risk["lam"], risk["regime"]) == (0, "none")
-    new = calculate(f"optimum {OPTIMUM} --floor 0.001 --fresh")
+    new = calculate(f"optimum {OPTIMUM} --floor 0.001 --fresh-real")
     best = bounds.optimal_size(
         1000, M=1, b=0, kappa=0, c=0.3, a=0.5, delta=0.05, floor=0.001, fresh=True
     )

@@ -338,7 +338,7 @@ def test_a_plan_from_files_end_to_end(call, tmp_path):
         loop_file(tmp_path / f"{n}.json", [row(0, n, float(LAW.at(n)), 0.03 * float(LAW.at(n)))])
         for n in (250, 1000, 4000, 16000)
     ]
-    options = ["--n", 2000, "--kappa", 0.3, "--fresh", "--errors", *files]
+    options = ["--n", 2000, "--kappa", 0.3, "--fresh-real", "--errors", *files]
     done = call(*options, "--out", "a", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     content = json.loads((tmp_path / "a" / "plan.json").read_text())
@@ -403,7 +403,7 @@ def test_defaults_that_decide_are_named(monkeypatch, capsys):
     assert decided in out
     assert "b = M is the optimistic end" in out
     assert "b is n M = 2000" in out
-    for other in (("--kappa", 1), ("--fresh",), ("--objective", "uniform")):
+    for other in (("--kappa", 1), ("--fresh-real",), ("--objective", "uniform")):
         assert decided not in said(monkeypatch, capsys, *law, *other)
     assert "optimistic" not in said(monkeypatch, capsys, *law, "--b", 1)
 

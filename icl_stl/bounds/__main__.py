@@ -207,7 +207,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     best.add_argument("--objective", choices=("gap", "risk", "uniform"), default="gap")
     best.add_argument("--log-size", default=0.0, help="log class size (uniform)", **number)
     best.add_argument("--floor", default=0.0, help="error that stays, >= 0", **number)
-    best.add_argument("--fresh", action="store_true", help="n new real rows every generation")
+    best.add_argument(
+        "--fresh-real", dest="fresh", action="store_true", help="n new real rows every generation"
+    )
     best.add_argument("--max-lam", default=np.inf, help="largest ratio allowed", **number)
     return parser, commands
 

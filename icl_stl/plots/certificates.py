@@ -51,7 +51,7 @@ def _draw(stored: Stored) -> Figure:
 
 
 def _trivial(ax: Axes, value: float) -> None:
-    ax.axhline(value, color="k", linestyle=":", linewidth=1.2, label="2 B_y: vacuous above")
+    ax.axhline(value, color="k", linestyle=":", linewidth=1.2, label="2 B_y: range of labels")
 
 
 def _draw_changes(ax: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
@@ -85,7 +85,7 @@ def _draw_contexts(ax: Axes, stored: Stored) -> None:
             ax.plot(x, certified, linestyle="--", **look)
     start = 1.6 * max(cell["curve"][0] for cell in curves.values())
     ax.plot(x, start * x[0] / x, color="k", linewidth=1, label="slope -1")
-    ax.plot([], [], color=GREY, linestyle="--", label="certified, where below 2 B_y")
+    ax.plot([], [], color=GREY, linestyle="--", label="certified, one layer")
     _trivial(ax, trivial)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -156,9 +156,10 @@ def _caption(stored: Stored) -> str:
         "certificate of the actual weights lies above the worst replacement that projected "
         "gradient ascent finds (a lower bound on the supremum), and that above random "
         f"replacements. Certified over found, median: {'; '.join(said)}. Certificates of two "
-        "layers are upper bounds alone and, above 2 B_y, vacuous. Top right: mean change in "
-        "longer contexts, weights fixed; fitted exponents, intervals over networks on the same "
-        "prompts: "
+        "layers are upper bounds alone and, above 2 B_y, the range of the labels, vacuous for what "
+        "predicts within it, as networks need not. √v is the deviation of a label. Top right: mean "
+        "change in longer contexts, weights fixed; fitted exponents, intervals over networks on the "
+        "same prompts: "
         f"{'; '.join(slopes)}; only that of one linear layer is a theorem. Bottom left: "
         "what labels alone can do. Bottom right: by position, for causal attention; a flat "
         "certificate is the diameter of all outputs."

@@ -73,7 +73,7 @@ def _draw_ridge(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
         look = looks[cell["kept"]]
         _curve(ax, cell, look, _share(cell), cell["curve"])
         _dashed(ax, cell["rate"] ** np.arange(len(cell["curve"])), look)
-    _generations(ax, "ridge: to ridge on the kept", "distance left (median)")
+    _generations(ax, "ridge: distance to ridge on the kept labels", "distance left (median)")
     ax.legend(loc="lower left")
 
 
@@ -194,8 +194,8 @@ def _caption(stored: Stored) -> str:
         "generation; loops fall faster at first); with fewer kept examples than dimensions it "
         "hardly moves. Linear attention with fixed inputs converges if (1-α)ρ is below 1, explodes "
         "if not, on its exact recursion. With new examples in every generation its mean converges "
-        "while the mean square grows without limit, carried by rare loops: the median grows with "
-        "the mean alone. Least squares "
+        "while the mean square grows without limit, carried by rare loops: the typical factor is "
+        "below 1, and the median rises only as the mean weights do, from 0 on. Least squares "
         "follows ρ₂ (dashed), and walks away without real labels. Networks (findings, no "
         "theorem): the influence of one real label beside 1/α drawn through its value at α = 1; "
         f"the error beside that of ridge. {' '.join(said)} Curves are means or medians over "

@@ -57,7 +57,14 @@ def _draw_drift(stored: Stored) -> Figure:
         ax.set_ylim(0, 1.08 * top if top < VACUOUS else 1.4)
         if top >= VACUOUS:
             ax.axhspan(VACUOUS, 1.4, color="0.5", alpha=0.15, linewidth=0)
-            ax.text(0, 1.34, "the bound says nothing here", va="center", fontsize=9, color="0.3")
+            ax.text(
+                0,
+                1.34,
+                f"above {VACUOUS} the bound is nearly, above 1 wholly vacuous",
+                va="center",
+                fontsize=9,
+                color="0.3",
+            )
     axes[0].set_ylabel("total variation to the real law")
     axes[0].plot([], [], color="0.3", linestyle="--", label="bound (drift recursion)")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -75,7 +82,8 @@ def _caption_drift(stored: Stored) -> str:
         "Drift of every generation from the real law (solid) and the drift recursion on the "
         f"measured one-step errors (dashed), first {stored.task.prefixes[p]} labels of a prompt: "
         "the longest prefix whose bound stays below "
-        f"{VACUOUS}; for longer prefixes the bound becomes vacuous (grey). Bound over measured in "
+        f"{VACUOUS}; for longer prefixes it may become vacuous (grey: above {VACUOUS} nearly, "
+        "above 1 wholly). Bound over measured in "
         f"the last generation: {', '.join(parts)}. With real prompts alone the bound is the "
         f"measured drift by definition. {bands(stored)}"
     )

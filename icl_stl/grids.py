@@ -178,6 +178,7 @@ def synthetic_size(regime: Regime, samples: int, lam: float | None = None) -> in
     Raises:
         ValueError: If that is no whole number.
     """
+    require(samples >= 1, "samples", samples, "a whole number of at least 1")
     given = regime if lam is None else Replace(lam)
     try:
         given.synthetic_size(samples)

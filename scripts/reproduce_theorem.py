@@ -25,7 +25,7 @@ class Arguments:
     """Measure self-consuming loops and judge claims of the form of the paper's theorem."""
 
     preset: Literal["tiny", "quick", "default", "long", "paper"] = "default"
-    """Size of the job: tiny shows that it runs, quick fits CI, long takes an evening, paper wants a
+    """Size of the job: tiny shows that it runs, quick fits CI, long takes half an hour or more, paper wants a
     GPU."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM ...")] = ()
     """Judge these claims alone, and keep what the folder says of others; --list names them."""
@@ -181,7 +181,7 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
     for failure in sorted({failure for entry in entries for failure in entry["failed"]}):
         print(f"left out: {failure}")
     seconds = f"{time.monotonic() - start:.0f} s"
-    print(f"{out}/claims.json, {page}, figures: {', '.join(drawn)} ({seconds})")
+    print(f"open {page}: claims, live bounds, {len(drawn)} figures; all in {out} ({seconds})")
     return int(any(entry["verdict"] == "violated" for entry in entries))
 
 

@@ -25,8 +25,8 @@ class Arguments:
     """Measure self-consuming loops and judge claims of the form of the paper's theorem."""
 
     preset: Literal["tiny", "quick", "default", "long", "paper"] = "default"
-    """Size of the job: tiny shows that it runs, quick fits CI, long takes half an hour or more, paper wants a
-    GPU."""
+    """Size of the job: tiny shows that it runs, quick fits CI, long takes half an hour or more,
+    paper wants a GPU."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM ...")] = ()
     """Judge these claims alone, and keep what the folder says of others; --list names them."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

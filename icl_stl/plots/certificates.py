@@ -85,7 +85,7 @@ def _draw_contexts(ax: Axes, stored: Stored) -> None:
             ax.plot(x, certified, linestyle="--", **look)
     start = 1.6 * max(cell["curve"][0] for cell in curves.values())
     ax.plot(x, start * x[0] / x, color="k", linewidth=1, label="slope -1")
-    ax.plot([], [], color=GREY, linestyle="--", label="certified, one layer")
+    ax.plot([], [], color=GREY, linestyle="--", label="certified, if ever below 2 B_y")
     _trivial(ax, trivial)
     ax.set_xscale("log")
     ax.set_yscale("log")

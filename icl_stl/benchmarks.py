@@ -972,8 +972,8 @@ def _markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 TARGETS_ARE = (
-    "Set before there was this benchmark, from a plain PyTorch script that was half as fast as the "
-    "one compared with here; NO: not reached. One training uses all cores; x cores: as many "
+    "Set before there was this benchmark, against another plain PyTorch script, a slower one than "
+    "is compared with here; NO: not reached. One training uses all cores; x cores: as many "
     "trainings as there are cores, on both sides."
 )
 

@@ -697,5 +697,5 @@ PRESETS = {
         ),
     )
 }
-"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `long` an evening
-of it, `paper` a GPU."""
+"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `long` half an
+hour of it or more, `paper` a GPU."""

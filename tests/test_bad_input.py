@@ -129,7 +129,7 @@ REFUSED = [
     ("run_loop", "--penalty 0.1", ["penalty", "0.1", "left out", "'transformer'"]),
     ("run_loop", "--learner ridge --kappa 2", ["kappa", "2.0", "left out", "'ridge'"]),
     ("run_loop", "--plug-in", ["plug_in", "True", "left out", "'transformer'"]),
-    ("run_loop", "--samples 0", ["samples", "0", "at least 1"]),
+    ("run_loop", "--samples 0", ["samples must be a whole number of at least 1", "is 0"]),
     ("run_loop", "--samples -5", ["samples", "-5", "at least 1"]),
     ("run_loop", f"--samples {HUGE}", ["samples", str(HUGE), "smaller", "GB"]),
     ("run_loop", "--samples 1e400", ["samples", "1e400", "INT"]),

@@ -54,7 +54,7 @@ def files_of(draw: Callable[[], Figure], suffixes: Iterable[str] = tuple(METADAT
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=METADATA[suffix])
             files[suffix] = buffer.getvalue()
-            # Laid out once, and not drawn for its layout again: that takes half of the time.
+            # Laid out once, and not drawn for its layout again.
             with mpl.rc_context({"figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)
     return files

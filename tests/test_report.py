@@ -551,6 +551,15 @@ def without_fonts(style):
     return re.sub("DejaVu Sans.*?sans-serif", "", style.replace("'", ""))
 
 
+def test_the_headline_says_how_many_inconclusive_claims_are_missed():
+    missed, undecided = ([{"missed": True}, {}], [{}])
+    claims = [("holds", []), ("inconclusive", missed), ("finding", []), ("inconclusive", undecided)]
+    stored = {"claims": [{"verdict": verdict, "cells": cells} for verdict, cells in claims]}
+    assert report._summary(stored) == "4 claims: 1 hold, 2 inconclusive (1 missed), 1 findings."
+    stored["claims"][1]["cells"] = undecided
+    assert report._summary(stored) == "4 claims: 1 hold, 2 inconclusive, 1 findings."
+
+
 def test_pictures_are_those_of_the_folder(parsed):
     names = [
         n for n in json.loads((FIGURES / "manifest.json").read_text())["figures"] if "svg" in n

@@ -195,7 +195,7 @@ def _caption(stored: Stored) -> str:
         "hardly moves. Linear attention with fixed inputs converges if (1-α)ρ is below 1, explodes "
         "if not, on its exact recursion. With new examples in every generation its mean converges "
         "while the mean square grows without limit, carried by rare loops: the typical factor is "
-        "below 1, and the median rises only as the mean weights do, from 0 on. Least squares "
+        "below 1, and the median rises only as the mean weights do. Least squares "
         "follows ρ₂ (dashed), and walks away without real labels. Networks (findings, no "
         "theorem): the influence of one real label beside 1/α drawn through its value at α = 1; "
         f"the error beside that of ridge. {' '.join(said)} Curves are means or medians over "

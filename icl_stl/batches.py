@@ -35,7 +35,7 @@ from icl_stl.runs import (
     source_digest,
     versions,
 )
-from icl_stl.solvable import batch_size, last_share, loop, measurements
+from icl_stl.solvable import batch_size, loop, measurements
 from icl_stl.tasks import sample_prompts
 
 MODULES = ("batches", "grids", "config", "references/*", "bounds/_series")
@@ -154,7 +154,7 @@ def generation_step(shape: Shape) -> Any:
             held_out,
             generation_keys(key, index).observe,
             generation,
-            real_share=jnp.where(index == 0, 1.0, numbers.sizes.share),
+            real_share=generation.real_share,
         )
         assert seen.eps is not None
         fitted = generation.params
@@ -239,7 +239,7 @@ def solvable_program(experiment: SolvableLoops) -> SolvableProgram:
     """The program of an experiment."""
     problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
-    observe = measurements(problem, last_share(regime, n))
+    observe = measurements(problem, regime)
 
     def chunk(indices: Any, seed: Any) -> Any:
         def one(index: Any) -> Any:

@@ -216,7 +216,7 @@ def _generation_step(size: Size, seeds: int, steps: int) -> tuple[Any, tuple[Any
     shapes = runs.parameter_shapes(preset, learner)
     state = runs.State(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
     places, sizes = runs.program_of(preset, REGIME)
-    arguments = (runs.draw_replicates(preset, 0), state, sizes, np.int32(1))
+    arguments = (runs.draw_replicates(preset, 0), state, sizes, np.float32(1), np.int32(1))
     return runs.generation_step(preset, learner, places), arguments
 
 

@@ -4,19 +4,30 @@ Generation 0 is fitted on the real set. Generation i >= 1 is fitted on what its 
 real rows and the rows that earlier generations made. Pure in (key, real set): generation i uses
 `fold_in(key, i)`, so a shorter run is a prefix of a longer one and a stopped run continues.
 
+What functions of a user return is looked at where it enters (`rows_of`, `regimes.real_share`). The
+rows of a loop have one type: what the types of the real rows and of those that `generate`,
+`relabel` and `draw_real` return promote to (`jax.numpy.promote_types`); row weights have the
+precision of the rows, at least single. Places without a row hold copies of real rows, weight 0.
+
 `relabel_context` is the loop of a model whose weights are frozen: it consumes its own context.
 """
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from numbers import Integral
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from icl_stl.config import require
 from icl_stl.learners import Data, Learner
 from icl_stl.models import Params
-from icl_stl.regimes import Regime, Replace
+from icl_stl.regimes import Regime, Replace, real_share, real_shares, replaces, synthetic_size
 from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
@@ -43,6 +54,10 @@ class Generation(NamedTuple):
     """i; generation 0 learned from the real law alone, whatever the regime."""
     kept: Data = ()
     """The rows of all generations so far, for a regime that keeps them."""
+    real_share: Any = 1.0
+    """α_i, the share of the real law in the training law of this generation; 1 for i = 0."""
+    finite: Bool[Array, "*K"] | bool = True
+    """Whether all numbers in θ_i are finite."""
 
 
 class Sizes(NamedTuple):
@@ -65,11 +80,6 @@ def equal_rows(samples: Any, n_syn: Any) -> Sizes:
     return Sizes(samples, n_syn, samples / (samples + n_syn))
 
 
-def row_count(data: Data) -> int:
-    """How many rows there are."""
-    return int(jax.tree.leaves(data)[0].shape[0])
-
-
 class Keys(NamedTuple):
     """The streams of one generation; observing more or less never changes the loop."""
 
@@ -85,33 +95,130 @@ def generation_keys(key: PRNGKeyArray, generation: Any) -> Keys:
     return Keys(*jax.random.split(jax.random.fold_in(key, generation), 5))
 
 
-def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
-    """Zeros in place of the rows that G generations will make, if the regime keeps them."""
-    if not regime.keeps_history:
-        return ()
-    count = max(1, generations) * regime.synthetic_size(row_count(real))
-    return jax.tree.map(lambda a: jnp.zeros((count, *a.shape[1:]), a.dtype), real)
+# --- what enters a loop --------------------------------------------------------------------------
 
 
-def _spread(share: Any, rows: Any, places: int) -> Float[Array, " N"]:
-    """A share of the objective spread equally over the first rows of so many places."""
-    each = jnp.asarray(share / jnp.maximum(rows, 1), jnp.float32)
-    return jnp.where(jnp.arange(places) < rows, each, 0.0)
+def _known(value: Any) -> Any:
+    """A number or array that is known now, as NumPy's; None if it is traced."""
+    try:
+        return np.asarray(value)
+    except jax.errors.TracerArrayConversionError:
+        return None
 
 
-def first_generation(
-    key: PRNGKeyArray, learner: Learner, real: Data, *, kept: Data = ()
-) -> Generation:
-    """Generation 0: fitted on the real set alone, the same in every regime."""
-    weights = jnp.full(row_count(real), 1 / row_count(real))
-    params = learner.fit(generation_keys(key, 0).fit, real, weights)
-    return Generation(params, params, real, weights, jnp.array(0), kept)
+def _whole(name: str, value: Any, least: int = 0, most: float = np.inf) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    where = f"of at least {least}" if most == np.inf else f"in {least}..{most}"
+    require(whole and least <= value <= most, name, value, f"a whole number {where}")
 
 
-def _no_parameters(key: PRNGKeyArray, learner: Learner, real: Data) -> Params:
-    """Zeros in place of parameters before generation 0."""
-    shapes = jax.eval_shape(lambda: first_generation(key, learner, real).params)
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+def row_count(data: Data) -> int:
+    """How many rows there are."""
+    return int(jax.tree.leaves(data)[0].shape[0])
+
+
+def real_rows(real: Data, name: str = "real", axes: int = 1) -> Data:
+    """The real set as JAX's arrays.
+
+    Args:
+        real: A pytree of arrays with one row each along the first axis.
+        name: What it is called in a message.
+        axes: 2 for several real sets side by side, `[K, n, ...]`.
+
+    Raises:
+        ValueError: If it is no such pytree, has no rows, or holds what is no finite number of
+            JAX's types; the message says where.
+    """
+    found = jax.tree_util.tree_leaves_with_path(real)
+    shape = "[n, ...]" if axes == 1 else "[K, n, ...]"
+    right = f"an array {shape} of rows, or a pytree of such arrays with equally many"
+    require(bool(found), name, real, right)
+    leaves = []
+    for path, leaf in found:
+        where = name + jax.tree_util.keystr(path)
+        kind = getattr(getattr(leaf, "dtype", None), "kind", None)
+        if kind is None or leaf.ndim < axes:
+            what = type(leaf).__name__ if kind is None else f"an array of shape {leaf.shape}"
+            raise ValueError(
+                f"{where} must be {right}, but it is {what}: make it one, as by jnp.array(...)"
+            )
+        numbers = jnp.issubdtype(leaf.dtype, jnp.number) or kind == "b"
+        require(numbers, where, leaf.dtype, f"{right}, of numbers")
+        with np.errstate(over="ignore"):  # seen below
+            leaves.append(jnp.asarray(leaf))
+        counts = {a.shape[:axes] for a in leaves}
+        fine = len(counts) == 1 and leaf.shape[axes - 1] >= 1
+        require(fine, where, leaf.shape, f"{right}, at least one")
+        _same_numbers(where, leaf, leaves[-1], axes)
+    return jax.tree.unflatten(jax.tree.structure(real), leaves)
+
+
+def _same_numbers(where: str, given: Any, taken: Array, axes: int) -> None:
+    """Refuse what is not finite, or is lost in JAX's type."""
+    before, after = _known(given), _known(taken)
+    if before is None or after is None:
+        return
+    if jnp.issubdtype(after.dtype, jnp.inexact):
+        bad = ~np.isfinite(after.astype(np.complex128))
+    else:
+        bad = before != after
+    if bad.any():
+        row = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{where} must hold finite numbers of the type {after.dtype}, but in row "
+            f"{row[axes - 1]} it has {before[tuple(row)]}"
+        )
+
+
+def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:
+    """Rows that a function returned, seen to be so many of the kind that they should be.
+
+    Args:
+        function: Its name.
+        rows: What it returned.
+        like: Rows of that kind, however many.
+        count: How many it was asked for.
+        ahead: Axes before that of the rows.
+
+    Returns:
+        The rows, as JAX's arrays.
+
+    Raises:
+        ValueError: If they are others; the message names the function.
+    """
+    wanted, found = str(jax.tree.structure(like)), str(jax.tree.structure(rows))
+    require(found == wanted, f"what {function} returns", found, f"of the structure {wanted}")
+    leaves = zip(
+        jax.tree_util.tree_leaves_with_path(rows),
+        jax.tree.leaves(like),
+        strict=True,
+    )
+    for (path, leaf), other in leaves:
+        shape = (*ahead, count, *other.shape[1:])
+        where = f"what {function} returns{jax.tree_util.keystr(path)}"
+        own = jnp.shape(leaf)
+        require(own == shape, where, own, f"{count} rows like the real ones, of the shape {shape}")
+    return jax.tree.map(jnp.asarray, rows)
+
+
+def _of_one_type(*some: Data) -> tuple[Data, ...]:
+    """Rows of several sources in the type that all of theirs promote to."""
+
+    def leaf(*leaves: Array) -> tuple[Array, ...]:
+        dtype = jnp.result_type(*(a.dtype for a in leaves))
+        return tuple(a.astype(dtype) for a in leaves)
+
+    each = [leaf(*leaves) for leaves in zip(*map(jax.tree.leaves, some), strict=True)]
+    structure = jax.tree.structure(some[0])
+    return tuple(jax.tree.unflatten(structure, leaves) for leaves in zip(*each, strict=True))
+
+
+def _precision(data: Data) -> Any:
+    """The type of row weights."""
+    types = [a.dtype for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    if not types:
+        return jnp.zeros(0).dtype
+    return jnp.zeros(0, jnp.result_type(*types, jnp.float32)).real.dtype
 
 
 def _check(
@@ -132,16 +239,231 @@ def _check(
         )
 
 
+def _check_sizes(sizes: Sizes, samples: int, n_syn: int) -> None:
+    """Refuse sizes beyond their places, as far as they are known now."""
+    for name, most in (("samples", samples), ("n_syn", n_syn)):
+        value = _known(getattr(sizes, name))
+        if value is not None:
+            least = int(name == "samples")
+            whole = value.dtype.kind in "iu" and bool(np.all((least <= value) & (value <= most)))
+            require(whole, f"sizes.{name}", value.tolist(), f"a whole number in {least}..{most}")
+    share, made = _known(sizes.share), _known(sizes.n_syn)
+    if share is not None:
+        inside = bool(np.all((share >= 0) & (share <= 1)))
+        require(inside, "sizes.share", share.tolist(), "in [0, 1]")
+        if made is not None:
+            alone = bool(np.all((made > 0) | (share == 1)))
+            require(alone, "sizes.share", share.tolist(), "1 where n_syn is 0")
+
+
+class _Start(NamedTuple):
+    """What a loop starts from."""
+
+    real: Data
+    """Real rows, in the type of all rows."""
+    params: Params
+    """Zeros in place of parameters before generation 0; nothing is made of them."""
+
+
+def _start(
+    key: PRNGKeyArray,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    generations: int,
+    draw_real: DrawReal | None,
+    generate_jointly: GenerateJointly | None = None,
+) -> _Start:
+    """Find types and shapes, without any computation; refuse a fit that takes no weights."""
+    n = row_count(real)
+    n_syn, keys = synthetic_size(regime, n), generation_keys(key, 0)
+    room = max(1, generations) if regime.keeps_history else 1
+    places = n if regime.subsamples else n + room * n_syn
+    program, params = jax.make_jaxpr(
+        lambda rows, weights: learner.fit(keys.fit, rows, weights), return_shape=True
+    )(
+        jax.eval_shape(lambda: _in_turn(real, places)),
+        jax.ShapeDtypeStruct((places,), _precision(real)),
+    )
+
+    def sources(params: Params) -> list[Data]:
+        some = [real]
+        if regime.fresh_real and draw_real is not None:
+            some.append(_drawn(draw_real, keys.real, real))
+        if n_syn and generate_jointly is None:
+            some.append(_synthetic_rows(keys, learner, regime, real, params, n))
+        elif n_syn and generate_jointly is not None:
+            alone = jax.tree.map(lambda a: a[None], params)
+            joint = _joint(generate_jointly, keys.generate, alone, real, n_syn, 1)
+            some.append(jax.tree.map(lambda a: a[0], joint))
+        return some
+
+    leaves, structure = jax.tree.flatten(real)
+    each = map(jax.tree.leaves, jax.eval_shape(sources, params))
+    types = [jnp.result_type(*(a.dtype for a in own)) for own in zip(*each, strict=True)]
+    if types != [a.dtype for a in leaves]:
+        typed = [a.astype(dtype) for a, dtype in zip(leaves, types, strict=True)]
+        other = jax.tree.unflatten(structure, typed)
+        return _start(key, learner, regime, other, generations, draw_real, generate_jointly)
+
+    used = {id(var) for step in program.jaxpr.eqns for var in step.invars}
+    used |= {id(var) for var in program.jaxpr.outvars}
+    *rows, weights = (id(var) in used for var in program.jaxpr.invars)
+    if _leaves_places(regime, n_syn) and any(rows) and not weights:
+        raise ValueError(
+            "learner.fit must weigh rows by its third argument, since rows of weight 0 are not "
+            "there, but it takes no notice of it"
+        )
+    return _Start(real, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params))
+
+
+def _leaves_places(regime: Regime, n_syn: int) -> bool:
+    """Whether a fit sees places without a row."""
+    return n_syn > 0 and not regime.subsamples
+
+
+_HEEDING: "WeakSet[Any]" = WeakSet()
+"""Fits that were seen to take no notice of rows of weight 0."""
+
+
+def _check_weights(key: PRNGKeyArray, learner: Learner, real: Data) -> None:
+    """Refuse a fit whose generator changes with what rows of weight 0 hold: one more fit.
+
+    Only where rows are known now, and once for each fit: places of weight 0 hold the first real
+    row, then another one.
+    """
+    rows = [_known(leaf) for leaf in jax.tree.leaves(real)]
+    if any(leaf is None for leaf in rows):
+        return
+    with suppress(TypeError):  # not everything can be remembered
+        if learner.fit in _HEEDING:
+            return
+    count = row_count(real)
+    apart = np.any([(a != a[:1]).reshape(count, -1).any(axis=1) for a in rows], axis=0)
+    if not apart.any():
+        return
+    weights = jnp.repeat(jnp.array([1 / count, 0], _precision(real)), count)
+    keys = generation_keys(key, 0)
+
+    @jax.jit
+    def made(other: Array) -> tuple[Params, Data]:
+        both = jax.tree.map(
+            lambda a: jnp.concatenate([a, jnp.broadcast_to(a[other], a.shape)]), real
+        )
+        params = learner.fit(keys.fit, both, weights)
+        return params, learner.generate(keys.generate, params, max(64, count))
+
+    one, other = made(jnp.array(0)), made(jnp.array(int(np.argmax(apart))))
+    try:
+        heeds = _alike(one[0], other[0]) or _alike(one[1], other[1])
+    except jax.errors.TracerArrayConversionError:
+        return  # the key or the learner is traced
+    if not heeds:
+        raise ValueError(
+            "learner.fit must take no notice of rows of weight 0, which are not there, but what it "
+            "returns changes with what they hold: use the weights wherever rows are used"
+        )
+    with suppress(TypeError):
+        _HEEDING.add(learner.fit)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether numbers are the same but for rounding."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(
+        np.allclose(a, b, rtol=1e-3, atol=1e-5 * np.nanmax(np.abs(a), initial=0), equal_nan=True)
+        for a, b in ((np.asarray(a), np.asarray(b)) for a, b in pairs)
+    )
+
+
+# --- a generation --------------------------------------------------------------------------------
+
+
+def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
+    """Places for the rows that G generations will make, if the regime keeps them.
+
+    Real rows stand there, in turn, until there are others.
+    """
+    if not regime.keeps_history:
+        return ()
+    return _in_turn(real, max(1, generations) * synthetic_size(regime, row_count(real)))
+
+
+def _in_turn(real: Data, count: int, samples: Any = None) -> Data:
+    """So many of the first real rows, in turn."""
+    rows = jnp.arange(count) % (row_count(real) if samples is None else samples)
+    return jax.tree.map(lambda a: a[rows], real)
+
+
+def _spread(share: Any, rows: Any, places: int, dtype: Any) -> Float[Array, " N"]:
+    """A share of the objective spread equally over the first rows of so many places."""
+    each = jnp.asarray(share / jnp.maximum(rows, 1), dtype)
+    return jnp.where(jnp.arange(places) < rows, each, 0)
+
+
+def _all_finite(params: Params) -> Bool[Array, ""]:
+    """Whether all numbers are finite."""
+    leaves = [jnp.asarray(a) for a in jax.tree.leaves(params)]
+    own = [jnp.all(jnp.isfinite(a)) for a in leaves if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.all(jnp.array(own, bool))
+
+
+def first_generation(
+    key: PRNGKeyArray, learner: Learner, real: Data, *, kept: Data = ()
+) -> Generation:
+    """Generation 0: fitted on the real set alone, the same in every regime."""
+    count = row_count(real)
+    weights = _spread(1.0, count, count, _precision(real))
+    params = learner.fit(generation_keys(key, 0).fit, real, weights)
+    return Generation(params, params, real, weights, jnp.array(0), kept, finite=_all_finite(params))
+
+
+def _drawn(draw_real: DrawReal, key: PRNGKeyArray, real: Data) -> Data:
+    """New real rows, as many as there are."""
+    count = row_count(real)
+    return rows_of("draw_real", draw_real(key, count), real, count)
+
+
+def _joint(
+    generate: GenerateJointly, key: PRNGKeyArray, params: Params, real: Data, n_syn: int, loops: int
+) -> Data:
+    """Rows of several loops, made together: `[K, n_syn, ...]`."""
+    return rows_of("generate_jointly", generate(key, params, n_syn), real, n_syn, (loops,))
+
+
 def _synthetic_rows(
     keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params, samples: Any
 ) -> Data:
     """What θ_{i-1} leaves behind."""
-    n_syn = regime.synthetic_size(row_count(real))
+    n_syn = synthetic_size(regime, row_count(real))
     if not regime.reuses_inputs or learner.relabel is None:
-        return learner.generate(keys.generate, previous, n_syn)
-    in_turn = jnp.arange(n_syn) % samples
-    inputs = jax.tree.map(lambda a: a[in_turn], real)
-    return learner.relabel(keys.generate, previous, inputs)
+        made = learner.generate(keys.generate, previous, n_syn)
+        return rows_of("learner.generate", made, real, n_syn)
+    made = learner.relabel(keys.generate, previous, _in_turn(real, n_syn, samples))
+    return rows_of("learner.relabel", made, real, n_syn)
+
+
+def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], Data]) -> Data:
+    """What was made; harmless rows instead in generation 0, where there is nothing to make it of.
+
+    They have no weight there; of parameters that do not exist yet, a generator might make NaN, or
+    never end.
+    """
+    known = _known(is_first)
+    if known is not None:
+        return copies() if known else made()
+    types = jax.eval_shape(made)
+
+    def filled() -> Data:
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), copies(), types)
+
+    return jax.lax.cond(is_first, filled, made)
+
+
+def _lot(key: PRNGKeyArray, weights: Float[Array, " N"], count: int) -> Int[Array, " count"]:
+    """So many of the rows that have a weight, drawn without replacement."""
+    lottery = jnp.where(weights > 0, jax.random.uniform(key, weights.shape), -1.0)
+    return jax.lax.top_k(lottery, count)[1]
 
 
 def next_generation(
@@ -157,6 +479,7 @@ def next_generation(
     synthetic: Data | None = None,
     from_first: bool = False,
     sizes: Sizes | None = None,
+    share: Any | None = None,
 ) -> Generation:
     """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh.
 
@@ -177,16 +500,26 @@ def next_generation(
             no weight, whatever `previous` is: then one program serves all generations.
         sizes: How many rows there are, if fewer than the real set and the regime have places for;
             their share then takes the place of the regime's.
+        share: α_i if it is known already, as it must be of a regime whose `real_share` cannot be
+            traced with i.
 
     Raises:
-        ValueError: If the regime needs more than the learner or the arguments give.
+        ValueError: If the regime needs more than the learner or the arguments give, or if a
+            function returns other rows, or a share, than it should; the message names it.
     """
     n = row_count(real)
     keys = generation_keys(key, generation)
-    n_syn = regime.synthetic_size(n)
-    there = sizes or Sizes(n, n_syn, regime.real_share(n, generation))
-    share = there.share
+    n_syn = synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
+    index = _known(generation)
+    if sizes is not None:
+        _check_sizes(sizes, n, n_syn)
+        share = sizes.share
+    elif share is None and index is not None:
+        share = real_share(regime, n, int(index))
+    elif share is None:
+        share = regime.real_share(n, generation)
+    samples, made = (n, n_syn) if sizes is None else sizes[:2]
     if regime.keeps_history and not jax.tree.leaves(kept):
         raise ValueError(
             f"kept must be the rows of the generations before in the regime {regime.name!r}, "
@@ -196,40 +529,40 @@ def next_generation(
     if from_first:
         share = jnp.where(is_first, 1.0, share)
     if draw_real is not None and regime.fresh_real:
-        fresh = draw_real(keys.real, n)
+        fresh, real = _of_one_type(_drawn(draw_real, keys.real, real), real)
         real = jax.tree.map(lambda a, b: jnp.where(from_first & is_first, a, b), real, fresh)
-    parts, weights = [real], [_spread(share, there.samples, n)]
-    if isinstance(regime, Replace) and not from_first:
-        parts, weights = [], []
+    parts, shares = [], []
+    if not replaces(regime, share):
+        parts, shares = [real], [(share, samples, n)]
     if n_syn:
         rows = synthetic
         if rows is None:
-            rows = _synthetic_rows(keys, learner, regime, real, previous, there.samples)
-        own = _spread(1 - share, there.n_syn, n_syn)
+            rows = _unless_first(
+                is_first,
+                lambda: _synthetic_rows(keys, learner, regime, real, previous, samples),
+                lambda: _in_turn(real, n_syn),
+            )
         if regime.keeps_history:
-            if from_first:
-                offset = jnp.maximum(generation - 1, 0) * n_syn
-                rows = jax.tree.map(lambda a: jnp.where(is_first, jnp.zeros_like(a), a), rows)
-            else:
-                offset = (generation - 1) * n_syn
+            offset = jnp.maximum(generation - 1, 0) * n_syn
+            kept, rows = _of_one_type(kept, rows)
             put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
             kept = rows = jax.tree.map(put, kept, rows)
-            made = jnp.arange(row_count(kept)) < generation * n_syn
-            own = jnp.where(made, (1 - share) / (generation * n_syn), 0.0).astype(jnp.float32)
+            made = generation * n_syn
         parts.append(rows)
-        weights.append(own)
-    training_set = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    row_weights = jnp.concatenate(weights)
+        shares.append((1 - share, made, row_count(rows)))
+    training_set = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *_of_one_type(*parts))
+    precision = _precision(training_set)
+    row_weights = jnp.concatenate([_spread(*own, precision) for own in shares])
     if regime.subsamples:
-        lottery = jax.random.uniform(keys.choose, row_weights.shape)
-        lottery = jnp.where(row_weights > 0, lottery, -1.0)
-        chosen = jax.lax.top_k(lottery, n)[1]
+        chosen = _lot(keys.choose, row_weights, n)
         training_set = jax.tree.map(lambda a: a[chosen], training_set)
-        row_weights = jnp.full(n, 1 / n)
+        row_weights = _spread(1.0, n, n, precision)
     params = learner.fit(keys.fit, training_set, row_weights)
     if from_first:
         previous = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), params, previous)
-    return Generation(params, previous, training_set, row_weights, generation, kept)
+    return Generation(
+        params, previous, training_set, row_weights, generation, kept, share, _all_finite(params)
+    )
 
 
 def self_consume(
@@ -257,16 +590,27 @@ def self_consume(
 
     Returns:
         The observations, stacked along a new first axis: `[G + 1, ...]`. In the training set of
-        generation 0 the places of synthetic rows are filled with what has no weight.
+        generation 0 the places of synthetic rows are filled with copies of real rows, without
+        weight.
 
     Raises:
-        ValueError: If `generations` is negative, the regime does not fit the size of `real`, or it
-            needs more than the learner or the arguments give.
+        ValueError: If `generations` is no whole number of at least 0, the regime does not fit the
+            size of `real`, it needs more than the learner or the arguments give, a function returns
+            what it should not, or the fit takes notice of rows of weight 0.
+
+    Warns:
+        RuntimeWarning: If parameters are not finite, with the first such generation; under `jit`
+            and `vmap`, where nobody can be warned, `observe` sees it as `Generation.finite`.
     """
-    if generations < 0:
-        raise ValueError(f"generations must be at least 0, but it is {generations!r}")
-    regime.synthetic_size(row_count(real))
+    _whole("generations", generations)
+    real = real_rows(real)
+    n = row_count(real)
+    n_syn = synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
+    shares = None if sizes else jnp.asarray(real_shares(regime, n, generations))
+    real, params = _start(key, learner, regime, real, generations, draw_real)
+    if _leaves_places(regime, n_syn):
+        _check_weights(key, learner, real)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -282,12 +626,28 @@ def self_consume(
             draw_real=draw_real,
             from_first=True,
             sizes=sizes,
+            share=None if shares is None else shares[index],
         )
         seen = observe(generation_keys(key, index).observe, generation)
-        return (generation.params, generation.kept), seen
+        return (generation.params, generation.kept), (seen, generation.finite)
 
-    start = _no_parameters(key, learner, real), room_for_rows(regime, real, generations)
-    return jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
+    start = params, room_for_rows(regime, real, generations)
+    seen, finite = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
+    _say_what_is_not_finite(finite)
+    return seen
+
+
+def _say_what_is_not_finite(finite: Any) -> None:
+    """Warn of parameters that are not finite, `[G + 1, ...]`, if that is known now."""
+    known = _known(finite)
+    if known is not None and not known.all():
+        first = int(np.argmin(known.reshape(len(known), -1).all(axis=1)))
+        warnings.warn(
+            "learner.fit returned parameters that are not finite, first in generation "
+            f"{first}: what is seen of it and of later ones means nothing",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def coupled(
@@ -329,17 +689,35 @@ def coupled(
 
     Raises:
         ValueError: As `self_consume`.
+
+    Warns:
+        RuntimeWarning: As `self_consume`.
     """
-    if generations < 0:
-        raise ValueError(f"generations must be at least 0, but it is {generations!r}")
-    real = jax.tree.map(lambda a: a[0], reals)
-    n_syn = regime.synthetic_size(row_count(real))
+    _whole("generations", generations)
+    reals = real_rows(reals, "reals", axes=2)
+    loops, n = jax.tree.leaves(reals)[0].shape[:2]
+    n_syn = synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
+    shares = None if sizes else jnp.asarray(real_shares(regime, n, generations))
+    first = jax.tree.map(lambda a: a[0], reals)
+    real, params = _start(key, learner, regime, first, generations, draw_real, generate_jointly)
+    reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
+    if first_reals is not None:
+        first_reals = real_rows(first_reals, "first_reals", axes=2)
+        first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
+    if _leaves_places(regime, n_syn):
+        _check_weights(key, learner, real)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
         keys = generation_keys(key, index)
-        rows = generate_jointly(keys.generate, params, n_syn) if generate_jointly else None
+        rows = None
+        if generate_jointly is not None and n_syn:
+            rows = _unless_first(
+                index == 0,
+                lambda: _joint(generate_jointly, keys.generate, params, real, n_syn, loops),
+                lambda: jax.vmap(lambda real: _in_turn(real, n_syn))(reals),
+            )
 
         def one(real: Data, params: Params, kept: Data, synthetic: Data) -> Generation:
             return next_generation(
@@ -354,19 +732,21 @@ def coupled(
                 synthetic=synthetic,
                 from_first=True,
                 sizes=sizes,
+                share=None if shares is None else shares[index],
             )
 
         own = reals
         if first_reals is not None:
-            own = jax.tree.map(lambda a, b: jnp.where(index == 0, a, b), first_reals, reals)
+            own = jax.tree.map(
+                lambda a, b: jnp.where(index == 0, a.astype(b.dtype), b), first_reals, reals
+            )
         found = jax.vmap(one)(own, params, kept, rows)
-        return (found.params, found.kept), observe(keys.observe, found)
+        return (found.params, found.kept), (observe(keys.observe, found), found.finite)
 
-    loops = jax.tree.leaves(reals)[0].shape[0]
-    room = room_for_rows(regime, real, generations)
-    start = (_no_parameters(key, learner, real), room)
+    start = params, room_for_rows(regime, real, generations)
     start = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), start)
-    _, seen = jax.lax.scan(advance, start, jnp.arange(generations + 1))
+    seen, finite = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
+    _say_what_is_not_finite(finite)
     return seen
 
 
@@ -407,21 +787,31 @@ def relabel_context(
         The observations, stacked along a new first axis: `[G + 1, ...]`.
 
     Raises:
-        ValueError: If `generations` or `kept` is out of range.
+        ValueError: If a number is out of range, or a function returns what it should not; the
+            message names it.
     """
+    start = Prompts(*real_rows(start, "start"))
     count = row_count(start)
-    if generations < 0:
-        raise ValueError(f"generations must be at least 0, but it is {generations!r}")
-    if isinstance(kept, int) and not 0 <= kept <= count:
-        raise ValueError(f"kept must be a whole number in 0..{count}, but it is {kept!r}")
+    _whole("generations", generations)
+    if (known := _known(kept)) is not None:
+        whole = known.dtype.kind in "iu" and bool(np.all((known >= 0) & (known <= count)))
+        require(whole, "kept", kept, f"a whole number in 0..{count}")
+    for name, value, least in (("noise", noise, True), ("clip", clip, False)):
+        if value is not None and (known := _known(value)) is not None:
+            fine = bool(np.isfinite(known).all() and (known >= 0).all() and (least or known.all()))
+            right = "a number of at least 0" if least else "a positive number, or None"
+            require(fine, name, value, right)
     real = jnp.arange(count) < kept
 
     def relabelled(context: Prompts, index: Any) -> Prompts:
         keys = generation_keys(key, index)
-        xs = context.xs if draw_inputs is None else draw_inputs(keys.choose, count)
-        own = context if draw_real is None else draw_real(keys.real, count)
+        xs = context.xs
+        if draw_inputs is not None:
+            xs = rows_of("draw_inputs", draw_inputs(keys.choose, count), xs, count)
+        own = context if draw_real is None else _drawn(draw_real, keys.real, context)
         xs = jnp.where(real[:, None], own.xs, xs)
         made = jax.vmap(lambda query: predict(context.xs, context.ys, query))(xs)
+        made = rows_of("predict", made, context.ys, count)
         if noise:
             made = made + noise * standard_normal(keys.generate, count)
         if clip is not None:

@@ -65,7 +65,9 @@ class Regime:
         raise NotImplementedError
 
     def real_share(self, samples: int, generation: Any) -> Any:
-        """Share of D_0 in the training law of generation i >= 1 (a number, or traced with i)."""
+        """Share of D_0 in the training law of generation i >= 1: a number in [0, 1]; or traced with
+        i, for `loops.next_generation` under `jit` alone. It may change with i.
+        """
         raise NotImplementedError
 
 
@@ -239,12 +241,59 @@ many synthetic rows as real ones. Augmentation is with the last generation's row
 all generations is meant, take `AccumulateFresh`."""
 
 
+# What a regime answers is looked at here, once for all who ask; it may be a user's own.
+
+
+def _answers(regime: Regime, asked: str, answer: object, fine: bool, admissible: str) -> None:
+    if not fine:
+        raise ValueError(
+            f"{asked} of the regime {regime.name!r} must be {admissible}, but it is {answer!r}"
+        )
+
+
+def synthetic_size(regime: Regime, samples: int) -> int:
+    """`Regime.synthetic_size`.
+
+    Raises:
+        ValueError: If it is no whole number of at least 0; the message names the regime.
+    """
+    size = regime.synthetic_size(samples)
+    whole = isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0
+    _answers(
+        regime, f"synthetic_size({samples})", size, whole, "a whole number (int) of at least 0"
+    )
+    return int(size)
+
+
+def real_share(regime: Regime, samples: int, generation: int) -> float:
+    """α_i, the share of the real law in the training law of generation i; 1 for i = 0.
+
+    Raises:
+        ValueError: If it is no number in [0, 1], or not 1 although there are no synthetic rows; the
+            message names the regime and the generation.
+    """
+    if generation == 0:
+        return 1.0
+    answer = regime.real_share(samples, generation)
+    asked = f"real_share({samples}, {generation})"
+    one = np.ndim(answer) == 0 and np.asarray(answer).dtype.kind in "fiu"
+    _answers(regime, asked, answer, one and bool(0 <= answer <= 1), "a number in [0, 1]")
+    fine = answer == 1 or synthetic_size(regime, samples) > 0
+    _answers(regime, asked, answer, fine, "1, since there are no synthetic rows")
+    return float(answer)
+
+
+def real_shares(regime: Regime, samples: int, generations: int) -> np.ndarray:
+    """α_0 = 1, α_1, ..., α_G: `[G + 1]`; see `real_share`."""
+    return np.array([real_share(regime, samples, i) for i in range(generations + 1)])
+
+
 def source_shares(regime: Regime, samples: int, generation: int) -> dict[int, float]:
     """The training law of generation i by source: {`REAL`: share of D_0, j: share of D_θ_j}.
 
     Where rows are drawn from a pool (`subsamples`), the mean of it.
     """
-    share = 1.0 if generation == 0 else float(regime.real_share(samples, generation))
+    share = real_share(regime, samples, generation)
     shares = {REAL: share} if share > 0 else {}
     if share < 1:
         first = 0 if regime.keeps_history else generation - 1
@@ -252,18 +301,18 @@ def source_shares(regime: Regime, samples: int, generation: int) -> dict[int, fl
     return shares
 
 
-def real_share(regime: Regime, samples: int, generation: int) -> float:
-    """α_i, the share of the real law in the training law of generation i."""
-    return source_shares(regime, samples, generation).get(REAL, 0.0)
+def replaces(regime: Regime, share: Any) -> bool:
+    """Whether the real rows are left out, not only without weight: known before a program runs."""
+    return isinstance(regime, Replace) and isinstance(share, float | int) and share == 0
 
 
 def training_size(regime: Regime, samples: int, generation: int) -> int:
     """Rows that generation i is fitted on."""
-    n_syn = regime.synthetic_size(samples)
+    n_syn = synthetic_size(regime, samples)
     if generation == 0 or not n_syn or regime.subsamples:
         return samples
     kept = generation if regime.keeps_history else 1
-    return samples * (not isinstance(regime, Replace)) + kept * n_syn
+    return samples * (not replaces(regime, real_share(regime, samples, generation))) + kept * n_syn
 
 
 def mixing_weights(regime: Regime, samples: int, generations: int) -> np.ndarray:

@@ -39,7 +39,7 @@ from icl_stl.measure import (
     measure_generation,
 )
 from icl_stl.models import Params
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share
+from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share, synthetic_size
 from icl_stl.results import Arrays, LoopResult, label, write_atomically, write_json
 from icl_stl.tasks import Prompts, sample_prompts
 
@@ -140,11 +140,11 @@ class State(NamedTuple):
 
 
 def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Spread:
-    """One generation of all replicates: (replicates, state, sizes, i) -> state, observations.
+    """One generation of all replicates: (replicates, state, sizes, α_i, i) -> state, observations.
 
-    With sizes, not None, the regime says no more than how many places there are for prompts: see
-    `program_of`. With those of the regime `RealOnly` and i = 0 this is generation 0 of every
-    regime.
+    With sizes, not None, the regime says no more than how many places there are for prompts, and
+    their share takes the place of α_i: see `program_of`. With those of the regime `RealOnly` and
+    i = 0 this is generation 0 of every regime.
     """
     return _generation_step(preset.task, preset.samples, preset.held_out, learner, regime)
 
@@ -158,12 +158,9 @@ def _generation_step(
         return sample_prompts(task, key, count)
 
     def step(
-        replicate: Replicate, previous: State, sizes: Sizes | None, index: Any
+        replicate: Replicate, previous: State, sizes: Sizes | None, share: Any, index: Any
     ) -> tuple[State, Observation]:
         key, real, test = replicate
-        share = None if regime.keeps_history else real_share(regime, samples, 1)
-        if sizes is not None:
-            share = sizes.share
         generation = next_generation(
             key,
             learner,
@@ -174,18 +171,20 @@ def _generation_step(
             kept=previous.kept,
             draw_real=draw_real,
             sizes=sizes,
+            share=share,
         )
         state = State(generation.params, generation.kept)
         key_observe = generation_keys(key, index).observe
+        mixed = None if regime.keeps_history else generation.real_share
         measurements = measure_generation(
-            task, learner, test, key_observe, generation, real_share=share
+            task, learner, test, key_observe, generation, real_share=mixed
         )
         fitted = generation.params
         if isinstance(fitted, Fitted):
             return state, Observation(measurements, fitted.loss, fitted.diverged_at)
         return state, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
 
-    return over_replicates(step, shared=2)
+    return over_replicates(step, shared=3)
 
 
 def program_of(preset: Preset, regime: Regime) -> tuple[Regime, Sizes | None]:
@@ -197,8 +196,8 @@ def program_of(preset: Preset, regime: Regime) -> tuple[Regime, Sizes | None]:
     n = preset.samples
     if type(regime) not in (RealOnly, Augment, Replace):
         return regime, None
-    n_syn = regime.synthetic_size(n)
-    places = n_syn or min(filter(None, (r.synthetic_size(n) for r in preset.regimes)))
+    n_syn = synthetic_size(regime, n)
+    places = n_syn or min(filter(None, (synthetic_size(r, n) for r in preset.regimes)))
     sizes = Sizes(np.int32(n), np.int32(n_syn), np.float32(real_share(regime, n, 1)))
     return Augment.from_lam(places / n), sizes
 
@@ -423,11 +422,14 @@ def run_loops(
     def step(regime: Regime) -> Spread:
         places, sizes = program_of(preset, regime)
         program = generation_step(preset, learner, places)
-        return program.compiled(replicates, empty(regime), sizes, np.int32(0))
+        return program.compiled(replicates, empty(regime), sizes, np.float32(0), np.int32(0))
 
     def next_of(regime: Regime, state: State, index: int) -> tuple[State, Observation]:
         sizes = program_of(preset, regime)[1]
-        made: tuple[State, Observation] = step(regime)(replicates, state, sizes, np.int32(index))
+        share = np.float32(real_share(regime, preset.samples, index))
+        made: tuple[State, Observation] = step(regime)(
+            replicates, state, sizes, share, np.int32(index)
+        )
         return made
 
     with ThreadPoolExecutor() as threads:

@@ -81,7 +81,7 @@ def generation_step(preset: Preset, places: LoopSize) -> Any:
             sizes=setting.sizes,
         )
         key_fresh, key_written = jax.random.split(generation_keys(key, index).observe)
-        share = jnp.where(index == 0, 1.0, setting.sizes.share)
+        share = generation.real_share
         seen = measure_generation(task, learner, held_out, key_fresh, generation, real_share=share)
         parts = gap_parts(task, learner, held_out, key_written, generation, places.samples)
         later = {name: jnp.where(share < 1, getattr(parts, name), 0.0) for name in SYNTHETIC}

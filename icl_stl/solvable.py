@@ -17,7 +17,7 @@ from icl_stl.learners import Data
 from icl_stl.loops import Generation, Sizes, generation_keys, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
-from icl_stl.regimes import Regime
+from icl_stl.regimes import Regime, synthetic_size
 from icl_stl.results import Arrays
 
 
@@ -55,13 +55,13 @@ def loop(
     )
 
 
-def measurements(problem: Solvable, share: Any | None) -> Any:
+def measurements(problem: Solvable, regime: Regime) -> Any:
     """An observer of the numbers of every generation: excess, gap and, where known, drift and eps.
 
     Args:
         problem: Real law and learner.
-        share: Share of the real law in the training law of later generations, beside the last
-            generation's; None where that law is another: then there is no one-step error.
+        regime: The data regime; where it mixes in generations before the last there is no one-step
+            error.
     """
 
     def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
@@ -74,17 +74,12 @@ def measurements(problem: Solvable, share: Any | None) -> Any:
         key_drift, key_eps = jax.random.split(key)
         if problem.drift is not None:
             seen["drift"] = problem.drift(key_drift, truth, params)
-        if problem.eps is not None and share is not None:
-            own = jnp.where(generation.index == 0, 1.0, share)
-            seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, own)
+        if problem.eps is not None and not regime.keeps_history:
+            share = generation.real_share
+            seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, share)
         return seen
 
     return observe
-
-
-def last_share(regime: Regime, samples: int) -> float | None:
-    """Share of the real law beside the last generation's; None if earlier ones are mixed in."""
-    return None if regime.keeps_history else float(regime.real_share(samples, 1))
 
 
 def certificate_terms(problem: Solvable) -> Any:
@@ -227,7 +222,7 @@ def batch_size(
     )
     width = sum(leaf.size for leaf in jax.tree.leaves(rows)) / samples
     kept = generations if regime.keeps_history else 1
-    return max(1, int(floats / (width * (samples + kept * regime.synthetic_size(samples)))))
+    return max(1, int(floats / (width * (samples + kept * synthetic_size(regime, samples)))))
 
 
 def simulate(
@@ -264,8 +259,8 @@ def simulate(
 
 def _measured_loop(of: tuple[Solvable, Regime, int, int], key: PRNGKeyArray) -> Any:
     """One loop with its `measurements`: of (problem, regime, n, G)."""
-    problem, regime, samples, _ = of
-    return loop(*of, key, measurements(problem, last_share(regime, samples)))
+    problem, regime = of[:2]
+    return loop(*of, key, measurements(problem, regime))
 
 
 def _run(experiment: SolvableLoops, key: PRNGKeyArray) -> Any:
@@ -281,7 +276,7 @@ def _run(experiment: SolvableLoops, key: PRNGKeyArray) -> Any:
     else:
         if experiment.observe == "risks":
             problem = problem._replace(eps=None)
-        observe = measurements(problem, last_share(regime, n))
+        observe = measurements(problem, regime)
     return loop(problem, regime, n, last, key, observe)
 
 
@@ -313,7 +308,7 @@ def _run_sizes(experiment: SizedLoops, key: PRNGKeyArray) -> Any:
     real, n_syn, share = (jnp.array(column) for column in zip(*experiment.rows, strict=True))
 
     def one(sizes: Sizes) -> Any:
-        observe = measurements(problem, sizes.share)
+        observe = measurements(problem, regime)
         return loop(problem, regime, n, last, key, observe, sizes)
 
     return jax.vmap(one)(Sizes(real, n_syn, share.astype(jnp.float32)))

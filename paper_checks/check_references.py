@@ -94,7 +94,7 @@ def simulated(
 ) -> Any:
     """What is seen of every generation of many loops, in float64; ``params`` is their fit."""
     known = PROBLEMS[problem](**settings)
-    measure = solvable.measurements(known, solvable.last_share(regime, n))
+    measure = solvable.measurements(known, regime)
 
     def observe(truth, key, generation):
         seen = {**measure(truth, key, generation), "params": generation.params}

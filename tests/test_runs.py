@@ -284,7 +284,7 @@ def test_loops_are_the_same_on_one_device(learner, whole, monkeypatch, assert_cl
     runs._generation_step.cache_clear()  # a program belongs to its devices
     places, sizes = runs.program_of(PRESET, RealOnly())
     step = runs.generation_step(PRESET, learner, places)
-    (params, _), observation = step(moved, start, sizes, np.int32(0))
+    (params, _), observation = step(moved, start, sizes, np.float32(1), np.int32(0))
     runs._generation_step.cache_clear()
     assert jax.tree.leaves(params)[0].sharding.device_set == {every[0]}
     expected = whole[1]["real-only"].observations

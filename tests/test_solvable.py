@@ -398,7 +398,7 @@ def test_the_drift_of_every_loop_is_within_what_its_errors_allow(problem, regime
 
 def seen_of(problem, regime):
     """What is measured of a loop of two generations, by name and shape, without running it."""
-    observe = solvable.measurements(problem, solvable.last_share(regime, 4))
+    observe = solvable.measurements(problem, regime)
     seen = jax.eval_shape(lambda key: solvable.loop(problem, regime, 4, 2, key, observe), KEY)
     return {name: values.shape for name, values in seen.items()}
 
@@ -449,10 +449,8 @@ def test_fresh_real_rows_of_a_loop_are_of_its_own_truth():
     "regime", [Augment(0.4, weight=0.9), Accumulate(), AccumulateSubsample()], ids=repr
 )
 def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_close):
-    problem, inner = (
-        problems.ridge(2),
-        solvable.measurements(problems.ridge(2), solvable.last_share(regime, 6)),
-    )
+    problem = problems.ridge(2)
+    inner = solvable.measurements(problem, regime)
 
     def observe(truth, key, generation):
         rows, weights = generation.training_set, generation.row_weights
@@ -479,7 +477,7 @@ def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_clos
 )
 def test_errors_of_one_step_are_against_the_law_that_was_trained_on(regime, share, assert_close):
     problem = problems.bernoulli(1.2, probability=0.4)
-    inner = solvable.measurements(problem, solvable.last_share(regime, 8))
+    inner = solvable.measurements(problem, regime)
 
     def observe(truth, key, generation):
         return inner(truth, key, generation)["eps"], generation.params
@@ -521,11 +519,12 @@ def test_runs_are_the_same_in_batches_of_any_width(runs, batch, assert_close):
 
 def test_more_loops_keep_the_first_ones(assert_close):
     problem = problems.linear_attention(2, 4, 0.5, law="gaussian")
+    regime = Augment(0.5)
 
     def loops(runs, batch):
         def run(of, key):
-            observe = solvable.measurements(problem, 0.5)
-            return solvable.loop(problem, Augment(0.5), 12, 2, key, observe)
+            observe = solvable.measurements(problem, regime)
+            return solvable.loop(problem, regime, 12, 2, key, observe)
 
         return devices.many(run, None, runs, seed=0, batch=batch)
 

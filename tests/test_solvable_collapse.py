@@ -284,7 +284,8 @@ def test_plug_in_transformers_start_as_the_main_job():
         learner = runs.make_learner(PRESET, "transformer", plug_in=plug_in)
         places, sizes = runs.program_of(PRESET, RealOnly())
         step = runs.generation_step(PRESET, learner, places)
-        seen = step(replicates, runs.State(nothing), sizes, np.int32(0))[1].measurements
+        state = runs.State(nothing)
+        seen = step(replicates, state, sizes, np.float32(1), np.int32(0))[1].measurements
         if plug_in:
             same = seen.implied_task_variance
             np.testing.assert_allclose(found["implied_task_variance"][:, 0, 0], same, rtol=1e-3)

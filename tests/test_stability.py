@@ -110,7 +110,9 @@ def test_a_swap_of_generation_0_alone_is_passed_on_by_the_generator():
 
 
 def test_coupled_loops_refuse_what_the_loop_refuses():
-    with pytest.raises(ValueError, match="generations must be at least 0, but it is -1"):
+    with pytest.raises(
+        ValueError, match="generations must be a whole number of at least 0, but it is -1"
+    ):
         pair(jnp.asarray(REAL), SWAPPED, Augment(0.5), generations=-1)
     with pytest.raises(ValueError, match="draw_real must be given"):
         coupled(

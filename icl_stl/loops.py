@@ -194,7 +194,7 @@ def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int,
         strict=True,
     )
     for (path, leaf), other in leaves:
-        shape = (*ahead, count, *other.shape[1:])
+        shape = (*ahead, count, *jnp.shape(other)[1:])
         where = f"what {function} returns{jax.tree_util.keystr(path)}"
         own = jnp.shape(leaf)
         require(own == shape, where, own, f"{count} rows like the real ones, of the shape {shape}")

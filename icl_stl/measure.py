@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression
+from icl_stl.config import LinearRegression, require
 from icl_stl.learners import Learner
 from icl_stl.loops import Generation
 from icl_stl.models import Params, in_chunks
@@ -46,6 +46,11 @@ def predictions(learner: Learner, params: Params, prompts: Prompts) -> Normal:
     if learner.predict is None:
         raise ValueError("learner must be an in-context learner, but its predict is None")
     laws: Normal = in_chunks(partial(learner.predict, params), prompts)
+    for name, own in zip(Normal._fields, laws, strict=True):
+        shape = prompts.ys.shape
+        require(
+            own.shape == shape, f"{name} of learner.predict", own.shape, f"of the shape {shape}"
+        )
     return laws
 
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from icl_stl.config import require
 from icl_stl.devices import Report, many
 from icl_stl.experiments import SizedLoops, SolvableLoops
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, Sizes, generation_keys, self_consume
+from icl_stl.loops import Generation, Sizes, generation_keys, rows_of, self_consume
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime, synthetic_size
@@ -43,10 +44,11 @@ def loop(
     """
     key_truth, key_real, key_loop = jax.random.split(key, 3)
     truth = problem.truth(key_truth)
+    real = problem.draw(key_real, truth, samples)
     return self_consume(
         key_loop,
         problem.learner,
-        problem.draw(key_real, truth, samples),
+        rows_of("problem.draw", real, real, samples),
         generations,
         regime=regime,
         observe=lambda key, generation: observe(truth, key, generation),
@@ -65,11 +67,11 @@ def measurements(problem: Solvable, regime: Regime) -> Any:
     """
 
     def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
-        params = generation.params
-        losses = problem.loss(params, generation.training_set)
+        params, rows, weights = generation.params, generation.training_set, generation.row_weights
+        losses = rows_of("problem.loss", problem.loss(params, rows), weights, weights.shape[0])
         seen = {
             "excess": problem.excess(truth, params),
-            "gap": problem.risk(truth, params) - generation.row_weights @ losses,
+            "gap": problem.risk(truth, params) - weights @ losses,
         }
         key_drift, key_eps = jax.random.split(key)
         if problem.drift is not None:
@@ -77,6 +79,9 @@ def measurements(problem: Solvable, regime: Regime) -> Any:
         if problem.eps is not None and not regime.keeps_history:
             share = generation.real_share
             seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, share)
+        for name, value in seen.items():
+            asked = {"gap": "risk"}.get(name, name)
+            require(jnp.shape(value) == (), f"problem.{asked}", jnp.shape(value), "of the shape ()")
         return seen
 
     return observe

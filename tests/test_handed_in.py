@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from icl_stl import problems, runs, solvable
-from icl_stl.config import PRESETS
-from icl_stl.learners import Learner, gaussian
+from icl_stl import measure, problems, runs, solvable
+from icl_stl.config import PRESETS, LinearRegression
+from icl_stl.learners import Learner, bayes_learner, gaussian
 from icl_stl.loops import (
     Sizes,
     coupled,
@@ -41,7 +41,7 @@ from icl_stl.regimes import (
     synthetic_size,
     training_size,
 )
-from icl_stl.tasks import Prompts, Rows
+from icl_stl.tasks import Normal, Prompts, Rows, sample_prompts
 
 LONG = int(os.environ.get("ICL_STL_CASES", "1"))
 """How many times as many cases are tried: 10 in the long form."""
@@ -352,6 +352,22 @@ def joint(function=None, first=None):
     )
 
 
+def simulated(**functions):
+    problem = problems.gaussian_mean()._replace(**functions)
+    return solvable.simulate(problem, Augment(0.5), samples=4, generations=1, runs=2)
+
+
+def predicted(change):
+    task = LinearRegression(dim=2, context=3)
+    learner = bayes_learner(task)
+
+    def predict(params, prompts):
+        return Normal(*map(change, learner.predict(params, prompts)))
+
+    prompts = sample_prompts(task, KEY, 4)
+    return measure.predictions(learner._replace(predict=predict), (), prompts)
+
+
 def context(**more):
     prompts = Prompts(jnp.ones((3, 2)), jnp.ones(3))
     options = {"kept": 1, "observe": lambda key, c: c.ys, **more}
@@ -407,6 +423,15 @@ BELIEVED = {
         "draw_real",
     ),
     "predict of a vector": (lambda: context(predict=lambda xs, ys, query: query), "predict"),
+    "draw of one row": (lambda: simulated(draw=lambda *_: jnp.ones(1)), r"problem\.draw"),
+    "loss of one number": (lambda: simulated(loss=lambda *_: jnp.ones(())), r"problem\.loss"),
+    "loss of columns": (lambda: simulated(loss=lambda p, z: z[:, None]), r"problem\.loss"),
+    "risk of a vector": (lambda: simulated(risk=lambda *_: jnp.ones(2)), r"problem\.risk"),
+    "excess of a vector": (lambda: simulated(excess=lambda *_: jnp.ones(1)), r"problem\.excess"),
+    "predict of one label": (
+        lambda: predicted(lambda law: law[:, :1]),
+        r"mean of learner\.predict",
+    ),
     "kept of NumPy's -1": (lambda: context(kept=np.int64(-1)), "kept"),
     "kept of 2.5": (lambda: context(kept=2.5), "kept"),
     "kept of 4 in 3": (lambda: context(kept=4), "kept"),

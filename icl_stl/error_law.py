@@ -4,13 +4,31 @@ The law that `bounds` take as given (its ``floor``, ``c`` and ``a``), from measu
 well it is known. Needs no JAX.
 """
 
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from icl_stl.bounds._check import numbers
 from icl_stl.intervals import Floats
+from icl_stl.tables import Quantity
+
+SIZE = Quantity(
+    "a whole number of at least 1 and at most 2^53",
+    lambda value: 1 <= value <= 2**53 and value == int(value),
+)
+"""N, the rows of a fit."""
+ERROR = Quantity("a finite number of at least 0", lambda value: 0 <= value < inf)
+"""A one-step error, in whatever distance."""
+STDERR = Quantity("a positive number", lambda value: 0 < value < inf)
+"""A standard error; one of 0 would outweigh every other point."""
+RUNS = Quantity(
+    "a whole number of at least 2, or inf where the standard error is known",
+    lambda value: value == inf or (2 <= value <= 2**53 and value == int(value)),
+)
+"""Loops that a standard error was estimated from."""
 
 RATES = (0.01, 1.0)
 """Slowest and fastest rate that is fitted."""
@@ -84,7 +102,7 @@ def fit_error_law(sizes: ArrayLike, errors: ArrayLike, stderr: ArrayLike | None 
     is assumed; one: also a = 1/2. What was assumed the result says.
 
     Args:
-        sizes: N, rows of the fits, `[K]`, >= 1; sizes may occur twice.
+        sizes: N, rows of the fits, `[K]`, whole and >= 1; in any order, and they may occur twice.
         errors: mean one-step errors, `[K]`, or replicates, `[R, K]`, of which the mean is fitted
             and the spread gives the weights; >= 0.
         stderr: standard errors of the mean errors, `[K]`, > 0; not with replicates.
@@ -182,11 +200,11 @@ def _student(runs: ArrayLike) -> Floats:
 
 def _runs(runs: ArrayLike | None, sizes: Floats) -> Floats:
     """Loops behind every standard error, checked; inf where it is known."""
-    given = np.asarray(np.inf if runs is None else runs, np.float64)
-    if given.shape not in ((), sizes.shape) or not (given >= 2).all():
+    given = _numbers("runs", np.inf if runs is None else runs, RUNS)
+    if given.shape not in ((), sizes.shape):
         raise ValueError(
-            f"runs must be one number of at least 2, or one for each of the {sizes.size} sizes, "
-            f"but is {given.tolist()}"
+            f"runs must be one number, or one for each of the {sizes.size} sizes, but have shape "
+            f"{given.shape}"
         )
     return np.broadcast_to(given, sizes.shape)
 
@@ -197,7 +215,7 @@ def _counted(sizes: int) -> str:
 
 def _data(sizes: ArrayLike, errors: ArrayLike, stderr: ArrayLike | None) -> _Data:
     """The measurements, checked."""
-    size, error = _numbers("sizes", sizes, 1), _numbers("errors", errors, 0)
+    size, error = _numbers("sizes", sizes, SIZE), _numbers("errors", errors, ERROR)
     if size.ndim != 1 or size.size == 0:
         raise ValueError(f"sizes must be a list of numbers, but have shape {size.shape}")
     if error.ndim not in (1, 2) or error.shape[-1] != size.size:
@@ -206,11 +224,11 @@ def _data(sizes: ArrayLike, errors: ArrayLike, stderr: ArrayLike | None) -> _Dat
             f"have shape {error.shape}"
         )
     if error.ndim == 1:
-        known = None if stderr is None else _numbers("stderr", stderr, 0)
-        if known is not None and (known.shape != size.shape or not (known > 0).all()):
+        known = None if stderr is None else _numbers("stderr", stderr, STDERR)
+        if known is not None and known.shape != size.shape:
             raise ValueError(
-                f"stderr must be one positive number for each of the {size.size} sizes, but is "
-                f"{known.tolist()}"
+                f"stderr must be one for each of the {size.size} sizes, but have shape "
+                f"{known.shape}"
             )
         return _Data(size, error, known, None)
     if stderr is not None:
@@ -221,15 +239,11 @@ def _data(sizes: ArrayLike, errors: ArrayLike, stderr: ArrayLike | None) -> _Dat
     return _Data(size, error.mean(axis=0), spread if (spread > 0).all() else None, error)
 
 
-def _numbers(name: str, values: ArrayLike, least: float) -> Floats:
-    try:
-        array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers, but are {values!r}") from None
-    good = np.isfinite(array) & (array >= least)
-    if not good.all():
-        bad = float(array[~good].flat[0])
-        raise ValueError(f"{name} must be finite numbers of at least {least:g}, but one is {bad:g}")
+def _numbers(name: str, values: ArrayLike, quantity: Quantity) -> Floats:
+    array = numbers(name, values)
+    bad = [value for value in array.flat if not quantity.holds(float(value))]
+    if bad:
+        raise ValueError(f"{name} must each be {quantity.admissible}, but one is {float(bad[0])!r}")
     return array
 
 

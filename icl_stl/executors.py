@@ -24,7 +24,8 @@ from queue import SimpleQueue
 from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import Any, Literal, NamedTuple
 
-from icl_stl.config import require
+from icl_stl.config import meant, require
+from icl_stl.tables import read_options
 
 Item = Hashable
 
@@ -157,7 +158,7 @@ def _kill(process: int) -> None:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where parsl finds its workers: a TOML file of these options."""
+    """Where parsl finds its workers: a TOML or JSON file of these options."""
 
     provider: Literal["slurm", "local"] = "slurm"
     """Jobs of Slurm; or this machine, to try it out."""
@@ -187,23 +188,30 @@ class Cluster:
         known = self.provider in ("slurm", "local")
         require(known, "provider", self.provider, "'slurm' or 'local'")
         parts = self.walltime.split(":")
-        clock = len(parts) == 3 and all(part.isdigit() for part in parts)
+        clock = len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts)
         require(clock, "walltime", self.walltime, "hours:minutes:seconds, as in 04:00:00")
 
 
-def cluster_of(content: Any) -> Cluster:
-    """The cluster that the content of its file describes.
+def read_cluster(path: Path) -> Cluster:
+    """The cluster that a file describes.
 
     Raises:
-        ValueError: If it describes none, or parsl is not installed.
+        ValueError: If it cannot be read, describes none, or parsl is not installed; the message
+            names file and option.
     """
+    content = read_options(path, "cluster")
     names = [field.name for field in fields(Cluster)]
-    require(isinstance(content, dict), "cluster", content, "a table of options")
+    require(isinstance(content, dict), f"{path}: cluster", content, "a table of options")
+    known = f"one of {', '.join(names)}"
     for name in content:
-        require(name in names, "an option of cluster", name, f"one of {', '.join(names)}")
+        fine = name in names
+        require(fine, f"{path}: an option of cluster", name, known + meant(name, names))
     if find_spec("parsl") is None:
         raise ValueError("cluster needs parsl: pip install 'icl_stl[cluster]'")
-    return Cluster(**content)
+    try:
+        return Cluster(**content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @cache

@@ -21,7 +21,6 @@ numbers. Two cells that say the same thing are one setting.
 """
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -45,6 +44,7 @@ from icl_stl.regimes import (
     Regime,
     Replace,
 )
+from icl_stl.tables import read_options
 
 MOST = 10**5
 """Settings of one block, at most, and symbols of a law: more are a slip of the pen."""
@@ -602,31 +602,13 @@ def grid_settings(content: Any) -> tuple[Setting, ...]:
     return tuple(found.values())
 
 
-def read_file(path: Path, option: str) -> Any:
-    """The content of a TOML or JSON file.
-
-    Raises:
-        ValueError: If it cannot be read as such; the message names the option and the file.
-    """
-    readers: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
-    known = path.suffix in readers
-    require(known, option, str(path), "a file whose name ends in .toml or .json")
-    try:
-        return readers[path.suffix](path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror
-    except (ValueError, RecursionError) as error:  # no TOML, no JSON, no UTF-8
-        reason = str(error)
-    raise ValueError(f"{option} must be a readable file, but {path} is not: {reason}")
-
-
 def read_grid(path: Path) -> tuple[Setting, ...]:
     """The settings of a grid file.
 
     Raises:
-        ValueError: See `read_file`, `grid_settings`; the message names the file.
+        ValueError: See `tables.read_options`, `grid_settings`; the message names the file.
     """
-    content = read_file(path, "grid")
+    content = read_options(path, "grid")
     filled = content not in ({}, [])
     require(filled, "grid", str(path), "a file of at least one option, as samples = 1000")
     try:

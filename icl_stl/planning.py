@@ -4,9 +4,8 @@ Needs no JAX. What is recommended is what makes a bound smallest; constants that
 are assumptions of the recommendation.
 """
 
-import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,9 +14,11 @@ import numpy as np
 
 from icl_stl import bounds
 from icl_stl.bounds.optimum import Objective
-from icl_stl.error_law import ErrorLaw, ResampledLaws, interval
+from icl_stl.config import meant, require
+from icl_stl.error_law import RUNS, SIZE, ErrorLaw, ResampledLaws, interval
 from icl_stl.intervals import Floats
 from icl_stl.results import read_json
+from icl_stl.tables import Quantity, checked, kind_of, number_of, read, rows_of
 
 MOST_ROWS = 1e9
 """Largest real set that is looked at for one that synthetic rows would help."""
@@ -357,7 +358,20 @@ def _percent(value: float) -> str:
     return f"{100 * value:.{0 if value >= 0.01 else 2}f} %"
 
 
-# --- measured errors from files ------------------------------------------------------------------
+# --- measured errors -----------------------------------------------------------------------------
+
+MOST_STDERR = 0.5
+"""Largest standard error of a mean of R numbers in [0, 1]: 1/2 sqrt(R/(R-1)) / sqrt(R), R = 2."""
+VARIATION = Quantity("a total variation, in [0, 1]", lambda value: 0 <= value <= 1)
+SPREAD = Quantity(
+    f"a positive number of at most {MOST_STDERR}, the most for a mean of numbers in [0, 1]",
+    lambda value: 0 < value <= MOST_STDERR * (1 + 1e-9),  # rounding
+)
+QUANTITIES = {"N": SIZE, "eps": VARIATION, "stderr": SPREAD, "runs": RUNS}
+"""What a measured point consists of, from a file or not, by the columns of a table."""
+GENERATION = Quantity("a whole number of at least 0", lambda value: value >= 0 and value % 1 == 0)
+LOOP_COUNT = Quantity("a whole number of at least 1", lambda value: value >= 1 and value % 1 == 0)
+NOT_NEGATIVE = Quantity("a number of at least 0", lambda value: value >= 0)
 
 
 class Measured(NamedTuple):
@@ -372,26 +386,6 @@ class Measured(NamedTuple):
     runs: Floats
 
 
-def read_errors(paths: Sequence[Path]) -> Measured:
-    """Measured one-step errors of result files of ``scripts/run_loop.py`` and of tables.
-
-    A result file gives a point for each training size: generation 0, and the mean over the later
-    generations that learn from as many rows, with the mean of their standard errors, which is at
-    least that of their mean however they depend on each other. A table (``.csv``) has the columns
-    N, eps and, if known, stderr and runs, the loops a standard error was estimated from.
-
-    Raises:
-        ValueError: If a file is missing, damaged, or holds no errors; the message names it.
-    """
-    points = [point for path in paths for point in _points(path)]
-    if not points:
-        raise ValueError("errors must name at least one file")
-    sizes, errors, spread, runs = zip(*points, strict=True)
-    known = all(value is not None and value > 0 for value in spread)
-    stderr = np.array(cast(tuple[float, ...], spread)) if known else None
-    return Measured(np.array(sizes), np.array(errors), stderr, np.array(runs))
-
-
 class Point(NamedTuple):
     """One measured error."""
 
@@ -401,72 +395,154 @@ class Point(NamedTuple):
     runs: float
 
 
+def measured(
+    sizes: Sequence[float],
+    eps: Sequence[float],
+    stderr: Sequence[float] = (),
+    runs: float = math.inf,
+) -> Measured:
+    """Measured one-step errors that are given as numbers, checked as those of files are.
+
+    Args:
+        sizes: Training sizes N.
+        eps: One-step errors at them, in total variation.
+        stderr: Their standard errors, if known.
+        runs: Loops that each standard error was estimated from; inf if it is known.
+
+    Raises:
+        ValueError: If some are missing or out of their range; the message names them.
+    """
+    for name, values in (("eps", eps), ("stderr", stderr)):
+        fine = len(values) == len(sizes) or (name == "stderr" and not values)
+        require(fine, name, list(values), f"one for each of the {len(sizes)} sizes")
+    given = {"sizes": (sizes, SIZE), "eps": (eps, VARIATION), "stderr": (stderr, SPREAD)}
+    size, error, spread = (
+        np.array([checked(name, value, quantity) for value in values])
+        for name, (values, quantity) in given.items()
+    )
+    loops = checked("runs", runs, RUNS)
+    return Measured(size, error, spread if len(spread) else None, np.full(len(sizes), loops))
+
+
+def read_errors(paths: Sequence[Path]) -> Measured:
+    """Measured one-step errors of result files of ``scripts/run_loop.py`` and of tables.
+
+    A result file (``.json``) gives a point for each training size: generation 0, and the mean over
+    the later generations that learn from as many rows, with the mean of their standard errors,
+    which is at least that of their mean however they depend on each other. Everything else in it
+    is not read. A table (``.csv``) has the columns N, eps and, if known, stderr and runs, the loops
+    a standard error was estimated from (nothing, or inf: it is known), and no others. Sizes may
+    come in any order and more than once. Both are read by the rules of `tables`.
+
+    Raises:
+        ValueError: If a file is missing, damaged, or holds no errors, or a number is out of its
+            range; the message names file, line or key, and column.
+    """
+    points = [point for path in paths for point in _points(path)]
+    if not points:
+        raise ValueError("errors must name at least one file")
+    sizes, errors, spread, runs = zip(*points, strict=True)
+    known = all(value is not None for value in spread)
+    stderr = np.array(cast(tuple[float, ...], spread)) if known else None
+    return Measured(np.array(sizes), np.array(errors), stderr, np.array(runs))
+
+
 def _points(path: Path) -> list[Point]:
     if not path.is_file():
         raise ValueError(
             f"errors must name files of scripts/run_loop.py (.json) or tables (.csv), but {path} "
             "is no file"
         )
-    try:
-        points = _table(path) if path.suffix == ".csv" else _result(read_json(path))
-    except (AttributeError, KeyError, OSError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(
-            f"errors must name files of scripts/run_loop.py (.json), or tables (.csv) with the "
-            f"columns N, eps and, if known, stderr and runs, but {path} is none: {error!r}"
-        ) from None
+    if kind_of(path, "errors", (".csv", ".json")) == ".csv":
+        return _table(path)
+    points = _result(str(path), read_json(path))
     if not points:
         raise ValueError(f"errors must name files with one-step errors, but {path} has none")
     return points
 
 
 def _table(path: Path) -> list[Point]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
-    return [
-        Point(
-            float(row["N"]),
-            float(row["eps"]),
-            float(row["stderr"]) if row.get("stderr") else None,
-            float(row["runs"]) if row.get("runs") else math.inf,
+    needed, optional = ("N", "eps"), ("stderr", "runs")
+    rows = read(path, "errors", lambda text: rows_of(text, needed, optional))
+    if "runs" in rows[0].cells and "stderr" not in rows[0].cells:
+        raise ValueError(f"{path}: runs must be left out without stderr, to which it belongs")
+    return [_point(f"{path}, line {row.line}: ", row.cells) for row in rows]
+
+
+def _point(line: str, cells: Mapping[str, str]) -> Point:
+    unknown = {name for name in ("stderr", "runs") if not cells.get(name)}
+    if "stderr" in cells and "stderr" in unknown:
+        raise ValueError(
+            f"{line}stderr must be a number on every line, or left out on all, but there is none"
         )
-        for row in rows
-    ]
+    size, error, stderr, runs = (
+        None if name in unknown else number_of(line + name, cells[name], quantity)
+        for name, quantity in QUANTITIES.items()
+    )
+    assert size is not None
+    assert error is not None
+    return Point(size, error, stderr, math.inf if runs is None else runs)
 
 
-def _loops(content: Any) -> float:
+def _entry(place: str, content: Any, name: str) -> Any:
+    """An entry of an object of a result file, which must be there, if only as null."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{place} must be an object, but it is {type(content).__name__}")
+    if name not in content:
+        raise ValueError(
+            f"{place} must have the key {name!r}, but it has none{meant(name, content)}"
+        )
+    return content[name]
+
+
+def _loops(path: str, content: Any) -> float:
     """How many loops a result file is the mean of; inf where it does not say so."""
-    settings = content.get("settings", {})
+    settings, failed = content.get("settings", {}), content.get("failed", [])
+    require(isinstance(settings, dict), f"{path}: settings", settings, "an object")
+    require(isinstance(failed, list), f"{path}: failed", failed, "a list")
     if "runs" not in settings or "learner" not in settings:
         return math.inf
-    runs = settings["runs"]
+    runs, learner = settings["runs"], settings["learner"]
+    require(isinstance(learner, str), f"{path}: settings.learner", learner, "a text")
     if runs is None:
-        runs = LOOPS.get(settings["learner"], OTHER_LOOPS)
-    return float(max(2, runs - len(content.get("failed", []))))
+        runs = LOOPS.get(learner, OTHER_LOOPS)
+    loops = checked(f"{path}: settings.runs", runs, LOOP_COUNT)
+    require(len(failed) < loops, f"{path}: failed", failed, f"fewer than all {loops:.0f} loops")
+    return max(2.0, loops - len(failed))
 
 
-def _result(content: Any) -> list[Point]:
+def _result(path: str, content: Any) -> list[Point]:
     first: list[Point] = []
     later: dict[float, list[Point]] = {}
-    runs = _loops(content)
-    for row in content["generations"]:
-        is_first = row["generation"] == 0
-        name = "drift" if is_first and row.get("eps") is None else "eps"
-        if row.get(name) is None:
+    rows = _entry(path, content, "generations")
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: generations must be a list, but it is {rows!r}")
+    runs = _loops(path, content)
+    seen: set[float] = set()
+    for index, row in enumerate(rows):
+        place = f"{path}: generations[{index}]"
+        generation = checked(f"{place}.generation", _entry(place, row, "generation"), GENERATION)
+        require(generation not in seen, f"{place}.generation", generation, "there once")
+        seen.add(generation)
+        is_first = generation == 0
+        name = "drift" if is_first and _entry(place, row, "eps") is None else "eps"
+        error, spread = (_entry(place, row, key) for key in (name, f"{name}_stderr"))
+        if error is None:
             continue
-        size = float(row["n_train"])
-        spread = row.get(f"{name}_stderr")
         if is_first and spread is None:  # from the real law both are the same distance
-            spread = row.get("drift_stderr")
-        point = Point(size, float(row[name]), None if spread is None else float(spread), runs)
+            name, spread = "drift", row.get("drift_stderr")
+        if spread is not None:
+            spread = checked(f"{place}.{name}_stderr", spread, SPREAD if is_first else NOT_NEGATIVE)
+        size = checked(f"{place}.n_train", _entry(place, row, "n_train"), SIZE)
+        point = Point(size, checked(f"{place}.{name}", error, VARIATION), spread, runs)
         (first if is_first else later.setdefault(size, [])).append(point)
-    return first + [_mean(points) for points in later.values()]
+    return first + [_mean(path, points) for points in later.values()]
 
 
-def _mean(points: list[Point]) -> Point:
+def _mean(path: str, points: list[Point]) -> Point:
+    size, _, _, runs = points[0]
     known = [point.stderr for point in points if point.stderr is not None]
-    return Point(
-        points[0].size,
-        float(np.mean([point.error for point in points])),
-        float(np.mean(known)) if len(known) == len(points) else None,
-        points[0].runs,
-    )
+    stderr = float(np.mean(known)) if len(known) == len(points) else None
+    if stderr is not None:
+        checked(f"{path}: the mean eps_stderr of generations with n_train {size:g}", stderr, SPREAD)
+    return Point(size, float(np.mean([point.error for point in points])), stderr, runs)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share
+from icl_stl.tables import json_of, text_of
 
 SCHEMA = 1
 """Version of the form of result files, in their `schema`; files of another are not read."""
@@ -387,7 +388,7 @@ def read_json(path: Path) -> Any:
             version of the form than `SCHEMA`; the message names it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_of(text_of(path.read_bytes()))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
     except OSError as error:

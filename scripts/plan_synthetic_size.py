@@ -30,7 +30,7 @@ class Arguments:
     """Real rows: of the set that is kept, or of every generation with --fresh-real."""
     errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Measured one-step errors: result files of run_loop.py (.json), or tables with the columns N,
-    eps and, if known, stderr and runs (.csv)."""
+    eps and, if known, stderr and runs (.csv, separated by commas)."""
     sizes: tuple[float, ...] = ()
     """Training sizes N, instead of files."""
     eps: tuple[float, ...] = ()
@@ -110,27 +110,19 @@ def chosen_law(arguments: Arguments) -> Laws:
         return Laws(ErrorLaw(given["floor"] or 0.0, given["c"], given["a"]), None, "given")
     if arguments.errors:
         measured = planning.read_errors(arguments.errors)
-        data: tuple[Any, Any, Any] = measured[:3]
-        runs: Any = measured.runs
         names = [path.name for path in arguments.errors]
         source = ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
     else:
-        if len(arguments.sizes) != len(arguments.eps):
-            raise ValueError(
-                f"eps must be one for each of the {len(arguments.sizes)} sizes, but there are "
-                f"{len(arguments.eps)}"
-            )
-        data = (arguments.sizes, arguments.eps, arguments.stderr or None)
-        runs = np.full(len(arguments.sizes), arguments.runs)
+        own = arguments
+        measured = planning.measured(own.sizes, own.eps, own.stderr, own.runs)
         source = "sizes and eps"
-    law = fit_error_law(*data)
+    sizes, errors, stderr, runs = measured
+    law = fit_error_law(sizes, errors, stderr)
     resampled = None
-    if data[2] is not None:
+    if stderr is not None:
         count, seed = arguments.resamples, arguments.seed
-        resampled = resampled_laws(*data, runs=runs, count=count, seed=seed)
-        source += f", {len(data[0])} points"
-    largest = float(max(data[1]))
-    require(largest <= 1, "eps", largest, "a total variation, in [0, 1]")
+        resampled = resampled_laws(sizes, errors, stderr, runs=runs, count=count, seed=seed)
+        source += f", {len(sizes)} points"
     return Laws(law, resampled, source, resampled is not None and bool(np.isinf(runs).any()))
 
 

@@ -102,7 +102,7 @@ def checked(
     )
     settings = () if grid is None else grids.read_grid(grid)
     if arguments.cluster is not None:
-        cluster = executors.cluster_of(grids.read_file(arguments.cluster, "cluster"))
+        cluster = executors.read_cluster(arguments.cluster)
     out = arguments.out
     if out is None:
         if grid is None:

@@ -207,8 +207,15 @@ def test_the_module_runs_alone_and_without_jax() -> None:
 
 
 def test_the_package_imports_numpy_and_the_standard_library_only() -> None:
+    """It, and what it imports from the rest of the package, and so on."""
+    root = Path(bounds.__file__).parents[1]
+    waiting, seen = [*Path(bounds.__file__).parent.glob("*.py")], set()
     allowed = set(sys.stdlib_module_names) | {"numpy"}
-    for file in Path(bounds.__file__).parent.glob("*.py"):
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
         for node in ast.walk(ast.parse(file.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -216,7 +223,11 @@ def test_the_package_imports_numpy_and_the_standard_library_only() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for name in names:
-                assert name.startswith("icl_stl.bounds") or name.split(".")[0] in allowed
+                top, *below = name.split(".")
+                assert top in allowed | {"icl_stl"}, f"{file}: {name}"
+                if top == "icl_stl" and below[:1] != ["bounds"]:
+                    waiting.append(root.joinpath(*below).with_suffix(".py"))
+    assert {"tables", "config"} <= {file.stem for file in seen}
 
 
 def test_every_public_function_is_documented() -> None:

@@ -157,7 +157,9 @@ def test_few_loops_widen_by_students_t():
     assert (known.c == infinite.c).all()
     assert (known.c != some.c).any()
     for runs in (1, [5, 5], np.nan, [2, 2, 2, 2, 1.5]):
-        with pytest.raises(ValueError, match="runs must be one number of at least 2, or one for"):
+        with pytest.raises(
+            ValueError, match="runs must (each be a whole number of|be one number, or one)"
+        ):
             resampled_laws(SIZES, errors, errors, runs=runs)
     with pytest.raises(ValueError, match="runs must be left out with replicates"):
         resampled_laws(SIZES, [errors, 2 * errors], runs=3)
@@ -189,14 +191,29 @@ def test_interval_is_of_order_statistics():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([100, 0], [0.1, 0.1]), "sizes must be finite numbers of at least 1, but one is 0"),
-        (([100, 200], [0.1, -0.1]), "errors must be finite .* at least 0, but one is -0.1"),
-        (([100, 200], [0.1, np.nan]), "errors must be finite .* nan"),
+        (
+            ([100, 0], [0.1, 0.1]),
+            "sizes must each be a whole number of at least 1 .* but one is 0.0",
+        ),
+        (([100, 200], [0.1, -0.1]), "errors must each be a finite .* at least 0, but one is -0.1"),
+        (([100, 200], [0.1, np.nan]), "errors must each be a finite .* nan"),
         (([100, 200], [0.1]), r"errors must be one for each of the 2 sizes.*shape \(1,\)"),
         (([], []), r"sizes must be a list of numbers, but have shape \(0,\)"),
-        (([100, 200], ["x", 1]), "errors must be numbers"),
-        (([100, 200], [0.1, 0.2], [0.1, 0.0]), r"stderr must be one positive .*\[0.1, 0.0\]"),
-        (([100, 200], [0.1, 0.2], [0.1]), r"stderr must be one positive"),
+        (([100, 200], ["x", 1]), "errors = .*x.* is not a real number"),
+        (
+            ([100, 200], [0.1, 0.2], [0.1, 0.0]),
+            "stderr must each be a positive number, but one is 0.0",
+        ),
+        (
+            ([100, 200], [0.1, 0.2], [0.1]),
+            r"stderr must be one for each of the 2 sizes.*shape \(1,\)",
+        ),
+        (([100, 200.5], [0.1, 0.1]), "sizes must each be a whole .* but one is 200.5"),
+        (([True, 200], [0.1, 0.1]), "sizes = .* is not a real number"),
+        (([100, 200], ["0.1", 0.1]), "errors = .* is not a real number"),
+        (([100, 200], np.array([True, False])), "errors = .* is not a real number"),
+        (([100, 200], [0.1, 0.2], [0.1, np.nan]), "stderr must each be .* but one is nan"),
+        (([100, 200], [0.1, 0.2], [0.1, -0.1]), "stderr must each be .* but one is -0.1"),
         (([100, 200], [[0.1, 0.2]]), r"at least 2 replicates, but have shape \(1, 2\)"),
         (([100, 200], [[0.1, 0.2]] * 3, [0.1, 0.1]), "stderr must be left out with replicates"),
     ],

@@ -280,12 +280,12 @@ def test_loops_behind_a_standard_error(tmp_path):
     ("name", "text", "message"),
     [
         ("a.json", "{", "a.json is damaged"),
-        ("a.json", "[]", "a.json is none"),
-        ("a.json", '{"generations": 3}', "a.json is none"),
+        ("a.json", "[]", "a.json must be an object, but it is list"),
+        ("a.json", '{"generations": 3}', "a.json: generations must be a list, but it is 3"),
         ("a.json", '{"generations": []}', "a.json has none"),
-        ("a.csv", "n,error\n1,2\n", "columns N, eps .*a.csv is none: KeyError"),
-        ("a.csv", "N,eps\n100,high\n", "a.csv is none: ValueError"),
-        ("a.csv", "N,eps\n", "a.csv has none"),
+        ("a.csv", "n,error\n1,2\n", "a.csv is not: line 1: column 1 must be N, eps .*'N'"),
+        ("a.csv", "N,eps\n100,high\n", "a.csv, line 2: eps must be .* but it is 'high'"),
+        ("a.csv", "N,eps\n", "a.csv is not: it must hold a line for each"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, name, text, message):
@@ -446,11 +446,11 @@ LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
         (f"{LAW_GIVEN} --resamples 1", ["resamples", "1"]),
         (f"{LAW_GIVEN} --out file", ["out", "file"]),
         ("--n 100 --sizes 1 2 --eps 1", ["eps", "2 sizes", "1"]),
-        ("--n 100 --sizes 100 200 --eps 0.1 -0.2", ["errors", "-0.2"]),
+        ("--n 100 --sizes 100 200 --eps 0.1 -0.2", ["eps", "-0.2", "[0, 1]"]),
         ("--n 100 --sizes 1 2 --eps 1 2 --stderr 1", ["stderr", "2 sizes", "[1.0]"]),
-        ("--n 100 --sizes 1 2 --eps 1 2 --stderr 1 1 --runs 1", ["runs", "at least 2", "1.0"]),
+        ("--n 9 --sizes 1 2 --eps 1 1 --stderr .1 .1 --runs 1", ["runs", "at least 2", "1.0"]),
         ("--n 100 --errors nowhere.json", ["errors", "nowhere.json is no file"]),
-        ("--n 100 --errors file", ["errors", "file is none"]),
+        ("--n 100 --errors file", ["errors", ".csv or .json", "'file'"]),
     ],
 )
 def test_bad_usage_is_refused_before_any_work(monkeypatch, capsys, tmp_path, arguments, named):

@@ -18,7 +18,7 @@ import pytest
 import sweep_tasks
 
 import icl_stl
-from icl_stl import batches, executors, grids, sizes, solvable, sweeps
+from icl_stl import batches, executors, grids, sizes, solvable, sweeps, tables
 from icl_stl.config import Training
 from icl_stl.experiments import LoopSize, SizedTransformers
 from icl_stl.grids import grid_settings
@@ -116,7 +116,7 @@ def test_the_examples_are_as_they_say():
     transformers = {batches.shape_of(s) for s in found if s.learner == "transformer"}
     assert (len(found), len(transformers)) == (30, 1)
     text = (ROOT / "scripts" / "example_cluster.toml").read_text()
-    content = grids.read_file(ROOT / "scripts" / "example_cluster.toml", "cluster")
+    content = tables.read_options(ROOT / "scripts" / "example_cluster.toml", "cluster")
     assert executors.Cluster(**content).workers == 16
     assert "icl_stl[cluster]" in text
 

@@ -11,12 +11,16 @@ import numpy as np
 
 from icl_stl.bounds import drift, generalization, optimum, stability
 from icl_stl.bounds._check import Constant, FloatArray, share
+from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]
 # Beyond so many generations the drift of equal errors is reported in two terms.
 _MOST_TERMS = 1000
 # Beyond so many errors the terms of every generation do not fit in memory.
 _MOST_ERRORS = 5000
+_EPS = Quantity(
+    "the one number of its line, finite and at least 0", lambda value: 0 <= value < np.inf
+)
 
 
 def _drift(options: argparse.Namespace) -> Report:
@@ -69,18 +73,14 @@ def _errors(options: argparse.Namespace) -> FloatArray | None:
 
 
 def _read_errors(path: str) -> FloatArray:
-    try:
-        words = Path(path).read_text(encoding="utf-8").split()
-        errors = np.array([float(word) for word in words])
-    except (OSError, ValueError) as problem:
-        raise ValueError(f"eps-file = {path!r}: {problem}; one number a line is needed") from None
-    if not len(errors):
+    words = read(Path(path), "eps-file", list_of)
+    if not words:
         raise ValueError(f"eps-file = {path!r} holds no numbers; one a generation is needed")
-    if len(errors) > _MOST_ERRORS:
+    if len(words) > _MOST_ERRORS:
         raise ValueError(
-            f"eps-file = {path!r} holds {len(errors)} numbers; at most {_MOST_ERRORS} are admitted"
+            f"eps-file = {path!r} holds {len(words)} numbers; at most {_MOST_ERRORS} are admitted"
         )
-    return errors
+    return np.array([number_of(f"{path}, line {line}", text, _EPS) for line, text in words])
 
 
 def _listed_errors(options: argparse.Namespace, errors: FloatArray) -> drift.Drift:

@@ -1,7 +1,7 @@
 """Arguments in, float64 out: one place refuses bad input and records where constants come from."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,34 @@ class Constant(NamedTuple):
     provenance: str
 
 
+def numbers(name: str, value: ArrayLike) -> FloatArray:
+    """``value`` as float64: a number, or an array of them; true, false and texts are none.
+
+    Raises:
+        ValueError: If it is none; the message names it.
+    """
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind not in "bcSUMm" and not any(map(_is_no_number, _entries(value))):
+            return np.asarray(given, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{name} = {value!r} is not a real number or an array of them")
+
+
+def _is_no_number(entry: Any) -> bool:
+    return isinstance(entry, bool | np.bool_ | str | bytes)
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    """What is in lists and arrays of any objects: NumPy makes numbers of most of it."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        for part in value:
+            yield from _entries(part)
+    else:
+        yield value
+
+
 def real(
     name: str,
     value: ArrayLike,
@@ -33,10 +61,7 @@ def real(
     open_high: bool = False,
 ) -> FloatArray:
     """``value`` as float64, or a ValueError that names it, its value and the admissible range."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} = {value!r} is not a real number or an array of them") from None
+    array = numbers(name, value)
     above = array > low if open_low else array >= low
     below = array < high if open_high else array <= high
     inside = above & below

@@ -2,22 +2,24 @@
 
 The rules, for every file that a person or another program may have written:
 
-- *File*: a plain file of at most 16 MiB. Its kind is the ending of its name, in small letters or
-  capitals; a compressed file or a spreadsheet is refused by that name.
-- *Text*: UTF-8, with a byte-order mark or without. UTF-16, UTF-32, other encodings and NUL bytes
-  are refused. Lines end as on any system. A table, a list or a TOML file ends in a line break:
-  without it nobody can tell 0.05 from the start of 0.052 in a file that was cut off.
-- *Table*: values separated by commas, decimals written with points; not semicolons, not tabs.
-  The first line names the columns, in any order, exactly as they are known. A name that is unknown
-  (also one in other letters), empty, or there twice is refused, and so is a line with more or fewer
-  values than there are columns. Blanks around names and values, quotes around them and empty lines
-  mean nothing.
-- *Number in a table or list*: as in JSON, and ``+5``, ``.5``, ``5.``; ``inf`` where infinity is
-  meant. Nothing else that Python reads: no ``nan``, ``1_000``, hexadecimal or other digits, and no
-  leading zeros, which a comma for decimals or thousands leaves behind. It must be one that float64
-  can hold.
-- *JSON and TOML*: no key twice, no NaN or infinity, no number that float64 cannot hold. A number is
-  no text, no true and no false.
+Files are plain files of at most 16 MiB. The ending of the name says of what kind, in small letters
+or capitals. What is compressed, or a spreadsheet, is refused by that name.
+
+Texts are UTF-8, with a byte-order mark or without. UTF-16, UTF-32, other encodings and NUL bytes
+are refused by name. Lines end as on any system. A table, a list or a TOML file ends in a line
+break: without it nobody can tell 0.05 from the start of 0.052 in a file that was cut off.
+
+Tables hold values separated by commas, with points in decimals; no semicolons and no tabs. The
+first line names the columns, in any order, exactly as they are known. A name that is unknown (also
+in other letters), empty or there twice is refused, and so is a line with more or fewer values than
+columns. Blanks and quotes around names and values and empty lines mean nothing.
+
+Numbers in tables and lists are written as in JSON, or as in +5, .5 and 5., or are inf where that
+may be. Nothing else that Python reads is one: no nan, no 1_000, no hexadecimal or other digits; nor
+are leading zeros allowed, which a comma in decimals or between thousands leaves behind.
+
+JSON and TOML have no key twice, no NaN and no infinity. A number is no text, no true and no false.
+Everywhere a number is one that float64 can hold.
 
 `text_of`, `json_of`, `toml_of`, `rows_of` and `list_of` say what is wrong; `read` adds the file and
 the option that named it. Needs the standard library alone.

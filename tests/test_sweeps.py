@@ -443,11 +443,13 @@ print(*loaded.difference(map(str, runs.source_files(*batches.MODULES))))
         [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
     ).stdout.split()
     others = {Path(path).relative_to(ROOT / "icl_stl") for path in said}
-    # `bounds` is loaded for the series that references sum, `executors` counts cores.
+    # `bounds` is loaded for the series that references sum, `executors` counts cores,
+    # `tables` reads files.
     assert {str(path) for path in others if path.parent.name != "bounds"} == {
         "__init__.py",
         "executors.py",
         "results.py",
+        "tables.py",
     }
 
 

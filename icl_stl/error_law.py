@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from icl_stl.bounds._check import numbers
+from icl_stl.bounds._check import numbers, probability
 from icl_stl.intervals import Floats
 from icl_stl.tables import Quantity
 
@@ -87,8 +87,13 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     93 %, and at the edge of what is admitted (a floor of 0) 92, 90, 90 and 93 %; the same standard
     errors taken as known 57, 77, 85 and 89 %; as many replicates 80, 86, 88 and 92 %, at the edge
     72, 80, 85 and 90 %.
+
+    Raises:
+        ValueError: If there are no values, one is NaN, or the level is none.
     """
-    ordered = np.asarray(values, np.float64)
+    ordered, level = numbers("values", values), float(probability("level", level))
+    if not ordered.size or np.isnan(ordered).any():
+        raise ValueError(f"values must be numbers, one or more, but are {ordered.tolist()}")
     # Without interpolation: between a number and infinity there is nothing.
     low = np.quantile(ordered, (1 - level) / 2, method="lower")
     return float(low), float(np.quantile(ordered, (1 + level) / 2, method="higher"))
@@ -163,8 +168,12 @@ def resampled_laws(
         ValueError: For bad input, or where nothing says how sure the errors are.
     """
     data = _data(sizes, errors, stderr)
-    if count < 2:
-        raise ValueError(f"count must be at least 2, but it is {count}")
+    for name, value, least in (("count", count, 2), ("seed", seed, 0)):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ValueError(
+                f"{name} must be a whole number of at least {least}, but it is {value!r}"
+            )
     rng = np.random.default_rng(seed)
     if data.replicates is not None:
         if runs is not None:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from icl_stl.bounds._check import nonnegative, numbers, probability, share
+
 LEVEL = 0.05
 """Chance of any false `holds`, and chance of any false `violated`, within one claim."""
 
@@ -36,14 +38,13 @@ def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -
         Half-widths, shaped as `variance`.
 
     Raises:
-        ValueError: If there are fewer than two values.
+        ValueError: If there are fewer than two values, or the level is none.
 
     Source: published (Maurer and Pontil 2009; two-sided by a union bound).
     """
-    if count < 2:
-        raise ValueError(f"count must be at least 2, but it is {count!r}")
-    log = np.log(4 / level)
-    spread = np.sqrt(2 * np.asarray(variance, float) * log / count)
+    _two_or_more("count", count)
+    log = np.log(4 / probability("level", level))
+    spread = np.sqrt(2 * numbers("variance", variance) * log / count)
     half: Floats = spread + 7 * log / (3 * (count - 1))
     return half
 
@@ -70,11 +71,11 @@ def t_test(margins: ArrayLike) -> TTest:
         margins: One margin for each replicate, `[R]`, R >= 2.
 
     Raises:
-        ValueError: If there are fewer than two replicates.
+        ValueError: If there are fewer than two replicates, or they are no numbers.
 
     Assumes: replicates are independent and their mean margin is about normal.
     """
-    values = np.asarray(margins, float)
+    values = numbers("margins", margins)
     if values.ndim != 1 or values.size < 2:
         raise ValueError(f"margins must be at least 2 replicates, but have shape {values.shape}")
     mean, r = float(values.mean()), values.size
@@ -92,11 +93,14 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
     and all larger ones are kept.
 
     Returns:
-        Rejected `[K]` and the level of each `[K]`.
+        Rejected `[K]` and the level of each `[K]`; what has no p-value (NaN) is not rejected.
+
+    Raises:
+        ValueError: If the level is none, or the p-values are no numbers.
 
     Source: published (Holm 1979).
     """
-    p = np.asarray(p_values, float)
+    p, level = numbers("p_values", p_values), float(probability("level", level))
     levels = np.empty(p.size)
     order = np.argsort(p, kind="stable")
     levels[order] = level / (p.size - np.arange(p.size))
@@ -107,8 +111,19 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
 
 
 def t_half_width(stderr: float, replicates: int, level: float) -> float:
-    """Half-width of a Student interval that misses with chance `level` on each side."""
-    return float(stats.t.isf(level, replicates - 1) * stderr)
+    """Half-width of a Student interval that misses with chance `level` on each side.
+
+    Raises:
+        ValueError: If there are fewer than two replicates, or the level is none.
+    """
+    _two_or_more("replicates", replicates)
+    return float(stats.t.isf(probability("level", level), replicates - 1) * stderr)
+
+
+def _two_or_more(name: str, count: int) -> None:
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or count < 2:
+        raise ValueError(f"{name} must be a whole number of at least 2, but it is {count!r}")
 
 
 def equivalence_test(differences: ArrayLike, tolerance: float) -> tuple[float, float]:
@@ -116,15 +131,21 @@ def equivalence_test(differences: ArrayLike, tolerance: float) -> tuple[float, f
 
     Args:
         differences: One for each replicate, `[R]`, R >= 2.
-        tolerance: What counts as equal, > 0.
+        tolerance: What counts as equal, >= 0.
 
     Returns:
         P-value against "the mean is outside (-tolerance, tolerance)", the larger one of two
         one-sided Student tests; and against "it is inside", twice the smaller one of two.
 
+    Raises:
+        ValueError: If there are fewer than two replicates, or the tolerance is none.
+
     Source: published (Schuirmann 1987, for the first; the second is a minimum-effect test).
     """
-    values = np.asarray(differences, float)
+    values, tolerance = (
+        numbers("differences", differences),
+        float(nonnegative("tolerance", tolerance)),
+    )
     low, high = t_test(values + tolerance), t_test(values - tolerance)
     inside = max(low.p_positive, high.p_negative)
     return inside, min(1.0, 2 * min(low.p_negative, high.p_positive))
@@ -140,20 +161,26 @@ def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
     Returns:
         P-value against "the chance is at least `rate`", and against "it is at most `rate`".
 
+    Raises:
+        ValueError: If the rate is no chance.
+
     Source: published (Clopper and Pearson 1934).
     """
     events = np.asarray(exceedances, float)
-    law = stats.binom(events.size, rate)
+    law = stats.binom(events.size, float(share("rate", rate)))
     return float(law.cdf(events.sum())), float(law.sf(events.sum() - 1))
 
 
 def binomial_interval(exceedances: ArrayLike, level: float) -> tuple[float, float]:
     """Interval of a chance that misses it with chance at most `level` on each side.
 
+    Raises:
+        ValueError: If the level is none.
+
     Source: published (Clopper and Pearson 1934).
     """
     events = np.asarray(exceedances, float)
-    hits, count = float(events.sum()), events.size
+    hits, count, level = float(events.sum()), events.size, float(probability("level", level))
     low = stats.beta.ppf(level, hits, count - hits + 1) if hits else 0.0
     high = stats.beta.isf(level, hits + 1, count - hits) if hits < count else 1.0
     return float(low), float(high)

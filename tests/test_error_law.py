@@ -158,7 +158,7 @@ def test_few_loops_widen_by_students_t():
     assert (known.c != some.c).any()
     for runs in (1, [5, 5], np.nan, [2, 2, 2, 2, 1.5]):
         with pytest.raises(
-            ValueError, match="runs must (each be a whole number of|be one number, or one)"
+            ValueError, match=r"runs must (each be a whole number of|be one number, or one)"
         ):
             resampled_laws(SIZES, errors, errors, runs=runs)
     with pytest.raises(ValueError, match="runs must be left out with replicates"):

@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS
 from scipy import stats
 
-from icl_stl.intervals import LEVEL, empirical_bernstein, holm, t_half_width, t_test
+from icl_stl import error_law
+from icl_stl.intervals import (
+    LEVEL,
+    binomial_interval,
+    binomial_test,
+    empirical_bernstein,
+    equivalence_test,
+    holm,
+    t_half_width,
+    t_test,
+)
 
 REPEATS = 4_000
 
@@ -47,7 +57,8 @@ def test_the_normal_interval_does_not_cover_a_rare_event():
         (0.25, 100, 0.05, 0.14802066 + 0.10328011),
         # no variance: 7 ln 400 / (3 · 9) = 1.553379
         (0.0, 10, 0.01, 7 * 5.99146455 / 27),
-        (1.0, 8, 4 / np.e, 0.5 + 1 / 3),
+        # ln(4/δ) = 2: sqrt(2 · 2 · 2 / 8) = 1, and 7 · 2 / 21 = 2/3
+        (2.0, 8, 4 / np.e**2, 1 + 2 / 3),
     ],
 )
 def test_empirical_bernstein_by_hand(variance, count, level, half):
@@ -56,7 +67,9 @@ def test_empirical_bernstein_by_hand(variance, count, level, half):
 
 @pytest.mark.parametrize("count", [1, 0, -1])
 def test_empirical_bernstein_needs_two_values(count):
-    with pytest.raises(ValueError, match=f"^count must be at least 2, but it is {count}$"):
+    with pytest.raises(
+        ValueError, match=f"^count must be a whole number of at least 2, but it is {count}$"
+    ):
         empirical_bernstein(0.1, count)
 
 
@@ -171,3 +184,48 @@ def test_holm_keeps_the_chance_of_any_false_verdict(true_effects):
     assert has_chance(rejected[:, true_effects:].any(axis=1), LEVEL)
     naive = (p_values <= LEVEL)[:, true_effects:].any(axis=1)
     assert not has_chance(naive, LEVEL)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (
+            lambda wrong: empirical_bernstein(0.1, wrong),
+            "count must be a whole number .* but it is",
+        ),
+        (
+            lambda wrong: t_half_width(0.1, wrong, 0.05),
+            "replicates must be a whole number .* it is",
+        ),
+    ],
+)
+@pytest.mark.parametrize("wrong", [1, True, 2.5, 9.0, np.nan, "9"])
+def test_replicates_are_counted(call, named, wrong):
+    with pytest.raises(ValueError, match=named):
+        call(wrong)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda level: empirical_bernstein(0.1, 9, level),
+        lambda level: t_half_width(0.1, 9, level),
+        lambda level: holm([0.1, 0.2], level),
+        lambda level: binomial_interval([0, 1, 1], level),
+        lambda level: error_law.interval([0.1, 0.2], level),
+    ],
+)
+@pytest.mark.parametrize("level", [0, 1, -0.05, 95, np.nan, True, "0.05"])
+def test_a_level_is_a_chance(call, level):
+    with pytest.raises(ValueError, match=r"^level = "):
+        call(level)
+
+
+def test_other_numbers_of_tests_are_checked():
+    with pytest.raises(ValueError, match=r"^tolerance = nan"):
+        equivalence_test([0.1, 0.2], np.nan)
+    with pytest.raises(ValueError, match=r"^rate = 1.5"):
+        binomial_test([0, 1], 1.5)
+    for wrong in (["0.1", "0.2"], [True, False]):
+        with pytest.raises(ValueError, match=r"^margins = .* not a real number"):
+            t_test(wrong)

@@ -789,10 +789,10 @@ def proved_directions(
     """
     change, rate = float(nonnegative("b", b)), float(positive("a", a))
     i = float(generation_index("generation", generation, first=1))
-    stays = float(nonnegative("floor", floor)) > 0
+    stays, follow = float(nonnegative("floor", floor)) > 0, float(nonnegative("kappa", kappa))
     directions = {"floor": "falls"} if stays else {}
     highest = 1.0 if fresh else 0.5
-    if np.isfinite(i) or float(nonnegative("kappa", kappa)) > highest or rate >= 1:
+    if np.isfinite(i) or follow > highest or rate >= 1:
         return directions
     directions |= {"delta": "falls", "b": "rises", "c": "falls"}
     directions["M"] = "falls" if change > 0 else "unmoved"

@@ -8,6 +8,7 @@ from icl_stl.bounds._check import (
     earlier_shares,
     generation_index,
     nonnegative,
+    numbers,
     positive,
     share,
 )
@@ -16,7 +17,8 @@ from icl_stl.bounds._series import resolvent
 
 def rows(name: str, value: float, least: int = 1, why: str = "") -> int:
     """A whole number of rows, at least ``least``."""
-    if not (np.isfinite(value) and value >= least and value == np.floor(value)):
+    number = numbers(name, value)
+    if number.ndim or not (number >= least and number < np.inf and number == np.floor(number)):
         raise ValueError(
             f"{name} = {value!r} is outside the admissible range: "
             f"whole numbers from {least} on{why}"
@@ -26,9 +28,10 @@ def rows(name: str, value: float, least: int = 1, why: str = "") -> int:
 
 def last_generation(generations: int) -> int:
     """G, a finite whole number >= 0."""
-    if not np.isfinite(generation_index("generations", generations)):
+    last = generation_index("generations", generations)
+    if last.ndim or not np.isfinite(last):
         raise ValueError(f"generations = {generations!r} is outside the admissible range [0, inf)")
-    return int(generations)
+    return int(last)
 
 
 def variance(noise: float) -> float:

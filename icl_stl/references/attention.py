@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icl_stl.bounds import SphereMoments, sphere_moments
+from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.references._common import last_generation, rows
 
 FloatArray = NDArray[np.float64]
 
@@ -77,12 +79,17 @@ def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> Gaussi
     Returns:
         GaussianMoments.
 
+    Raises:
+        ValueError: for input out of range.
+
     Source:
         derived here: THEORY.md statement 48.
     """
-    scale = tau**2 + ((dim + 1) * tau**2 + sigma**2) / context
-    optimum = tau**2 / scale
-    return GaussianMoments(dim * scale, scale, optimum, sigma**2 + dim * tau**2 * (1 - optimum))
+    d, k = rows("dim", dim), rows("context", context)
+    prior, noise = float(positive("tau", tau)) ** 2, float(nonnegative("sigma", sigma)) ** 2
+    scale = prior + ((d + 1) * prior + noise) / k
+    optimum = prior / scale
+    return GaussianMoments(d * scale, scale, optimum, noise + d * prior * (1 - optimum))
 
 
 def risk(gamma: ArrayLike, moments: GaussianMoments | SphereMoments) -> FloatArray:
@@ -95,10 +102,13 @@ def risk(gamma: ArrayLike, moments: GaussianMoments | SphereMoments) -> FloatArr
     Returns:
         risk, of shape (...).
 
+    Raises:
+        ValueError: for input out of range, or of another shape.
+
     Source:
         derived here: THEORY.md statement 48.
     """
-    matrix = np.asarray(gamma, dtype=np.float64)
+    matrix = _layers("gamma", gamma)
     away = matrix - moments.optimum * np.eye(matrix.shape[-1])
     return np.asarray(moments.risk + moments.scale * (away**2).sum(axis=(-2, -1)))
 
@@ -118,10 +128,17 @@ def second_moments(
     Returns:
         shape (k + 1, d, d); the first is 0.
 
+    Raises:
+        ValueError: for input out of range, or of another shape.
+
     Source:
         derived here: THEORY.md statement 49.
     """
-    matrix, spread = np.asarray(gamma, dtype=np.float64), np.asarray(noises, dtype=np.float64)
+    matrix, spread = _layer("gamma", gamma), nonnegative("noises", noises)
+    if spread.ndim != 1:
+        raise ValueError(f"noises has shape {spread.shape}, outside the admissible shape [k]")
+    if law not in ("gaussian", "sphere"):
+        raise ValueError(f"law = {law!r} is neither 'gaussian' nor 'sphere'")
     d = len(matrix)
     fourth = 1.0 if law == "gaussian" else d / (d + 2)
     moments = np.zeros((len(spread) + 1, d, d))
@@ -153,11 +170,16 @@ def kl_divergence(
     Returns:
         KL(Gamma's prompts | Gamma''s prompts), k labels.
 
+    Raises:
+        ValueError: for input out of range, or of another shape.
+
     Source:
         derived here: THEORY.md statement 49.
     """
-    step = np.asarray(gamma, dtype=np.float64) - np.asarray(other, dtype=np.float64)
-    spread = np.asarray(noises, dtype=np.float64)
+    own, its = _layer("gamma", gamma), _layer("other", other)
+    if own.shape != its.shape:
+        raise ValueError(f"other has shape {its.shape}, outside the admissible shape {own.shape}")
+    step, spread = own - its, positive("noises", noises)
     before = second_moments(gamma, spread, law)[:-1]
     energy = np.einsum("ab,jbc,ac->j", step, before, step)
     return float((energy / (2 * spread**2)).sum())
@@ -179,6 +201,9 @@ def total_variation_bound(
 
     Returns:
         sqrt(KL/2), which may exceed 1.
+
+    Raises:
+        ValueError: for input out of range, or of another shape.
 
     Source:
         published: Pinsker 1964, with `kl_divergence`.
@@ -218,22 +243,50 @@ def refit(
     Returns:
         Refit with generations + 1 values of gamma and generations energies and factors.
 
+    Raises:
+        ValueError: for input out of range, or of another shape.
+
     Source:
         derived here: THEORY.md statement 49.
     """
-    spread = np.broadcast_to(np.asarray(noises, dtype=np.float64), (labels,))
-    k = np.arange(1, labels)
-    squares = k * (k - 1) * dim * tau**2 + k * dim * ((dim + 2) * tau**2 + sigma**2)
+    d, count, last = rows("dim", dim), rows("labels", labels, 2), last_generation(generations)
+    prior, noise = float(positive("tau", tau)) ** 2, float(nonnegative("sigma", sigma)) ** 2
+    kept, spread = float(share("alpha", alpha)), nonnegative("noises", noises)
+    if spread.shape not in ((), (1,), (count,)):
+        raise ValueError(f"noises has shape {spread.shape}, outside the admissible shape [labels]")
+    spread = np.broadcast_to(spread, (count,))
+    k = np.arange(1, count)
+    squares = k * (k - 1) * d * prior + k * d * ((d + 2) * prior + noise)
     real_energy = float((squares / k**2).sum())
-    optimum = (labels - 1) * dim * tau**2 / real_energy
-    path, energies, factors = [float(gamma)], [], []
-    for _ in range(generations):
-        energy = _energy(path[-1], dim, spread)
-        factor = (1 - alpha) * energy / (alpha * real_energy + (1 - alpha) * energy)
+    optimum = (count - 1) * d * prior / real_energy
+    path, energies, factors = [float(_finite("gamma", gamma))], [], []
+    for _ in range(last):
+        energy = _energy(path[-1], d, spread)
+        factor = (1 - kept) * energy / (kept * real_energy + (1 - kept) * energy)
         path.append(optimum + factor * (path[-1] - optimum))
         energies.append(energy)
         factors.append(factor)
     return Refit(np.array(path), np.array(energies), np.array(factors), optimum, real_energy)
+
+
+def _finite(name: str, value: ArrayLike) -> FloatArray:
+    return real(name, value, open_low=True, open_high=True)
+
+
+def _layers(name: str, gamma: ArrayLike) -> FloatArray:
+    matrix = _finite(name, gamma)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(
+            f"{name} has shape {matrix.shape}, outside the admissible shape [..., d, d]"
+        )
+    return matrix
+
+
+def _layer(name: str, gamma: ArrayLike) -> FloatArray:
+    matrix = _layers(name, gamma)
+    if matrix.ndim > 2:
+        raise ValueError(f"{name} has shape {matrix.shape}, outside the admissible shape [d, d]")
+    return matrix
 
 
 def _energy(gamma: float, dim: int, noises: FloatArray) -> float:

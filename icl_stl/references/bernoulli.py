@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py, xlogy
 
+from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.references._common import last_generation, rows
+
 FloatArray = NDArray[np.float64]
 Loss = Callable[[FloatArray, int], FloatArray]
 
@@ -133,7 +136,7 @@ class Constants(NamedTuple):
 
 def binomial_law(count: int, probability: FloatArray) -> FloatArray:
     """Laws of the number of ones in ``count`` draws, one more axis for 0..count."""
-    chance = np.asarray(probability, dtype=np.float64)[..., None]
+    chance, count = share("probability", probability)[..., None], rows("count", count, 0)
     ones = np.arange(count + 1)
     ways = np.array([log(comb(count, int(k))) for k in ones])
     return np.asarray(np.exp(ways + xlogy(ones, chance) + xlog1py(count - ones, -chance)))
@@ -141,7 +144,8 @@ def binomial_law(count: int, probability: FloatArray) -> FloatArray:
 
 def real_weight(loop: BernoulliLoop, generation: int = 1) -> float:
     """Weight w in a generation: 1 in generation 0, 0 later if the loop replaces."""
-    if generation == 0:
+    _check(loop)
+    if last_generation(generation) == 0:
         return 1.0
     if loop.replace:
         return 0.0
@@ -173,6 +177,7 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
     Source:
         derived here: THEORY.md statement 52.
     """
+    _check(loop)
     if loss is value_loss:
         return Constants(1.0, 0.0, loop.kappa, 1.0)
     if loss is not squared_loss:
@@ -235,13 +240,14 @@ def _chain(loop: BernoulliLoop, generations: int) -> _Chain:
 
 
 def _check(loop: BernoulliLoop) -> None:
-    for name, low in (("n", 1), ("m", 1), ("kappa", 0.0)):
-        if not getattr(loop, name) >= low:
-            raise ValueError(f"{name} = {getattr(loop, name)!r} is below {low}")
-    for name in ("p", "weight", "centre"):
-        value = getattr(loop, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{name} = {value!r} is outside [0, 1]")
+    rows("n", loop.n)
+    rows("m", loop.m)
+    nonnegative("kappa", loop.kappa)
+    real("error", loop.error, open_low=True, open_high=True)
+    share("p", loop.p)
+    share("centre", loop.centre)
+    if loop.weight is not None:
+        share("weight", loop.weight)
 
 
 def _law(values: FloatArray, probability: FloatArray) -> Law:
@@ -267,6 +273,7 @@ def model_laws(loop: BernoulliLoop, generations: int) -> list[Law]:
     Raises:
         ValueError: for a loop outside its range.
     """
+    generations = last_generation(generations)
     chain = _chain(loop, generations)
     joint = [chain.real[:, None] * law for law in chain.counts]
     return [_law(chain.models(i), law) for i, law in enumerate(joint)]
@@ -285,6 +292,7 @@ def drift(loop: BernoulliLoop, generations: int) -> Drift:
     Raises:
         ValueError: for a loop outside its range.
     """
+    generations = last_generation(generations)
     chain = _chain(loop, generations)
     away = [chain.models(i) - loop.p for i in range(generations + 1)]
     joint = [chain.real[:, None] * law for law in chain.counts]
@@ -332,6 +340,7 @@ def gap_parts(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) 
     Source:
         derived here: THEORY.md statement 13.
     """
+    generations = last_generation(generations)
     chain = _chain(loop, generations)
     rows = [_parts_of(loop, chain, i, loss) for i in range(generations + 1)]
     return GapParts(*(np.array(column) for column in zip(*rows, strict=True)))
@@ -413,6 +422,7 @@ def gap_law(loop: BernoulliLoop, generation: int, loss: Loss = squared_loss) -> 
     Raises:
         ValueError: for a loop outside its range.
     """
+    generation = last_generation(generation)
     chain = _chain(loop, generation)
     theta = chain.models(generation)
     values = _gap_values(loop, generation, [loss(theta, 0), loss(theta, 1)])
@@ -421,12 +431,13 @@ def gap_law(loop: BernoulliLoop, generation: int, loss: Loss = squared_loss) -> 
 
 def exceedance(law: Law, threshold: float) -> float:
     """P(X > threshold); values within rounding of the threshold do not exceed it."""
-    return float(law.probability[law.support > threshold + _SAME].sum())
+    least = float(real("threshold", threshold)) + _SAME
+    return float(law.probability[law.support > least].sum())
 
 
 def quantile(law: Law, level: float) -> float:
     """Smallest value v with P(X <= v) >= level, to rounding."""
-    reached = np.cumsum(law.probability) >= level - _SAME
+    reached = np.cumsum(law.probability) >= float(share("level", level)) - _SAME
     return float(law.support[np.argmax(reached)] if reached.any() else law.support[-1])
 
 
@@ -451,6 +462,7 @@ def influence(loop: BernoulliLoop, generations: int) -> Influence:
     Source:
         derived here: THEORY.md statements 8 and 52.
     """
+    generations = last_generation(generations)
     chain = _chain(loop, generations)
     means = np.array([(law * chain.models(i)).sum(axis=1) for i, law in enumerate(chain.counts)])
     gamma = np.diff(means, axis=1)

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, polygamma
 
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, real, share
+from icl_stl.bounds._check import FloatArray, nonnegative, numbers, positive, real, share
 from icl_stl.references._common import last_generation, rows
 
 __all__ = [
@@ -187,7 +187,7 @@ def _factors(
 
 
 def _repeats(repeats: float) -> float:
-    return np.inf if np.isinf(repeats) else rows("repeats", repeats)
+    return np.inf if numbers("repeats", repeats).tolist() == np.inf else rows("repeats", repeats)
 
 
 def _signal(signal: ArrayLike) -> FloatArray:

@@ -476,7 +476,7 @@ def _enough(name: str, value: int, dim: int) -> int:
 
 
 def _repeats(samples: int, n_syn: int) -> int:
-    if n_syn < samples or n_syn % samples:
+    if not rows("n_syn", n_syn) >= rows("samples", samples) or n_syn % samples:
         raise ValueError(
             f"n_syn = {n_syn!r} is outside the admissible range: whole multiples of "
             f"samples = {samples!r}, since every batch repeats the real inputs"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from icl_stl import bounds
+from icl_stl.bounds._check import real
 from icl_stl.bounds.optimum import Objective
 from icl_stl.config import meant, require
 from icl_stl.error_law import RUNS, SIZE, ErrorLaw, ResampledLaws, interval
@@ -65,12 +66,8 @@ class Problem:
     """Logarithm of the class's size, for uniform."""
 
     def __post_init__(self) -> None:
-        for name in ("n", "M", "b", "kappa", "log_size"):
-            value = getattr(self, name)
-            if value > MOST:
-                raise ValueError(
-                    f"{name} = {value!r} is outside the admissible range [0, {MOST:g}]"
-                )
+        for name, low in {"n": 1.0, "M": 0.0, "b": 0.0, "kappa": 0.0, "log_size": 0.0}.items():
+            real(name, getattr(self, name), low, MOST)
 
     def trade_off(self, law: ErrorLaw, lam: Any) -> bounds.Gap:
         """The bound by parts at these ratios."""

@@ -111,8 +111,27 @@ def test_what_is_no_number_is_refused_by_name(function):
                 function(**{**given, name: wrong})
 
 
+FLAGGED = [
+    pytest.param(one.values[0], name, id=f"{one.id}-{name}")
+    for one in CASES
+    for name, parameter in inspect.signature(one.values[0]).parameters.items()
+    if isinstance(parameter.default, bool)
+]
+
+
+@pytest.mark.parametrize(("function", "name"), FLAGGED)
+def test_what_is_neither_true_nor_false_is_refused(function, name):
+    given = arguments_of(function)
+    for right in (True, np.False_):
+        function(**{**given, name: right})
+    for wrong in ("no", "", 1, 0.0, None, math.nan, [True]):
+        with pytest.raises(ValueError, match=f"^{name} = .* is neither True nor False$"):
+            function(**{**given, name: wrong})
+
+
 def test_there_are_functions_to_try():
     assert len(FUNCTIONS) > 150
+    assert len(FLAGGED) > 10
 
 
 COUNTED = [

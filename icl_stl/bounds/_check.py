@@ -113,6 +113,13 @@ def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
     return array
 
 
+def flag(name: str, value: bool) -> bool:
+    """True or false; what merely counts as one of them, as the text `no` does, is none."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} = {value!r} is neither True nor False")
+    return bool(value)
+
+
 def constants(provenance: Provenance, **values: ArrayLike) -> tuple[Constant, ...]:
     """A record of constants; ``provenance`` is one word for all or a mapping from their names."""
     return tuple(

@@ -11,6 +11,7 @@ from icl_stl.bounds._check import (
     Provenance,
     common_shape,
     constants,
+    flag,
     generation_index,
     nonnegative,
     positive,
@@ -162,7 +163,7 @@ def generalization_gap(
         given = size * influence_from_stability(n, alpha, gamma)
         spread = spread._replace(influence=np.where(i == 0, 1.0, given))
     loss, sensitivity = positive("M", M), nonnegative("b", b)
-    change = np.where((i > 0) & pathwise, 2.0, 1.0) * loss + 2 * sensitivity
+    change = np.where((i > 0) & flag("pathwise", pathwise), 2.0, 1.0) * loss + 2 * sensitivity
     return _gap(
         shift,
         _stability_part(size, real_share, i, sensitivity, spread),
@@ -500,7 +501,7 @@ def weighted_gap(
     w, i = share("weight", weight), generation_index("generation", generation)
     loss, change = positive("M", M), nonnegative("b", b)
     distance = real("discrepancy", discrepancy, 0, np.inf)
-    stability = fresh_data_stability if fresh else weighted_stability
+    stability = fresh_data_stability if flag("fresh", fresh) else weighted_stability
     loop = stability(n, n_syn, weight, kappa, generation)
     real_part = w**2 / size if fresh else times(w, loop.influence)
     shares = np.where(i == 0, 1 / size, real_part + (1 - w) ** 2 / synthetic)

@@ -12,6 +12,7 @@ from icl_stl.bounds._check import (
     FloatArray,
     Provenance,
     constants,
+    flag,
     generation_index,
     nonnegative,
     positive,
@@ -509,7 +510,7 @@ class Problem(NamedTuple):
             objective=self.objective,
             log_size=_number("log_size", nonnegative("log_size", self.log_size)),
             floor=_number("floor", nonnegative("floor", self.floor)),
-            fresh=bool(self.fresh),
+            fresh=flag("fresh", self.fresh),
         )
 
     def record(self, provenance: Provenance) -> tuple[Constant, ...]:
@@ -791,7 +792,7 @@ def proved_directions(
     i = float(generation_index("generation", generation, first=1))
     stays, follow = float(nonnegative("floor", floor)) > 0, float(nonnegative("kappa", kappa))
     directions = {"floor": "falls"} if stays else {}
-    highest = 1.0 if fresh else 0.5
+    highest = 1.0 if flag("fresh", fresh) else 0.5
     if np.isfinite(i) or follow > highest or rate >= 1:
         return directions
     directions |= {"delta": "falls", "b": "rises", "c": "falls"}

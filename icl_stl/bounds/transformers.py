@@ -14,6 +14,7 @@ from icl_stl.bounds._check import (
     Provenance,
     common_shape,
     constants,
+    flag,
     generation_index,
     nonnegative,
     positive,
@@ -604,7 +605,7 @@ def context_loop(
     """
     one = nonnegative("c", c) / real("examples", examples, 1, inf, open_high=True)
     gap, power, total = _context_powers(alpha, kappa, generation, extra=1)
-    gamma, gap = common_shape(times(one, total if kept else power), gap)
+    gamma, gap = common_shape(times(one, total if flag("kept", kept) else power), gap)
     return ContextLoop(gamma, gap > 0, constants(provenance, c=c, kappa=kappa))
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, polygamma
 
-from icl_stl.bounds._check import FloatArray, nonnegative, numbers, positive, real, share
+from icl_stl.bounds._check import FloatArray, flag, nonnegative, numbers, positive, real, share
 from icl_stl.references._common import last_generation, rows
 
 __all__ = [
@@ -97,7 +97,7 @@ def label_covariance(
         derived here: THEORY.md statement 65.
     """
     covariance, factor, pivots = _factors(inputs, noise, prior_scale)
-    if not plug_in:
+    if not flag("plug_in", plug_in):
         return covariance
     unit = factor / pivots[..., None, :]
     return noise**2 * unit @ unit.swapaxes(-1, -2)
@@ -127,7 +127,7 @@ def task_covariance(
         derived here: THEORY.md statement 65.
     """
     X = real("inputs", inputs)
-    variance = float(positive("noise", noise)) ** 2
+    variance, own = float(positive("noise", noise)) ** 2, flag("plug_in", plug_in)
     before = np.broadcast_to(
         float(positive("prior_scale", prior_scale)) ** 2 * np.eye(X.shape[-1]),
         (*X.shape[:-2], X.shape[-1], X.shape[-1]),
@@ -137,7 +137,7 @@ def task_covariance(
         pushed = np.einsum("...ab,...b->...a", before, X[..., k, :])
         spread = np.einsum("...a,...a->...", X[..., k, :], pushed)[..., None, None]
         gained = pushed[..., :, None] * pushed[..., None, :] / (variance + spread)
-        total = total + (variance / (variance + spread) if plug_in else 1.0) * gained
+        total = total + (variance / (variance + spread) if own else 1.0) * gained
         before = before - gained
     return total
 
@@ -221,7 +221,7 @@ def posterior_variance(signal: ArrayLike, repeats: float, *, plug_in: bool = Tru
         derived here: THEORY.md statement 67.
     """
     u, n = _signal(signal), _repeats(repeats)
-    return _squares(u, n) if plug_in else u / (1 + 1 / (u * n))
+    return _squares(u, n) if flag("plug_in", plug_in) else u / (1 + 1 / (u * n))
 
 
 def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
@@ -323,7 +323,8 @@ def signal_path(
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     path = np.full(last_generation(generations) + 1, start)
-    for g in range(1, len(path) if plug_in else 1):
+    _repeats(repeats)
+    for g in range(1, len(path) if flag("plug_in", plug_in) else 1):
         written = float(refit(path[g - 1], repeats)) if path[g - 1] > 0 else 0.0
         path[g] = kept * start + (1 - kept) * max(written, 0.0)
     return path

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, probability, share
+from icl_stl.bounds._check import FloatArray, flag, nonnegative, positive, probability, share
 from icl_stl.references._common import (
     accumulate_gain,
     anchored,
@@ -583,9 +583,9 @@ def log_variance_replace(
         derived here: THEORY.md statement 42.
     """
     n, m, square = rows("samples", samples, 2), rows("n_syn", n_syn, 2), variance(noise)
-    i = np.arange(last_generation(generations) + 1.0)
+    i, less = np.arange(last_generation(generations) + 1.0), flag("unbiased", unbiased)
     first, later = (
-        _digamma_minus_log((size - 1) / 2) + (0.0 if unbiased else np.log1p(-1 / size))
+        _digamma_minus_log((size - 1) / 2) + (0.0 if less else np.log1p(-1 / size))
         for size in (n, m)
     )
     return np.asarray(np.log(square) + first + i * later)

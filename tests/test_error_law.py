@@ -228,5 +228,5 @@ def test_bad_measurements_are_refused(arguments, message):
 def test_intervals_need_something_to_rest_on():
     with pytest.raises(ValueError, match="stderr must be given, or errors as replicates"):
         resampled_laws([100, 200], [0.1, 0.1])
-    with pytest.raises(ValueError, match="count must be at least 2, but it is 1"):
+    with pytest.raises(ValueError, match="count must be a whole number of at least 2, but it is 1"):
         resampled_laws([100, 200], [0.1, 0.1], [0.01, 0.01], count=1)

@@ -6,8 +6,7 @@ Files are plain files of at most 16 MiB. The ending of the name says of what kin
 or capitals. What is compressed, or a spreadsheet, is refused by that name.
 
 Texts are UTF-8, with a byte-order mark or without. UTF-16, UTF-32, other encodings and NUL bytes
-are refused by name. Lines end as on any system. A table, a list or a TOML file ends in a line
-break: without it nobody can tell 0.05 from the start of 0.052 in a file that was cut off.
+are refused by name. Lines end as on any system; the last one may have no end.
 
 Tables hold values separated by commas, with points in decimals; no semicolons and no tabs. The
 first line names the columns, in any order, exactly as they are known. A name that is unknown (also
@@ -143,15 +142,6 @@ def text_of(content: bytes) -> str:
     return text
 
 
-def _ended(text: str) -> str:
-    """The text, if a line break ends it."""
-    if text and not text.endswith(("\n", "\r")):
-        raise ValueError(
-            "its last line must end in a line break: it may be cut off; add one if it is whole"
-        )
-    return text
-
-
 def json_of(text: str) -> Any:
     """The content of a JSON text.
 
@@ -195,7 +185,7 @@ def toml_of(text: str) -> Any:
         ValueError: If it is none, or breaks the rules above; the message says why.
     """
     try:
-        content = tomllib.loads(_ended(text), parse_float=_toml_float)
+        content = tomllib.loads(text, parse_float=_toml_float)
         _all_of_64_bits(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -229,7 +219,7 @@ class Row(NamedTuple):
 
 def _lines(text: str) -> list[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
-    lines = enumerate(_LINE_BREAK.split(_ended(text)), 1)
+    lines = enumerate(_LINE_BREAK.split(text), 1)
     return [(number, line) for number, line in lines if line.strip(_BLANKS)]
 
 

@@ -1,7 +1,6 @@
 """What users hand in: learners, real sets, regimes, functions. Right, or refused with the name."""
 
 import math
-import os
 from dataclasses import dataclass
 from inspect import unwrap
 from typing import Any, ClassVar, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from reference import CASES
 
 from icl_stl import measure, problems, runs, solvable
 from icl_stl.config import PRESETS, LinearRegression
@@ -42,9 +42,6 @@ from icl_stl.regimes import (
     training_size,
 )
 from icl_stl.tasks import Normal, Prompts, Rows, sample_prompts
-
-LONG = int(os.environ.get("ICL_STL_CASES", "1"))
-"""How many times as many cases are tried: 10 in the long form."""
 
 KEY = jax.random.key(3)
 REGIMES = [
@@ -721,7 +718,7 @@ def regimes(draw, n):
 
 
 @given(data=st.data(), n=st.sampled_from([1, 2, 4]))
-@settings(max_examples=60 * LONG, suppress_health_check=list(HealthCheck))
+@settings(max_examples=CASES // 16, suppress_health_check=list(HealthCheck))
 def test_any_learner_in_any_regime_learns_from_what_is_mixed(data, n):
     kinds, dtypes = data.draw(st.sampled_from(COLUMNS))
     regime = data.draw(regimes(n))

@@ -1,13 +1,12 @@
 """Tables and files from outside, whole and damaged: the numbers that are written there, or refused.
 
 Each damage as a case of its own, then at random: a table or a result file is made, written in some
-admissible way, and damaged at most once; ICL_STL_CASES is the number of random cases.
+admissible way, and damaged at most once.
 """
 
 import dataclasses
 import json
 import math
-import os
 import re
 import runpy
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reference import CASES
 
 from icl_stl import executors, grids, tables
 from icl_stl.bounds.__main__ import main as bounds_calculator
@@ -24,7 +24,6 @@ from icl_stl.planning import measured, read_errors
 from icl_stl.results import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = int(os.environ.get("ICL_STL_CASES", "600"))
 INF = math.inf
 
 WHOLE = "N,eps,stderr\n100,0.25,0.01\n400,0.125,0.005\n"
@@ -599,7 +598,7 @@ def strip(row):
 
 
 BY_NAME = settings(
-    max_examples=max(1, CASES // 3),
+    max_examples=CASES // 5,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

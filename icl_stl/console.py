@@ -1,5 +1,6 @@
 """What a person sees while and after a script runs: progress, tables, errors."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_ty
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from icl_stl.config import meant
 
@@ -113,14 +115,15 @@ ROUNDING = 1e-12
 def is_equality(cell: Mapping[str, Any]) -> bool:
     """Whether measured and bound are two sides of an equation."""
     if cell.get("test") == "exact":
-        return bool(abs(cell["measured"] - cell["bound"]) <= ROUNDING)
+        measured, bound = cell["measured"], cell["bound"]
+        return None not in (measured, bound) and bool(abs(measured - bound) <= ROUNDING)
     return cell.get("test") in ("equal", "undecided")
 
 
 def ratio_of(cell: Mapping[str, Any]) -> float | None:
     """Measured over bound, or bound over measured for a lower bound; none over zero."""
     measured, bound = cell["measured"], cell["bound"]
-    if measured is None:
+    if measured is None or bound is None:
         return None
     above = cell.get("direction") == "above"
     top, bottom = (bound, measured) if above else (measured, bound)
@@ -131,9 +134,11 @@ def _tightness(cell: Mapping[str, Any]) -> float:
     """How near a cell is to being missed: 0 far from it, 1 at its bound or tolerance."""
     if not is_equality(cell):
         return ratio_of(cell) or 0.0
-    if cell.get("test") in ("exact", "undecided"):
+    ends = cell["margin_low"], cell["margin_high"]
+    if cell.get("test") in ("exact", "undecided") or None in ends:
         return 0.0
-    return float(max(abs(cell["margin_low"]), abs(cell["margin_high"])) / cell["tolerance"])
+    farthest, tolerance = max(map(abs, ends)), cell.get("tolerance", 0.0)
+    return float(farthest / tolerance if tolerance else math.inf if farthest else 0.0)
 
 
 def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -141,7 +146,8 @@ def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
     tested = [
         cell
         for cell in entry["cells"]
-        if cell["bound"] is not None and not cell.get("by_definition", False)
+        if (cell["bound"] is not None or cell["verdict"] != "finding")
+        and not cell.get("by_definition", False)
     ]
     order = ("finding", "holds", "inconclusive", "violated")
 
@@ -154,7 +160,7 @@ def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def place(cell: Mapping[str, Any]) -> str:
     """Where a cell was measured, in words; of a solvable loop also what was measured."""
     regime = str(cell["regime"])
-    share = cell.get("alpha", 0)  # a place between two sizes has none
+    share = cell.get("alpha") or 0  # a place between two sizes has none
     if 0 < share < 1 and not regime.startswith("accumulate"):  # there it shrinks by itself
         regime += f" {share:.3g}"
     parts = [str(cell["loop"]), regime] if "loop" in cell else [regime]
@@ -168,19 +174,24 @@ def place(cell: Mapping[str, Any]) -> str:
     return ", ".join(parts) + quantity
 
 
+def _shown(value: float | None, form: str = ".3f") -> str:
+    """A number as a table shows it: a dash for none, in powers of ten where it is huge."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:{form if abs(value) < 1e6 else '.2e'}}"
+
+
 def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
     """Measured, bound and their ratio as they are shown."""
     measured, bound = cell["measured"], cell["bound"]
-    ratio = ratio_of(cell)
-    shown = "-" if ratio is None else f"{ratio:.2f}"
+    ratio = _shown(ratio_of(cell), ".2f")
     if cell.get("test") == "rate":
-        return f"{measured:.1%}", f"≤ {bound:.1%}", shown
+        return _shown(measured, ".1%"), f"≤ {_shown(bound, '.1%')}", ratio
     if is_equality(cell):
-        tolerance = f" ± {cell['tolerance']:.3f}" if cell.get("tolerance") else ""
-        seen = "-" if measured is None else f"{measured:.3f}"
-        return seen, f"= {bound:.3f}{tolerance}", shown
+        tolerance = f" ± {_shown(cell['tolerance'])}" if "tolerance" in cell else ""
+        return _shown(measured), f"= {_shown(bound)}{tolerance}", ratio
     sign = ">" if cell.get("direction") == "above" else "≤"
-    return f"{measured:.3f}", f"{sign} {bound:.3f}", shown
+    return _shown(measured), f"{sign} {_shown(bound)}", ratio
 
 
 def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -224,12 +235,15 @@ def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     for entry in entries:
         *cells, verdict, control = claim_row(entry)
         colour = _COLOURS[entry["verdict"]]
-        table.add_row(*cells, f"[{colour}]{verdict}[/{colour}]", control, _source(entry))
+        table.add_row(*map(Text, cells), Text(verdict, colour), control, Text(_source(entry)))
     return table
 
 
 def claims_markdown(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """The same table for a page."""
     rows = [CLAIM_COLUMNS, ("---",) * len(CLAIM_COLUMNS)]
-    rows += [(*claim_row(entry), _source(entry)) for entry in entries]
+    rows += [
+        tuple(" ".join(cell.split()).replace("|", "\\|") for cell in row)
+        for row in ((*claim_row(entry), _source(entry)) for entry in entries)
+    ]
     return [f"| {' | '.join(row)} |" for row in rows]

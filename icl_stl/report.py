@@ -389,7 +389,7 @@ def _figure(name: str, svg: str, caption: str, numbers: str) -> str:
         f'<figure>\n<div class="scroll picture" role="region" tabindex="0" '
         f'aria-label="{_text(f"figure {title}")}">'
         f'<img loading="lazy" width="{width}" height="{height}" alt="{_text(first or title)}" '
-        f"src='data:image/svg+xml,{_in_url(_lean(svg))}'></div>\n"
+        f"src='data:image/svg+xml,{_in_url(svg)}'></div>\n"
         f"<figcaption>{_text(caption)}</figcaption>\n</figure>\n{numbers}"
     )
 
@@ -416,26 +416,9 @@ def _size(svg: str) -> tuple[int, int]:
     return round(width * 4 / 3), round(height * 4 / 3)
 
 
-def _lean(svg: str) -> str:
-    """The same picture in fewer bytes: rounded, and every style written once, as a class."""
-    svg = svg[max(svg.find("<svg"), 0) :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"'DejaVu Sans', [^;\"]*sans-serif", "DejaVu Sans, sans-serif", svg)
-    svg = re.sub(
-        r' (?:d|x|y)="[^"]*"|(?:rotate|translate)\([^)]*\)',
-        lambda found: re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", found[0]),
-        svg,
-    )
-    styles = dict.fromkeys(re.findall(r' style="([^"]*)"', svg))
-    rules = {style: f"s{k}" for k, style in enumerate(styles)}
-    svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{rules[found[1]]}"', svg)
-    sheet = "".join(f".{name}{{{style}}}" for style, name in rules.items())
-    svg = re.sub(r"<svg[^>]*>", lambda found: f"{found[0]}<style>{sheet}</style>", svg, count=1)
-    return " ".join(svg.split())
-
-
 def _in_url(svg: str) -> str:
-    """A picture as part of a data URL in an attribute with single quotes."""
+    """A picture as part of a data URL in an attribute with single quotes, on one line."""
+    svg = " ".join(svg[max(svg.find("<svg"), 0) :].split())
     for sign in "%#&'":
         svg = svg.replace(sign, f"%{ord(sign):02X}")
     return svg

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Failure:
-    """A replicate whose numbers stopped being finite; it is left out of every verdict."""
+    """A replicate whose numbers stopped being finite; no claim about it holds."""
 
     setting: str
     """Regime or experiment."""

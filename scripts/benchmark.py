@@ -1,7 +1,7 @@
 """How fast this machine runs the package: ceilings, training, generation, loops, PyTorch beside.
 
 Everything is measured in processes of its own, contestants in turn, again and again; ratios are
-medians of ratios within a round. Writes benchmark.json and speeds.svg, .png. What cannot run here
+medians of ratios within a round. Writes benchmark.json and speeds.svg. What cannot run here
 is left out, and said. Exit status 0, or 2 for bad usage or a file that cannot be written.
 """
 
@@ -40,7 +40,7 @@ class Arguments:
     matmul_precision: Literal["highest", "high", "default", "tensorfloat32", "bfloat16"] = "highest"
     """Precision of JAX's matrix products, for accelerators."""
     out: Path = Path("runs/benchmark")
-    """Folder for benchmark.json and speeds.svg, .png."""
+    """Folder for benchmark.json and speeds.svg."""
 
 
 def chosen_plan(arguments: Arguments) -> benchmarks.Plan:

@@ -74,7 +74,7 @@ class Arguments:
     seed: int = 0
     """Seed of the resampling."""
     out: Path | None = None
-    """Folder for plan.json and trade_off.svg, .png."""
+    """Folder for plan.json and trade_off.svg."""
 
 
 class Laws(NamedTuple):

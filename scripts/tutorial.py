@@ -31,7 +31,7 @@ class Arguments:
     seed: int = 0
     """Seed of everything."""
     out: Path = Path("runs/tutorial")
-    """Folder for tutorial.svg and tutorial.png."""
+    """Folder for tutorial.svg."""
 
 
 arguments = console.arguments_of(Arguments)
@@ -178,6 +178,6 @@ def draw() -> Figure:
 
 
 plots.write_figure(draw, arguments.out / "tutorial")
-print(f"\n{caption}\n{arguments.out}/tutorial.svg, {arguments.out}/tutorial.png")
+print(f"\n{caption}\n{arguments.out}/tutorial.svg")
 if not as_expected:
     sys.exit(1)

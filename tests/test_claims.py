@@ -21,6 +21,7 @@ from synthetic import (
 from icl_stl.claims import Evidence, judge
 from icl_stl.claims.transformer import CLAIMS as TRANSFORMER_CLAIMS
 from icl_stl.claims.transformer import GROWTH_TOLERANCE, KEPT, LOST, drift_bound
+from icl_stl.console import claim_row, claims_markdown
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.results import LoopResult
 
@@ -237,12 +238,14 @@ def test_the_control_of_predictive_sampling_can_fail():
     assert (rejected, exchanged["negative_control"]["rejected"]) == (True, False)
 
 
-def test_a_generation_0_that_failed_is_left_out_of_predictive_sampling():
+def test_a_generation_0_that_failed_counts_against_predictive_sampling():
     generators = generated()
     generators["transformer_plug_in"][2] = np.nan
     entry = judged("predictive_sampling", {}, generators)
     assert entry["failed"] == ["generation 0, replicate 2: implied task variance not finite"]
-    assert (entry["replicates"], entry["verdict"]) == (R - 1, "holds")
+    assert (entry["replicates"], entry["verdict"]) == (R - 1, "inconclusive")
+    assert {cell["verdict"] for cell in entry["cells"]} <= {"inconclusive", "finding"}
+    assert not entry["negative_control"]["rejected"]
     json.dumps(entry, allow_nan=False)
 
 
@@ -269,6 +272,16 @@ def test_fewer_than_three_usable_replicates_decide_nothing(name):
     assert len(too_few["failed"]) == R - 2
 
 
+def as_survivors(cells):
+    """The cells as they are judged where another replicate failed: nothing tested holds."""
+    return [
+        {**cell, "verdict": "inconclusive"}
+        if cell["verdict"] == "holds" and not cell.get("by_definition")
+        else cell
+        for cell in cells
+    ]
+
+
 def test_a_failed_replicate_is_named_and_left_out_in_every_regime():
     loops, clean = good_loops(), good_loops()
     loops["augment-0.25"].observations["eps"][4, 3] = np.inf
@@ -282,8 +295,32 @@ def test_a_failed_replicate_is_named_and_left_out_in_every_regime():
     fewer = replace(PRESET, replicates=R - 1)
     without = {name: result.replicates(kept) for name, result in clean.items()}
     expected = judge(CLAIMS["drift"], Evidence(fewer, without))
-    assert entry["cells"] == expected["cells"]
-    assert entry["negative_control"] == expected["negative_control"]
+    assert entry["cells"] == as_survivors(expected["cells"])
+    control = entry["negative_control"]
+    assert expected["negative_control"]["rejected"]
+    assert control == {**expected["negative_control"], "rejected": False}
+
+
+@pytest.mark.parametrize(
+    ("distance", "whole", "survivors"),
+    [(0.03, "holds", "inconclusive"), (-0.03, "violated", "violated")],
+)
+def test_a_claim_does_not_hold_on_the_loops_that_did_not_diverge(distance, whole, survivors):
+    """One of six diverges; the margins of the others are clear."""
+    loops = loops_of(lambda regime: below_the_bound(regime, distance, 0.002))
+    assert judged("drift", loops)["verdict"] == whole
+    loops["replace"].observations["drift"][1, 3:] = np.nan
+    entry = judged("drift", loops)
+    assert entry["verdict"] == survivors
+    tested = [cell for cell in entry["cells"] if "by_definition" not in cell]
+    assert {cell["verdict"] for cell in tested} == {survivors}
+    assert all((cell["margin_low"] > 0) == (distance > 0) for cell in tested)
+    assert not entry["negative_control"]["rejected"]
+    said = f"{survivors}, {R - 1} replicates"
+    assert claim_row(entry)[5:] == (said, "NO")
+    assert f"| {said} | NO |" in claims_markdown([entry])[-1]
+    stored = json.loads(json.dumps(entry))
+    assert (stored["replicates"], len(stored["failed"])) == (R - 1, 1)
 
 
 def test_failures_of_loops_that_a_claim_does_not_ask_for_leave_it_alone():

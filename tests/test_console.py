@@ -1,6 +1,21 @@
-import pytest
+import json
+import re
+from io import StringIO
 
-from icl_stl.console import claim_row, claims_markdown, claims_table, place, worst_cell
+import numpy as np
+import pytest
+from rich.console import Console
+from synthetic import PRESET
+
+from icl_stl.claims import Cell, Claim, Evidence, Judged, judge
+from icl_stl.console import (
+    CLAIM_COLUMNS,
+    claim_row,
+    claims_markdown,
+    claims_table,
+    place,
+    worst_cell,
+)
 
 
 def cell(measured, bound, verdict="holds", **more):
@@ -14,6 +29,12 @@ def cell(measured, bound, verdict="holds", **more):
         "margin_high": high,
         **more,
     }
+
+
+def unknown(bound, **more):
+    """A judged cell whose measured numbers are none, as `claims.json` has it."""
+    none = dict.fromkeys(("measured", "low", "high", "margin", "margin_low", "margin_high"))
+    return {**cell(0.0, 0.0, **more), **none, "bound": bound}
 
 
 def entry(*cells):
@@ -48,6 +69,18 @@ def entry(*cells):
             ("-", "= 0.500 ± 0.100", "-"),
         ),
         (cell(0.01, 0.05, test="rate", tolerance=0.05), ("1.0%", "≤ 5.0%", "0.20")),
+        (cell(0.01, 0.0, test="equal", tolerance=0.0), ("0.010", "= 0.000 ± 0.000", "-")),
+        (cell(0.01, 0.0, test="equal"), ("0.010", "= 0.000", "-")),
+        (unknown(0.4), ("-", "≤ 0.400", "-")),
+        (unknown(0.4, direction="above"), ("-", "> 0.400", "-")),
+        (unknown(0.4, test="equal", tolerance=0.1), ("-", "= 0.400 ± 0.100", "-")),
+        (unknown(0.4, test="equal", tolerance=0.0), ("-", "= 0.400 ± 0.000", "-")),
+        (unknown(0.4, test="exact"), ("-", "≤ 0.400", "-")),
+        (unknown(0.05, test="rate", tolerance=0.05), ("-", "≤ 5.0%", "-")),
+        (unknown(None), ("-", "≤ -", "-")),
+        ({**cell(0.3, 0.4), "bound": None}, ("0.300", "≤ -", "-")),
+        (cell(1e30, 3e12), ("1.00e+30", "≤ 3.00e+12", "3.33e+17")),
+        (cell(1e300, 1e-300), ("1.00e+300", "≤ 0.000", "-")),
     ],
 )
 def test_a_row_says_what_kind_of_bound_it_is(one, shown):
@@ -116,3 +149,56 @@ def test_a_place_between_two_sizes_has_no_share():
     }
     assert place(cell) == "ols, same-inputs, generation 5: lambda of the peak"
     assert place({**cell, "alpha": 0.25}).startswith("ols, same-inputs 0.25, generation 5")
+
+
+def test_of_cells_without_tolerance_the_one_that_is_off_is_the_worst():
+    still = {**cell(0.0, 0.0, test="equal", tolerance=0.0), "margin_low": 0.0, "margin_high": 0.0}
+    near = cell(1.09, 1.0, test="equal", tolerance=0.1)
+    off = cell(0.01, 0.0, test="equal", tolerance=0.0)
+    assert worst_cell(entry(still, near)) is near
+    assert worst_cell(entry(off, near, still)) is off
+    nothing = unknown(1.0, test="equal", tolerance=0.1, verdict="inconclusive")
+    assert worst_cell(entry(off, nothing)) is nothing
+
+
+def printed(table):
+    screen = Console(width=200, file=StringIO())
+    screen.print(table)
+    return screen.file.getvalue()
+
+
+def test_a_table_prints_whatever_a_claim_and_its_place_are_called():
+    odd = entry(cell(0.3, 0.4, regime="[/bold] [red]a|b"), unknown(0.4))
+    odd = {**odd, "name": "[/x]", "source": "[link=a]b[/c]: d"}
+    text = printed(claims_table([odd]))
+    for words in ("[/bold] [red]a|b 0.5", "[/x]", "[link=a]b[/c]", "holds"):
+        assert words in text
+    row = claims_markdown([odd])[-1]
+    assert "[/bold] [red]a\\|b 0.5" in row
+    assert len(re.split(r"(?<!\\)\|", row)) == len(CLAIM_COLUMNS) + 2
+
+
+@pytest.mark.parametrize(
+    "margins", [[0.0] * 6, [0.1, -0.1, 0.3, 0, 0, 0], [np.nan] * 6, [np.inf] * 6]
+)
+@pytest.mark.parametrize("test", ["positive", "equal", "rate", "exact", "undecided"])
+@pytest.mark.parametrize("tolerance", [0.0, 0.1])
+@pytest.mark.parametrize("bound", [0.0, np.nan, np.inf, -1.0])
+def test_whatever_is_judged_is_stored_and_shown(margins, test, tolerance, bound):
+    """Nothing that a claim may measure stops a job that has measured it."""
+    values = np.array(margins)
+    own = Cell(
+        values, values + bound, bound, {"regime": "replace", "generation": 1}, test, tolerance
+    )
+    claim = Claim("odd", "", "", "", lambda evidence: Judged([own], [own], [{"value": np.nan}]))
+    with np.errstate(invalid="ignore"):
+        judged = judge(claim, Evidence(PRESET))
+    assert judged == json.loads(json.dumps(judged, allow_nan=False))
+    if not np.isfinite(values).all():
+        assert judged["cells"][0]["measured"] is None
+        assert judged["verdict"] != "holds"
+    name, where, *numbers, verdict, rejected = claim_row(judged)
+    assert (name, where) == ("odd", "replace, generation 1")
+    assert not {"nan", "inf", "None"} & set(re.split(r"[^a-zA-Z]", " ".join(numbers)))
+    assert verdict.startswith(judged["verdict"])
+    assert "odd" in printed(claims_table([judged]))

@@ -209,7 +209,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
         "claims.json",
         *(
             pytest.param(name, marks=pytest.mark.skipif(not LONG, reason="of the long form"))
-            for name in ("checkpoints/replace.npz", "loops.csv", "drift.svg", "quality.png")
+            for name in ("checkpoints/replace.npz", "loops.csv", "drift.svg", "quality.svg")
         ),
     ],
 )

@@ -211,7 +211,7 @@ def test_the_main_job_ends_as_its_verdicts_say(main_job):
     assert set(content["versions"]) >= {"icl_stl", "jax", "numpy", "python"}
     for verdict in verdicts.values():
         assert verdict in done.stdout
-    figures = {f"{name}.{suffix}" for name in {*DRAWINGS} - SLOW for suffix in ("svg", "png")}
+    figures = {f"{name}.svg" for name in {*DRAWINGS} - SLOW}
     others = {
         "README.md",
         "manifest.json",
@@ -234,11 +234,11 @@ def test_the_figures_of_the_main_job_are_checked_and_drawn_again(call, main_job)
     drawn = call("make_figures", "--results", folder, cwd=folder.parent)
     assert drawn.returncode == 0, drawn.stderr
     assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
-    (folder / "drift.png").write_bytes(b"")
+    (folder / "drift.svg").write_bytes(b"")
     wrong = call("make_figures", "--check", "--results", folder, cwd=folder.parent)
-    (folder / "drift.png").write_bytes(before[folder / "drift.png"])
+    (folder / "drift.svg").write_bytes(before[folder / "drift.svg"])
     assert wrong.returncode == 1
-    assert "drift.png" in wrong.stderr
+    assert "drift.svg" in wrong.stderr
 
 
 def test_the_main_job_again_gives_the_same_claims(call, main_job):
@@ -286,7 +286,7 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     (folder,) = (tmp_path / "runs").iterdir()
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("checkpoints", "config.json", "drift.png", "drift.svg", "loop.json", "loops.csv"),
+        *("checkpoints", "config.json", "drift.svg", "loop.json", "loops.csv"),
     }
     assert json.loads((folder / "loop.json").read_text()) == content
 
@@ -330,9 +330,7 @@ def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
     assert first.returncode == again.returncode == 0, first.stderr
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {"excess.svg", "excess.png", "loop.json", "config.json"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {"excess.svg", "loop.json", "config.json"} <= {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("regime", ["accumulate", "anchored", "fresh"])

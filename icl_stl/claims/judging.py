@@ -5,6 +5,10 @@ every replicate, one whole loop. Over all cells of a claim, Holm's procedure dec
 every cell is decided in favour of the statement at level 5 %, `violated` if any cell is decided
 against it, else `inconclusive`. What no theorem covers is a `finding`. Each claim carries a
 negative control, the same test of a statement that must be rejected.
+
+A replicate that failed, whose numbers stopped being finite, has no margin, so that the mean over
+all of them does not exist: the claim does not hold and its control is not rejected, whatever the
+others say. What speaks against a statement still does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -122,10 +126,21 @@ def _p_values(cell: Cell) -> tuple[float, float]:
     return test.p_positive, min(1.0, cell.among * test.p_negative)
 
 
+def _seen(cell: Cell) -> str:
+    """The verdict on numbers that need no test; a number that is none says nothing."""
+    if np.isnan(cell.margins).any() or not np.isfinite(cell.measured).all():
+        return "inconclusive"
+    return "holds" if np.all(cell.margins >= -EXACT) else "violated"
+
+
+def _over_replicates(cell: Cell) -> bool:
+    """Whether its numbers are of replicates, of which some may have failed."""
+    return not cell.by_definition and (cell.test != "exact" or cell.margins.size > 1)
+
+
 def _verdicts(cells: Sequence[Cell]) -> tuple[list[str], list[float]]:
     """Holm over the tested cells: each cell's verdict, and the level it was decided at."""
-    fine = [bool(np.all(cell.margins >= -EXACT)) for cell in cells]
-    verdicts = ["holds" if right else "violated" for right in fine]
+    verdicts = [_seen(cell) for cell in cells]
     levels = [LEVEL] * len(cells)
     tested = [
         index
@@ -189,6 +204,14 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
     return Evidence(evidence.preset, loops, generators, experiments), min(counts), named
 
 
+def _of_survivors(cells: Sequence[Cell], verdicts: Sequence[str]) -> list[str]:
+    """Verdicts where replicates failed: those that are left do not suffice for `holds`."""
+    return [
+        "inconclusive" if verdict == "holds" and _over_replicates(cell) else verdict
+        for cell, verdict in zip(cells, verdicts, strict=True)
+    ]
+
+
 def _overall(verdicts: Sequence[str]) -> str:
     for verdict in ("violated", "inconclusive"):
         if verdict in verdicts:
@@ -224,13 +247,21 @@ def _json(cell: Cell, verdict: str, level: float) -> Json:
         "verdict": verdict,
         **({"by_definition": True} if cell.by_definition else {}),
         **({"test": cell.test} if cell.test != "positive" else {}),
-        **({"tolerance": cell.tolerance} if cell.tolerance else {}),
+        **({"tolerance": cell.tolerance} if cell.tolerance or cell.test == "equal" else {}),
         **({"among": cell.among} if cell.among > 1 else {}),
     }
-    return {
-        key: None if isinstance(value, float) and np.isnan(value) else value
-        for key, value in entry.items()
-    }
+    return {key: _plain(value) for key, value in entry.items()}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: nothing instead of a number that is not finite, wherever it is."""
+    if isinstance(value, Mapping):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def judge(claim: Claim, evidence: Evidence) -> Json:
@@ -243,7 +274,9 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     margin, on which the verdict rests: Student's over replicates, each side at the level at which
     Holm decided the cell, or stopped. `replicates` are whole loops: of the transformer, or of the
     smallest of its solvable experiments. The control is rejected if one of its cells is in every
-    family (`family`, or `loop`). With fewer than 3 usable replicates nothing is decided.
+    family (`family`, or `loop`). With fewer than 3 usable replicates nothing is decided. Where one
+    failed (`failed`), numbers are those of the others, and neither does the claim hold nor is its
+    control rejected; cells that are not over replicates keep their verdict.
     """
     usable, replicates, failed = _usable(claim, evidence)
     entry: Json = {
@@ -262,6 +295,7 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
         verdicts, levels = ["finding"] * len(cells), [LEVEL / 2] * len(cells)
     else:
         verdicts, levels = _verdicts(cells)
+        verdicts = _of_survivors(cells, verdicts) if failed else verdicts
     missed = [verdict == "violated" for verdict in verdicts]
     verdicts = [
         verdict if (claim.proved and cell.proved) or not miss else "inconclusive"
@@ -274,15 +308,19 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
         by_family.setdefault(family, []).append(verdict)
     return {
         **entry,
-        "verdict": "finding" if claim.finding else _overall(verdicts),
-        "constants": list(constants),
+        "verdict": "finding"
+        if claim.finding
+        else _overall([*verdicts, *["inconclusive"] * bool(failed)]),
+        "constants": _plain(constants),
         "cells": [
             {**_json(cell, verdict, level), **({"missed": True} if miss else {})}
             for cell, verdict, level, miss in zip(cells, verdicts, levels, missed, strict=True)
         ],
         "negative_control": {
             "what": claim.control,
-            "rejected": bool(by_family) and all("violated" in own for own in by_family.values()),
+            "rejected": bool(by_family)
+            and not failed
+            and all("violated" in own for own in by_family.values()),
             "cells_rejected": rejected.count("violated"),
             "cells": len(rejected),
         },

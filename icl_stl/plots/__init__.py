@@ -1,4 +1,4 @@
-"""Figures, drawn from stored results alone: vector and bitmap, the same bytes every time.
+"""Figures, drawn from stored results alone: vector files, the same bytes every time.
 
 ================  ==================================================================
 ``transformer``   loops of the trained transformer, and the claims about them
@@ -22,9 +22,9 @@ from icl_stl.plots.files import (
     draw_all,
     draw_folder,
     drawings,
-    files_of,
     mismatches,
     read_stored,
+    svg_of,
     write_figure,
 )
 from icl_stl.plots.planning import trade_off
@@ -43,10 +43,10 @@ __all__ = [
     "draw_folder",
     "drawings",
     "excess_curve",
-    "files_of",
     "headline_prefix",
     "mismatches",
     "read_stored",
+    "svg_of",
     "trade_off",
     "write_figure",
 ]

@@ -68,6 +68,11 @@ def colours_of(loops: Mapping[str, LoopResult]) -> dict[str, Any]:
     return dict(zip(loops, PALETTE, strict=False))
 
 
+def pale(colour: Any) -> tuple[float, ...]:
+    """A light shade that covers what is behind it: vector files show no hatch on a translucent one."""
+    return tuple(1 - 0.45 * (1 - part) for part in mpl.colors.to_rgb(colour))
+
+
 def name_of(result: LoopResult) -> str:
     words = {"real-only": "real only", "replace": "replace (no real prompts)"}
     if result.regime.name in words:

@@ -19,6 +19,7 @@ from icl_stl.plots._common import (
     column,
     grouped,
     interval,
+    pale,
     plain_log,
     points,
 )
@@ -80,7 +81,7 @@ def _equalities(cells: Sequence[Cell]) -> list[Cell]:
 PARTS = (
     ("α direct", "", 0),
     ("α indirect", "///", 4),
-    ("(1 - α) synthetic", "...", 2),
+    ("(1 - α) synthetic", "\\\\\\", 2),
     ("(1 - α) shift", "xx", 1),
 )
 """The four parts as they are stacked: name, hatch, colour."""
@@ -113,7 +114,7 @@ def _draw_gap_identity(stored: Stored) -> Figure:
                 parts[:, p],
                 0.42,
                 bottom=below,
-                color=(*PALETTE[colour][:3], 0.45),
+                color=pale(PALETTE[colour]),
                 edgecolor=PALETTE[colour],
                 hatch=hatch,
                 linewidth=0.8,

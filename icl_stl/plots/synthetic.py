@@ -44,7 +44,16 @@ def _lam_axis(ax: Axes, ticks: Sequence[float] = TICKS) -> None:
     ax.set_xlabel("λ, synthetic rows per real row")
 
 
-def _curve(ax: Axes, cell: Cell, x: Sequence[float], k: int, label: str, unit: float = 1.0) -> None:
+def _curve(
+    ax: Axes,
+    cell: Cell,
+    x: Sequence[float],
+    k: int,
+    label: str,
+    unit: float = 1.0,
+    *,
+    caps: float = 2.0,
+) -> None:
     """Measured means with their intervals, in a unit."""
     ax.errorbar(
         x,
@@ -52,7 +61,7 @@ def _curve(ax: Axes, cell: Cell, x: Sequence[float], k: int, label: str, unit: f
         yerr=np.array(cell["half_width"]) / unit,
         fmt=MARKERS[k],
         color=PALETTE[k],
-        capsize=2,
+        capsize=caps,
         markersize=4.5,
         label=label,
     )
@@ -285,7 +294,8 @@ def _one_curve(ax: Axes, cell: Cell, k: int) -> None:
     lams, unit = np.array(cell["lams"]), cell["curve"][0]
     if cell.get("exact", [None])[0] is not None:
         unit = cell["exact"][0]
-    _curve(ax, cell, cell["lams"], k, f"generation {cell['generation']}", unit)
+    name = f"generation {cell['generation']}"
+    _curve(ax, cell, cell["lams"], k, name, unit, caps=0.0)  # a thousand caps would be most of it
     ax.plot(lams, np.array(cell["curve"]) / unit, color=PALETTE[k], linewidth=0.8, alpha=0.5)
     if "exact" in cell and np.isfinite(_known(cell)[1:]).any():
         ax.plot(lams, _known(cell) / unit, "--", color=PALETTE[k], linewidth=1.2)

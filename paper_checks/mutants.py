@@ -5,33 +5,47 @@ alpha for 1 - alpha, a missing square. Run from the repository root:
 
     python paper_checks/mutants.py [--short] [--jobs 2]
 
-Exit status 1 if fewer than 95 % are caught, or if the list no longer fits the code.
+A fault is caught if a test that is named for it fails, after it passed without the fault. Before
+any is planted, all of them are looked at: each has one place in the code, each test that is named
+exists, and those of the faults to be tried pass. What ends otherwise than with a failed test (the
+module cannot be imported, the interpreter dies, nothing ends) is no fault that a test notices but
+one that is badly planted. Exit status 1 if fewer than 95 % are caught, if any is badly planted, or
+if the list no longer fits the code or the tests.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 900
+"""Seconds after which tests of a fault do not end any more."""
 
 
 class Mutant(NamedTuple):
-    """A fault: in ``file`` of ``room`` the ``count``-th ``old`` becomes ``new``.
+    """A fault: in ``file`` of ``room`` ``old`` becomes ``new``.
 
-    ``test`` must notice it; a fault in the bounds is also caught by any other test of bounds.
+    ``test`` must notice it; a fault in the bounds is also caught by any other test of bounds. Where
+    ``old`` is there several times ``count`` says which one is meant, from 1 on.
     """
 
     file: str
     old: str
     new: str
     test: str
-    count: int = 1
+    count: int | None = None
     room: str = "bounds/"
+
+    def __str__(self) -> str:
+        return f"{self.room}{self.file}: {self.old!r} -> {self.new!r}"
 
 
 D, S, G, C, P, T = (
@@ -124,6 +138,7 @@ MUTANTS = (
         "np.sqrt(_log_odds(delta) / (2 * size))\n",
         "np.sqrt(_log_odds(delta) / size)\n",
         G,
+        1,
     ),
     Mutant(
         "generalization",
@@ -258,7 +273,10 @@ MUTANTS = (
 )
 
 
-def planted_in(room: str, *faults: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
+Fault = tuple[str, str, str, str] | tuple[str, str, str, str, int]
+
+
+def planted_in(room: str, *faults: Fault) -> tuple[Mutant, ...]:
     """Faults of one room, each with the tests that must notice it."""
     return tuple(Mutant(*fault, room=room) for fault in faults)
 
@@ -300,7 +318,7 @@ LOOP_MUTANTS = (
         ("regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SPREAD),
         ("discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", ENUMERATED),
         ("discrete", "c**2 * (before + (1 - before)", "c * (before + (1 - before)", ENUMERATED),
-        ("lookup", "noise, last, regime.weight)", "noise, last)", FINDS),
+        ("lookup", "noise, last, regime.weight)", "noise, last)", FINDS, 1),
         ("bernoulli", "(1 - w) * gamma[:-1]", "gamma[:-1]", "tests/test_references_bernoulli.py"),
     ),
     *planted_in(
@@ -325,7 +343,7 @@ LOOP_MUTANTS = (
         ("judging", "fine.get(experiment.runs, True) & finite", "finite", JUDGED),
         ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
         ("_cells", "count * whole - (count - 1) * statistic", "statistic", JUDGED),
-        ("solvable", "(gap > limits)", "(gap < limits)", JUDGED),
+        ("solvable", "(gap > limits)", "(gap < limits)", JUDGED, 1),
     ),
     *planted_in(
         "",
@@ -381,7 +399,13 @@ CONTEXT_MUTANTS = (
         ("context", "mean**2 * (1 + (d + 1) / r)", "mean**2 * (1 + d / r)", CONTEXT),
         ("context", "digamma((r + d - 1) / 2)", "digamma((r + d) / 2)", CONTEXT),
         ("context", "isotropic = (float(np.trace(second)) + added)", "isotropic = added", CONTEXT),
-        ("context", "relabel_noise)) ** 2 * _sandwich", "relabel_noise)) * _sandwich", CONTEXT),
+        (
+            "context",
+            "relabel_noise)) ** 2 * _sandwich",
+            "relabel_noise)) * _sandwich",
+            CONTEXT,
+            1,
+        ),
         ("_common", "(total * dim - 2)", "(total * dim)", CONTEXT),
     ),
     *planted_in(
@@ -492,7 +516,12 @@ SIZES_MUTANTS = planted_in(
         "jnp.where(setting.fresh, b, a), drawn, real",
         f"{OVER_SIZES}::test_full_places_are_the_loop_of_the_regime",
     ),
-    ("sizes", ".at[:, k].set(b[:, k])", ".at[:, 0].set(b[:, k])", OVER_SIZES),
+    (
+        "sizes",
+        "np.arange(program.preset.samples) == k",
+        "np.arange(program.preset.samples) == 0",
+        OVER_SIZES,
+    ),
     ("measure", "GapParts(on_test - on_real, ", "GapParts(on_test + on_real, ", SHIFTED_PARTS),
     ("measure", "- on_written - own_risk(task, own)", "- on_written", SHIFTED_PARTS),
     ("measure", "below = c * (inside - t *", "below = c * (inside + t *", OWN_RISK),
@@ -508,6 +537,7 @@ SIZES_MUTANTS = planted_in(
         "(1 - experiment.size.share) * shift",
         "experiment.size.share * shift",
         PARTS,
+        1,
     ),
 )
 SHORT = (
@@ -521,62 +551,178 @@ SHORT = (
 )
 
 
-def planted(mutant: Mutant) -> str | None:
-    """The file with the fault in it; None if the place does not exist."""
-    path = ROOT / "icl_stl" / mutant.room / f"{mutant.file}.py"
+EVERY = (
+    *(*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS),
+    *(*STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS),
+)
+
+
+def path_of(mutant: Mutant, root: Path) -> Path:
+    """The file in which a fault is planted."""
+    return root / "icl_stl" / mutant.room / f"{mutant.file}.py"
+
+
+def misplaced(mutant: Mutant, root: Path) -> str:
+    """Why a fault has no place in the code; nothing if it has one."""
+    path = path_of(mutant, root)
+    found = path.read_text(encoding="utf-8").count(mutant.old) if path.is_file() else 0
+    if mutant.count is None and found != 1:
+        return f"in the code {found} times, not once"
+    if mutant.count is not None and not 1 <= mutant.count <= found:
+        return f"in the code {found} times, {mutant.count} is none of them"
+    return ""
+
+
+def plant(mutant: Mutant, root: Path) -> None:
+    """Put a fault into the code."""
+    path = path_of(mutant, root)
     pieces = path.read_text(encoding="utf-8").split(mutant.old)
-    if len(pieces) <= mutant.count:
-        return None
-    head = mutant.old.join(pieces[: mutant.count])
-    return head + mutant.new + mutant.old.join(pieces[mutant.count :])
+    at = mutant.count or 1
+    text = mutant.old.join(pieces[:at]) + mutant.new + mutant.old.join(pieces[at:])
+    path.write_text(text, encoding="utf-8")
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether every test passes with the fault planted, its own room's tests first."""
-    text = planted(mutant)
-    if text is None:
-        raise SystemExit(f"no such place any more: {mutant}")
-    bounds = mutant.room == "bounds/"
-    code = ("icl_stl/bounds", "tests") if bounds else ("icl_stl", "tests", "paper_checks")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in code:
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("icl_stl/__init__.py", "pyproject.toml"):
-            shutil.copy(ROOT / name, copy / name)
-        path = copy / "icl_stl" / mutant.room / f"{mutant.file}.py"
-        path.write_text(text, encoding="utf-8")
-        rest = sorted({D, S, G, C, P, T} - {mutant.test}) if bounds else []
-        return passes(copy, [mutant.test]) and (not rest or passes(copy, rest))
+def copied(root: Path, folder: Path) -> None:
+    """Copy what tests need into a folder."""
+    for name in ("icl_stl", "tests", "paper_checks"):
+        if (root / name).is_dir():
+            shutil.copytree(
+                root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    shutil.copy(root / "pyproject.toml", folder)
 
 
-def passes(folder: Path, tests: list[str]) -> bool:
-    """Whether the tests pass; stops at the first failure."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+class Run(NamedTuple):
+    """How a run of tests ended: exit status (None: it did not), outcomes by test, what it said."""
+
+    status: int | None
+    outcomes: dict[str, str]
+    said: str
+
+    def of(self, test: str) -> set[str]:
+        """Outcomes of a test, or of the tests of a file."""
+        return {
+            outcome
+            for name, outcome in self.outcomes.items()
+            if name.startswith((f"{test}::", f"{test}[")) or name == test
+        }
+
+
+def run(folder: Path, tests: Iterable[str], *options: str) -> Run:
+    """Run tests in a folder, in a process of its own."""
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *options, *tests]
+    # Programs are compiled once for all faults that leave them as they are.
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
     try:
-        run = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=180)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **cache},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
     except subprocess.TimeoutExpired:
-        return False  # a fault that hangs is noticed
-    return run.returncode == 0
+        return Run(None, {}, f"no end within {PATIENCE} s")
+    outcomes = {}
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+            name = f"{case.get('file')}::{case.get('name')}"
+            # What fails while it is torn down is there twice.
+            outcomes[name] = min(kinds | {outcomes.get(name, "passed")}, key=_BADNESS.index)
+    return Run(done.returncode, outcomes, done.stdout + done.stderr)
+
+
+_BADNESS = ("error", "failure", "skipped", "passed")
+
+
+def unfit(
+    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path, folder: Path
+) -> list[str]:
+    """Why faults say nothing about tests, before any is planted; empty if all is well.
+
+    Args:
+        mutants: Those to be tried: their tests are run without any fault.
+        every: All of them: their places and tests have to exist.
+        root: The repository.
+        folder: A copy of it.
+    """
+    if wrong := [f"{mutant}: {why}" for mutant in every if (why := misplaced(mutant, root))]:
+        return wrong
+    names = sorted({mutant.test for mutant in every})
+    collected = run(folder, names, "--collect-only")
+    if collected.status != 0:
+        said = [line for line in collected.said.splitlines() if line.startswith("ERROR")]
+        return said or [f"tests cannot be collected: {collected.said}"]
+    tried = sorted({test for mutant in mutants for test in tests_of(mutant)})
+    sound = run(folder, tried)
+    for test in tried:
+        if bad := sound.of(test) & {"failure", "error"}:
+            wrong.append(f"{test}: {', '.join(sorted(bad))} without any fault")
+        elif "passed" not in sound.of(test):
+            wrong.append(f"{test}: nothing of it is run")
+    if sound.status != 0 and not wrong:
+        wrong.append(f"tests without any fault end with status {sound.status}: {sound.said}")
+    return wrong
+
+
+def tests_of(mutant: Mutant) -> list[str]:
+    """The tests that may notice a fault, those of its own room first."""
+    rest = {D, S, G, C, P, T} if mutant.room == "bounds/" else set()
+    return [mutant.test, *sorted(rest - {mutant.test})]
+
+
+def tried(mutant: Mutant, root: Path, parent: Path) -> str:
+    """What becomes of a fault: `caught`, `survived`, or why it is badly planted."""
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        folder = Path(name)
+        copied(root, folder)
+        plant(mutant, folder)
+        own, *rest = tests_of(mutant)
+        for tests in ([own], rest):
+            found = run(folder, tests, "-x") if tests else Run(0, {}, "")
+            if found.status == 1 and "failure" in found.outcomes.values():
+                return "caught"
+            if found.status != 0:
+                last = " ".join(found.said.split()[-40:])
+                return f"badly planted, tests end with status {found.status}: {last}"
+    return "survived"
+
+
+def judge(
+    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path = ROOT, jobs: int = 1
+) -> int:
+    """Try these faults of all; the exit status."""
+    with tempfile.TemporaryDirectory() as name:
+        parent = Path(name)
+        whole = parent / "whole"
+        whole.mkdir()
+        copied(root, whole)
+        if wrong := unfit(mutants, every, root, whole):
+            print("\n".join(wrong))
+            return 1
+        with ThreadPoolExecutor(jobs) as pool:
+            ended = list(pool.map(lambda mutant: tried(mutant, root, parent), mutants))
+    for mutant, what in zip(mutants, ended, strict=True):
+        if what != "caught":
+            print(f"{mutant}: {what}")
+    caught, survived = ended.count("caught"), ended.count("survived")
+    print(f"{caught} of {len(mutants)} faults caught ({caught / len(mutants):.1%})")
+    return int(caught < 0.95 * len(mutants) or caught + survived < len(mutants))
 
 
 def main() -> int:
-    """Run the mutants and print the survivors."""
+    """Run the mutants and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="every fifth fault only")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    everything = (*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS)
-    everything = (*everything, *STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS)
-    mutants = SHORT if options.short else everything
-    with ThreadPoolExecutor(options.jobs) as pool:
-        alive = list(pool.map(survives, mutants))
-    for mutant, survived in zip(mutants, alive, strict=True):
-        if survived:
-            print(f"SURVIVED  {mutant.room}{mutant.file}: {mutant.old!r} -> {mutant.new!r}")
-    caught = len(mutants) - sum(alive)
-    print(f"{caught} of {len(mutants)} faults caught ({caught / len(mutants):.1%})")
-    return int(caught < 0.95 * len(mutants))
+    return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs)
 
 
 if __name__ == "__main__":

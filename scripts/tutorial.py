@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -163,8 +162,8 @@ def draw() -> Figure:
     figure, x = Figure(figsize=(7, 5)), np.arange(G + 1)
     ax = figure.subplots()
     for values, name, marker, colour in (
-        (distance, f"α = {alpha:g}", "o", mpl.color_sequences["petroff8"][0]),
-        (distance_alone, "no real rows", "s", mpl.color_sequences["petroff8"][1]),
+        (distance, f"α = {alpha:g}", "o", plots.PALETTE[0]),
+        (distance_alone, "no real rows", "s", plots.PALETTE[1]),
     ):
         ax.plot(x, values.mean(0), marker, color=colour, markersize=4, label=f"measured, {name}")
         ax.fill_between(x, *interval(values), color=colour, alpha=0.25, linewidth=0)

@@ -316,7 +316,8 @@ def test_a_claim_does_not_hold_on_the_loops_that_did_not_diverge(distance, whole
     assert {cell["verdict"] for cell in tested} == {survivors}
     assert all((cell["margin_low"] > 0) == (distance > 0) for cell in tested)
     assert not entry["negative_control"]["rejected"]
-    said = f"{survivors}, {R - 1} replicates"
+    missed = " (missed)" if distance < 0 else ""
+    said = f"{survivors}{missed}, {R - 1} replicates"
     assert claim_row(entry)[5:] == (said, "NO")
     assert f"| {said} | NO |" in claims_markdown([entry])[-1]
     stored = json.loads(json.dumps(entry))

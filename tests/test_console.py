@@ -197,7 +197,7 @@ def test_whatever_is_judged_is_stored_and_shown(margins, test, tolerance, bound)
     if not np.isfinite(values).all():
         assert judged["cells"][0]["measured"] is None
         assert judged["verdict"] != "holds"
-    name, where, *numbers, verdict, rejected = claim_row(judged)
+    name, where, *numbers, verdict, _ = claim_row(judged)
     assert (name, where) == ("odd", "replace, generation 1")
     assert not {"nan", "inf", "None"} & set(re.split(r"[^a-zA-Z]", " ".join(numbers)))
     assert verdict.startswith(judged["verdict"])

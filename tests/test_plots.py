@@ -1,7 +1,10 @@
+import io
 import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from shutil import copytree
 from xml.etree import ElementTree as ET
 
@@ -23,6 +26,7 @@ from icl_stl.claims import (
     synthetic,
 )
 from icl_stl.claims.transformer import drift_bound
+from icl_stl.console import claims_markdown
 from icl_stl.plots import (
     DRAWINGS,
     STYLE,
@@ -31,15 +35,15 @@ from icl_stl.plots import (
     check_folder,
     draw_folder,
     drawings,
-    files_of,
     headline_prefix,
     read_stored,
+    svg_of,
 )
+from icl_stl.plots._common import name_of
+from icl_stl.plots.files import caption_of, lean
 from icl_stl.plots.solvable import gap_series
-from icl_stl.regimes import real_share
+from icl_stl.regimes import Augment, RealOnly, Replace, real_share
 from icl_stl.results import SCHEMA, write_json, write_table
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 SOLVABLE = [
     claim.name
@@ -103,7 +107,7 @@ def with_bounds(*levels):
 
 def vectors(drawing, results):
     """The figure as a vector file."""
-    return files_of(lambda: drawing.draw(results), ["svg"])["svg"]
+    return svg_of(lambda: drawing.draw(results))
 
 
 # --- what is drawn -------------------------------------------------------------------------------
@@ -111,11 +115,9 @@ def vectors(drawing, results):
 
 @each_drawing
 def test_every_figure_is_drawn_twice_the_same(name, results):
-    first, second = (files_of(lambda: DRAWINGS[name].draw(results)) for _ in range(2))
+    first, second = (vectors(DRAWINGS[name], results) for _ in range(2))
     assert first == second
-    assert ET.fromstring(first["svg"]).tag.endswith("svg")
-    assert first["png"].startswith(PNG)
-    assert first["svg"] == vectors(DRAWINGS[name], results)
+    assert ET.fromstring(first).tag.endswith("svg")
     assert DRAWINGS[name].caption(results).endswith(".")
 
 
@@ -219,6 +221,190 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     named = [name for name in drawings(alone) if name != "synthetic_curves"]
     assert named == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
     assert vectors(DRAWINGS["predictive_sampling"], alone)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def elements(svg):
+    """Elements in order with their text and attributes, styles and references written out."""
+    root = ET.fromstring(svg)
+    styles = {}
+    for element in root.iter():
+        if element.tag.endswith("style"):
+            styles |= dict(re.findall(r"\.(s\d+)\{([^}]*)\}", element.text))
+    found = []
+    for element in root.iter():
+        tag = element.tag.rpartition("}")[2]
+        if tag in ("style", "metadata") or "2000/svg" not in element.tag:
+            continue
+        own = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        own.pop("id", None)
+        if "class" in own:
+            own["style"] = styles[own.pop("class")]
+        found.append((tag, (element.text or "").split(), own))
+    return found
+
+
+REFERENCE = re.compile(r"(?<=url\(#)[\w-]+|(?<=^#)[\w-]+")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+@pytest.mark.parametrize("name", ["drift", "gap_identity", "context_loop"])
+def test_a_lean_file_is_the_same_picture(name, results):
+    """The same elements, texts and styles, places within 0.005 points, references to the same."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        DRAWINGS[name].draw(results).savefig(buffer, format="svg")
+    whole = buffer.getvalue().decode()
+    small = lean(whole)
+    assert len(small) < 0.55 * len(whole)
+    one, other = elements(small), elements(whole)
+    targets = {}
+    for (tag, text, own), (tag_of, text_of, full) in zip(one, other, strict=True):
+        assert (tag, text) == (tag_of, text_of)
+        assert own.keys() == full.keys()
+        for key, value in own.items():
+            given = full[key]
+            if key == "style":
+                given = re.sub("'DejaVu Sans'.*?sans-serif", "DejaVu Sans, sans-serif", given)
+            for new, old in zip(REFERENCE.findall(value), REFERENCE.findall(given), strict=True):
+                assert targets.setdefault(new, old) == old  # one name for one place
+            words = [REFERENCE.sub("", both) for both in (value, given)]
+            if key in ("d", "x", "y", "transform"):
+                numbers = [np.array(NUMBER.findall(both), float) for both in words]
+                np.testing.assert_allclose(*numbers, rtol=0, atol=0.00501)
+                words = [NUMBER.sub("", both).split() for both in words]
+            assert words[0] == words[1]
+    assert len(set(targets.values())) == len(targets) > 10
+    ids = set(re.findall(r' id="([^"]*)"', small))
+    assert ids == set(targets)
+
+
+def test_texts_are_left_as_they_are():
+    words = 'a style="x"  id="b" url(#c) 1.23456 '
+    made = ET.fromstring(
+        lean(f'<svg width="1"><text style="x: 1" y="1.23456">{words}</text></svg>')
+    )
+    text = made.find("text")
+    assert (text.text, text.attrib) == (words, {"class": "s0", "y": "1.23"})
+
+
+FIGURES = Path(__file__).parent.parent / "figures"
+
+
+def test_committed_figures_weigh_little():
+    """Every remake stays in the history: no bitmaps, no picture of thousands of points."""
+    files = [path for path in FIGURES.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".svg", ".json", ".csv", ".md"}
+    for path in files:
+        if path.suffix == ".svg":
+            assert path.stat().st_size <= 300_000, path
+            assert path.read_text().count("<use") <= 1500, path
+    assert len(files) > 30
+    assert sum(path.stat().st_size for path in files) <= 5_000_000
+
+
+# --- whatever the results are --------------------------------------------------------------------
+
+NUMBERS = ("measured", "low", "high", "margin", "margin_low", "margin_high")
+
+
+def regimes(count):
+    return [
+        RealOnly(),
+        Replace(),
+        *(Augment(PRESET.samples / (PRESET.samples + k)) for k in range(1, 13)),
+    ][:count]
+
+
+def loops_with(results, change):
+    """The loops with their observations changed."""
+    loops = {
+        name: replace(loop, observations={k: change(k, v) for k, v in loop.observations.items()})
+        for name, loop in results.loops.items()
+    }
+    return replace(results, loops=loops)
+
+
+def not_finite(count):
+    def change(name, values):
+        gone = np.arange(len(values)) < count
+        gone = gone.reshape(-1, *[1] * (values.ndim - 1))
+        return values if name == "diverged_at" else np.where(gone, np.nan, values)
+
+    return change
+
+
+def cells_with(results, change):
+    """The claims with a changed copy of every cell."""
+    claims = {
+        name: {**entry, "cells": [{**c, **change(k, c)} for k, c in enumerate(entry["cells"])]}
+        for name, entry in results.claims.items()
+    }
+    return replace(results, claims=claims)
+
+
+ODD = {
+    **{
+        f"{count} regimes": lambda r, n=count: replace(
+            r, loops=loops_of(below_the_bound, regimes(n))
+        )
+        for count in (0, 1, 9, 12)
+    },
+    **{
+        f"{count} generations": lambda r, n=count: loops_with(r, lambda _, v: v[:, :n])
+        for count in (1, 2)
+    },
+    "one replicate": lambda r: loops_with(r, lambda _, v: v[:1]),
+    "one failed": lambda r: loops_with(r, not_finite(1)),
+    "all failed": lambda r: loops_with(r, not_finite(R)),
+    "nothing measured": lambda r: cells_with(r, lambda k, c: dict.fromkeys(NUMBERS)),
+    "half measured": lambda r: cells_with(r, lambda k, c: dict.fromkeys(NUMBERS) if k % 2 else {}),
+    "zeros": lambda r: cells_with(
+        r, lambda k, c: {**dict.fromkeys(NUMBERS, 0.0), "bound": 0.0, "tolerance": 0.0}
+    ),
+    "below zero": lambda r: cells_with(r, lambda k, c: dict.fromkeys(NUMBERS, -1.0)),
+    "no bound": lambda r: cells_with(r, lambda k, c: {"bound": None}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Data has no positive values")
+@pytest.mark.parametrize("odd", ODD)
+def test_every_figure_can_be_drawn_of_whatever_was_measured(odd, results):
+    changed = ODD[odd](results)
+    for name, drawing in drawings(changed).items():
+        with np.errstate(all="ignore"), mpl.rc_context(STYLE):
+            assert drawing.draw(changed).axes or name == "loop", name
+        assert caption_of(drawing, changed).endswith("."), name
+    assert len(claims_markdown(list(changed.claims.values()))) == 2 + len(changed.claims)
+
+
+def test_nine_regimes_look_different(results):
+    """There are eight colours."""
+    (ax, *_) = drawn("drift", ODD["12 regimes"](results)).axes
+    solid = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert len({(line.get_color(), line.get_marker()) for line in solid}) == len(solid) == 12
+
+
+def test_loops_that_failed_are_left_out_of_the_figures_and_named(results):
+    some, none = (ODD[odd](results) for odd in ("one failed", "all failed"))
+    whole = results.loops["replace"].replicates(range(1, R))
+    np.testing.assert_array_equal(some.loops["replace"]["drift"], whole["drift"])
+    assert f"means over {R - 1} whole loops" in DRAWINGS["quality"].caption(some)
+    assert "failed are left out: 1 of real-only, 1 of" in DRAWINGS["quality"].caption(some)
+    assert "failed" not in DRAWINGS["quality"].caption(results)
+    assert none.loops == {}
+    assert "drift" not in drawings(none)
+
+
+def test_a_name_is_no_formula():
+    class Odd(Replace):
+        @property
+        def name(self):
+            return "$\\odd"
+
+    assert name_of(made(Odd(), np.ones((2, 2, 3)), np.ones((2, 2, 3)))) == "\\$\\odd"
 
 
 # --- what plug-in prompts forget -----------------------------------------------------------------
@@ -635,7 +821,7 @@ def test_a_folder_that_was_drawn_matches_its_results(folder, few):
         assert f"]({name}.svg)" in page
         assert drawing.caption(read_stored(folder)[0]) in page
         assert before[f"{name}.svg"] == vectors(drawing, few)
-        assert {f"{name}.svg", f"{name}.png"} <= set(manifest["figures"])
+        assert f"{name}.svg" in manifest["figures"]
 
 
 def a_drift_changed(text):
@@ -674,7 +860,7 @@ def test_a_changed_file_is_a_mismatch_that_names_it(folder, name, change):
     assert any(line.startswith(f"{name} is not the file") for line in check_folder(folder))
 
 
-@pytest.mark.parametrize("name", ["quality.png", "loop.svg"])
+@pytest.mark.parametrize("name", ["quality.svg", "loop.svg"])
 def test_a_missing_figure_is_a_mismatch_that_names_it(folder, name):
     (folder / name).unlink()
     assert check_folder(folder) == [f"{name} is missing"]

@@ -535,22 +535,6 @@ def test_every_figure_is_there_with_its_caption_and_its_numbers(committed, parse
     assert [n for n in long if "," not in n and "±" not in n and "%" not in n] == []
 
 
-def picture(image):
-    """The SVG file in a data URL, without what only makes it smaller."""
-    root = ElementTree.fromstring(unquote(image["src"].removeprefix("data:image/svg+xml,")))
-    sheet = root[0]
-    styles = dict(re.findall(r"\.(s\d+)\{([^}]*)\}", sheet.text))
-    root.remove(sheet)
-    for element in root.iter():
-        if "class" in element.attrib:
-            element.attrib["style"] = styles[element.attrib.pop("class")]
-    return root
-
-
-def without_fonts(style):
-    return re.sub("DejaVu Sans.*?sans-serif", "", style.replace("'", ""))
-
-
 def test_the_headline_says_how_many_inconclusive_claims_are_missed():
     missed, undecided = ([{"missed": True}, {}], [{}])
     claims = [("holds", []), ("inconclusive", missed), ("finding", []), ("inconclusive", undecided)]
@@ -565,23 +549,9 @@ def test_pictures_are_those_of_the_folder(parsed):
         n for n in json.loads((FIGURES / "manifest.json").read_text())["figures"] if "svg" in n
     ]
     for name, image in zip(names, parsed.all("img"), strict=True):
-        original = ElementTree.parse(FIGURES / name).getroot()
-        original.remove(next(child for child in original if child.tag.endswith("metadata")))
-        for one, other in zip(picture(image).iter(), original.iter(), strict=True):
-            assert one.tag == other.tag
-            assert (one.text or "").split() == (other.text or "").split()
-            assert one.attrib.keys() == other.attrib.keys()
-            for key, value in one.attrib.items():
-                if key in ("d", "x", "y", "transform"):
-                    numbers = [
-                        np.array(re.findall(r"-?[\d.]+(?:e-?\d+)?", text), float)
-                        for text in (value, other.attrib[key])
-                    ]
-                    np.testing.assert_allclose(*numbers, rtol=0, atol=0.00501)
-                elif key == "style":
-                    assert without_fonts(value) == without_fonts(other.attrib[key])
-                else:
-                    assert value == other.attrib[key]
+        shown = unquote(image["src"].removeprefix("data:image/svg+xml,"))
+        ElementTree.fromstring(shown)
+        assert shown.split() == (FIGURES / name).read_text(encoding="utf-8").split()
 
 
 def test_constants_configuration_environment_and_commands_are_there(parsed):

@@ -14,7 +14,7 @@
 ================  ==================================================================
 """
 
-from icl_stl.plots._common import STYLE, Drawing, Stored
+from icl_stl.plots._common import PALETTE, STYLE, Drawing, Stored
 from icl_stl.plots.files import (
     DRAWINGS,
     check_folder,
@@ -33,6 +33,7 @@ from icl_stl.plots.transformer import VACUOUS, headline_prefix
 
 __all__ = [
     "DRAWINGS",
+    "PALETTE",
     "STYLE",
     "VACUOUS",
     "Drawing",

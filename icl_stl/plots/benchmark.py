@@ -25,8 +25,8 @@ def _shares(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             [sizes.index(row["size"]) + offset for row in own],
             median,
             yerr=[median - low, high - median],
-            fmt=MARKERS[index % len(MARKERS)],
-            color=PALETTE[index % len(PALETTE)],
+            fmt=MARKERS[index],
+            color=PALETTE[index],
             capsize=2,
             label=name,
         )

@@ -7,7 +7,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.plots._common import MARKERS, PALETTE, Cell, Drawing, Stored, cells_of
+from icl_stl.plots._common import (
+    MARKERS,
+    PALETTE,
+    Cell,
+    Drawing,
+    Stored,
+    cells_of,
+    interval,
+    numbers,
+)
 
 GREY = "0.35"
 CLAIM = "context_certificate"
@@ -141,13 +150,10 @@ def _caption(stored: Stored) -> str:
     groups, curves = _networks(stored), _curves(stored)
     said = []
     for name, cells in groups.items():
-        ratio = float(np.median([c["bound"] / c["measured"] for c in cells]))
+        ratio = np.median(numbers(c["bound"] / c["measured"] for c in cells))
         below = sum(not c["vacuous"] for c in cells)
         said.append(f"{name} {ratio:.3g} ({below or 'none'} of {len(cells)} below 2 B_y)")
-    slopes = [
-        f"{name} {c['measured']:.2f} [{c['low']:.2f}, {c['high']:.2f}]"
-        for name, c in curves.items()
-    ]
+    slopes = [f"{name} {interval(c)}" for name, c in curves.items()]
     cells = next(iter(groups.values()))
     return (
         "What one in-context example can do to trained networks that read "

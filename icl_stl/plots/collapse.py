@@ -16,6 +16,7 @@ from icl_stl.plots._common import (
     Stored,
     cells_of,
     column,
+    constants_of,
     grouped,
     points,
 )
@@ -170,7 +171,7 @@ def _transformer(ax: Axes, stored: Stored, quantity: str) -> None:
     last = max(cell["generation"] for cell in cells)
     beside = [
         cell
-        for cell in stored.claims.get("quality", {}).get("cells", ())
+        for cell in cells_of(stored, "quality")
         if cell["quantity"] == quantity and cell["generation"] <= last
     ]
     for k, (alpha, own) in enumerate(_shares(cells).items()):
@@ -186,7 +187,7 @@ def _transformer(ax: Axes, stored: Stored, quantity: str) -> None:
 
 
 def _exact_plug_in(stored: Stored) -> float:
-    constants = stored.claims[CLAIM]["constants"]
+    constants = constants_of(stored, CLAIM)
     (found,) = [c["value"] for c in constants if c["name"].startswith("implied task variance")]
     return float(found)
 
@@ -223,7 +224,7 @@ def _beside(stored: Stored, cell: Cell) -> str:
     """The predictive loops of the main job in the same place, if they were run."""
     last = {
         c["quantity"]: c["measured"]
-        for c in stored.claims.get("quality", {}).get("cells", ())
+        for c in cells_of(stored, "quality")
         if all(c[key] == cell[key] for key in ("regime", "alpha", "generation"))
     }
     if SQUARED not in last:

@@ -14,6 +14,7 @@ from icl_stl.plots._common import (
     Drawing,
     Stored,
     cells_of,
+    interval,
     points,
 )
 
@@ -38,7 +39,7 @@ def _chosen(stored: Stored, loop: str, regime: str, quantity: str) -> list[Cell]
 def _looks(stored: Stored) -> dict[int, int]:
     """A colour and a marker for each number of kept examples."""
     kept = sorted({int(cell["kept"]) for cell in cells_of(stored, CLAIM)})
-    return {k: place % len(PALETTE) for place, k in enumerate(kept)}
+    return {k: place for place, k in enumerate(kept)}
 
 
 def _share(cell: Cell) -> str:
@@ -82,7 +83,7 @@ def _draw_attention(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
         if cell["kept"] not in (0, 3):
             continue
         for which, style in (("largest", 1), ("typical", 0)):
-            look = (looks[cell["kept"]] + 4 * style) % len(PALETTE)
+            look = looks[cell["kept"]] + 4 * style
             label = f"α = {cell['alpha']:.2g}: (1-α)ρ = {cell[f'factor_{which}']:.2f}"
             _curve(ax, cell, look, label, cell[f"loop_{which}"])
             ax.plot(np.arange(len(cell[f"path_{which}"])), cell[f"path_{which}"], "k--", lw=1)
@@ -170,10 +171,6 @@ def _draw(stored: Stored) -> Figure:
     return figure
 
 
-def _interval(cell: Cell) -> str:
-    return f"{cell['measured']:.3g} [{cell['low']:.3g}, {cell['high']:.3g}]"
-
-
 def _caption(stored: Stored) -> str:
     said = []
     for cell in _chosen(stored, "linear attention", "fixed inputs", THRESHOLD):
@@ -186,7 +183,7 @@ def _caption(stored: Stored) -> str:
         if cell["kept"] > 1:
             said.append(
                 f"Networks, {_share(cell)}: squared distance to ridge on the kept examples "
-                f"{_interval(cell)}; that ridge errs by {cell['limit_error']:.3g}."
+                f"{interval(cell, '.3g')}; that ridge errs by {cell['limit_error']:.3g}."
             )
     return (
         "A frozen predictor relabels its own context, but for a share α of real labels. Ridge goes "

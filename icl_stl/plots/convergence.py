@@ -15,8 +15,10 @@ from icl_stl.plots._common import (
     Stored,
     cells_of,
     column,
+    constants_of,
     grouped,
     interval,
+    numbers,
     plain_log,
     points,
 )
@@ -58,10 +60,10 @@ def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
         x = column(own, "generation")
         points(ax, own, x + 0.06 * (k - 1), PALETTE[k], f"n = {n}", MARKERS[k])
         ax.plot(x, column(own, "measured"), color=PALETTE[k], linewidth=1)
-        if own[0]["bound"] is not None:
+        if np.isfinite(own[0]["bound"]):
             formula = column(own, "bound")
             ax.plot(x[x >= 1], formula[x >= 1], "--", color=PALETTE[k], linewidth=1.1)
-    if cells[0]["bound"] is not None:
+    if np.isfinite(cells[0]["bound"]):
         ax.plot([], [], "k--", linewidth=1.1, label="formula, constants measured")
     ax.set_xlabel("generation")
     ax.set_xticks(sorted({int(c["generation"]) for c in cells}))
@@ -70,16 +72,17 @@ def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
         ax.axhline(0, color="0.35", linewidth=0.8)
         return
     ax.set_yscale("log")
-    seen = column(cells, "measured")
-    formulas = [c["bound"] for c in cells if c["bound"] and c["generation"]]
-    ax.set_ylim(0.4 * seen[seen > 0].min(), 12 * max(seen.max(), *formulas[:1]))
+    seen = numbers(column(cells, "measured"))
+    formulas = [c["bound"] for c in cells if c["bound"] > 0 and c["generation"]]
+    if seen.max() > 0:
+        ax.set_ylim(0.4 * seen[seen > 0].min(), 12 * max([seen.max(), *formulas[:1]]))
     plain_log(ax.yaxis, (1,))
 
 
 def _over_exponents(ax: Axes, stored: Stored, kind: str) -> None:
     """Fitted exponents in n by generation."""
     for k, ((alpha,), own) in enumerate(grouped(_exponents(stored, kind), "alpha").items()):
-        seen = [c for c in own if c["measured"] is not None]
+        seen = [c for c in own if np.isfinite(c["measured"])]
         x = column(seen, "generation") + 0.09 * (k - 0.5)
         points(ax, seen, x, PALETTE[3 + k], f"α = {alpha:g}", MARKERS[3 + k])
     theory = _exponents(stored, kind)[0]["bound"]
@@ -112,7 +115,7 @@ def _draw_convergence(stored: Stored) -> Figure:
 
 
 def _constants(stored: Stored, claim: str) -> dict[str, Any]:
-    return {entry["name"]: entry["value"] for entry in stored.claims[claim]["constants"]}
+    return {entry["name"]: entry["value"] for entry in constants_of(stored, claim)}
 
 
 def _fitted(value: Mapping[str, float], form: str = ".2g") -> str:
@@ -120,7 +123,8 @@ def _fitted(value: Mapping[str, float], form: str = ".2g") -> str:
 
 
 def _range(values: Sequence[float], form: str = ".2g") -> str:
-    return f"{min(values):{form}} to {max(values):{form}}"
+    known = numbers(values)
+    return f"{known.min():{form}} to {known.max():{form}}"
 
 
 def _falls(stored: Stored, kind: str) -> str:
@@ -139,8 +143,7 @@ def _vacuous(gaps: Sequence[Cell]) -> str:
         ("certificate", "M times the total variation"),
         ("realised", "the realised discrepancy"),
     ):
-        known = [x for x in totals[kind] if x is not None]
-        least = min(known)
+        least = numbers(totals[kind]).min()
         state = "vacuous in every generation" if least > 1 else "vacuous in some generations"
         said.append(f"with {words} it is {state}, at least {least:.2g}")
     return "; ".join(said)
@@ -150,7 +153,7 @@ def _caption_convergence(stored: Stored) -> str:
     known = _constants(stored, CLAIM)
     words = "eps(N) = floor + c N^-a, whole prompts"
     floor, c, a = (_fitted(known[f"{name} of {words}"]) for name in ("floor", "c", "a"))
-    entries = {e["name"]: e for e in stored.claims[CLAIM]["constants"]}
+    entries = {e["name"]: e for e in constants_of(stored, CLAIM)}
     assumed = entries[f"floor of {words}"]["assumed"]
     gaps = _measured(stored, "gap")
     last = max(c["generation"] for c in gaps)
@@ -228,8 +231,9 @@ def _sweep(ax: Axes, own: Sequence[Cell]) -> None:
             capsize=2.5,
             label=f"generation {generation}",
         )
-        best = cell["lams"].index(cell["best"])
-        ax.plot(best + 0.06 * k, cell["curve"][best], "*", color=PALETTE[k], markersize=15)
+        if cell["best"] in cell["lams"]:
+            best = cell["lams"].index(cell["best"])
+            ax.plot(best + 0.06 * k, cell["curve"][best], "*", color=PALETTE[k], markersize=15)
     last = list(generations.values())[-1]
     for k, cell in enumerate(last):
         lams = np.log1p(cell["lams"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from icl_stl.config import LinearRegression
@@ -40,7 +41,7 @@ DRAWINGS = {
 def svg_of(draw: Callable[[], Figure]) -> bytes:
     """A figure as a vector file; the same results give the same bytes."""
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+    with mpl.rc_context(STYLE), np.errstate(all="ignore"):  # type: ignore[arg-type]
         # Of when and by what it was made the file says nothing.
         draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return lean(buffer.getvalue().decode()).encode()
@@ -110,6 +111,15 @@ def drawings(stored: Stored) -> dict[str, Drawing]:
     }
 
 
+def caption_of(drawing: Drawing, stored: Stored) -> str:
+    """What to see in a figure; of a claim in which replicates failed, that they did."""
+    with np.errstate(all="ignore"):  # what has no value has no ratio, and is said to have none
+        caption = drawing.caption(stored)
+    if stored.claims.get(drawing.needs_claim or "", {}).get("failed"):
+        caption += " Replicates failed: all numbers of the claim are of the others alone."
+    return caption
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     return sha256(path.read_bytes()).hexdigest()
@@ -132,7 +142,8 @@ def draw_all(stored: Stored, out: Path, sources: Sequence[Path]) -> list[str]:
     files: dict[str, str] = {}
     for name, drawing in drawn.items():
         files |= write_figure(partial(drawing.draw, stored), out / name)
-        page += [f"## {name}", "", f"![{name}]({name}.svg)", "", drawing.caption(stored), ""]
+        caption = caption_of(drawing, stored)
+        page += [f"## {name}", "", f"![{name}]({name}.svg)", "", caption, ""]
     write_atomically(out / "README.md", "\n".join(page).encode())
     manifest = {
         "matplotlib": mpl.__version__,

@@ -19,6 +19,7 @@ from icl_stl.plots._common import (
     column,
     grouped,
     interval,
+    numbers,
     pale,
     plain_log,
     points,
@@ -234,7 +235,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
         for k, (label, curve) in enumerate(series.items()):
             x, measured, bound = _sides(curve)
             shown |= set(x)
-            look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 8 - k}
+            look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": max(3, 8 - k)}
             top.plot(x, measured, **look, label=label)
             top.plot(x, bound, **look, linestyle="--", markerfacecolor="none")
             bottom.plot(x, _tightness(curve), **look, linestyle="-.")
@@ -259,7 +260,9 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
 
 def _caption_generalization_gap(stored: Stored) -> str:
     bits, others, _ = gap_series(stored)
-    parts = [f"{np.nanmean(_tightness(c)):.2g} ({name})" for name, c in {**bits, **others}.items()]
+    parts = [
+        f"{numbers(_tightness(c)).mean():.2g} ({name})" for name, c in {**bits, **others}.items()
+    ]
     cells = cells_of(stored, "generalization_gap")
     rates = [c["measured"] for c in cells if "gap_bound" in c]
     proxies = [c for c in cells if c["quantity"].startswith("variance")]
@@ -271,7 +274,7 @@ def _caption_generalization_gap(stored: Stored) -> str:
     )
     exceeded = (
         f" There the claim is judged by how often the gap exceeds its bound: in at most "
-        f"{max(rates):.1%} of the loops of a generation, where 5 % are allowed."
+        f"{numbers(rates).max():.1%} of the loops of a generation, where 5 % are allowed."
         if rates
         else ""
     )
@@ -305,7 +308,7 @@ def _power(ax: Axes, x: np.ndarray, cell: Cell, k: int, label: str) -> None:
     """Points of a curve, the fitted power of x, and a guide line of the claimed one, set off."""
     y = np.array(cell["curve"])
     ax.plot(x, y, MARKERS[k], color=PALETTE[k], markersize=5.5, label=label)
-    if cell["measured"] is None or np.any(y <= 0):  # no logarithm, no exponent
+    if not (np.isfinite(cell["measured"]) and np.all(y > 0)):  # no logarithm, no exponent
         return
     centre, level = np.log(x).mean(), np.log(y).mean()
     fit = np.exp(level + cell["measured"] * (np.log(x) - centre))

@@ -17,6 +17,8 @@ from icl_stl.plots._common import (
     cells_of,
     column,
     grouped,
+    interval,
+    numbers,
     plain_log,
     points,
 )
@@ -33,14 +35,6 @@ def _of(stored: Stored, claim: str, **keys: Any) -> list[Cell]:
         for cell in cells_of(stored, claim)
         if all(cell.get(key) == value for key, value in keys.items())
     ]
-
-
-def _interval(cell: Cell) -> str:
-    return f"{cell['measured']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
-
-
-def _fine(cell: Cell) -> str:
-    return f"{cell['measured']:.2g} [{cell['low']:.2g}, {cell['high']:.2g}]"
 
 
 def _shares(stored: Stored, claim: str) -> list[float]:
@@ -75,7 +69,7 @@ def _contracted(ax: Axes, stored: Stored) -> None:
     generations = np.arange(len(whole["curve"]))
     points(ax, cells, column(cells, "generation"), PALETTE[0], "measured, mean over pairs")
     ax.plot(generations, whole["theory"], "k--", linewidth=1.1, label="bound, mean over pairs")
-    worst = max(c["worst"] for c in cells)
+    worst = numbers(c["worst"] for c in cells).max()
     ax.set_title(f"linear attention; largest measured/bound {worst:.2f}")
     ax.set_ylabel("n times the distance of Γ")
     ax.set_ylim(bottom=0)
@@ -119,9 +113,9 @@ def _draw_recursive_stability(stored: Stored) -> Figure:
 def _caption_recursive_stability(stored: Stored) -> str:
     cells = cells_of(stored, "recursive_stability")
     judged = [c for c in cells if c.get("test") == "equal"]
-    most = max(abs(c["measured"] / c["bound"] - 1) for c in judged)
+    most = numbers(abs(c["measured"] / c["bound"] - 1) for c in judged).max()
     common = [c for c in cells if "n gamma, common" in c["quantity"]]
-    worst = max(c["worst"] for c in cells if "worst" in c)
+    worst = numbers(c["worst"] for c in cells if "worst" in c).max()
     said = []
     for (share,), own in grouped(
         _of(stored, "recursive_stability", loop="transformer", kind="parameters"), "alpha"
@@ -170,7 +164,7 @@ def _draw_stability_rate(stored: Stored) -> Figure:
     axes = figure.subplots(2, 3).ravel()
     for k, cell in enumerate(_slopes_in_n(stored, None)):
         label = cell["quantity"].removeprefix("exponent in n, ").replace("kappa", "κ")
-        label = f"{label}: {_interval(cell)}"
+        label = f"{label}: {interval(cell)}"
         axes[0].plot(cell["n"], cell["curve"], color=PALETTE[k], marker=MARKERS[k], label=label)
         if k == 0:
             _guide(axes[0], cell["n"], cell["curve"][0])
@@ -183,7 +177,7 @@ def _draw_stability_rate(stored: Stored) -> Figure:
         for cell in own:
             k = shares.index(cell["alpha"])
             first = cell["generation"] == 0
-            label = f"α = {cell['alpha']:g}, generation {cell['generation']}: {_interval(cell)}"
+            label = f"α = {cell['alpha']:g}, generation {cell['generation']}: {interval(cell)}"
             ax.plot(
                 cell["n"],
                 cell["curve"],
@@ -203,7 +197,8 @@ def _draw_stability_rate(stored: Stored) -> Figure:
         ax.set_yscale("log")
         ax.legend(fontsize=7, loc="lower left")
         low, high = ax.get_ylim()
-        ax.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend
+        if 0 < low < high:
+            ax.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend
         for axis in (ax.xaxis, ax.yaxis):
             plain_log(axis)
     own = [c for c in cells_of(stored, "stability_rate") if "exponent in i" in c["quantity"]]
@@ -241,12 +236,11 @@ def _visits(stored: Stored) -> str:
 
 def _caption_stability_rate(stored: Stored) -> str:
     said = [
-        f"{cell['quantity'].removeprefix('exponent in n, ').replace('kappa', 'κ')} "
-        f"{_interval(cell)}"
+        f"{cell['quantity'].removeprefix('exponent in n, ').replace('kappa', 'κ')} {interval(cell)}"
         for cell in _slopes_in_n(stored, None)
     ]
     found = [
-        f"{_interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
+        f"{interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
         for c in _slopes_in_n(stored, "transformer")
         if c["kind"] == "tv"
     ]
@@ -299,7 +293,8 @@ def _draw_architecture(stored: Stored) -> Figure:
         else:
             ax.set_xscale("log", nonpositive="clip")
             shown = column([c for c in cells if c["kind"] == kind], "measured")
-            ax.set_xlim(shown.min() / 4, shown.max() * 4)
+            if np.any(shown > 0):
+                ax.set_xlim(shown[shown > 0].min() / 4, shown[shown > 0].max() * 4)
             plain_log(ax.xaxis, (1, 3))
         ax.set_title(title)
     axes[0].set_yticks(range(len(names)), names)
@@ -312,14 +307,15 @@ def _caption_architecture(stored: Stored) -> str:
     cells = cells_of(stored, "architecture")
     last = max(c["generation"] for c in cells)
     tv = {c["architecture"]: c for c in cells if c["kind"] == "tv" and c["generation"] == last}
-    least, most = (pick(tv, key=lambda k: tv[k]["measured"]) for pick in (min, max))
+    by_size = sorted(tv, key=lambda k: (not np.isnan(tv[k]["measured"]), tv[k]["measured"]))
+    least, most = by_size[sum(np.isnan(c["measured"]) for c in tv.values()) % len(tv)], by_size[-1]
     n, alpha = cells[0]["n"], cells[0]["alpha"]
     return (
         "Which architecture is recursively stable: what one replaced real prompt of "
         f"n = {n} moves (real share α = {alpha:g}), the base and one change of it at a time; on "
         "the right how well each has learned, without which stability is cheap. Least moved after "
-        f"{last} generations, in total variation: {least} ({_fine(tv[least])}); most: "
-        f"{most} ({_fine(tv[most])}). κ_c is the share of a distance that the generator "
+        f"{last} generations, in total variation: {least} ({interval(tv[least], '.2g')}); most: "
+        f"{most} ({interval(tv[most], '.2g')}). κ_c is the share of a distance that the generator "
         f"passes on, 1 a generator that follows its training set. Distances are those of the "
         f"matrices that act, not of their factors. {FOUND}"
     )

@@ -18,6 +18,7 @@ from icl_stl.plots._common import (
     cells_of,
     grouped,
     interval,
+    numbers,
 )
 
 GREY = "0.35"
@@ -68,7 +69,7 @@ def _curve(
 
 
 def _known(cell: Cell) -> np.ndarray:
-    return np.array([np.nan if x is None else x for x in cell["exact"]], float)
+    return np.array(cell["exact"], float)
 
 
 # --- rise and fall -------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def _draw_phase(stored: Stored) -> Figure:
         left.plot(lams, cell["exact"], "--", color=PALETTE[k], linewidth=1.2)
         (place,) = _of(stored, "synthetic_phase", "lambda of the peak", generation=i)
         left.plot(place["bound"], cell["bound"], "k|", markersize=14, zorder=5)
-        if place["measured"] is not None:
+        if np.isfinite(place["measured"]):
             error = [[place["measured"] - place["low"]], [place["high"] - place["measured"]]]
             look = {"color": PALETTE[k], "fmt": MARKERS[k], "capsize": 3}
             right.errorbar(i, place["measured"], yerr=error, **look)
@@ -142,7 +143,7 @@ def _golden(stored: Stored) -> list[Cell]:
 def _draw_golden(stored: Stored) -> Figure:
     cells = _golden(stored)
     figure = Figure(figsize=(11.6, 4.3))
-    axes = figure.subplots(1, len(cells))
+    axes = figure.subplots(1, len(cells), squeeze=False)[0]
     for j, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         _curve(ax, cell, cell["weights"], j, "measured")
         ax.plot(cell["weights"], cell["exact"], "--", color=PALETTE[j], label="closed form")
@@ -150,7 +151,7 @@ def _draw_golden(stored: Stored) -> Figure:
         ax.axvline(cell["equal_rows"], color=GREY, linestyle=":", label="weight of equal rows")
         low, high = ax.get_ylim()
         level = low - 0.08 * (high - low)
-        if cell["measured"] is not None:
+        if np.isfinite(cell["measured"]):
             error = [[cell["measured"] - cell["low"]], [cell["high"] - cell["measured"]]]
             look = {"color": PALETTE[j], "capsize": 4, "fmt": "*", "markersize": 11}
             ax.errorbar(cell["measured"], level, xerr=error, **look, label="best weight, measured")
@@ -169,7 +170,7 @@ def _caption_golden(stored: Stored) -> str:
         for c in _golden(stored)
     ]
     values = _of(stored, "golden_weight", "over that of real rows")
-    most = max(abs(c["measured"] / c["bound"] - 1) for c in values)
+    most = numbers(abs(c["measured"] / c["bound"] - 1) for c in values).max()
     return (
         "Gaussian mean, new real rows in every generation beside the synthetic rows of the last "
         "one: the error as a function of the weight of the real rows. The best weight is "
@@ -244,7 +245,7 @@ def _caption_optimum(stored: Stored) -> str:
         for c in cells
     ]
     others = [c for c in _sizes(stored) if c["verdict"] != "finding"]
-    worst = max(others, key=lambda c: float(c["measured"]))
+    worst = max(others, key=lambda c: float(np.nan_to_num(c["measured"], nan=-np.inf)))
     return (
         f"How much synthetic data is best: Gaussian mean, generation {TALK}, in units of what real "
         "rows alone give. Two terms compete (dash-dotted, dotted); their sum is the closed form "
@@ -292,7 +293,7 @@ def _draw_curves(stored: Stored) -> Figure:
 def _one_curve(ax: Axes, cell: Cell, k: int) -> None:
     """Measured curve over the value without synthetic data, with what is predicted for it."""
     lams, unit = np.array(cell["lams"]), cell["curve"][0]
-    if cell.get("exact", [None])[0] is not None:
+    if np.isfinite(cell.get("exact", [np.nan])[0]):
         unit = cell["exact"][0]
     name = f"generation {cell['generation']}"
     _curve(ax, cell, cell["lams"], k, name, unit, caps=0.0)  # a thousand caps would be most of it
@@ -319,7 +320,7 @@ def _caption_curves(stored: Stored) -> str:
     judged = [c for c in _sizes(stored) if c["verdict"] != "finding"]
     met = sum(c["verdict"] == "holds" for c in judged)
     certified = [c for c in _sizes(stored) if "recommended" in c]
-    regrets = [c["measured"] for c in certified]
+    regrets = numbers(c["measured"] for c in certified)
     vacuous = sum(c["recommended"]["vacuous"] for c in certified)
     return (
         "The same for all problems and generations, over their value without synthetic data; "

@@ -11,16 +11,18 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from icl_stl.claims.transformer import KEPT, LOST, drift_bound
 from icl_stl.plots._common import (
     BARS,
-    MARKERS,
     PALETTE,
     Cell,
     Drawing,
+    Look,
     Stored,
     band,
     bands,
     cells_of,
-    colours_of,
+    constants_of,
     generations,
+    interval,
+    looks_of,
     name_of,
     points,
 )
@@ -42,14 +44,14 @@ def _draw_drift(stored: Stored) -> Figure:
     prefixes = stored.task.prefixes[first:]
     figure = Figure(figsize=(4.4 * len(prefixes) + 0.8, 4.0))
     axes = figure.subplots(1, len(prefixes), squeeze=False)[0]
-    colours = colours_of(stored.loops)
+    looks = looks_of(stored.loops)
     for p, (ax, prefix) in enumerate(zip(axes, prefixes, strict=True), start=first):
         top = 0.0
         for name, result in stored.loops.items():
             x = generations(ax, result)
-            band(ax, x, result["drift"][..., p], colours[name], name_of(result))
+            band(ax, x, result["drift"][..., p], looks[name], name_of(result))
             bound = drift_bound(result)[..., p].mean(0)
-            ax.plot(x, bound, color=colours[name], linestyle="--", linewidth=1.2)
+            ax.plot(x, bound, color=looks[name].colour, linestyle="--", linewidth=1.2)
             top = max(top, float(bound.max()))
         ax.set_title(
             f"first {prefix} labels" + (f", bound below {VACUOUS}" if top < VACUOUS else "")
@@ -112,7 +114,7 @@ def _draw_one_step_error(stored: Stored) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
     for ax in list(axes)[len(prefixes) :]:
         ax.set_axis_off()
-    colours = colours_of(stored.loops)
+    looks = looks_of(stored.loops)
     loops = _errors(stored)
     for p, prefix in enumerate(prefixes):
         for k, (name, cells) in enumerate(loops.items()):
@@ -120,15 +122,15 @@ def _draw_one_step_error(stored: Stored) -> Figure:
             x = np.array([cell["generation"] for cell in own])
             aside = 0.12 * (k - (len(loops) - 1) / 2)
             label = name_of(stored.loops[name])
-            points(axes[p], own, x + aside, colours[name], label, MARKERS[k])
+            points(axes[p], own, x + aside, looks[name].colour, label, looks[name].marker)
             bound = [cell["bound"] for cell in own]
-            axes[p].plot(x, bound, color=colours[name], linestyle="--", linewidth=1.2)
+            axes[p].plot(x, bound, color=looks[name].colour, linestyle="--", linewidth=1.2)
             axes[p].plot(
                 x,
                 bound,
-                color=colours[name],
+                color=looks[name].colour,
                 linestyle="",
-                marker=MARKERS[k],
+                marker=looks[name].marker,
                 markersize=4,
                 markerfacecolor="none",
             )
@@ -164,16 +166,16 @@ def _caption_one_step_error(stored: Stored) -> str:
 def _draw_constant_real_share(stored: Stored) -> Figure:
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
-    colours = colours_of(stored.loops)
+    looks = looks_of(stored.loops)
     for name, result in stored.loops.items():
         if result.label == "real-only":
             continue
         x = generations(ax, result)
         whole = result["drift"][..., -1]
-        band(ax, x[2:], (whole - whole[:, 2:3])[:, 2:], colours[name], name_of(result))
+        band(ax, x[2:], whole[:, 2:] - whole[:, 2:3], looks[name], name_of(result))
     tolerance = next(
         constant["value"]
-        for constant in stored.claims["constant_real_share"]["constants"]
+        for constant in constants_of(stored, "constant_real_share")
         if constant["name"] == "growth tolerance"
     )
     ax.axhline(
@@ -186,9 +188,9 @@ def _draw_constant_real_share(stored: Stored) -> Figure:
 
 
 def _caption_constant_real_share(stored: Stored) -> str:
-    cells = stored.claims["constant_real_share"]["cells"]
+    cells = cells_of(stored, "constant_real_share")
     parts = [
-        f"{cell['measured']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}] "
+        f"{interval(cell, '+.3f')} "
         + (f"(α = {cell['alpha']:g})" if cell["alpha"] else "(replace)")
         for cell in cells
     ]
@@ -201,18 +203,18 @@ def _caption_constant_real_share(stored: Stored) -> str:
 
 
 def _draw_predictive_sampling(stored: Stored) -> Figure:
-    claim = stored.claims["predictive_sampling"]
+    claim = "predictive_sampling"
     panels = 2 if stored.loops else 1
     figure = Figure(figsize=(4.6 * panels, 3.9))
     axes = figure.subplots(1, panels, width_ratios=[1, 1.6][:panels], sharey=True, squeeze=False)[0]
     exact = {
         constant["name"].rpartition(" ")[2]: constant["value"]
-        for constant in claim["constants"]
+        for constant in constants_of(stored, claim)
         if "Bayes" in constant["name"]
     }
     ax = axes[0]
     for column, generator in enumerate(("predictive", "plug_in")):
-        cell = next(c for c in claim["cells"] if c["generator"] == generator)
+        cell = next(c for c in cells_of(stored, claim) if c["generator"] == generator)
         errors = [[cell["measured"] - cell["low"]], [cell["high"] - cell["measured"]]]
         ax.errorbar(
             [column],
@@ -239,18 +241,18 @@ def _draw_predictive_sampling(stored: Stored) -> Figure:
     ax.set_title("prompts of generation 0")
     ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.52))
     if stored.loops:
-        colours = colours_of(stored.loops)
+        looks = looks_of(stored.loops)
         for name, result in stored.loops.items():
             x = generations(axes[1], result)
             ratio = result["implied_task_variance"] / stored.task.prior_scale**2
-            band(axes[1], x, ratio, colours[name], name_of(result))
+            band(axes[1], x, ratio, looks[name], name_of(result))
         axes[1].set_title("predictive deviation, by generation (a finding)")
         axes[1].legend(ncols=2)
     return figure
 
 
 def _caption_predictive_sampling(stored: Stored) -> str:
-    cells = {c["generator"]: c for c in stored.claims["predictive_sampling"]["cells"]}
+    cells = {c["generator"]: c for c in cells_of(stored, "predictive_sampling")}
     predictive, plug_in = cells["predictive"], cells["plug_in"]
     return (
         "The task variance that generated prompts imply, over the prior's. Left: with the model's "
@@ -268,11 +270,11 @@ def _draw_in_context_error(stored: Stored) -> Figure:
     for ax, result in zip(axes, stored.loops.values(), strict=True):
         bayes = result["bayes_squared_risk"][:, 0]
         x = np.arange(1, bayes.shape[-1] + 1)
-        shown = sorted({0, 1, result.generations // 2, result.generations})
+        shown = sorted({0, min(1, result.generations), result.generations // 2, result.generations})
         shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(shown)))
         for i, shade in zip(shown, shades, strict=True):
             risk = bayes + result["excess_squared_risk"][:, i]
-            band(ax, x, risk, shade, f"generation {i}")
+            band(ax, x, risk, Look(shade), f"generation {i}")
         ax.plot(x, bayes.mean(0), "k--", linewidth=1.4, label="exact Bayes predictor")
         ax.set_title(name_of(result))
         ax.set_xlabel("position in the prompt")
@@ -301,14 +303,14 @@ def _caption_in_context_error(stored: Stored) -> str:
 def _draw_quality(stored: Stored) -> Figure:
     figure = Figure(figsize=(9.2, 3.7))
     axes = figure.subplots(1, 2)
-    colours = colours_of(stored.loops)
+    looks = looks_of(stored.loops)
     for name, result in stored.loops.items():
         x = generations(axes[0], result)
         excess = result["kl"][..., -1] / stored.task.context
-        band(axes[0], x, excess, colours[name], name_of(result))
+        band(axes[0], x, excess, looks[name], name_of(result))
         generations(axes[1], result)
         gap = result["risk"] - result["training_risk"]
-        band(axes[1], x, gap, colours[name], name_of(result))
+        band(axes[1], x, gap, looks[name], name_of(result))
     axes[0].set_ylabel("excess NLL over Bayes (nats a label)")
     axes[0].set_ylim(0, None)
     axes[1].set_ylabel("risk on the real law - risk on the training set")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import stat
 import sys
 import time
@@ -375,8 +376,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, indented, atomically; a number that JSON does not know is an error."""
+    """Write JSON, atomically; a number that JSON does not know is an error.
+
+    Indented down to the fourth level, so that a cell of a claim is one line.
+    """
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    text = re.sub(r"\n(?: {5,}| {4}(?=[]}]))", "", text)
     write_atomically(path, f"{text}\n".encode())
 
 

@@ -246,7 +246,7 @@ def elements(svg):
     return found
 
 
-REFERENCE = re.compile(r"(?<=url\(#)[\w-]+|(?<=^#)[\w-]+")
+REFERENCE = re.compile(r"(?<=url\(#)[\w-]+|(?<=^href #)[\w-]+")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -265,12 +265,12 @@ def test_a_lean_file_is_the_same_picture(name, results):
         assert (tag, text) == (tag_of, text_of)
         assert own.keys() == full.keys()
         for key, value in own.items():
-            given = full[key]
+            mine, given = f"{key} {value}", f"{key} {full[key]}"
             if key == "style":
                 given = re.sub("'DejaVu Sans'.*?sans-serif", "DejaVu Sans, sans-serif", given)
-            for new, old in zip(REFERENCE.findall(value), REFERENCE.findall(given), strict=True):
+            for new, old in zip(REFERENCE.findall(mine), REFERENCE.findall(given), strict=True):
                 assert targets.setdefault(new, old) == old  # one name for one place
-            words = [REFERENCE.sub("", both) for both in (value, given)]
+            words = [REFERENCE.sub("", both) for both in (mine, given)]
             if key in ("d", "x", "y", "transform"):
                 numbers = [np.array(NUMBER.findall(both), float) for both in words]
                 np.testing.assert_allclose(*numbers, rtol=0, atol=0.00501)

@@ -205,6 +205,19 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert "α".encode() in old
 
 
+def test_a_cell_of_a_claim_is_one_line(tmp_path):
+    cells = [{"a": 0.1, "b": [1, {"c": "x\n     y"}]}, {"a": None, "b": []}]
+    content = {"claims": [{"name": "it", "cells": cells}]}
+    path = tmp_path / "file.json"
+    write_json(path, content)
+    assert read_json(path) == content
+    lines = [line.strip().rstrip(",") for line in path.read_text().splitlines()]
+    assert lines[5:7] == [
+        '{"a": 0.1,"b": [1,{"c": "x\\n     y"}]}',
+        '{"a": null,"b": []}',
+    ]
+
+
 def test_folders_are_made_and_left_empty(tmp_path):
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")

@@ -10,7 +10,7 @@ STANDARD_ERRORS = 5
 """Width of stochastic tests: a correct law fails such a comparison with probability 6e-7."""
 
 CASES = int(os.environ.get("ICL_STL_CASES", "1000"))
-"""Random cases of what users hand in (learners, regimes, tables), in all; 10,000 in the long form."""
+"""Random cases of what users hand in (learners, regimes, tables); 10,000 in the long form."""
 
 TASKS = [
     LinearRegression(dim=1, context=3, noise=0.5, prior_scale=2.0),

@@ -305,6 +305,17 @@ JUDGED = "tests/test_claims_solvable.py"
 CONTEXT, RELABEL, IN_CONTEXT = (
     f"tests/test_{room}.py" for room in ("references_context", "context_loops", "claims_context")
 )
+HANDED_IN = "tests/test_handed_in.py::test_any_learner_in_any_regime_learns_from_what_is_mixed"
+NEVER, SHARES, NO_WEIGHTS, NO_NOTICE, ONE_TYPE = (
+    f"tests/test_handed_in.py::test_{name}"
+    for name in (
+        "places_without_a_row_hold_harmless_rows",
+        "the_one_step_error_is_that_of_the_share_of_its_own_generation",
+        "inside_a_program_a_fit_without_weights_is_refused_too",
+        "a_fit_that_sees_rows_of_weight_0_is_refused",
+        "rows_have_the_type_that_real_and_generated_ones_promote_to",
+    )
+)
 REGIMES, LOOPS, PROBLEMS = (f"tests/test_{room}.py" for room in ("regimes", "loops", "solvable"))
 ERRORS = f"{PROBLEMS}::test_one_step_errors_of_numbers_are_exact_or_unbiased"
 SHIFTED = f"{PROBLEMS}::test_the_drift_of_a_mean_is_that_of_shifted_normal_laws"
@@ -325,13 +336,14 @@ LOOP_MUTANTS = (
         "",
         ("regimes", "(1 - share) / (generation - first)", "(1 - share) / generation", REGIMES),
         ("regimes", "(samples + generation * self", "(samples + self", REGIMES),
-        ("loops", "(1 - share) / (generation * n_syn)", "(1 - share) / n_syn", LOOPS),
-        (
-            "loops",
-            "jnp.arange(n_syn) % samples",
-            "jnp.arange(n_syn) // samples",
-            LOOPS,
-        ),
+        ("loops", "made = generation * n_syn", "made = n_syn", LOOPS),
+        ("loops", "% (row_count(real) if", "// (row_count(real) if", LOOPS),
+        ("loops", "return copies() if known else made()", "return made()", HANDED_IN),
+        ("loops", "jax.lax.cond(is_first, filled, made)", "made()", NEVER),
+        ("loops", "share=None if shares is None else shares[index]", "share=None", SHARES, 1),
+        ("loops", "and any(rows) and not weights", "and not rows", NO_WEIGHTS),
+        ("loops", "or _alike(one[1], other[1])", "or True", NO_NOTICE),
+        ("loops", "types != [a.dtype for a in leaves]", "False", ONE_TYPE),
         ("problems", "share * p - (1 - share)", "(1 - share) * p - share", ERRORS),
         ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", SHIFTED),
         ("intervals", "max(low.p_positive,", "min(low.p_positive,", JUDGED),
@@ -435,8 +447,8 @@ STABILITY_MUTANTS = planted_in(
     ("learners/laws", "coin * first[rows] < law[rows]", "coin * law[rows] < first[rows]", COUPLED),
     (
         "loops",
-        "jnp.where(index == 0, a, b), first_reals",
-        "jnp.where(index > 0, a, b), first_reals",
+        "jnp.where(index == 0, a.astype(b.dtype), b), first_reals",
+        "jnp.where(index > 0, a.astype(b.dtype), b), first_reals",
         PASSING,
     ),
     ("stability", '"contraction": c / (1 + c)', '"contraction": c', TERMS),
@@ -502,12 +514,12 @@ OWN_RISK = "tests/test_measure.py::test_own_risk_is_the_loss_of_labels_from_the_
 SIZES_MUTANTS = planted_in(
     "",
     ("loops", "jnp.arange(places) < rows", "jnp.arange(places) <= rows", NO_WEIGHT),
-    ("loops", "_spread(1 - share, there.n_syn", "_spread(1 - share, there.samples", NO_WEIGHT),
-    ("loops", "jnp.arange(n_syn) % samples", "jnp.arange(n_syn) % row_count(real)", INPUTS),
+    ("loops", "if sizes is None else sizes[:2]", "if sizes is None else sizes[:1] * 2", NO_WEIGHT),
+    ("loops", "_in_turn(real, n_syn, samples))", "_in_turn(real, n_syn))", INPUTS),
     (
-        "sizes",
-        "share = jnp.where(index == 0, 1.0,",
-        "share = jnp.where(index < 0, 1.0,",
+        "loops",
+        "share = jnp.where(is_first, 1.0, share)",
+        "share = jnp.where(is_first, share, share)",
         SUM_OF_PARTS,
     ),
     (

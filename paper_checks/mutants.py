@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "generalization", "2.0, 1.0) * loss + 2 * sensitivity", "2.0, 1.0) * loss + sensitivity", G
     ),
-    Mutant("generalization", "(i > 0) & pathwise, 2.0", "(i > 0) & pathwise, 3.0", G),
+    Mutant("generalization", "pathwise), 2.0", "pathwise), 3.0", G),
     Mutant("generalization", "loss + 2 * sensitivity, delta", "loss + sensitivity, delta", G),
     Mutant("generalization", "np.maximum(i - 1, 0)", "i", G),
     Mutant("generalization", "times(real_share**rate, earlier.total)", "earlier.total", G),
@@ -381,7 +381,7 @@ COLLAPSE_MUTANTS = (
         "references/",
         ("collapse", "polygamma(1, 1 + c) -", "polygamma(1, c) -", FORGETS),
         ("collapse", "polygamma(1, 1 + c + n))", "polygamma(1, c + n))", FORGETS),
-        ("collapse", "variance / (variance + spread) if plug_in", "1.0 if plug_in", FORGETS),
+        ("collapse", "variance / (variance + spread) if own", "1.0 if own", FORGETS),
         ("collapse", "kept * start + (1 - kept) * max(", "kept * start + max(", FORGETS),
         ("collapse", "digamma(c + n + 1) - digamma(c + 1)", "digamma(c + n) - digamma(c)", FORGETS),
         ("collapse", "(1 + 1 / (u * n)) ** 2 * _squares", "(1 + 1 / (u * n)) * _squares", FORGETS),

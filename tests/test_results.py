@@ -145,7 +145,7 @@ def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
     lines = (tmp_path / "loops.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * R * (G + 1)
     assert lines[0].startswith("regime,replicate,generation,drift_0,drift_1,drift_2,")
-    assert lines[0].endswith(",diverged_at")
+    assert lines[0].endswith(",diverged_at,description")
     assert lines[2].startswith("real-only,0,1,")
 
 

@@ -70,8 +70,8 @@ def colours_of(loops: Mapping[str, LoopResult]) -> dict[str, Any]:
 
 def name_of(result: LoopResult) -> str:
     words = {"real-only": "real only", "replace": "replace (no real prompts)"}
-    if result.regime.name in words:
-        return words[result.regime.name]
+    if result.label in words:
+        return words[result.label]
     if result.regime.name == "augment":
         return f"real share α = {result.label.removeprefix('augment-')}"
     return result.label.replace("-", " ")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from regime_strategies import REGIMES, SAMPLES
 
 from icl_stl import learners
 from icl_stl.config import PRESETS
@@ -22,31 +23,14 @@ from icl_stl.experiments import Experiment, SolvableLoops
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import (
     Accumulate,
-    AccumulateFresh,
-    AccumulateSubsample,
     Anchored,
     Augment,
-    AugmentSameInputs,
     FreshReal,
-    RealOnly,
     Regime,
     Replace,
 )
 from icl_stl.results import label, labels_of
 from icl_stl.tasks import standard_normal
-
-SAMPLES = 12
-SIZES = st.integers(1, 3 * SAMPLES)
-LAMS = SIZES.map(lambda n: n / SAMPLES)
-ALPHAS = SIZES.map(lambda n: SAMPLES / (SAMPLES + n))
-WEIGHTS = st.none() | st.floats(0, 1)
-REGIMES = st.one_of(
-    st.just(RealOnly()),
-    *(st.builds(cls, ALPHAS, WEIGHTS) for cls in (Augment, AugmentSameInputs)),
-    *(st.builds(cls, LAMS) for cls in (Replace, AccumulateFresh, Accumulate, AccumulateSubsample)),
-    st.builds(FreshReal, LAMS, WEIGHTS),
-    st.builds(Anchored, st.floats(1e-9, 1 - 1e-9), LAMS),
-)
 
 
 @given(REGIMES, REGIMES)

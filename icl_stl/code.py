@@ -10,6 +10,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 PACKAGE = Path(__file__).parent
 """The folder of this package."""
@@ -66,10 +67,15 @@ def _content(path: Path) -> bytes:
     return content
 
 
+_PARSING = Lock()
+"""CPython 3.11 counts the depth of a tree for all threads together, and fails if it is wrong."""
+
+
 @cache
 def _tree(content: bytes) -> ast.Module:
     """What Python executes of a source: no string that stands alone, such as a docstring."""
-    tree = ast.parse(content)
+    with _PARSING:
+        tree = ast.parse(content)
     for node in ast.walk(tree):
         for field in ("body", "orelse", "finalbody"):
             lines = getattr(node, field, None)

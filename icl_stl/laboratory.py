@@ -73,15 +73,15 @@ def run_experiments(
         kinds.setdefault(type(experiment), []).append(experiment)
     in_turn = zip_longest(*kinds.values())  # one compiles while another kind runs
     chosen = [experiment for some in in_turn for experiment in some if experiment is not None]
+    what = {experiment: made_by(experiment, seed) for experiment in chosen}
     done = 0
 
     def one(experiment: Experiment) -> Arrays:
         nonlocal done
-        what = made_by(experiment, seed)
-        found = stored(experiment.name, what)
+        found = stored(experiment.name, what[experiment])
         if found is None:
             found = RUNNERS[type(experiment)](experiment, seed)
-            store(experiment.name, found, what)
+            store(experiment.name, found, what[experiment])
         done += 1
         report(experiment.words, done, len(chosen))
         return found

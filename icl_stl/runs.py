@@ -288,12 +288,15 @@ def settings_of_jax() -> dict[str, Any]:
         for name, value in values.items()
         if name.removeprefix("jax_") not in SETTINGS and not SILENT.search(name)
     }
-    flags = {name: os.environ.get(name, "").split() for name in ENVIRONMENT}
     counted = "--xla_force_host_platform_device_count"  # the devices are told apart elsewhere
+    flags = {
+        name: sorted(f for f in os.environ.get(name, "").split() if not f.startswith(counted))
+        for name in ENVIRONMENT
+    }
     return {
         **{k: v if isinstance(v, bool | int) else str(v) for k, v in named.items()},
         "others": key(others)[:16],
-        **{k: sorted(f for f in v if not f.startswith(counted)) for k, v in flags.items() if v},
+        **{name: given for name, given in flags.items() if given},
     }
 
 

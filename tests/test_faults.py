@@ -463,7 +463,7 @@ def as_bytes(arrays):
     return {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items()}
 
 
-def load(folder, name, made_by):
+def load(folder, name, made_by=None):
     """What a script is given from a folder, and what it is told of files."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_stl import code as code_of
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.devices import default_cache, on_host, over_replicates, use_all_cores
 from icl_stl.experiments import SolvableLoops
@@ -32,14 +33,11 @@ from icl_stl.runs import (
     Replicate,
     draw_replicate,
     parameter_shapes,
-    source_digest,
+    settings_of_jax,
     versions,
 )
 from icl_stl.solvable import batch_size, loop, measurements
 from icl_stl.tasks import sample_prompts
-
-MODULES = ("batches", "grids", "config", "references/*", "bounds/_series")
-"""Modules that a sweep's numbers come from beside those of `runs.source_files`."""
 
 
 class Shape(NamedTuple):
@@ -317,8 +315,12 @@ def use_own_cores() -> None:
 
 
 def code() -> dict[str, Any]:
-    """The versions and the source that the numbers come from."""
-    return {"versions": versions(), "source": source_digest(*MODULES)}
+    """The versions, the source and the settings of JAX that the numbers come from."""
+    return {
+        "versions": versions(),
+        "source": code_of.digest(__name__),
+        "jax": settings_of_jax(),
+    }
 
 
 def width_of(at_once: int) -> int:

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, ClassVar, Literal
 
 from icl_stl.config import (
@@ -16,6 +15,7 @@ from icl_stl.config import (
     Training,
     require,
 )
+from icl_stl.descriptions import key
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, Regime
 
 PROBLEMS = (
@@ -53,9 +53,12 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """A readable name that no other experiment has."""
-        digest = sha256(repr(self).encode()).hexdigest()[:8]
-        return "-".join((*self.words.replace(",", "").split(), digest))
+        """A readable name that no other experiment has: its words and what it is, digested.
+
+        Raises:
+            ValueError: If it cannot be told from others: `descriptions.describe`.
+        """
+        return "-".join((*self.words.replace(",", "").split(), key(self, "experiment")[:16]))
 
 
 @dataclass(frozen=True)

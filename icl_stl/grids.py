@@ -20,16 +20,15 @@ numbers. Two cells that say the same thing are one setting.
     seed = [0, 1, 2]
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from hashlib import sha256
 from itertools import product
 from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from icl_stl.config import Architecture, LinearRegression, Training, meant, require
+from icl_stl.descriptions import canonical
 from icl_stl.experiments import SolvableLoops
 from icl_stl.regimes import (
     MAD_LOOPS,
@@ -521,16 +520,6 @@ def check_single(name: str, value: float) -> None:
 def in_words(columns: Mapping[str, Any]) -> str:
     """What a setting is, in one line."""
     return ", ".join(f"{name} {value}" for name, value in columns.items())
-
-
-def canonical(value: Any) -> str:
-    """JSON of a value, the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON."""
-    return sha256(canonical(value).encode()).hexdigest()
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from icl_stl import certificates, collapse, context_loops, sizes, solvable, stability
+from icl_stl import certificates, code, collapse, context_loops, sizes, solvable, stability
+from icl_stl.descriptions import key
 from icl_stl.devices import Report
 from icl_stl.experiments import (
     CertifiedNetworks,
@@ -41,12 +42,21 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
 """(experiment, seed) -> what it observes, for each kind of experiment."""
 
 
+def made_by(experiment: Experiment, seed: int) -> dict[str, Any]:
+    """What the arrays of an experiment depend on beside versions, platform and settings of JAX.
+
+    Its description, seed, and the code of the module that runs its kind with all that it imports.
+    """
+    module = RUNNERS[type(experiment)].__module__
+    return {"experiment": key(experiment, "experiment"), "seed": seed, "code": code.digest(module)}
+
+
 def run_experiments(
     experiments: Iterable[Experiment],
     seed: int,
     *,
-    stored: Callable[[str], Arrays | None] = lambda name: None,
-    store: Callable[[str, Arrays], None] = lambda name, arrays: None,
+    stored: Callable[[str, Any], Arrays | None] = lambda name, made_by: None,
+    store: Callable[[str, Arrays, Any], None] = lambda name, arrays, made_by: None,
     report: Report = lambda text, done, total: None,
 ) -> dict[Experiment, Arrays]:
     """Run experiments, or take what is stored; one compiles while another runs.
@@ -54,8 +64,8 @@ def run_experiments(
     Args:
         experiments: What to run.
         seed: Seed of all; loops of one size have the same real sets.
-        stored: name -> arrays of an earlier run, if there are any.
-        store: Called with the arrays of each experiment.
+        stored: (name, `made_by`) -> arrays of an earlier run, if there are any.
+        store: Called with the name of each experiment, its arrays and `made_by`.
         report: Called when an experiment is done.
     """
     kinds: dict[type[Experiment], list[Experiment]] = {}
@@ -63,14 +73,15 @@ def run_experiments(
         kinds.setdefault(type(experiment), []).append(experiment)
     in_turn = zip_longest(*kinds.values())  # one compiles while another kind runs
     chosen = [experiment for some in in_turn for experiment in some if experiment is not None]
+    what = {experiment: made_by(experiment, seed) for experiment in chosen}
     done = 0
 
     def one(experiment: Experiment) -> Arrays:
         nonlocal done
-        found = stored(experiment.name)
+        found = stored(experiment.name, what[experiment])
         if found is None:
             found = RUNNERS[type(experiment)](experiment, seed)
-            store(experiment.name, found)
+            store(experiment.name, found, what[experiment])
         done += 1
         report(experiment.words, done, len(chosen))
         return found

@@ -477,7 +477,7 @@ def _environment(config: Json, manifest: Json) -> str:
         ("platform", config["platform"]),
         ("devices", config["devices"]),
         ("learner", config["learner"]),
-        ("source (SHA-256 of the package)", config["source"]),
+        ("source of the loops (SHA-256)", config["source"]),
         *((f"{name} (SHA-256)", digest) for name, digest in manifest["sources"].items()),
     ]
     rows = [[_text(name), f"<code>{_text(value)}</code>"] for name, value in pairs]

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,21 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share
+from icl_stl.config import require
+from icl_stl.descriptions import canonical, describe, digest, key
+from icl_stl.regimes import (
+    Accumulate,
+    AccumulateFresh,
+    AccumulateSubsample,
+    Anchored,
+    Augment,
+    AugmentSameInputs,
+    FreshReal,
+    RealOnly,
+    Regime,
+    Replace,
+    real_share,
+)
 from icl_stl.tables import json_of, text_of
 
 SCHEMA = 1
@@ -115,13 +130,29 @@ class LoopResult:
 
 
 def label(regime: Regime, samples: int) -> str:
-    """The regime with its share, as in `augment-0.5`: the name of its files."""
-    share = real_share(regime, samples, 1)
-    weight = getattr(regime, "weight", None)
-    if weight is not None:
-        rows = samples / (samples + regime.synthetic_size(samples))
-        return f"{regime.name}-{rows!r}-weight-{weight!r}"
-    return f"{regime.name}-{share!r}" if 0 < share < 1 else regime.name
+    """The regime in words, as in `augment-0.5`, `augment-0.5-weight-0.9`, `replace-lam-2.0`.
+
+    For people: regimes of others may share one. `descriptions.key` tells all regimes apart.
+    """
+    share = float(real_share(regime, samples, 1))
+    more = ""
+    if isinstance(regime, Augment | FreshReal) and regime.weight is not None:
+        share = samples / (samples + regime.synthetic_size(samples))
+        more = f"-weight-{float(regime.weight)!r}"
+    elif isinstance(regime, Replace | Anchored) and regime.lam != 1:  # elsewhere the share says it
+        more = f"-lam-{float(regime.lam)!r}"
+    return (f"{regime.name}-{share!r}" if 0 < share < 1 else regime.name) + more
+
+
+def labels_of(regimes: Iterable[Regime], samples: int) -> dict[str, Regime]:
+    """Each regime by its label; by label and key where several regimes have one label."""
+    found = {key(regime, "regime"): regime for regime in regimes}
+    words = {known: label(regime, samples) for known, regime in found.items()}
+    count = Counter(words.values())
+    return {
+        said if count[said] == 1 else f"{said}-{known[:16]}": found[known]
+        for known, said in words.items()
+    }
 
 
 def regime_of(label: str) -> Regime:
@@ -130,9 +161,34 @@ def regime_of(label: str) -> Regime:
     plain: dict[str, Regime] = {"real-only": RealOnly(), "replace": Replace()}
     if label in plain:
         return plain[label]
-    if name == "augment":
+    if name == "augment" and share == repr(float(share)):
         return Augment(float(share))
     raise ValueError(f"regime must be one of real-only, replace, augment-SHARE, not {label!r}")
+
+
+REGIMES: Mapping[str, type[Regime]] = {
+    f"{cls.__module__}.{cls.__qualname__}": cls
+    for cls in (
+        *(Augment, AugmentSameInputs, Replace, RealOnly, FreshReal),
+        *(AccumulateFresh, Accumulate, AccumulateSubsample, Anchored),
+    )
+}
+"""The regimes of this package, as descriptions name them."""
+
+
+def regime_from(description: Mapping[str, Any]) -> Regime | None:
+    """The regime of this `descriptions.describe(regime)`; None if it is not of this package.
+
+    Raises:
+        ValueError, KeyError, TypeError: If there is no such regime.
+    """
+    kind, fields = description["type"], description["fields"]
+    if not isinstance(kind, str):
+        return None
+    regime = REGIMES[kind](**fields)
+    if describe(regime) != description:
+        raise ValueError(f"there is no {kind} of {fields}")
+    return regime
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -412,68 +468,143 @@ def read_json(path: Path) -> Any:
 def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
     """All loops as CSV: a row for each regime, replicate and generation, exact numbers.
 
-    The column `drift_2` is the third entry of `drift`; a quantity of one number has no suffix.
+    The column `drift_2` is the third entry of `drift`; a quantity of one number has no suffix. A
+    quantity that a regime does not have is empty. `description` is the regime, whole, as JSON.
+
+    Raises:
+        ValueError: If a quantity cannot be told from others by its columns, or a regime cannot be
+            described.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header: list[str] = []
+    rows: list[dict[str, str]] = []
     for name, result in results.items():
-        flat = {k: v.reshape(*v.shape[:2], -1) for k, v in result.observations.items()}
-        columns = [
-            key if values.ndim == 2 else f"{key}_{index}"
-            for key, values in result.observations.items()
-            for index in range(flat[key].shape[2])
-        ]
-        if not header:
-            header = ["regime", "replicate", "generation", *columns]
-            writer.writerow(header)
+        described = canonical(describe(result.regime, "regime"))
+        flat: dict[str, NDArray[Any]] = {}
+        for quantity, values in result.observations.items():
+            flat |= _columns(quantity, values)
         replicates, generations = result.observations["diverged_at"].shape
-        for r in range(replicates):
-            for i in range(generations):
-                numbers = [repr(v.item()) for values in flat.values() for v in values[r, i]]
-                writer.writerow([name, r, i, *numbers])
+        for r, i in np.ndindex(replicates, generations):
+            numbers = {column: repr(values[r, i].item()) for column, values in flat.items()}
+            place = {"regime": name, "replicate": str(r), "generation": str(i)}
+            rows.append({**place, **numbers, "description": described})
+    names = dict.fromkeys(column for row in rows for column in row if column != "description")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*names, "description"], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
 
 
-def read_table(path: Path, samples: int) -> dict[str, LoopResult]:
-    """The loops of a table written by `write_table`.
+def _columns(quantity: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """A quantity `[R, G + 1]` or `[R, G + 1, K]` as its columns `[R, G + 1]`."""
+    stem, _, suffix = quantity.rpartition("_")
+    fine = quantity not in PLACES and not (stem and suffix.isdecimal())
+    what = "a name that no place of a row has, without a number at its end"
+    require(fine, "quantity", quantity, what)
+    require(
+        values.ndim in (2, 3) and values.dtype.kind in "iuf" and 0 not in values.shape,
+        quantity,
+        f"{values.dtype} of shape {values.shape}",
+        "numbers of shape [R, G + 1] or [R, G + 1, K], none of them 0",
+    )
+    if values.ndim == 2:
+        return {quantity: values}
+    return {f"{quantity}_{k}": values[:, :, k] for k in range(values.shape[2])}
+
+
+PLACES = ("regime", "replicate", "generation", "description")
+"""The columns of a table of loops that are no quantities."""
+
+
+def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict[str, LoopResult]:
+    """The loops of a table written by `write_table`: float64, whole numbers int64.
+
+    Args:
+        path: The table. One of an earlier version, which has no descriptions, is read if its
+            regimes are those of the main job: their labels say all.
+        samples: n.
+        regimes: The regimes in it that are not of this package: no code is run because a table
+            names it.
 
     Raises:
-        ValueError: If the file is missing or is no such table; the message names it.
+        ValueError: If the file is missing or is no such table, or has a regime that is neither of
+            this package nor among those given; the message names it.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            text = file.read()
-        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-        even = all(len(line) == len(header) == len({*header}) for line in lines)
-        if not lines or not even:
-            raise ValueError("it has no rows, or some without one value for each column")
-        if not text.endswith("\n"):
-            raise ValueError("it ends within a row")
-        rows = [dict(zip(header, line, strict=True)) for line in lines]
-        names = [name for name in header if name not in {"regime", "replicate", "generation"}]
-        quantities: dict[str, list[str]] = {}
-        for name in names:
-            stem, _, suffix = name.rpartition("_")
-            quantities.setdefault(stem if suffix.isdigit() else name, []).append(name)
-        results = {}
-        for regime in dict.fromkeys(row["regime"] for row in rows):
-            own = [row for row in rows if row["regime"] == regime]
-            places = [(int(row["replicate"]), int(row["generation"])) for row in own]
-            shape = tuple(1 + max(column) for column in zip(*places, strict=True))
-            if places != list(np.ndindex(*shape)):
-                raise ValueError(f"the loops of {regime} are not all there, in order")
-            arrays = {
-                stem: np.array([[float(row[c]) for c in columns] for row in own]).reshape(
-                    *shape, *([len(columns)] if columns != [stem] else [])
-                )
-                for stem, columns in quantities.items()
-            }
-            results[regime] = LoopResult(regime_of(regime), samples, arrays)
+        read = {name: _loops_of(name, rows) for name, rows in _rows_of(path).items()}
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (KeyError, IndexError, TypeError, ValueError, csv.Error) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    return results
+    except csv.Error as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    given = {key(regime, "regime"): regime for regime in regimes}
+    found = {}
+    for name, (regime, description, arrays) in read.items():
+        whose = regime or given.get(digest(description))
+        if whose is None:
+            raise ValueError(
+                f"regimes must have every regime of {path} that is not of this package, as it was "
+                f"when the table was written, but {name!r}, {canonical(description)}, is not there"
+            )
+        found[name] = LoopResult(whose, samples, arrays)
+    return found
+
+
+def _rows_of(path: Path) -> dict[str, list[dict[str, str]]]:
+    """The rows of a table by the label of their regime, in order."""
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    even = all(len(line) == len(header) == len({*header}) for line in lines)
+    if not lines or not even:
+        raise ValueError("it has no rows, or some without one value for each column")
+    if not text.endswith("\n"):
+        raise ValueError("it ends within a row")
+    found: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        row = dict(zip(header, line, strict=True))
+        found.setdefault(row["regime"], []).append(row)
+    return found
+
+
+def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | None, Any, Arrays]:
+    """The regime of some rows, unless it is not of this package, what describes it, and arrays."""
+    places = [(int(row["replicate"]), int(row["generation"])) for row in rows]
+    shape = tuple(1 + max(column) for column in zip(*places, strict=True))
+    if places != list(np.ndindex(*shape)):
+        raise ValueError(f"the loops of {name} are not all there, in order")
+    said = {row.get("description") for row in rows}
+    if len(said) > 1:
+        raise ValueError(f"{name} is described in {len(said)} ways")
+    (text,) = said
+    description = describe(regime_of(name)) if text is None else json.loads(text)
+    quantities: dict[tuple[str, bool], list[NDArray[Any]]] = {}
+    for column in (column for column in rows[0] if column not in PLACES):
+        cells = [row[column] for row in rows]
+        if not any(cells):
+            continue  # the regime has no such quantity
+        stem, _, suffix = column.rpartition("_")
+        one_of_several = bool(stem) and suffix.isdecimal()
+        own = quantities.setdefault((stem if one_of_several else column, one_of_several), [])
+        if one_of_several and int(suffix) != len(own):
+            raise ValueError(f"{name} has no {stem}_{len(own)} before its {column}")
+        own.append(_numbers(cells).reshape(shape))
+    arrays = {
+        quantity: np.stack(columns, axis=-1) if several else columns[0]
+        for (quantity, several), columns in quantities.items()
+    }
+    return regime_from(description), description, arrays
+
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?([eE][+-]?\d+)?|inf|nan)")
+
+
+def _numbers(cells: Sequence[str]) -> NDArray[Any]:
+    """Exact numbers, whole ones as such if all are."""
+    for cell in cells:
+        if not _NUMBER.fullmatch(cell):
+            raise ValueError(f"{cell!r} is no number")
+    whole = all(cell.lstrip("+-").isdecimal() for cell in cells)
+    return np.array([int(c) for c in cells], np.int64) if whole else np.array([*map(float, cells)])

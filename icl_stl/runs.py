@@ -8,14 +8,15 @@ last finished generation and ends with the same numbers, bit for bit.
 
 import io
 import json
+import os
 import platform
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache, partial
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl import __version__
+from icl_stl import __version__, code
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Report, Spread, over_replicates
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
 from icl_stl.loops import Sizes, generation_keys, next_generation, room_for_rows
@@ -40,10 +42,10 @@ from icl_stl.measure import (
 )
 from icl_stl.models import Params
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share, synthetic_size
-from icl_stl.results import Arrays, LoopResult, label, write_atomically, write_json
+from icl_stl.results import Arrays, LoopResult, labels_of, write_atomically, write_json
 from icl_stl.tasks import Prompts, sample_prompts
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder; another version is refused."""
 
 Watch = Callable[[LoopResult], None]
@@ -220,43 +222,81 @@ def _named(observation: Observation) -> Arrays:
 # --- the run folder ------------------------------------------------------------------------------
 
 
-def identity(preset: Preset, learner: str, seed: int) -> dict[str, Any]:
-    """All that a run's numbers depend on: settings, seed, versions, platform."""
+def identity(
+    preset: Preset, learner: str, seed: int, module: str = "icl_stl.runs"
+) -> dict[str, Any]:
+    """All that a run's numbers depend on: settings, seed, versions, code, platform.
+
+    Args:
+        preset: Sizes.
+        learner: The learner, by name.
+        seed: Seed of all replicates.
+        module: Where the numbers are computed: its code and all that it imports count.
+    """
     return {
         "format": FORMAT,
         "preset": asdict(preset),
         "learner": learner,
         "seed": seed,
         "versions": versions(),
-        "source": source_digest(),
+        "source": code.digest(module),
+        "jax": settings_of_jax(),
         "platform": f"{jax.devices()[0].device_kind} {platform.machine()}",
         # A program for one device and one for several round differently.
         "devices": "one" if min(len(jax.devices()), preset.replicates) == 1 else "several",
     }
 
 
-def source_files(*more: str) -> list[Path]:
-    """The modules that a run's numbers come from, and more of them (patterns without `.py`)."""
-    here = Path(__file__).parent
-    names = (
-        *("tasks", "models", "query_models", "learners/*", "regimes", "loops", "measure", "runs"),
-        *("devices", "problems", "experiments", "solvable", "stability", "context_loops"),
-        *("certificates", "collapse", "sizes", "bounds/transformers"),
-        *more,
-    )
-    return [path for name in names for path in sorted(here.glob(f"{name}.py"))]
-
-
-def source_digest(*more: str) -> str:
-    """SHA-256 of `source_files`."""
-    return sha256(b"".join(path.read_bytes() for path in source_files(*more))).hexdigest()
-
-
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers come from."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    """Versions of Python and of the packages that the numbers come from.
+
+    SciPy has the linear algebra of JAX on CPUs, ml_dtypes the rounding of its small types.
+    """
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "ml_dtypes")
     installed = {name: version(name) for name in packages}
     return {"icl_stl": __version__, "python": platform.python_version(), **installed}
+
+
+SETTINGS = (
+    *("enable_x64", "default_matmul_precision", "default_prng_impl", "threefry_partitionable"),
+    *("numpy_dtype_promotion", "disable_jit", "disable_most_optimizations", "random_seed_offset"),
+)
+"""Settings of JAX that are named in an identity; those that concern no number are `SILENT`, the
+rest is in it as one digest."""
+
+SILENT = re.compile(
+    "cache|debug|log|trace|check|print|dump|transfer|guard|transport|platform|backend|devices|"
+    "distributed|timeout|proxy|error|profil|pgle|warn|report|explain|serialization|export|"
+    "compatibility|hlo_source|source_url|garbage|binary|preemption|recoverab|async_dispatch|"
+    "client_create|mock|no_execution|context_manager|legacy_prng"
+)
+
+ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+"""Variables that the compiler or the device reads."""
+
+
+def settings_of_jax() -> dict[str, Any]:
+    """The settings of JAX and of its compiler that numbers depend on, as they are now."""
+    values = jax.config.values
+    # An attribute says what holds in this thread, such as under `jax.enable_x64`.
+    named = {
+        name: getattr(jax.config, f"jax_{name}", values.get(f"jax_{name}")) for name in SETTINGS
+    }
+    others = {
+        name: str(value)
+        for name, value in values.items()
+        if name.removeprefix("jax_") not in SETTINGS and not SILENT.search(name)
+    }
+    counted = "--xla_force_host_platform_device_count"  # the devices are told apart elsewhere
+    flags = {
+        name: sorted(f for f in os.environ.get(name, "").split() if not f.startswith(counted))
+        for name in ENVIRONMENT
+    }
+    return {
+        **{k: v if isinstance(v, bool | int) else str(v) for k, v in named.items()},
+        "others": key(others)[:16],
+        **{name: given for name, given in flags.items() if given},
+    }
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -298,37 +338,80 @@ class Folder:
                 stale.unlink()
             write_json(config, new)
 
-    def save(self, name: str, arrays: Arrays) -> None:
-        """Store arrays; the state before this one is kept as a second file."""
+    def save(self, name: str, arrays: Arrays, made_by: Any = None) -> None:
+        """Store arrays; the state before this one is kept as a second file.
+
+        Args:
+            name: Of the checkpoint.
+            arrays: By name.
+            made_by: What they are, beside what the whole folder is, as JSON.
+        """
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        newest = self.checkpoints / f"{name}.npz"
+        told = np.frombuffer(canonical(made_by).encode(), np.uint8)
+        np.savez(buffer, **arrays, **{MADE_BY: told})  # type: ignore[arg-type]
+        newest = self._path(name)
         if newest.exists():
-            newest.replace(self.checkpoints / f"{name}.previous.npz")
+            newest.replace(self._path(f"{name}.previous"))
         write_atomically(newest, buffer.getvalue())
 
-    def load(self, name: str) -> Arrays | None:
-        """The newest state that can be read whole (checksums verified), None if there is none."""
-        for path in (self.checkpoints / f"{name}.npz", self.checkpoints / f"{name}.previous.npz"):
+    def load(self, name: str, made_by: Any = None, *, again: bool = False) -> Arrays | None:
+        """The newest state that can be read whole (checksums verified), None if there is none.
+
+        Args:
+            name: Of the checkpoint.
+            made_by: What it must have been made by: see `save`.
+            again: Take one that was made by something else for none, with a warning.
+
+        Raises:
+            ValueError: If it was made by something else.
+        """
+        for path in (self._path(name), self._path(f"{name}.previous")):
             try:
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    return {key: stored[key] for key in stored.files}
+                    arrays = {key: stored[key] for key in stored.files}
+                told = json.loads(arrays.pop(MADE_BY).tobytes())
             except FileNotFoundError:
                 continue
             except (BadZipFile, ValueError, OSError, EOFError, KeyError, zlib.error):
                 warnings.warn(f"{path} is damaged and is left out", stacklevel=2)
+                continue
+            if changed := differences(told, json.loads(canonical(made_by))):
+                made = f"{path} was made by something else ({'; '.join(changed)})"
+                if not again:
+                    raise ValueError(
+                        f"out must be a folder of this configuration, but {made}; give another "
+                        "--out, or --fresh to start it anew"
+                    )
+                warnings.warn(f"{made} and is made again", stacklevel=2)
+                return None
+            return arrays
         return None
+
+    def _path(self, name: str) -> Path:
+        return self.checkpoints / f"{re.sub(r'[^A-Za-z0-9._+-]', '_', name)}.npz"
+
+
+MADE_BY = "made_by"
+"""The array of a checkpoint that says what it was made by."""
 
 
 # --- running -------------------------------------------------------------------------------------
 
 
 class _Loop:
-    """The replicates of one regime, generation by generation, in memory and in the folder."""
+    """The replicates of one regime, generation by generation, in memory and in the folder.
 
-    def __init__(self, name: str, folder: Folder, state: State):
-        self.name, self.folder = name, folder
-        stored = folder.load(name) or {}
+    Args:
+        name: What it is called.
+        file: Its checkpoint.
+        made_by: What it is, whole.
+        folder: Where it is kept.
+        state: Before generation 0.
+    """
+
+    def __init__(self, name: str, file: str, made_by: Any, folder: Folder, state: State):
+        self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
+        stored = folder.load(file, made_by) or {}
         self.empty = state
         self.without_eps = bool(jax.tree.leaves(state.kept))
         self.state = state
@@ -364,7 +447,22 @@ class _Loop:
         leaves = {
             f"params_{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))
         }
-        self.folder.save(self.name, {**leaves, **self.observations})
+        self.folder.save(self.file, {**leaves, **self.observations}, self.made_by)
+
+
+def _made_by(preset: Preset, learner: Learner, seed: int, regime: Regime | None) -> dict[str, Any]:
+    """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all.
+
+    Raises:
+        ValueError: If the learner or the regime cannot be told from others.
+    """
+    sizes = (preset.task, preset.samples, preset.held_out, preset.replicates)
+    return {
+        "sizes": key(sizes),
+        "seed": seed,
+        "learner": key(learner, "learner"),
+        "regime": describe(regime, "regime"),
+    }
 
 
 def run_loops(
@@ -389,9 +487,13 @@ def run_loops(
         watch: Called with the loops of a regime after each generation.
 
     Returns:
-        The results by the label of their regime, such as `augment-0.5`.
+        The results by the label of their regime, such as `augment-0.5`: `results.labels_of`.
+
+    Raises:
+        ValueError: If the learner or a regime cannot be told from others, or the folder has loops
+            of others.
     """
-    chosen = {label(regime, preset.samples): regime for regime in regimes}
+    chosen = labels_of(regimes, preset.samples)
     total = len(chosen) * preset.generations + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(preset, seed)
@@ -407,8 +509,12 @@ def run_loops(
 
         return State(nothing, jax.vmap(room)(replicates.real))
 
-    first = _Loop("generation-0", folder, State(nothing))
-    loops = {name: _Loop(name, folder, empty(regime)) for name, regime in chosen.items()}
+    def kept(name: str, regime: Regime | None, state: State) -> _Loop:
+        file = name if regime is None else f"{name}-{key(regime)[:16]}"
+        return _Loop(name, file, _made_by(preset, learner, seed, regime), folder, state)
+
+    first = kept("generation-0", None, State(nothing))
+    loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
     done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
 
     # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
@@ -480,18 +586,21 @@ def implied_variances_by_generator(
         each `[R]`.
     """
     name = f"predictive_sampling-{count}"
-    stored = folder.load(name)
+    trained = _made_by(preset, make_learner(preset, "transformer"), seed, None)
+    stored = folder.load(name, trained)
     if stored is not None:
         return stored
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
     found: Arrays = {}
     for learner_name in ("transformer", "bayes"):
         structure = parameter_shapes(preset, make_learner(preset, learner_name))
-        stored = _Loop("generation-0", folder, State(structure)).state.params
-        params = stored if structure else structure
+        params = structure
+        if structure:
+            first = _Loop("generation-0", "generation-0", trained, folder, State(structure))
+            params = first.state.params
         learners = tuple(make_learner(preset, learner_name, plug_in=p) for p in (False, True))
         predictive, plug_in = _both_generators(preset.task, learners, count)(keys, params)
         found[f"{learner_name}_predictive"] = np.asarray(predictive)
         found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
-    folder.save(name, found)
+    folder.save(name, found, trained)
     return found

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from icl_stl.descriptions import canonical, digest
 from icl_stl.executors import Lost, keep_own_cores, run_tasks
-from icl_stl.grids import COLUMNS, Setting, canonical, digest, in_words
+from icl_stl.grids import COLUMNS, Setting, in_words
 from icl_stl.regimes import training_size
 from icl_stl.results import Arrays, read_json, write_atomically
 

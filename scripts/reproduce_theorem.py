@@ -80,11 +80,24 @@ def measure(
         experiments = laboratory.run_experiments(
             wanted,
             arguments.seed,
-            stored=lambda name: folder.load(f"experiment-{name}"),
-            store=lambda name, arrays: folder.save(f"experiment-{name}", arrays),
+            # Another's study is made again, and nothing else with it.
+            stored=lambda name, by: folder.load(f"experiment-{name}", by, again=True),
+            store=lambda name, arrays, by: folder.save(f"experiment-{name}", arrays, by),
             report=report,
         )
     return Evidence(preset, loops, generators, experiments), identity["versions"]
+
+
+def judged_by(claim: Claim, preset: Preset) -> str:
+    """The code that a claim's numbers and its verdict come from, as one digest."""
+    from icl_stl import code, laboratory  # noqa: PLC0415  (loads JAX)
+
+    kinds = {type(experiment) for experiment in claim.experiments(preset)}
+    modules = {claim.judge.__module__, *(laboratory.RUNNERS[kind].__module__ for kind in kinds)}
+    if claim.regimes(preset) or claim.generators:
+        modules.add("icl_stl.runs")
+    # The list of all claims is not what one of them is judged by.
+    return code.digest(*sorted(modules), without=("icl_stl.claims",))
 
 
 def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]:
@@ -92,14 +105,16 @@ def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]
 
     Raises:
         ValueError: If numbers would be taken from a file that is not the one that the folder's
-            figures were drawn from.
+            figures were drawn from, or other code judged another claim.
     """
     path, table = out / "claims.json", out / "loops.csv"
     again = {claim.name for claim in claims}
     try:
-        entries: list[Json] = results.read_json(path)["claims"] if path.exists() else []
+        said = results.read_json(path) if path.exists() else {"claims": [], "code": {}}
+        entries: list[Json] = said["claims"]
         others = {entry["name"]: entry for entry in entries if entry["name"] not in again}
-    except (KeyError, TypeError):
+        code = {name: said["code"].get(name) for name in others}
+    except (AttributeError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged: it has no claims") from None
     keeps_loops = table.exists() and not any(claim.regimes(preset) for claim in claims)
     kept = [*["claims.json"] * bool(others), *["loops.csv"] * keeps_loops, "config.json"]
@@ -110,6 +125,12 @@ def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]
             f"only must name more claims, since {out / changed[0]} is not the file that "
             "manifest.json was written with (it was changed, or a run was stopped before it had "
             f"drawn) and would be kept: add {' '.join(needed)}, or --fresh to start anew"
+        )
+    stale = [n for n in code if n in CLAIMS and code[n] != judged_by(CLAIMS[n], preset)]
+    if stale:
+        raise ValueError(
+            f"only must name more claims, since what {path} says of {', '.join(stale)} was found "
+            f"by other code and would be kept: add {' '.join(stale)}, or --fresh to start anew"
         )
     return list(others.values())
 
@@ -170,6 +191,7 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
             "seed": arguments.seed,
             "versions": versions,
             "seconds": round(time.monotonic() - start, 1),
+            "code": {name: judged_by(CLAIMS[name], preset) for name in CLAIMS if name in known},
             "claims": entries,
         },
     )

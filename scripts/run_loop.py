@@ -25,6 +25,7 @@ from rich.table import Table
 from icl_stl import console, results
 from icl_stl.claims.transformer import drift_bound
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
+from icl_stl.descriptions import describe
 from icl_stl.experiments import SolvableLoops
 from icl_stl.grids import (
     OPTIONS,
@@ -341,15 +342,16 @@ def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack)
 
         devices.use_all_cores(devices.default_cache())
         # A solvable loop depends on nothing of a preset but the seed.
-        identity = runs.identity(PRESETS["tiny"], experiment.name, arguments.seed)
+        preset, module = PRESETS["tiny"], solvable.__name__
+        identity = runs.identity(preset, experiment.name, arguments.seed, module)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
+        observed = folder.load("observed", describe(experiment))
     except ValueError as error:
         console.refuse(str(error))
-    observed = folder.load("observed")
     if observed is None:
         with console.progress(f"{arguments.learner}, {regime.name}") as report:
             observed = solvable.run_experiment(experiment, arguments.seed, report)
-        folder.save("observed", observed)
+        folder.save("observed", observed, describe(experiment))
     needed = {name: values for name, values in observed.items() if name != "gap"}
     failures = results.failures_of(experiment.name, needed)
     failed = [str(failure) for failure in failures]

@@ -124,6 +124,7 @@ def run(
     # These load JAX: only when the arguments are known to be good.
     from icl_stl import batches, devices  # noqa: PLC0415
 
+    devices.use_all_cores(devices.default_cache())  # as workers do; numbers depend on it
     code = batches.code()
     left, damaged = sweeps.prepare(settings, out, code, fresh=arguments.fresh)
     if damaged:
@@ -137,8 +138,6 @@ def run(
         workers = cluster.workers * cluster.nodes * cluster.jobs
     elif workers:
         where = executors.local_workers(workers)
-    else:
-        devices.use_all_cores(devices.default_cache())
     with console.progress("settings") as report, where as executor:
         found = sweeps.run_settings(
             left,

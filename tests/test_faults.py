@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import results, runs, sweeps
+from icl_stl import code, results, runs, sweeps
 from icl_stl.claims import CLAIMS
 from icl_stl.config import PRESETS
 from icl_stl.grids import grid_settings
@@ -209,7 +209,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
         "claims.json",
         *(
             pytest.param(name, marks=pytest.mark.skipif(not LONG, reason="of the long form"))
-            for name in ("checkpoints/replace.npz", "loops.csv", "drift.svg", "quality.svg")
+            for name in ("checkpoints/replace-*.npz", "loops.csv", "drift.svg", "quality.svg")
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_main_job_killed_between_two_files_ends_with_the_same_numbers(
     """Between the table, the claims, the figures and the manifest that vouches for them."""
     out = tmp_path / "out"
     first = start(MAIN, tmp_path, environment)
-    assert killed(first, lambda spent: (out / name).exists())[1] == -signal.SIGKILL
+    assert killed(first, lambda spent: any(out.glob(name)))[1] == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     with pytest.raises(ValueError, match=r"manifest\.json"):
         script("make_figures")["draw"](out, False)
@@ -250,7 +250,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(
 ):
     trials = {
         "no room for the configuration": (SOLVABLE, "config.json"),
-        "for a checkpoint": (LOOP, "augment-0.5.npz"),
+        "for a checkpoint": (LOOP, f"augment-0.5-{'?' * 16}.npz"),
         "for a figure": (MAIN, "in_context_error.svg"),
     }
 
@@ -403,6 +403,24 @@ def test_no_damage_of_results_is_drawn_shown_or_kept(drawn, name):
     assert {path: path.read_bytes() for path in drawn.iterdir() if path.is_file()} == before
 
 
+def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
+    job, rates, preset = script("reproduce_theorem"), [CLAIMS["rates"]], PRESETS["tiny"]
+    assert [entry["name"] for entry in job["earlier_claims"](drawn, rates, preset)] == ["drift"]
+    digest = code.digest
+    others = {"icl_stl.claims.transformer", "icl_stl.runs"}
+    for changed in others:
+        with monkeypatch.context() as other:
+            other.setattr(
+                code, "digest", lambda *m, c=changed, **k: "x" if c in m else digest(*m, **k)
+            )
+            with pytest.raises(ValueError, match=r"^only must .*of drift was found by other code"):
+                job["earlier_claims"](drawn, rates, preset)
+    with monkeypatch.context() as other:  # of a claim that is judged anew
+        unlike = {"icl_stl.claims.solvable", "icl_stl.solvable"}
+        other.setattr(code, "digest", lambda *m, **k: "x" if unlike & {*m} else digest(*m, **k))
+        assert job["earlier_claims"](drawn, rates, preset)
+
+
 def test_a_damaged_manifest_vouches_for_nothing_else(drawn):
     """Where its damage is not noticed, it is in the version of Matplotlib: all files are right."""
     check = script("make_figures")["check"]
@@ -445,12 +463,12 @@ def as_bytes(arrays):
     return {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items()}
 
 
-def load(folder, name):
+def load(folder, name, made_by=None):
     """What a script is given from a folder, and what it is told of files."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         results.leave_out_damaged(folder.checkpoints)
-        found, error = attempt(folder.load, name)
+        found, error = attempt(folder.load, name, made_by)
     for path in folder.checkpoints.glob("*.damaged"):
         path.rename(path.with_suffix(""))
     return found, [*(str(one.message) for one in said), *[error] * bool(error)]
@@ -458,23 +476,27 @@ def load(folder, name):
 
 @pytest.mark.parametrize(
     ("job", "name"),
-    [(MAIN, "replace"), (MAIN, "generation-0"), (SOLVABLE, "observed")],
+    [(MAIN, f"replace-{'?' * 16}"), (MAIN, "generation-0"), (SOLVABLE, "observed")],
+    ids=["replace", "generation-0", "observed"],
 )
 def test_a_damaged_checkpoint_gives_the_numbers_of_the_one_before_or_none(
     undisturbed, tmp_path, job, name
 ):
     (original,) = undisturbed.folders[job].rglob(f"{name}.npz")
+    name = original.stem
+    with np.load(original) as stored:
+        made_by = json.loads(stored[runs.MADE_BY].tobytes())
     path = shutil.copytree(original.parent.parent, tmp_path / "copy")
     folder = runs.Folder(path, json.loads((path / "config.json").read_text()))
     newest, previous = (path / "checkpoints" / f"{name}{p}.npz" for p in ("", ".previous"))
-    whole, before = as_bytes(folder.load(name)), None
+    whole, before = as_bytes(folder.load(name, made_by)), None
     if previous.exists():
         with np.load(previous) as stored:
-            before = as_bytes(stored)
+            before = as_bytes({key: stored[key] for key in stored.files if key != runs.MADE_BY})
         assert before != whole
     same = 0
     for what in damaged(newest):
-        found, said = load(folder, name)
+        found, said = load(folder, name, made_by)
         same += found is not None and as_bytes(found) == whole
         if found is None or as_bytes(found) != whole:
             assert (None if found is None else as_bytes(found)) == before, what
@@ -482,9 +504,9 @@ def test_a_damaged_checkpoint_gives_the_numbers_of_the_one_before_or_none(
     assert same < 32
     if before is not None:
         for what in damaged(previous):
-            assert as_bytes(folder.load(name)) == whole, what
+            assert as_bytes(folder.load(name, made_by)) == whole, what
         newest.unlink()  # as after a kill between the two
-        assert as_bytes(folder.load(name)) == before
+        assert as_bytes(folder.load(name, made_by)) == before
 
 
 def test_damage_beside_the_numbers_is_noticed_like_any_other(tmp_path):

@@ -1,18 +1,25 @@
+import csv
 import json
 import os
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from regime_strategies import REGIMES, SAMPLES
 from synthetic import PRESET, G, R, below_the_bound, loops_of
 
-from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.regimes import Accumulate, Augment, RealOnly, Regime, Replace
 from icl_stl.results import (
     SCHEMA,
     Failure,
+    LoopResult,
     failures_of,
     label,
+    labels_of,
     make_folder,
     read_json,
     read_table,
@@ -50,7 +57,19 @@ def test_labels_of_any_share_name_it_exactly(samples, synthetic):
     assert regime_of(name).alpha == samples / (samples + synthetic)
 
 
-@pytest.mark.parametrize("text", ["", "real", "replace-0.5", "augment", "augment-", "augment-1.5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "real",
+        "replace-0.5",
+        "augment",
+        "augment-",
+        "augment-1.5",
+        "augment-0.50",
+        "augment- 0.5",
+    ],
+)
 def test_what_is_no_label_is_refused(text):
     with pytest.raises(ValueError, match=r"regime|alpha|float"):
         regime_of(text)
@@ -140,12 +159,136 @@ def test_a_table_comes_back_exactly(tmp_path):
     assert path.read_bytes() == written
 
 
+@st.composite
+def tables(draw):
+    """Loops of any regimes, each with any quantities of any shape."""
+    regimes = draw(st.lists(REGIMES, min_size=1, max_size=4))
+    shapes = {name: draw(st.none() | st.integers(1, 3)) for name in ("drift", "a_b", "x2", "eps_")}
+    loops = {}
+    for words, regime in labels_of(regimes, SAMPLES).items():
+        shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        observed = {"diverged_at": np.full(shape, draw(st.integers(-(2**63), 2**63 - 1)))}
+        for name in draw(st.permutations(list(shapes))):
+            if draw(st.booleans()):
+                full = shape if shapes[name] is None else (*shape, shapes[name])
+                numbers = arrays(draw(st.sampled_from([np.float32, np.float64])), full)
+                observed[name] = draw(numbers)
+        loops[words] = LoopResult(regime, SAMPLES, observed)
+    return loops
+
+
+@given(tables())
+def test_a_table_of_any_regimes_comes_back_bit_for_bit(tmp_path_factory, loops):
+    path = tmp_path_factory.mktemp("table") / "loops.csv"
+    write_table(path, loops)
+    back = read_table(path, SAMPLES)
+    assert list(back) == list(loops)
+    for name, result in loops.items():
+        found = back[name]
+        assert (found.regime, found.samples, found.label) == (result.regime, SAMPLES, result.label)
+        assert found.observations.keys() == result.observations.keys()
+        for quantity, values in result.observations.items():
+            read = found.observations[quantity]
+            wide = np.int64 if values.dtype.kind == "i" else np.float64
+            assert (read.dtype, read.shape) == (wide, values.shape)
+            same = np.isnan(values) | (read.view(np.int64) == values.astype(wide).view(np.int64))
+            assert same.all()
+            np.testing.assert_array_equal(np.isnan(read), np.isnan(values))
+    written = path.read_bytes()
+    write_table(path, {name: back[name] for name in loops})
+    again = read_table(path, SAMPLES)
+    assert len(path.read_bytes()) == len(written)
+    assert list(again) == list(loops)
+
+
+def test_a_quantity_that_a_regime_does_not_have_is_empty(tmp_path):
+    """Where all generations are mixed there are no one-step errors."""
+    loops = loops_of(below_the_bound)
+    mixed = LoopResult(Accumulate(), PRESET.samples, dict(loops["replace"].observations))
+    for name in ("eps", "eps_variance"):
+        del mixed.observations[name]
+    write_table(tmp_path / "loops.csv", {**loops, "accumulate": mixed})
+    with (tmp_path / "loops.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        observed = {**loops, "accumulate": mixed}[row["regime"]].observations
+        r, i = int(row["replicate"]), int(row["generation"])
+        assert row["risk"] == repr(observed["risk"][r, i].item())
+        assert row["kl_2"] == repr(observed["kl"][r, i, 2].item())
+        eps = "" if row["regime"] == "accumulate" else repr(observed["eps"][r, i, 1].item())
+        assert row["eps_1"] == eps
+    back = read_table(tmp_path / "loops.csv", PRESET.samples)
+    assert back["accumulate"].regime == Accumulate()
+    assert back["accumulate"].observations.keys() == mixed.observations.keys()
+
+
+def test_a_table_of_an_earlier_version_is_read_by_its_labels(tmp_path):
+    loops, path = loops_of(below_the_bound), tmp_path / "loops.csv"
+    write_table(path, loops)
+    with path.open(newline="") as file:
+        old = [row[:-1] for row in csv.reader(file)]
+    path.write_text("".join(f"{','.join(row)}\n" for row in old))
+    back = read_table(path, PRESET.samples)
+    assert {name: result.regime for name, result in back.items()} == {
+        name: result.regime for name, result in loops.items()
+    }
+    np.testing.assert_array_equal(back["replace"]["drift"], loops["replace"]["drift"])
+    path.write_text(path.read_text().replace("augment-0.25,", "anchored-0.25,"))
+    with pytest.raises(ValueError, match=r"loops\.csv is damaged: .* not 'anchored-0\.25'"):
+        read_table(path, PRESET.samples)
+
+
+@dataclass(frozen=True)
+class Custom(Regime):
+    name: ClassVar[str] = "custom"
+    share: float
+
+    def synthetic_size(self, samples):
+        return samples
+
+    def real_share(self, samples, generation):
+        return self.share
+
+
+def test_a_regime_of_others_is_read_where_it_is_given_and_refused_where_not(tmp_path):
+    path, observed = tmp_path / "loops.csv", below_the_bound(Replace()).observations
+    some = [Custom(0.25), Custom(0.5), Replace()]
+    loops = {
+        words: LoopResult(regime, PRESET.samples, observed)
+        for words, regime in labels_of(some, PRESET.samples).items()
+    }
+    assert list(loops) == ["custom-0.25", "custom-0.5", "replace"]
+    write_table(path, loops)
+    back = read_table(path, PRESET.samples, [Custom(0.5), Custom(0.25)])
+    assert [result.regime for result in back.values()] == some
+    message = r"regimes must have .*loops\.csv .* 'custom-0\.5', .*test_results\.Custom.* not there"
+    with pytest.raises(ValueError, match=message):
+        read_table(path, PRESET.samples, [Custom(0.25), Custom(0.75)])
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values"),
+    [
+        ("regime", np.zeros((2, 3))),
+        ("drift_1", np.zeros((2, 3))),
+        ("drift", np.zeros((2, 3, 4, 5))),
+        ("drift", np.zeros((2, 3, 0))),
+        ("drift", np.zeros((2, 3), bool)),
+    ],
+)
+def test_what_a_table_could_not_give_back_is_not_written(tmp_path, quantity, values):
+    observed = {"diverged_at": np.zeros((2, 3), int), quantity: values}
+    with pytest.raises(ValueError, match=r"^(quantity|drift) must be "):
+        write_table(tmp_path / "loops.csv", {"replace": LoopResult(Replace(), 8, observed)})
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
     write_table(tmp_path / "loops.csv", loops_of(below_the_bound))
     lines = (tmp_path / "loops.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * R * (G + 1)
     assert lines[0].startswith("regime,replicate,generation,drift_0,drift_1,drift_2,")
-    assert lines[0].endswith(",diverged_at")
+    assert lines[0].endswith(",diverged_at,description")
     assert lines[2].startswith("real-only,0,1,")
 
 
@@ -159,8 +302,16 @@ def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
         lambda text: text.replace("replace,3,1,", "replace,3,x,", 1),
         lambda text: text.replace("augment-0.5", "augment-half", 1),
         lambda text: text.replace("real-only,0,0,", "real-only,0,0,abc", 1),
+        lambda text: text.replace('""alpha"":0.5', '""alpha"":1.5'),
+        lambda text: text.replace('""alpha"":0.5', '""alpha"":0.25', 1),
+        lambda text: text.replace("regimes.Augment", "regimes.Nothing"),
+        lambda text: text.replace("drift_1,", "drift_7,", 1),
+        lambda text: text.replace("real-only,0,0,0.0", "real-only,0,0,0_0.0", 1),
     ],
-    ids=["empty", "header", "cut", "row missing", "generation", "regime", "number"],
+    ids=[
+        *("empty", "header", "cut", "row missing", "generation", "regime", "number"),
+        *("field", "two descriptions", "class", "gap", "digits"),
+    ],
 )
 def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "loops.csv"

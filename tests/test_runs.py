@@ -1,18 +1,20 @@
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import devices, runs
+from icl_stl import code, devices, laboratory, runs
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.experiments import Regeneration, SolvableLoops
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
-from icl_stl.regimes import RealOnly, Replace
+from icl_stl.regimes import Anchored, Augment, RealOnly, Replace
 from icl_stl.results import Failure
 
 SEED = 3
@@ -329,12 +331,167 @@ def test_a_folder_whose_configuration_cannot_be_read_is_refused(tmp_path):
     folder_of(tmp_path)
 
 
-@pytest.mark.parametrize("changed", [{"versions": {"jax": "0"}}, {"platform": "gpu"}])
+@pytest.mark.parametrize(
+    "changed",
+    [{"versions": {"jax": "0"}}, {"platform": "gpu"}, {"source": "0"}, {"jax": {}}, {"format": 1}],
+)
 def test_other_versions_and_platforms_are_other_configurations(tmp_path, changed):
     same = runs.identity(PRESET, "transformer", SEED)
     runs.Folder(tmp_path, {**same, **changed})
     with pytest.raises(ValueError, match=next(iter(changed))):
         folder_of(tmp_path)
+
+
+SETTINGS = {
+    "enable_x64": True,
+    "default_matmul_precision": "bfloat16",
+    "default_prng_impl": "rbg",
+    "threefry_partitionable": False,
+    "numpy_dtype_promotion": "strict",
+    "disable_most_optimizations": False,
+    "random_seed_offset": 3,
+    "softmax_custom_jvp": True,  # of those that are not named
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS.items(), ids=SETTINGS)
+def test_a_setting_of_jax_that_changes_numbers_is_another_configuration(tmp_path, name, value):
+    folder_of(tmp_path)
+    before = jax.config.values[f"jax_{name}"]
+    jax.config.update(f"jax_{name}", value)
+    try:
+        with pytest.raises(ValueError, match=rf"jax\.({name}|others): "):
+            folder_of(tmp_path)
+    finally:
+        jax.config.update(f"jax_{name}", before)
+    folder_of(tmp_path)
+
+
+def test_settings_of_this_thread_and_of_the_compiler_count(tmp_path, monkeypatch):
+    folder_of(tmp_path)
+    with jax.enable_x64(True), pytest.raises(ValueError, match=r"jax\.enable_x64: False -> True"):
+        folder_of(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    folder_of(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    with pytest.raises(ValueError, match=r"jax\.XLA_FLAGS: .*fast_math"):
+        folder_of(tmp_path)
+
+
+def test_settings_that_change_no_number_do_not_count(tmp_path):
+    folder_of(tmp_path)
+    for name, value in (("log_compiles", True), ("traceback_filtering", "off")):
+        before = jax.config.values[f"jax_{name}"]
+        jax.config.update(f"jax_{name}", value)
+        try:
+            folder_of(tmp_path)
+        finally:
+            jax.config.update(f"jax_{name}", before)
+
+
+# --- what a checkpoint is ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Again(Augment):
+    """Named as its parent is, and labelled so; other rows."""
+
+    reuses_inputs: ClassVar[bool] = True
+
+
+def test_regimes_with_one_label_are_all_run_and_none_is_taken_for_another(tmp_path):
+    preset = replace(PRESET, generations=1)
+    bayes = runs.make_learner(preset, "bayes")  # what it is trained on is measured all the same
+
+    def run(path, regimes):
+        folder = runs.Folder(path, runs.identity(preset, "bayes", SEED))
+        return runs.run_loops(preset, bayes, regimes, seed=SEED, folder=folder)
+
+    regimes = [Replace(1.0), Replace(2.0), Anchored(0.5, 1), Anchored(0.5, 2)]
+    regimes += [Augment(0.5), Again(0.5)]
+    together = run(tmp_path / "together", regimes)
+    assert [result.regime for result in together.values()] == regimes
+    assert [result.label for result in together.values()] == [
+        *("replace", "replace-lam-2.0", "anchored-0.5", "anchored-0.5-lam-2.0"),
+        *("augment-0.5", "augment-0.5"),
+    ]
+    risks = [result["training_risk"][:, 1].tolist() for result in together.values()]
+    for first, second in ((0, 1), (2, 3), (4, 5)):
+        assert not set(risks[first]) & set(risks[second])
+    for k, (name, result) in enumerate(together.items()):
+        (found,) = run(tmp_path / "in turn", regimes[k : k + 1]).values()
+        assert_same({name: found}, {name: result})
+
+
+def test_checkpoints_of_another_seed_or_learner_are_refused(run, whole, learner):
+    path, _ = whole
+    folder = folder_of(path)
+    bayes = runs.make_learner(PRESET, "bayes")
+    more = replace(PRESET, replicates=2)
+    for preset, own, seed, what in (
+        (PRESET, learner, SEED + 1, "seed: 3 -> 4"),
+        (PRESET, bayes, SEED, "learner: "),
+        (more, learner, SEED, "sizes: "),
+    ):
+        with pytest.raises(ValueError, match=f"generation-0.npz was made by something .*{what}"):
+            runs.run_loops(preset, own, [Replace()], seed=seed, folder=folder)
+
+
+@dataclass(frozen=True)
+class Unfit(Replace):
+    note: float = field(default=0.0, compare=False)
+
+
+def test_a_regime_that_cannot_be_told_from_others_is_refused_before_anything_runs(run, tmp_path):
+    with pytest.raises(ValueError, match=r"^regime must be made of .* note is no field"):
+        run(tmp_path, regimes=[Unfit()])
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
+    """And it is said; what the code of another kind made is kept."""
+    digests = {"icl_stl.solvable": "a", "icl_stl.collapse": "b", "icl_stl.runs": "c"}
+    monkeypatch.setattr(code, "digest", lambda module, **_: digests[module])
+    called = []
+
+    def runner(module):
+        def run(experiment, seed):
+            called.append(module)
+            return {"seen": np.arange(3.0)}
+
+        run.__module__ = module
+        return run
+
+    kinds = {SolvableLoops: "icl_stl.solvable", Regeneration: "icl_stl.collapse"}
+    fakes = {kind: runner(module) for kind, module in kinds.items()}
+    monkeypatch.setattr(laboratory, "RUNNERS", fakes)
+    wanted = [
+        SolvableLoops("gaussian", Replace(), 4, 1, 2),
+        Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2),
+    ]
+
+    def run(seed=SEED):
+        called.clear()
+        folder = folder_of(tmp_path)
+        laboratory.run_experiments(
+            wanted,
+            seed,
+            stored=lambda name, by: folder.load(name, by, again=True),
+            store=folder.save,
+        )
+        return sorted(called)
+
+    assert run() == ["icl_stl.collapse", "icl_stl.solvable"]
+    assert run() == []
+    digests["icl_stl.collapse"] = "changed"
+    with pytest.warns(UserWarning, match=r"npz was made by .*code: 'b' -> 'changed'.* made again"):
+        assert run() == ["icl_stl.collapse"]
+    assert run() == []
+    with pytest.warns(UserWarning, match="seed: 3 -> 4"):
+        assert run(SEED + 1) == ["icl_stl.collapse", "icl_stl.solvable"]
+    digests["icl_stl.runs"] = "changed"
+    with pytest.raises(ValueError, match=r"source: 'c' -> 'changed'.*--fresh"):
+        run()
 
 
 def test_fresh_starts_anew(tmp_path):
@@ -366,10 +523,10 @@ def test_a_damaged_checkpoint_is_left_out_and_the_run_ends_the_same(
 ):
     with pytest.raises(StoppedError):
         run(tmp_path, report=stop_before("replace, generation 3"))
-    path = tmp_path / "checkpoints" / f"{name}.npz"
+    (path,) = (p for p in (tmp_path / "checkpoints").glob(f"{name}*") if ".previous" not in p.name)
     path.write_bytes(damage(path.read_bytes()))
     work = []
-    with pytest.warns(UserWarning, match=rf"{name}\.npz is damaged and is left out"):
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged and is left out"):
         again = run(tmp_path, report=lambda text, done, total: work.append(text))
     expected = {
         "replace": ["replace, generation 2", "replace, generation 3"],  # from the one before

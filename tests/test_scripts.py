@@ -12,6 +12,8 @@ import pytest
 import icl_stl
 from icl_stl.claims import CLAIMS
 from icl_stl.plots import DRAWINGS
+from icl_stl.regimes import Accumulate, Anchored, FreshReal
+from icl_stl.results import read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -333,11 +335,19 @@ def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
     assert {"excess.svg", "loop.json", "config.json"} <= {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("regime", ["accumulate", "anchored", "fresh"])
-def test_in_context_learners_run_in_regimes_that_keep_or_redraw_prompts(call, tmp_path, regime):
-    done = call(
-        "run_loop", *TINY_LOOP, "--regime", regime, "--json", "a.json", cwd=tmp_path, jax=True
-    )
+@pytest.mark.parametrize(
+    ("regime", "more", "meant"),
+    [
+        ("accumulate", [], Accumulate()),
+        ("anchored", [], Anchored(0.5)),
+        ("fresh", ["--weight", "0.9"], FreshReal(1.0, 0.9)),
+    ],
+)
+def test_in_context_learners_run_in_regimes_that_keep_or_redraw_prompts(
+    call, tmp_path, regime, more, meant
+):
+    options = [*TINY_LOOP, "--regime", regime, *more, "--json", "a.json"]
+    done = call("run_loop", *options, cwd=tmp_path, jax=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "a.json").read_text())["generations"]
     known = regime == "fresh"  # a mixture of all generations has no measured one-step error
@@ -345,3 +355,31 @@ def test_in_context_learners_run_in_regimes_that_keep_or_redraw_prompts(call, tm
     assert [row["bound"] is not None for row in rows] == [known] * 2
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / ("drift.svg" if known else "in_context_error.svg")).exists()
+    (read,) = read_table(folder / "loops.csv", 64).values()
+    assert read.regime == meant
+    drift = read["drift"][:, :, -1].mean(0)
+    assert drift.tolist() == pytest.approx([row["drift"] for row in rows], rel=1e-12)
+    assert ("eps" in read.observations) == known
+
+
+def test_numbers_of_other_settings_of_jax_are_not_given_for_these(environment, tmp_path):
+    (tmp_path / "grid.json").write_text('{"learner": "gaussian", "samples": 5, "runs": 4}')
+    loop = ["--learner", "gaussian", "--samples", "5", "--runs", "4"]
+    for script, options in (("run_loop", loop), ("sweep", ["grid.json"])):
+
+        def run(script=script, options=options, **settings):
+            return subprocess.run(
+                [sys.executable, SCRIPTS / f"{script}.py", *options],
+                cwd=tmp_path,
+                env={**environment, **settings},
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+
+        wide = run(JAX_ENABLE_X64="1")
+        assert wide.returncode == 0, wide.stderr
+        other = run()
+        assert (other.returncode, "jax.enable_x64: True -> False" in other.stderr) == (2, True)
+        assert "--fresh" in other.stderr

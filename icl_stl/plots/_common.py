@@ -115,8 +115,8 @@ def literal(text: str) -> str:
 def name_of(result: LoopResult) -> str:
     """A regime in the words of a legend."""
     words = {"real-only": "real only", "replace": "replace (no real prompts)"}
-    if result.regime.name in words:
-        return words[result.regime.name]
+    if result.label in words:
+        return words[result.label]
     if result.regime.name == "augment":
         return f"real share α = {result.label.removeprefix('augment-')}"
     return literal(result.label.replace("-", " "))

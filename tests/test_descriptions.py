@@ -1,0 +1,261 @@
+"""Keys of regimes and learners: one for each, whatever they are called."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from regime_strategies import REGIMES, SAMPLES
+
+from icl_stl import learners
+from icl_stl.config import PRESETS
+from icl_stl.descriptions import key
+from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.problems import PROBLEMS
+from icl_stl.regimes import (
+    Accumulate,
+    Anchored,
+    Augment,
+    FreshReal,
+    Regime,
+    Replace,
+)
+from icl_stl.results import label, labels_of
+from icl_stl.tasks import standard_normal
+
+
+@given(REGIMES, REGIMES)
+def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
+    assert (key(a) == key(b)) == (a == b)
+    assert key(replace(a)) == key(a)
+    runs = [SolvableLoops("gaussian", one, SAMPLES, 2, 5).name for one in (a, b)]
+    assert (runs[0] == runs[1]) == (a == b)
+
+
+@given(st.lists(REGIMES, max_size=6))
+def test_labels_are_one_for_each_regime(regimes):
+    found = labels_of(regimes, SAMPLES)
+    assert list(found.values()) == list(dict.fromkeys(regimes))
+    for words, regime in found.items():
+        plain = label(regime, SAMPLES)
+        alone = sum(label(other, SAMPLES) == plain for other in {*regimes}) == 1
+        assert words == (plain if alone else f"{plain}-{key(regime)[:16]}")
+
+
+def test_numbers_are_one_whatever_type_holds_them():
+    for number in (2, 2.0, np.int64(2), np.float32(2), np.float64(2)):
+        assert Replace(number) == Replace(2.0)
+        assert key(Replace(number)) == key(Replace(2.0))
+        assert label(Replace(number), SAMPLES) == "replace-lam-2.0"
+        half = Augment(type(number)(number) / np.float64(4))
+        assert label(half, SAMPLES) == "augment-0.5"
+    assert key(Augment(0.5, 0.0)) == key(Augment(0.5, -0.0))
+    assert key(Augment(0.5, 0.1)) != key(Augment(0.5, np.float32(0.1)))
+    assert key(True) != key(1)
+    assert key(1) != key("1")
+    assert key((1, 2)) != key([1, 2])
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    assert key(2**60) != key(2**60 + 1)
+
+
+def test_labels_say_what_regimes_of_this_package_differ_in():
+    labels = [
+        label(regime, SAMPLES)
+        for regime in (
+            *(Replace(), Replace(2.0), Anchored(0.5), Anchored(0.5, 2)),
+            *(Augment(0.5, 0.5), FreshReal(), FreshReal(1.0, 0.25), Accumulate(2)),
+        )
+    ]
+    assert labels == [
+        *("replace", "replace-lam-2.0", "anchored-0.5", "anchored-0.5-lam-2.0"),
+        *("augment-0.5-weight-0.5", "fresh-0.5", "fresh-0.5-weight-0.25"),
+        f"accumulate-{1 / 3!r}",
+    ]
+
+
+# --- regimes of others ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shared(Augment):
+    """Shares its name with its parent, and its label."""
+
+
+def fading(share):
+    """A class for each share, all with one name."""
+
+    class Fading(Regime):
+        name: ClassVar[str] = "replace"
+
+        def synthetic_size(self, samples):
+            return samples
+
+        def real_share(self, samples, generation):
+            return share
+
+    return Fading()
+
+
+def test_a_regime_of_others_is_never_taken_for_another():
+    regimes = [Augment(0.5), Shared(0.5), Replace(), fading(0.0), fading(0.25), fading(0.5)]
+    assert len({key(regime) for regime in regimes}) == 6
+    assert key(fading(0.25)) == key(fading(0.25))
+    assert list(labels_of([Augment(0.5), Shared(0.5), Replace()], SAMPLES)) == [
+        f"augment-0.5-{key(Augment(0.5))[:16]}",
+        f"augment-0.5-{key(Shared(0.5))[:16]}",
+        "replace",
+    ]
+
+
+@dataclass(frozen=True)
+class Hidden(Regime):
+    name: ClassVar[str] = "hidden"
+    share: float = field(repr=False)
+
+    def synthetic_size(self, samples):
+        return samples
+
+    @cached_property
+    def twice(self):
+        return 2 * self.share
+
+
+def test_a_field_that_is_not_shown_counts():
+    assert repr(Hidden(0.1)) == repr(Hidden(0.2))
+    assert key(Hidden(0.1)) != key(Hidden(0.2))
+    used = Hidden(0.1)
+    before = key(used)
+    assert used.twice == 0.2  # kept in the object from now on
+    assert key(used) == before
+
+
+class Attribute(Regime):
+    """No dataclass: compared by the fields of `Regime`, of which there are none."""
+
+    name: ClassVar[str] = "attribute"
+
+    def __init__(self, share):
+        self.share = share
+
+
+@dataclass(frozen=True)
+class Ignored(Hidden):
+    note: float = field(default=0.0, compare=False)
+
+
+SOURCE = np.random.default_rng(0)
+
+
+def drawn(samples):
+    return SOURCE.random(samples)
+
+
+@pytest.mark.parametrize(
+    ("regime", "what"),
+    [
+        (Attribute(0.1), "share is no field that a Attribute is compared by"),
+        (Ignored(0.1), "note is no field that a Ignored is compared by"),
+        (Hidden(np.random.default_rng(0)), r"share is a numpy\.random"),
+        (Hidden(np.array([None])), "share is an array of objects"),
+        (Hidden(drawn), r"share, SOURCE of .* is a numpy\.random"),
+    ],
+    ids=["attribute", "not compared", "generator", "objects", "global"],
+)
+def test_what_cannot_be_told_from_others_is_refused_by_name(regime, what):
+    with pytest.raises(ValueError, match=f"^regime must be made of .* but {what}"):
+        key(regime, "regime")
+
+
+def test_arrays_and_functions_count_in_full():
+    long = np.zeros(2000)
+    other = long.copy()
+    other[1000] = 1e-9
+    assert repr(long) == repr(other)
+    values = [long, other, long.astype(np.float32), long.reshape(2, -1), jnp.zeros(3), jnp.ones(3)]
+    values += [partial(standard_normal, 1), partial(standard_normal, 2), standard_normal]
+    values += [jax.jit(lambda x: x), jax.jit(lambda x: 2 * x), lru_cache(lambda x: x), jnp.where]
+    values += [np.add, np.subtract, max, 1 + 2j, b"bytes", "bytes", (), None, jnp]
+    assert len({key(Hidden(value)) for value in values}) == len(values)
+
+
+MODULE = '''
+from dataclasses import dataclass
+from icl_stl.regimes import Regime
+{before}
+FACTOR = {factor}
+
+def scaled(x):
+    return FACTOR * x
+
+class Mine(Regime):
+    """{doc}"""
+    name = "mine"
+
+    def synthetic_size(self, samples):
+        {comment}
+        return scaled(samples)
+'''
+
+
+def test_the_code_of_others_counts_and_what_is_said_of_it_does_not(tmp_path):
+    def found(**changes):
+        said = {"before": "", "factor": 1, "doc": "A.", "comment": "# One.", **changes}
+        names = {"__name__": "no_file"}
+        exec(MODULE.format(**said), names)
+        return key(names["Mine"]())
+
+    first = found()
+    assert found() == found(doc="B.", comment="# Two,\n        # three.", before="\n\n") == first
+    assert found(factor=2) != first  # what a function of it refers to
+    assert found(comment="samples = samples + 1") != first
+
+
+def test_a_key_is_the_same_in_another_process():
+    preset = PRESETS["tiny"]
+    own = learners.bayes_learner(preset.task)
+    ask = """
+from icl_stl import learners
+from icl_stl.config import PRESETS
+from icl_stl.descriptions import key
+from icl_stl.regimes import Anchored
+preset = PRESETS["tiny"]
+print(key(learners.bayes_learner(preset.task)), key(Anchored(0.5)), key(preset))
+"""
+    path = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "7"}
+    said = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert said == [key(own), key(Anchored(0.5)), key(preset)]
+
+
+def test_every_learner_has_a_key_of_its_own():
+    preset = PRESETS["tiny"]
+    made = [problem() for problem in PROBLEMS.values()]
+    transformer = partial(
+        learners.adam_transformer, preset.task, preset.architecture, preset.training
+    )
+    own = [transformer(), transformer(plug_in=True), learners.bayes_learner(preset.task)]
+    keys = [key(learner, "learner") for learner in (*own, *made)]
+    assert len({*keys}) == len(keys)
+    assert key(transformer()) == keys[0]
+
+
+def test_experiments_are_described_field_by_field():
+    """Two whose fields print alike, and two that are named alike, have names of their own."""
+    kind = make_dataclass(
+        "Kind", [("runs", int), ("data", object)], bases=(Experiment,), frozen=True
+    )
+    kind.words = "some, words"
+    names = [kind(1, "1").name, kind(1, (1,)).name, kind(1, ("1",)).name]
+    assert len({*names}) == 3
+    assert all(name.startswith("some-words-") for name in names)

@@ -40,7 +40,7 @@ from icl_stl.regimes import (
     Replace,
     real_share,
 )
-from icl_stl.tables import json_of, text_of
+from icl_stl.tables import json_of, rows_of, text_of
 
 SCHEMA = 1
 """Version of the form of result files, in their `schema`; files of another are not read."""
@@ -554,18 +554,12 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
 
 def _rows_of(path: Path) -> dict[str, list[dict[str, str]]]:
     """The rows of a table by the label of their regime, in order."""
-    with path.open(encoding="utf-8", newline="") as file:
-        text = file.read()
-    header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    even = all(len(line) == len(header) == len({*header}) for line in lines)
-    if not lines or not even:
-        raise ValueError("it has no rows, or some without one value for each column")
-    if not text.endswith("\n"):
+    text = text_of(path.read_bytes())
+    if not text.endswith("\n"):  # it is ours, and written whole
         raise ValueError("it ends within a row")
     found: dict[str, list[dict[str, str]]] = {}
-    for line in lines:
-        row = dict(zip(header, line, strict=True))
-        found.setdefault(row["regime"], []).append(row)
+    for row in rows_of(text, PLACES[:3], more=True):
+        found.setdefault(row.cells["regime"], []).append(row.cells)
     return found
 
 

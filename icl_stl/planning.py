@@ -448,6 +448,12 @@ def _result(content: Any) -> list[Point]:
     first: list[Point] = []
     later: dict[float, list[Point]] = {}
     runs = _loops(content)
+    failed = content.get("failed_loops", {"count": 0})
+    if failed["count"]:
+        raise ValueError(
+            f"{failed['count']} of its {failed['of']} loops have numbers that are not finite, and "
+            "a mean over the others is of other loops"
+        )
     for row in content["generations"]:
         is_first = row["generation"] == 0
         name = "drift" if is_first and row.get("eps") is None else "eps"

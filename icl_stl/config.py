@@ -7,8 +7,8 @@ it is made, and free of JAX, so that a mistyped option is refused before anythin
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Integral, Real
-from sys import float_info
 from typing import Any, Literal
 
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace
@@ -58,7 +58,10 @@ def check_single(name: str, value: float) -> None:
 
 def _is_number(value: Any) -> bool:
     real = not isinstance(value, bool) and isinstance(value, Real)
-    return real and bool(abs(value) <= float_info.max)
+    try:
+        return real and isfinite(value)
+    except OverflowError:  # of a whole number that is no float
+        return False
 
 
 def number(name: str, value: Any) -> float:
@@ -496,8 +499,8 @@ class ConvergenceSize:
                 values,
                 f"at least {least} different numbers",
             )
-        for lam in self.lams:
-            nonnegative("lams", lam)
+        fine = all(_is_number(lam) and lam >= 0 for lam in self.lams)
+        require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
         _counts(self, ("generations", 1), ("replicates", 3), ("held_out", 2), ("neighbours", 1))
         for name in ("samples", "law_samples", "lam_samples"):

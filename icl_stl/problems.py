@@ -309,8 +309,6 @@ def attention_task(
     dim: int, examples: int, noise: float, law: Literal["gaussian", "sphere"]
 ) -> LinearRegression:
     """The real law of prompts of k examples and a query."""
-    dim, examples = whole("dim", dim, 1), whole("examples", examples, 1)
-    one_of("law", law, ("gaussian", "sphere"))
     if law == "gaussian":
         return LinearRegression(dim, examples + 1, noise)
     return LinearRegression(
@@ -349,6 +347,8 @@ def linear_attention(
         total: See there.
         generator: See there.
     """
+    dim, examples = whole("dim", dim, 1), whole("examples", examples, 1)
+    one_of("law", law, ("gaussian", "sphere"))
     task = attention_task(dim, examples, noise, law)
     population = attention_law(task)
     learner = learners.linear_attention(

@@ -389,7 +389,7 @@ def test_inputs_that_depend_on_each_other_have_no_least_squares(rows):
 
 
 def test_too_few_rows_for_least_squares_are_refused():
-    with pytest.raises(ValueError, match="at least as many as the dimension 3 .* there are 2$"):
+    with pytest.raises(ValueError, match=r"at least as many as the dimension 3 .* there are 2$"):
         learners.ols().fit(KEY, Rows(jnp.ones((2, 3)), jnp.ones(2)), even(2))
 
 

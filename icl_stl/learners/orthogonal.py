@@ -5,7 +5,7 @@ k-th visits. All that a predictor of the next label can use is the mean of the l
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ def _writer(
     )
 
 
-def _checked(dim: int, repeats: int, noise: float, plug_in: bool) -> tuple[int, int, float]:
+def _checked(dim: Any, repeats: Any, noise: Any, plug_in: Any) -> tuple[int, int, float]:
     flag("plug_in", plug_in)
     return whole("dim", dim, 1), whole("repeats", repeats, 1), positive("noise", noise)
 

@@ -9,6 +9,9 @@ from icl_stl.config import SQUARED, flag, positive
 from icl_stl.learners.learner import Learner, with_weight
 from icl_stl.tasks import Rows, standard_normal
 
+EPS = 2.0**-23
+"""Unit in the last place of 1 in single precision."""
+
 LEAST_PIVOT = 1e-4
 """Smallest squared sine between a column and those before it at which the Gram matrix decides."""
 
@@ -73,12 +76,12 @@ def weighted_ridge(
             ours = jnp.concatenate([ours, jnp.pad(below, ((0, 0), (0, 1)))])
         upper = jnp.linalg.qr(ours, mode="r")
         sines = jnp.abs(jnp.diagonal(upper)[:p])
-        rounding = 8 * jnp.finfo(upper.dtype).eps * (len(ours) * p) ** 0.5
+        rounding = 8 * EPS * (len(ours) * p) ** 0.5
         found = solve_triangular(upper[:p, :p], upper[:p, p]) / size
         return jnp.where(jnp.min(sines) > rounding, found, jnp.nan), jnp.array(False)
 
     # A loop of no round or one: of many fits that are mapped, no factorisation unless one needs it.
-    decides = LEAST_PIVOT + n * jnp.finfo(gram.dtype).eps / 16  # rounding of the sums over rows
+    decides = LEAST_PIVOT + n * EPS / 16  # rounding of the sums over rows
     unsure = ~((pivot > decides) & small)
     start = jnp.where(unsure, 0.0, first + change), unsure
     found, _ = jax.lax.while_loop(lambda state: state[1], factorised, start)

@@ -209,12 +209,14 @@ def categorical(
     probabilities: tuple[float, ...] = (0.1,) * 10, *, pseudo_count: float = 0.0
 ) -> Solvable:
     """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
-    admissible = "numbers of at least 0 that sum to 1"
     try:
         known = bool(np.isclose(sum(probabilities), 1) and min(probabilities) >= 0)
     except TypeError:
         known = False
-    require(known, "probabilities", probabilities, admissible)
+    if not known:
+        raise ValueError(
+            f"probabilities must be at least 0 and sum to 1, but they are {probabilities!r}"
+        )
     learner = learners.categorical(len(probabilities), pseudo_count)
 
     def risk(law: Any, theta: Any) -> Scalar:
@@ -444,6 +446,7 @@ def empirical_bayes(
         prior_scale: τ.
         plug_in: Write labels with the deviation σ instead of the predictive one.
     """
+    dim, repeats = whole("dim", dim, 1), whole("repeats", repeats, 1)
     prior_scale = scale("prior_scale", prior_scale)
     noise = prior_noise(noise, prior_scale)
     learner = learners.empirical_bayes(dim, repeats, noise, plug_in=plug_in)
@@ -462,6 +465,7 @@ def shrinkage(
 
     Arguments as `empirical_bayes`.
     """
+    dim, repeats = whole("dim", dim, 1), whole("repeats", repeats, 1)
     prior_scale = scale("prior_scale", prior_scale)
     noise = prior_noise(noise, prior_scale)
     learner = learners.shrinkage(dim, repeats, noise, plug_in=plug_in)

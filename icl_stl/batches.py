@@ -256,7 +256,8 @@ def solvable_program(experiment: SolvableLoops) -> SolvableProgram:
 def run_solvable(setting: Setting) -> Arrays:
     """Means and standard errors over the loops of a solvable learner: `[G + 1]` by name.
 
-    `diverged_at` is the first loop with a number that is not finite, -1 if there is none.
+    `diverged_at` is the first loop with a number that is not finite, -1 if there is none;
+    `failed_loops` is how many there are. A mean over the others would be of other loops: it is NaN.
     """
     experiment = setting.experiment
     program = solvable_program(experiment)
@@ -283,13 +284,14 @@ def run_solvable(setting: Setting) -> Arrays:
 
 
 def _means(observed: Arrays) -> Arrays:
-    """Means and standard errors over loops, `[G + 1]`; of the gap nan where it is not finite."""
+    """Means and standard errors over loops, `[G + 1]`; nan where one of them is not finite."""
     means: Arrays = {}
-    fine = np.all([np.isfinite(a) for k, a in observed.items() if k != "gap"], axis=0)
+    fine = np.all([np.isfinite(a) for a in observed.values()], axis=0)
     for name, values in observed.items():
         known = {"excess": "excess_risk"}.get(name, name)
         means[known], means[f"{known}_stderr"] = mean_and_error(values)
     means["diverged_at"] = np.where(fine.all(0), -1, np.argmin(fine, axis=0))
+    means["failed_loops"] = (~fine).sum(0)
     return means
 
 

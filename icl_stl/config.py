@@ -4,11 +4,11 @@ Everything here is a frozen dataclass: hashable (so it may be static under `jax.
 it is made, and free of JAX, so that a mistyped option is refused before anything heavy is loaded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from numbers import Real
-from sys import float_info
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace
@@ -27,31 +27,141 @@ def meant(word: object, known: Iterable[str]) -> str:
     return f" (did you mean {words[close[0]]!r}?)" if close else ""
 
 
+SINGLE = (2.0**-126, 2.0**127)
+"""Smallest and largest size of a number in a program, which is in single precision; 0 is none."""
+
+SQUARED = (1e-15, 1e15)
+"""Smallest and largest scale of data: their squares, and sums of many, are in `SINGLE`, too."""
+
+MOST_KAPPA = 1e4
+"""Largest amplification of the share of ones."""
+
+LEAST_NOISE = 1e-3
+"""Smallest label noise beside tasks whose coordinates have the deviation 1: less is lost in the
+rounding of labels and weights in single precision."""
+
+
+def check_single(name: str, value: float) -> None:
+    """Refuse a number that is 0 or infinite in single precision and else not.
+
+    Raises:
+        ValueError: If it is; the message names it.
+    """
+    low, high = SINGLE
+    fine = value == 0 or low <= abs(value) <= high
+    require(fine, name, value, f"0, or of a size from {low:.2g} to {high:.2g}")
+
+
+# Arguments as they are used: each function refuses what is out of its range and gives a plain
+# Python number, also for one of NumPy's.
+
+
 def _is_number(value: Any) -> bool:
     real = not isinstance(value, bool) and isinstance(value, Real)
-    return real and bool(abs(value) <= float_info.max)
+    try:
+        return real and isfinite(value)
+    except OverflowError:  # of a whole number that is no float
+        return False
 
 
-def _positive(name: str, value: float) -> None:
+def number(name: str, value: Any) -> float:
+    """A finite number, in single precision, too."""
+    require(_is_number(value), name, value, "a finite number")
+    check_single(name, value)
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """A positive number, in single precision, too."""
     require(_is_number(value) and value > 0, name, value, "a positive number")
+    return number(name, value)
 
 
-def _share(name: str, value: float) -> None:
+def nonnegative(name: str, value: Any) -> float:
+    """A number of at least 0."""
+    require(_is_number(value) and value >= 0, name, value, "a number of at least 0")
+    return number(name, value)
+
+
+def share(name: str, value: Any) -> float:
+    """A number in [0, 1]."""
     require(_is_number(value) and 0 <= value <= 1, name, value, "in [0, 1]")
+    return number(name, value)
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    require(
-        isinstance(value, int) and not isinstance(value, bool) and value >= least,
-        name,
-        value,
-        f"a whole number of at least {least}",
-    )
+def scale(name: str, value: Any) -> float:
+    """A deviation of data: a positive number whose square is one in single precision, too."""
+    found, (low, high) = positive(name, value), SQUARED
+    require(low <= found <= high, name, value, f"from {low:g} to {high:g}, or be squared to 0 or ∞")
+    return found
 
 
-def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
+def amplification(value: Any) -> float:
+    """κ of the amplifier: more than its largest makes whole numbers of the rounding of a share."""
+    found = nonnegative("kappa", value)
+    require(found <= MOST_KAPPA, "kappa", value, f"a number of at most {MOST_KAPPA:g}")
+    return found
+
+
+def injection(value: Any) -> float:
+    """An error that is added to a probability."""
+    found = number("injected", value)
+    require(abs(found) <= 1, "injected", value, "in [-1, 1]")
+    return found
+
+
+def pseudo_counts(value: Any) -> float:
+    """What is added to every count of a categorical law."""
+    found = nonnegative("pseudo_count", value)
+    require(found <= SQUARED[1], "pseudo_count", value, f"a number of at most {SQUARED[1]:g}")
+    return found
+
+
+def task_noise(value: Any, least: float = LEAST_NOISE) -> float:
+    """The noise of labels beside tasks whose coordinates have the deviation 1."""
+    found = scale("noise", value)
+    beside = f"at least {least:g} beside tasks whose coordinates have the deviation 1"
+    require(found >= least, "noise", value, beside)
+    return found
+
+
+def prior_noise(value: Any, prior_scale: float) -> float:
+    """The noise of labels beside a prior: what is less cancels in single precision."""
+    found = scale("noise", value)
+    least = f"at least a hundredth of prior_scale ({prior_scale})"
+    require(found >= 0.01 * prior_scale, "noise", value, least)
+    return found
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`."""
+    integral = isinstance(value, Integral) and not isinstance(value, bool)
+    require(integral and value >= least, name, value, f"a whole number of at least {least}")
+    return int(value)
+
+
+def _set(owner: object, check: Callable[[str, Any], Any], *names: str) -> None:
+    """Check fields of a frozen dataclass, and keep them as the check gives them."""
+    for name in names:
+        object.__setattr__(owner, name, check(name, getattr(owner, name)))
+
+
+def _counts(owner: object, *least: tuple[str, int]) -> None:
+    """Check whole numbers of a frozen dataclass: names, and the least of each."""
+    for name, smallest in least:
+        object.__setattr__(owner, name, whole(name, getattr(owner, name), smallest))
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse what is not among these words."""
     known = " or ".join(map(repr, choices))
-    require(value in choices, name, value, f"{known}{meant(value, choices)}")
+    fine = isinstance(value, str) and value in choices
+    require(fine, name, value, f"{known}{meant(value, choices)}")
+
+
+def flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false."""
+    require(isinstance(value, bool), name, value, "True or False")
 
 
 @dataclass(frozen=True)
@@ -74,19 +184,11 @@ class LinearRegression:
     """ε ~ N(0, 1), or uniform on [-√3, √3]: mean 0 and variance 1 either way."""
 
     def __post_init__(self) -> None:
-        _at_least("dim", self.dim, 1)
-        _at_least("context", self.context, 2)
-        _positive("noise", self.noise)
-        _positive("prior_scale", self.prior_scale)
-        # The recursive posterior cancels in float32 when the labels are nearly free of noise.
-        require(
-            self.noise >= 0.01 * self.prior_scale,
-            "noise",
-            self.noise,
-            f"at least a hundredth of prior_scale ({self.prior_scale})",
-        )
+        _counts(self, ("dim", 1), ("context", 2))
+        _set(self, scale, "noise", "prior_scale")
+        prior_noise(self.noise, self.prior_scale)
         for name, other in (("inputs", "sphere"), ("tasks", "sphere"), ("noise_law", "uniform")):
-            _one_of(name, getattr(self, name), ("gaussian", other))
+            one_of(name, getattr(self, name), ("gaussian", other))
 
     @property
     def label_variance(self) -> float:
@@ -112,9 +214,7 @@ class Architecture:
     """Attention heads of a layer; they share the width equally."""
 
     def __post_init__(self) -> None:
-        _at_least("depth", self.depth, 1)
-        _at_least("width", self.width, 1)
-        _at_least("heads", self.heads, 1)
+        _counts(self, ("depth", 1), ("width", 1), ("heads", 1))
         require(
             self.heads <= self.width and self.width % self.heads == 0,
             "heads",
@@ -147,8 +247,7 @@ class QueryArchitecture:
     """Largest spectral norm of the embedding, of W_h, of U_h and of both matrices of an MLP."""
 
     def __post_init__(self) -> None:
-        for name, least in (("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0)):
-            _at_least(name, getattr(self, name), least)
+        _counts(self, ("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0))
         require(
             self.heads <= self.width and self.width % self.heads == 0,
             "heads",
@@ -160,9 +259,10 @@ class QueryArchitecture:
             ("kind", ("softmax", "linear")),
             ("activation", ("gelu", "relu")),
         ):
-            _one_of(name, getattr(self, name), choices)
+            one_of(name, getattr(self, name), choices)
+        flag("norm", self.norm)
         if self.cap is not None:
-            _positive("cap", self.cap)
+            _set(self, positive, "cap")
 
 
 @dataclass(frozen=True)
@@ -188,16 +288,11 @@ class Training:
     depend on their order, so this regularises without any knowledge beyond that symmetry."""
 
     def __post_init__(self) -> None:
-        _at_least("steps", self.steps, 1)
-        _at_least("batch", self.batch, 1)
-        _positive("learning_rate", self.learning_rate)
-        require(
-            _is_number(self.weight_decay) and self.weight_decay >= 0,
-            "weight_decay",
-            self.weight_decay,
-            "a number of at least 0",
-        )
-        _share("warmup", self.warmup)
+        _counts(self, ("steps", 1), ("batch", 1))
+        _set(self, positive, "learning_rate")
+        _set(self, nonnegative, "weight_decay")
+        _set(self, share, "warmup")
+        flag("shuffle_examples", self.shuffle_examples)
 
 
 @dataclass(frozen=True)
@@ -230,13 +325,13 @@ class StabilitySize:
             self.samples,
             "at least two different sizes, to fit a slope to",
         )
-        for name, least in (
+        _counts(
+            self,
             *(("replicates", 1), ("generations", 1), ("neighbours", 1), ("searched", 0)),
             *(("passing", 0), ("held_out", 2)),
-        ):
-            _at_least(name, getattr(self, name), least)
+        )
         for n in self.samples:
-            _at_least("samples", n, 1)
+            whole("samples", n, 1)
             for share in self.shares:
                 Augment(share).synthetic_size(n)
 
@@ -280,13 +375,14 @@ class ArchitectureSize:
 
     def __post_init__(self) -> None:
         require(self.base.depth >= 2, "base", self.base, "of at least two layers")
-        require(1 <= self.compared <= 6, "compared", self.compared, "in 1..6")
-        _positive("cap", self.cap)
-        for name, least in (
+        _counts(
+            self,
             *(("samples", 1), ("generations", 1), ("replicates", 1), ("neighbours", 1)),
             *(("searched", 0), ("passing", 0), ("held_out", 2)),
-        ):
-            _at_least(name, getattr(self, name), least)
+        )
+        known = self.compared in range(1, 7) and not isinstance(self.compared, bool)
+        require(known, "compared", self.compared, "a whole number in 1..6")
+        _set(self, positive, "cap")
         Augment(self.share).synthetic_size(self.samples)
 
 
@@ -304,8 +400,8 @@ class CollapseSizes:
     """Generations of it after generation 0."""
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "runs", "transformer_runs", "transformer_generations"):
-            _at_least(name, getattr(self, name), 1)
+        counts = ("prompts", "runs", "transformer_runs", "transformer_generations")
+        _counts(self, *((name, 1) for name in counts))
 
 
 @dataclass(frozen=True)
@@ -332,18 +428,13 @@ class CertificateSizes:
     """Prompts of these lengths."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("networks", 1),
-            ("context", 2),
-            ("width", 2),
-            ("restarts", 1),
-            ("search_steps", 1),
-            ("prompts", 1),
-            ("long_prompts", 1),
-        ):
-            _at_least(name, getattr(self, name), least)
+        _counts(
+            self,
+            *(("networks", 1), ("context", 2), ("width", 2), ("restarts", 1)),
+            *(("search_steps", 1), ("prompts", 1), ("long_prompts", 1)),
+        )
         require(
-            len(self.contexts) > 1 and all(isinstance(m, int) and m >= 1 for m in self.contexts),
+            len(self.contexts) > 1 and all(type(m) is int and m >= 1 for m in self.contexts),
             "contexts",
             self.contexts,
             "at least two whole numbers of at least 1",
@@ -370,10 +461,8 @@ class ContextSizes:
     """How they are trained."""
 
     def __post_init__(self) -> None:
-        for name in ("designs", "runs", "networks"):
-            _at_least(name, getattr(self, name), 3)
-        _at_least("prompts", self.prompts, 1)
-        _at_least("generations", self.generations, 1)
+        _counts(self, ("designs", 3), ("runs", 3), ("networks", 3))
+        _counts(self, ("prompts", 1), ("generations", 1))
 
 
 @dataclass(frozen=True)
@@ -410,14 +499,13 @@ class ConvergenceSize:
                 values,
                 f"at least {least} different numbers",
             )
+        fine = all(_is_number(lam) and lam >= 0 for lam in self.lams)
+        require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        require(min(self.lams) >= 0, "lams", self.lams, "at least 0")
-        for name, least in (("generations", 1), ("replicates", 3), ("held_out", 2)):
-            _at_least(name, getattr(self, name), least)
-        _at_least("neighbours", self.neighbours, 1)
+        _counts(self, ("generations", 1), ("replicates", 3), ("held_out", 2), ("neighbours", 1))
         for name in ("samples", "law_samples", "lam_samples"):
             for n in getattr(self, name):
-                _at_least(name, n, 1)
+                whole(name, n, 1)
         most = f"at most the largest of samples ({max(self.samples)})"
         require(
             max(self.law_samples, default=0) <= max(self.samples),
@@ -467,11 +555,11 @@ class Preset:
     """Loops of the transformer at several sizes."""
 
     def __post_init__(self) -> None:
-        _at_least("samples", self.samples, 1)
-        _at_least("generations", self.generations, 1)
-        _at_least("replicates", self.replicates, 1)
-        _at_least("held_out", self.held_out, 2)
-        _at_least("solvable_runs", self.solvable_runs, 1)
+        _counts(
+            self,
+            *(("samples", 1), ("generations", 1), ("replicates", 1), ("held_out", 2)),
+            *(("solvable_runs", 1),),
+        )
         once = len(set(self.shares)) == len(self.shares)
         require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:

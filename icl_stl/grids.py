@@ -27,7 +27,20 @@ from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from icl_stl.config import Architecture, LinearRegression, Training, meant, require
+from icl_stl.config import (
+    Architecture,
+    LinearRegression,
+    Training,
+    amplification,
+    check_single,
+    injection,
+    meant,
+    prior_noise,
+    pseudo_counts,
+    require,
+    scale,
+    task_noise,
+)
 from icl_stl.descriptions import canonical
 from icl_stl.experiments import SolvableLoops
 from icl_stl.regimes import (
@@ -47,9 +60,6 @@ from icl_stl.tables import read_options
 
 MOST = 10**5
 """Settings of one block, at most, and symbols of a law: more are a slip of the pen."""
-
-SINGLE = (2.0**-126, 2.0**127)
-"""Smallest and largest size of a number in a program, which is in single precision; 0 is none."""
 
 TERABYTE = 1e12
 """Bytes that no setting needs."""
@@ -343,7 +353,7 @@ class Setting:
             _ = self.task, self.architecture, self.training
             require(self.held_out >= 2, "held_out", self.held_out, "a whole number of at least 2")
             require(
-                isinstance(self.rule, OF_TRANSFORMER),
+                type(self.rule) in OF_TRANSFORMER,
                 "regime",
                 self.regime,
                 "one that does not keep the rows of all generations with the learner 'transformer'",
@@ -360,27 +370,27 @@ class Setting:
         for name, most in (("symbols", MOST), ("runs", 2**31 - 1)):
             value = getattr(self, name)
             require(value <= most, name, value, f"a whole number of at most {most}")
-        require(self.noise > 0, "noise", self.noise, "a positive number")
+        scale("noise", self.noise)
         penalty = self.penalty
         require(penalty is None or penalty > 0, "penalty", penalty, "a positive number")
-        for name in ("kappa", "pseudo_count"):
-            value = getattr(self, name)
-            require(value >= 0, name, value, "a number of at least 0")
+        amplification(self.kappa)
+        injection(self.injected)
+        pseudo_counts(self.pseudo_count)
+        if self.learner in ("ols", "ridge"):
+            task_noise(self.noise)
         if self.learner == "empirical-bayes":
+            prior_noise(self.noise, 1.0)
             whole = self.context % self.dim == 0
             require(whole, "context", self.context, f"a multiple of dim = {self.dim}")
         if self.learner == "lsa":
-            scale = 1.0 if self.law == "gaussian" else self.dim**-0.5
-            _ = LinearRegression(self.dim, self.context + 1, self.noise, scale)
+            prior_scale = 1.0 if self.law == "gaussian" else self.dim**-0.5
+            _ = LinearRegression(self.dim, self.context + 1, self.noise, prior_scale)
         if self.learner == "ols":
-            alone = isinstance(self.rule, Replace) or self.weight == 0
-            smallest = n_syn if alone else self.samples
-            require(
-                smallest >= self.dim + 2,
-                "samples" if smallest == self.samples else "lam",
-                smallest,
-                f"enough for dim + 2 = {self.dim + 2} rows in every fit",
-            )
+            alone = type(self.rule) is Replace or self.weight == 0
+            rows = {"samples": self.samples, **({"lam": n_syn} if alone else {})}
+            enough = f"enough for dim + 2 = {self.dim + 2} rows in every fit"
+            for name, count in rows.items():
+                require(count >= self.dim + 2, name, count, enough)
         _ = self.experiment
 
     @property
@@ -504,17 +514,6 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if name not in ("alpha", "lam"):  # they are never part of a program
         check_single(name, value)
     return float(value)
-
-
-def check_single(name: str, value: float) -> None:
-    """Refuse a number that is 0 or infinite in single precision and else not.
-
-    Raises:
-        ValueError: If it is; the message names it.
-    """
-    low, high = SINGLE
-    fine = value == 0 or low <= abs(value) <= high
-    require(fine, name, value, f"0, or of a size from {low:.2g} to {high:.2g}")
 
 
 def in_words(columns: Mapping[str, Any]) -> str:

@@ -368,6 +368,7 @@ QUANTITIES = {"N": SIZE, "eps": VARIATION, "stderr": SPREAD, "runs": RUNS}
 """What a measured point consists of, from a file or not, by the columns of a table."""
 GENERATION = Quantity("a whole number of at least 0", lambda value: value >= 0 and value % 1 == 0)
 LOOP_COUNT = Quantity("a whole number of at least 1", lambda value: value >= 1 and value % 1 == 0)
+NO_LOOP = Quantity("0: a mean over those that are left is of other loops", lambda value: value == 0)
 NOT_NEGATIVE = Quantity("a number of at least 0", lambda value: value >= 0)
 
 
@@ -515,6 +516,9 @@ def _result(path: str, content: Any) -> list[Point]:
     if not isinstance(rows, list):
         raise ValueError(f"{path}: generations must be a list, but it is {rows!r}")
     runs = _loops(path, content)
+    failed = content.get("failed_loops", {"count": 0})
+    count = _entry(f"{path}: failed_loops", failed, "count")
+    checked(f"{path}: failed_loops.count", count, NO_LOOP)
     seen: set[float] = set()
     for index, row in enumerate(rows):
         place = f"{path}: generations[{index}]"

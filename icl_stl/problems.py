@@ -9,7 +9,16 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl import learners
-from icl_stl.config import LinearRegression, require
+from icl_stl.config import (
+    LinearRegression,
+    one_of,
+    prior_noise,
+    require,
+    scale,
+    share,
+    task_noise,
+    whole,
+)
 from icl_stl.learners import Data, Learner
 from icl_stl.learners.orthogonal import (
     bayes_shrinkage,
@@ -21,6 +30,9 @@ from icl_stl.models import Params
 from icl_stl.tasks import Normal, Rows, sample_prompts
 
 Scalar = Any
+
+LEAST_CHANCE = 1e-4
+"""Smallest chance of a symbol of zeros and ones; uniform draws are multiples of 2^-23."""
 
 TV_ROWS = 32
 """Rows drawn for a total variation that has no closed form."""
@@ -81,7 +93,10 @@ def bernoulli(
     kappa: float = 1.0, *, probability: float = 0.5, centre: float = 0.5, injected: float = 0.0
 ) -> Solvable:
     """The amplifier on zeros and ones, squared loss (z - θ)²; total variations are exact."""
-    require(0 <= probability <= 1, "probability", probability, "in [0, 1]")
+    probability = share("probability", probability)
+    drawn = probability in (0, 1) or LEAST_CHANCE <= probability <= 1 - LEAST_CHANCE
+    whom = f"0, 1, or in [{LEAST_CHANCE:g}, 1 - {LEAST_CHANCE:g}], or draws would round it"
+    require(drawn, "probability", probability, whom)
     learner = learners.bernoulli(kappa, centre, injected)
 
     def risk(p: Any, theta: Any) -> Scalar:
@@ -104,6 +119,7 @@ def bernoulli(
 
 def gaussian_mean(noise: float = 1.0) -> Solvable:
     """The mean of N(0, σ²), σ known, squared loss (z - μ)²; the drift is exact."""
+    noise = scale("noise", noise)
     learner = learners.gaussian_mean(noise)
 
     def risk(real: Any, mean: Any) -> Scalar:
@@ -117,8 +133,10 @@ def clipped_mean(clip: float = 1.0, noise: float = 1.0) -> Solvable:
 
     Every constant of the bound is known: M = 1, b = 2, κ = 2 B/(σ √(2π)).
     """
-    learner = learners.gaussian_mean(noise, clip)
+    noise, clip = scale("noise", noise), scale("clip", clip)
     cut = clip / noise
+    require(1e-3 <= cut <= 1e6, "clip", clip, f"from 1e-3 to 1e6 times the noise {noise}")
+    learner = learners.gaussian_mean(noise, clip)
 
     def moments(mean: Any) -> tuple[Scalar, Scalar]:
         """First two moments of N(mean, σ²) clipped to [-B, B]."""
@@ -166,6 +184,7 @@ def _located(learner: Learner, noise: float, loss: Any, risk: Any) -> Solvable:
 
 def gaussian(noise: float = 1.0, *, unbiased: bool = False) -> Solvable:
     """Mean and variance of N(0, σ²); squared loss (z - μ)², the excess is that of the mean."""
+    noise = scale("noise", noise)
     learner = learners.gaussian(unbiased=unbiased)
     drift, eps = _sampled(learner, _log_normal, lambda truth: truth)
     return Solvable(
@@ -190,7 +209,11 @@ def categorical(
     probabilities: tuple[float, ...] = (0.1,) * 10, *, pseudo_count: float = 0.0
 ) -> Solvable:
     """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
-    if not np.isclose(sum(probabilities), 1) or min(probabilities) < 0:
+    try:
+        known = bool(np.isclose(sum(probabilities), 1) and min(probabilities) >= 0)
+    except TypeError:
+        known = False
+    if not known:
         raise ValueError(
             f"probabilities must be at least 0 and sum to 1, but they are {probabilities!r}"
         )
@@ -245,6 +268,7 @@ def _regression(learner: Learner, dim: int, noise: float) -> Solvable:
 
 def ols(dim: int = 10, noise: float = 1.0) -> Solvable:
     """Least squares with w ~ N(0, I_d), squared loss; the drift is exact."""
+    dim, noise = whole("dim", dim, 1), task_noise(noise)
     return _regression(learners.ols(noise), dim, noise)
 
 
@@ -252,6 +276,7 @@ def ridge(
     dim: int = 10, noise: float = 1.0, *, penalty: float = 0.1, total: bool = False
 ) -> Solvable:
     """Ridge regression with w ~ N(0, I_d), squared loss; the drift is exact."""
+    dim, noise = whole("dim", dim, 1), task_noise(noise)
     return _regression(learners.ridge(noise, penalty, total=total), dim, noise)
 
 
@@ -324,6 +349,8 @@ def linear_attention(
         total: See there.
         generator: See there.
     """
+    dim, examples = whole("dim", dim, 1), whole("examples", examples, 1)
+    one_of("law", law, ("gaussian", "sphere"))
     task = attention_task(dim, examples, noise, law)
     population = attention_law(task)
     learner = learners.linear_attention(
@@ -356,10 +383,12 @@ def linear_attention(
     )
 
 
-def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: float) -> Solvable:
+def _orthogonal(
+    learner: Learner, dim: int, repeats: int, noise: float, prior_scale: float
+) -> Solvable:
     """Prompts of the orthogonal design, squared error averaged over the labels of a prompt."""
-    best = bayes_shrinkage(scale**2, dim, repeats, noise, plug_in=False)
-    squares = dim * scale**2 + noise**2 / jnp.maximum(
+    best = bayes_shrinkage(prior_scale**2, dim, repeats, noise, plug_in=False)
+    squares = dim * prior_scale**2 + noise**2 / jnp.maximum(
         jnp.arange(repeats), 1
     )  # E(mean of k labels)²
 
@@ -384,7 +413,7 @@ def _orthogonal(learner: Learner, dim: int, repeats: int, noise: float, scale: f
     return Solvable(
         learner,
         truth=lambda key: (),
-        draw=lambda key, truth, count: sample_labels(key, count, dim, repeats, noise, scale),
+        draw=lambda key, truth, count: sample_labels(key, count, dim, repeats, noise, prior_scale),
         loss=lambda params, labels: jnp.mean(
             (labels - label_law(params, labels).mean) ** 2, (-2, -1)
         ),
@@ -417,6 +446,9 @@ def empirical_bayes(
         prior_scale: τ.
         plug_in: Write labels with the deviation σ instead of the predictive one.
     """
+    dim, repeats = whole("dim", dim, 1), whole("repeats", repeats, 1)
+    prior_scale = scale("prior_scale", prior_scale)
+    noise = prior_noise(noise, prior_scale)
     learner = learners.empirical_bayes(dim, repeats, noise, plug_in=plug_in)
     return _orthogonal(learner, dim, repeats, noise, prior_scale)
 
@@ -433,6 +465,9 @@ def shrinkage(
 
     Arguments as `empirical_bayes`.
     """
+    dim, repeats = whole("dim", dim, 1), whole("repeats", repeats, 1)
+    prior_scale = scale("prior_scale", prior_scale)
+    noise = prior_noise(noise, prior_scale)
     learner = learners.shrinkage(dim, repeats, noise, plug_in=plug_in)
     return _orthogonal(learner, dim, repeats, noise, prior_scale)
 

@@ -95,6 +95,19 @@ def failures_of(setting: str, observed: Arrays, axis: int | None = 1) -> tuple[F
     return tuple(found[r] for r in sorted(found))
 
 
+MOST_NAMED = 10
+"""Failed loops that are named one by one; all are counted."""
+
+
+def failed_in_words(failures: Sequence[Failure], runs: int, learner: str) -> str:
+    """How many loops failed, and when the first did; of at least one failure."""
+    first = min(failure.generation or 0 for failure in failures)
+    return (
+        f"{learner}: {len(failures)} of {runs} loops have numbers that are not finite, the first "
+        f"in generation {first}"
+    )
+
+
 @dataclass(frozen=True)
 class LoopResult:
     """All replicates of one regime: arrays `[R, G + 1, ...]` by name."""

@@ -358,20 +358,22 @@ def run_settings(
 def failure_of(result: Result) -> Failure | None:
     """What is wrong with a result; None if all that must be finite is.
 
-    Of a solvable learner gaps may be infinite, standard errors and closed forms unknown.
+    Of a solvable learner standard errors and closed forms may be unknown.
     """
     observed = result.observed
     needed = [
         values
         for name, values in observed.items()
-        if not name.startswith("gap") and not name.endswith(("_stderr", "_closed_form"))
+        if not name.endswith(("_stderr", "_closed_form"))
     ]
     setting, diverged = result.configuration["setting"], observed["diverged_at"]
     for i, at in enumerate(diverged):
         known = at is not None and at >= 0
         if known or any(values[i] is None for values in needed):
-            unit = "training step" if setting["learner"] == "transformer" else "loop"
-            where = f"{unit} {at}" if known else "a measurement"
+            where = f"training step {at}" if known else "a measurement"
+            if setting["learner"] != "transformer" and known:
+                count = observed.get("failed_loops", [None] * (i + 1))[i]
+                where = f"{count or 'some'} of {setting['runs']} loops, the first of them {at}"
             return Failure(setting, i, f"not finite in generation {i}, {where}")
     return None
 

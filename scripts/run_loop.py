@@ -2,14 +2,16 @@
 
 Every setting has a run folder of its own under runs/, so a stopped run, started again with the same
 options, goes on after the last finished generation. Nobody else may write the folder meanwhile.
-Exit status 0, or 2 for bad usage or a file that cannot be read or written.
+Loops whose numbers stop being finite are counted; a mean of the others says of how many it is.
+Exit status 0, 1 if a generation has no loop left, 2 for bad usage or a file that cannot be read or
+written.
 """
 
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +21,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.live import Live
 from rich.table import Table
 
@@ -34,7 +37,6 @@ from icl_stl.grids import (
     RegimeName,
     Setting,
     SolvableName,
-    check_single,
     refuse_terabytes,
     regime_of,
     synthetic_size,
@@ -154,7 +156,6 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     """The sizes that the options describe."""
     runs = TRANSFORMER_RUNS if arguments.runs is None else arguments.runs
     require(runs >= 1, "runs", runs, "at least 1")
-    check_single("noise", arguments.noise)
     preset = Preset(
         "loop",
         task=LinearRegression(arguments.dim, arguments.context, arguments.noise),
@@ -171,6 +172,16 @@ def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
     return preset
 
 
+def alive(
+    failures: Sequence[results.Failure], runs: int, generations: int
+) -> list[NDArray[np.intp]]:
+    """The loops that are finite up to each generation."""
+    last = np.full(runs, generations + 1)
+    for failure in failures:
+        last[failure.replicate] = failure.generation or 0
+    return [np.flatnonzero(last > i) for i in range(generations + 1)]
+
+
 def _stderr(values: results.Floats) -> float | None:
     return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else None
 
@@ -178,23 +189,24 @@ def _stderr(values: results.Floats) -> float | None:
 def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     """What is said of every generation, means over the loops; null where there is no number.
 
-    Loops that failed are left out; if all did, nothing is said.
+    Each mean is over the loops that are finite so far, `loops` of them; where there is none left
+    nothing is said.
     """
-    failed = {failure.replicate for failure in result.failures}
-    kept = [r for r in range(preset.replicates) if r not in failed]
-    if not kept:
-        return []
-    result = result.replicates(kept)
+    left = alive(result.failures, preset.replicates, result.generations)
     known = "eps" in result.observations  # not where all generations are mixed
-    bound = drift_bound(result) if known else None
-    half = empirical_bernstein(result["drift_variance"], preset.held_out)
-    excess = result["excess_squared_risk"].mean(-1)
-    rows = []
-    for i in range(result.generations + 1):
+    every, rows = result, []
+    for i, kept in enumerate(left):
+        if not kept.size:
+            break
+        result = every.replicates(kept.tolist())
+        bound = drift_bound(result) if known else None
+        half = empirical_bernstein(result["drift_variance"], preset.held_out)
+        excess = result["excess_squared_risk"].mean(-1)
         loss = float(result["training_loss"][:, i].mean())
         rows.append(
             {
                 "generation": i,
+                "loops": kept.size,
                 "n_train": training_size(result.regime, preset.samples, i),
                 "excess_risk": {
                     "mean": float(excess[:, i].mean()),
@@ -216,7 +228,7 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]], title: str) -> Table:
+def table(rows: list[dict[str, Any]], title: str, runs: int) -> Table:
     """The generations so far."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "generation": lambda row: str(row["generation"]),
@@ -229,7 +241,7 @@ def table(rows: list[dict[str, Any]], title: str) -> Table:
         "gap": lambda row: f"{row['gap']:+.4f}",
         "implied task variance": lambda row: f"{row['implied_task_variance']:.3f}",
     }
-    return _table(columns, rows, title)
+    return _table(columns, rows, title, runs)
 
 
 def _number(value: float | None, style: str) -> str:
@@ -237,8 +249,13 @@ def _number(value: float | None, style: str) -> str:
 
 
 def _table(
-    columns: dict[str, Callable[[dict[str, Any]], str]], rows: list[dict[str, Any]], title: str
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    rows: list[dict[str, Any]],
+    title: str,
+    runs: int,
 ) -> Table:
+    if any(row["loops"] < runs for row in rows):
+        columns["mean of"] = lambda row: f"{row['loops']} of {runs} loops"
     shown = Table(title=title, title_justify="left")
     for name in columns:
         shown.add_column(name, justify="right")
@@ -248,18 +265,24 @@ def _table(
 
 
 def solvable_summary(
-    experiment: SolvableLoops, observed: results.Arrays, settings: dict[str, Any]
+    experiment: SolvableLoops,
+    observed: results.Arrays,
+    settings: dict[str, Any],
+    failures: Sequence[results.Failure],
 ) -> list[dict[str, Any]]:
-    """What is said of every generation of a solvable loop; null where there is no number."""
+    """What is said of every generation of a solvable loop: see `summary`."""
     known = lookup.excess_risk(
         experiment.problem, experiment.regime, experiment.samples, experiment.generations, settings
     )
     rows = []
-    for i in range(experiment.generations + 1):
-        seen = {name: values[:, i].astype(np.float64) for name, values in observed.items()}
+    for i, kept in enumerate(alive(failures, experiment.runs, experiment.generations)):
+        if not kept.size:
+            break
+        seen = {name: values[kept, i].astype(np.float64) for name, values in observed.items()}
         closed = float(known[i])
         row: dict[str, Any] = {
             "generation": i,
+            "loops": kept.size,
             "n_train": training_size(experiment.regime, experiment.samples, i),
             "excess_risk": {
                 "mean": float(seen["excess"].mean()),
@@ -269,14 +292,13 @@ def solvable_summary(
         }
         for name in ("gap", "drift", "eps"):
             numbers = seen.get(name)
-            usable = numbers is not None and bool(np.isfinite(numbers).all())
-            row[name] = float(numbers.mean()) if numbers is not None and usable else None
-            row[f"{name}_stderr"] = _stderr(numbers) if numbers is not None and usable else None
+            row[name] = None if numbers is None else float(numbers.mean())
+            row[f"{name}_stderr"] = None if numbers is None else _stderr(numbers)
         rows.append(row)
     return rows
 
 
-def solvable_table(rows: list[dict[str, Any]], title: str) -> Table:
+def solvable_table(rows: list[dict[str, Any]], title: str, runs: int) -> Table:
     """The generations of a solvable loop."""
 
     def excess(row: dict[str, Any]) -> str:
@@ -292,7 +314,7 @@ def solvable_table(rows: list[dict[str, Any]], title: str) -> Table:
         "drift TV": lambda row: _number(row["drift"], ".4f"),
         "one-step TV": lambda row: _number(row["eps"], ".4f"),
     }
-    return _table(columns, rows, title)
+    return _table(columns, rows, title, runs)
 
 
 def run_folder(arguments: Arguments, name: str) -> tuple[Path, dict[str, Any]]:
@@ -316,14 +338,20 @@ def write_result(
     settings: dict[str, Any],
     versions: dict[str, str],
     rows: list[dict[str, Any]],
-    failed: list[str],
+    failures: Sequence[results.Failure],
+    runs: int,
 ) -> None:
-    """The result as JSON, in the run folder and where it was asked for."""
+    """The result as JSON, in the run folder and where it was asked for; failed loops are told."""
+    for failure in failures[: results.MOST_NAMED]:
+        print(f"failed: {failure}")
+    if failures:
+        print(f"failed: {results.failed_in_words(failures, runs, arguments.learner)}")
     content = {
         "schema": results.SCHEMA,
         "settings": settings,
         "versions": versions,
-        "failed": failed,
+        "failed": [str(failure) for failure in failures[: results.MOST_NAMED]],
+        "failed_loops": {"count": len(failures), "of": runs},
         "generations": rows,
     }
     for path in (out / "loop.json", arguments.json):
@@ -352,26 +380,18 @@ def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack)
         with console.progress(f"{arguments.learner}, {regime.name}") as report:
             observed = solvable.run_experiment(experiment, arguments.seed, report)
         folder.save("observed", observed, describe(experiment))
-    needed = {name: values for name, values in observed.items() if name != "gap"}
-    failures = results.failures_of(experiment.name, needed)
-    failed = [str(failure) for failure in failures]
-    fine = np.ones(experiment.runs, bool)
-    fine[[failure.replicate for failure in failures]] = False
-    kept = {name: values[fine] for name, values in observed.items()}
-    known = dict(experiment.settings)
-    rows = solvable_summary(experiment, kept, known) if fine.any() else []
-    title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {fine.sum()} loops"
-    console.console().print(solvable_table(rows, title))
-    for failure in failed[:10]:
-        print(f"failed: {failure}")
-    write_result(out, arguments, settings, identity["versions"], rows, failed)
+    failures = results.failures_of(experiment.name, observed)
+    rows = solvable_summary(experiment, observed, dict(experiment.settings), failures)
+    title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {experiment.runs} loops"
+    console.console().print(solvable_table(rows, title, experiment.runs))
+    write_result(out, arguments, settings, identity["versions"], rows, failures, experiment.runs)
     from icl_stl import plots  # noqa: PLC0415
 
     figure = out / "excess.svg"
     if rows:
         plots.write_figure(lambda: plots.excess_curve(rows, title), figure.with_suffix(""))
     print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
-    return 0
+    return int(len(rows) <= experiment.generations)
 
 
 def main(arguments: Arguments) -> int:
@@ -416,7 +436,8 @@ def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitSta
 
         def watch(result: results.LoopResult) -> None:
             if screen.is_terminal:
-                live.update(table(summary(result, preset), title), refresh=True)
+                shown = table(summary(result, preset), title, preset.replicates)
+                live.update(shown, refresh=True)
 
         def report(text: str, done: int, total: int) -> None:
             if not screen.is_terminal:
@@ -433,12 +454,9 @@ def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitSta
         )
         result = loops[name]
         rows = summary(result, preset)
-        live.update(table(rows, title), refresh=True)
-    for failure in result.failures:
-        print(f"failed: {failure}")
-
-    failed = [str(failure) for failure in result.failures]
-    write_result(out, arguments, settings, identity["versions"], rows, failed)
+        live.update(table(rows, title, preset.replicates), refresh=True)
+    runs_of = preset.replicates
+    write_result(out, arguments, settings, identity["versions"], rows, result.failures, runs_of)
     results.write_table(out / "loops.csv", loops)
     from icl_stl import plots  # noqa: PLC0415
 
@@ -449,7 +467,7 @@ def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitSta
     if rows:
         plots.write_figure(lambda: plots.DRAWINGS[name].draw(stored), out / name)
     print(f"{out}/loop.json" + (f", {figure}" if rows else ""))
-    return 0
+    return int(len(rows) <= preset.generations)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,15 @@ beside_real, alone = (
     for regime in (Augment(alpha), Replace())
 )
 
+#    A loop whose numbers stop being finite would be missing in every mean: then nothing is judged.
+for of, values in (("beside real rows", beside_real), ("without real rows", alone)):
+    lost = ~np.isfinite(values)
+    if lost.any():
+        sys.exit(
+            f"failed: Laplace's scale, {of}: {lost.any(1).sum()} of {arguments.runs} loops have "
+            f"numbers that are not finite, the first in generation {lost.any(0).argmax()}"
+        )
+
 # 3. The theory. R, the mean of |z| over the real rows, has E R = b and Var R = b²/n. The |z| of m
 #    rows of D_θ are θ times exponentials of mean 1; S_i, the mean of these, has E S_i = 1 and
 #    Var S_i = 1/m. The fit is linear in |z|: θ_0 = R and, α = 0 standing for no real rows,

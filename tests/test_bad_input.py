@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from inspect import unwrap
 from pathlib import Path
 
 import numpy as np
@@ -558,6 +559,57 @@ TABLE = [
     (problems.categorical, {}, "probabilities", [(), (0.5, 0.4), (1.5, -0.5)], "sum to 1"),
     (problems.ridge, {}, "penalty", [0.0, -1.0], "a positive number"),
     (problems.linear_attention, {"law": "gaussian"}, "dim", [0], "a whole number of at least 1"),
+    (learners.bernoulli, {}, "kappa", [1e5, True, "2"], "a number of at "),
+    (learners.bernoulli, {}, "centre", [NAN, -0.1, 1.5, None], "in [0, 1]"),
+    (learners.bernoulli, {}, "injected", [1.5, -2.0], "in [-1, 1]"),
+    (learners.bernoulli, {}, "injected", [NAN, INF, False], "a finite number"),
+    (learners.gaussian_mean, {}, "noise", [True, "1", None], "a positive number"),
+    (learners.gaussian_mean, {}, "noise", [1e-300, 1e300], "of a size from"),
+    (learners.gaussian_mean, {}, "clip", [-1.0, -INF, True], "a positive number"),
+    (learners.gaussian, {}, "unbiased", [1, None, "no"], "True or False"),
+    (learners.categorical, {}, "symbols", [2.5, 3.0, NAN, True], "a whole number of at least 2"),
+    (learners.categorical, {"symbols": 3}, "pseudo_count", [1e20], "at most 1e+15"),
+    (learners.ridge, {}, "penalty", [1e-300, 1e300], "of a size from"),
+    (learners.ridge, {}, "penalty", [NAN, True, -1.0], "a positive number"),
+    (learners.ridge, {}, "total", [1, None], "True or False"),
+    (learners.linear_attention, {"task": TASK, "std": 1.0}, "penalty", [NAN, True], "a positive"),
+    (learners.linear_attention, {"task": TASK, "std": 1.0}, "generator", ["", None], "'query' or"),
+    (learners.empirical_bayes, {"dim": 2, "noise": 1.0}, "repeats", [2.0, True, NAN], "at least 1"),
+    (problems.bernoulli, {}, "probability", [1e-6, 0.99999], "draws would round it"),
+    (problems.bernoulli, {}, "probability", [True, "half"], "in [0, 1]"),
+    (problems.gaussian_mean, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.gaussian, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.gaussian, {}, "noise", [0.0, NAN, INF, -1, True], "a positive number"),
+    (problems.clipped_mean, {}, "clip", [1e-4, 1e7], "times the noise"),
+    (problems.clipped_mean, {}, "clip", [NAN, 0.0, -1.0], "a positive number"),
+    (problems.categorical, {}, "probabilities", [(NAN, 1.0), ("a", "b")], "sum to 1"),
+    (problems.ols, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.ols, {}, "noise", [1e-4], "at least 0.001"),
+    (problems.ols, {}, "dim", [0, 2.5, 2.0, True], "a whole number of at least 1"),
+    (problems.ridge, {}, "noise", [1e-5], "at least 0.001"),
+    (problems.linear_attention, {}, "examples", [0, 2.5, True], "a whole number of at least 1"),
+    (problems.linear_attention, {}, "law", ["sphre", None], "'gaussian' or 'sphere'"),
+    (problems.empirical_bayes, {}, "noise", [1e-3], "at least a hundredth"),
+    (problems.shrinkage, {}, "prior_scale", [0.0, NAN, True], "a positive number"),
+    (problems.shrinkage, {}, "prior_scale", [1e-30], "from 1e-15 to 1e+15"),
+    (LinearRegression, {"prior_scale": 1e-30}, "noise", [1e-30], "from 1e-15 to 1e+15"),
+    (Training, {}, "learning_rate", [1e-300], "of a size from"),
+    (Training, {}, "shuffle_examples", [1, None], "True or False"),
+    (QueryArchitecture, {}, "norm", [1, "no"], "True or False"),
+    (ArchitectureSize, {}, "compared", [2.5, True], "in 1..6"),
+    (ConvergenceSize, {}, "lams", [(0, NAN)], "numbers of at least 0"),
+    (grids.Setting, {"learner": "gaussian"}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (grids.Setting, {"learner": "ols"}, "noise", [1e-5], "at least 0.001"),
+    (grids.Setting, {"learner": "empirical-bayes"}, "noise", [1e-5], "at least a hundredth"),
+    (grids.Setting, {"learner": "bernoulli"}, "injected", [3.0], "in [-1, 1]"),
+    (grids.Setting, {"learner": "bernoulli"}, "kappa", [1e6], "at most 10000"),
+    (
+        grids.Setting,
+        {"learner": "ols", "dim": 5, "regime": "replace", "lam": 10.0},
+        "samples",
+        [4],
+        "enough for dim + 2 = 7",
+    ),
     (
         runs.make_learner,
         {"preset": PRESETS["tiny"]},
@@ -647,6 +699,7 @@ CASES = [
 @pytest.mark.parametrize(("make", "others", "name", "value", "right"), CASES)
 def test_a_bad_argument_is_refused_by_name_and_value(make, others, name, value, right):
     start = time.process_time()
+    make = unwrap(make)  # without the types that tests check
     with pytest.raises(ValueError, match=r".") as refusal:
         make(**{**others, name: value})
     assert time.process_time() - start < SECONDS
@@ -663,3 +716,13 @@ def test_there_are_enough_of_them():
     assert len(REFUSED) >= 60
     assert len({script for script, *_ in REFUSED}) == 7
     assert len(CASES) >= 60
+
+
+def test_numbers_of_numpy_are_taken_as_plain_ones():
+    task = LinearRegression(np.int64(3), np.int32(5), np.float32(0.5))
+    assert task == LinearRegression(3, 5, 0.5)
+    assert [type(value) for value in (task.dim, task.context, task.noise)] == [int, int, float]
+    training = Training(np.int64(7), weight_decay=np.float64(0.1))
+    assert (type(training.steps), type(training.weight_decay)) == (int, float)
+    for make in (problems.ols, problems.empirical_bayes):
+        unwrap(make)(np.int64(2), noise=np.float32(0.5))

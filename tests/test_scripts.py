@@ -1,5 +1,6 @@
 """The scripts as a person calls them: each in a process of its own."""
 
+import importlib.util
 import json
 import os
 import runpy
@@ -7,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import icl_stl
+from icl_stl import planning
 from icl_stl.claims import CLAIMS
 from icl_stl.plots import DRAWINGS
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
@@ -269,8 +272,11 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     done = call("run_loop", *TINY_LOOP, "--json", "result.json", cwd=tmp_path, jax=True)
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "result.json").read_text())
-    assert set(content) == {"schema", "settings", "versions", "failed", "generations"}
+    assert set(content) == {
+        *("schema", "settings", "versions", "failed", "failed_loops", "generations"),
+    }
     assert content["failed"] == []
+    assert content["failed_loops"] == {"count": 0, "of": content["settings"]["runs"]}
     assert content["settings"]["samples"] == 64
     assert [row["generation"] for row in content["generations"]] == [0, 1]
     assert [row["n_train"] for row in content["generations"]] == [64, 128]
@@ -323,6 +329,38 @@ def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
             "real-only": 20,
         }.get(regime)
         assert [row["generation"] for row in content["generations"]] == [0, 1, 2, 3]
+
+
+def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_path, capsys):
+    """Of 40 loops 3 end in generation 1 and 10 in all in generation 2; then, in 3, every one."""
+    from icl_stl import solvable  # noqa: PLC0415
+
+    path = ROOT / "scripts" / "run_loop.py"
+    spec = importlib.util.spec_from_file_location("run_loop_here", path)
+    run_loop = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "run_loop_here", run_loop)
+    spec.loader.exec_module(run_loop)
+    excess = np.arange(40.0)[:, None] + np.zeros(4)
+    gap = np.zeros((40, 4))
+    excess[:3, 1:], gap[3:10, 2:], excess[:, 3:] = np.nan, np.inf, np.nan
+    observed = {"excess": excess, "gap": gap}
+    monkeypatch.setattr(solvable, "run_experiment", lambda *arguments: observed)
+    monkeypatch.chdir(tmp_path)
+    options = {"learner": "gaussian", "samples": 20, "generations": 3, "noise": 1.0, "runs": 40}
+    arguments = run_loop.Arguments(**options, json=tmp_path / "a.json")
+    assert run_loop.main(arguments) == 1
+    said = capsys.readouterr().out
+    whole = "gaussian: 40 of 40 loops have numbers that are not finite, the first in generation 1"
+    assert f"failed: {whole}\n" in said
+    assert "37 of 40 loops" in said
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["failed_loops"] == {"count": 40, "of": 40}
+    assert len(content["failed"]) == 10
+    assert [row["loops"] for row in content["generations"]] == [40, 37, 30]
+    means = [row["excess_risk"]["mean"] for row in content["generations"]]
+    assert means == [np.arange(40).mean(), np.arange(3, 40).mean(), np.arange(10, 40).mean()]
+    with pytest.raises(ValueError, match="40 of its 40 loops have numbers that are not finite"):
+        planning.read_errors([tmp_path / "a.json"])
 
 
 def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):

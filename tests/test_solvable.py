@@ -11,6 +11,7 @@ from icl_stl.bounds import drift_recursion
 from icl_stl.config import LinearRegression
 from icl_stl.learners.attention import features
 from icl_stl.loops import self_consume
+from icl_stl.references import lookup
 from icl_stl.regimes import (
     REAL,
     Accumulate,
@@ -600,3 +601,45 @@ def test_simulations_fill_the_memory_they_may(monkeypatch):
     monkeypatch.setattr(solvable, "many", many)
     solvable.simulate(CLOSED, Replace(), samples=10, generations=5, runs=8, seed=2)
     assert seen == [(8, 2, 2**18 // 20)]
+
+
+# --- closed forms --------------------------------------------------------------------------------
+
+ARGUMENTS = {
+    **{"noise": 1.0, "dim": 2, "pseudo_count": 0.0, "probabilities": (0.25,) * 4},
+    **{"probability": 0.5, "kappa": 1.0, "centre": 0.5, "injected": 0.0},
+}
+EXACT = (
+    *(Augment(0.5), AugmentSameInputs(0.5), Replace(), RealOnly(), FreshReal()),
+    *(AccumulateFresh(), Accumulate(), AccumulateSubsample(), Anchored(0.5)),
+)
+
+
+@pytest.mark.parametrize("regime", EXACT, ids=lambda regime: regime.name)
+def test_a_regime_of_ones_own_has_no_closed_form_of_its_parent(regime):
+    class Other(type(regime)):
+        """Twice as many synthetic rows, and no share of the real law."""
+
+        def synthetic_size(self, samples):
+            return 2 * super().synthetic_size(samples)
+
+        def real_share(self, samples, generation):
+            return 0.0
+
+    other = Other(**dataclasses.asdict(regime))
+    own = []
+    for problem in problems.PROBLEMS:
+        known = lookup.excess_risk(problem, regime, 20, 3, ARGUMENTS)
+        own.append(np.isfinite(known[0]))
+        assert np.isnan(lookup.excess_risk(problem, other, 20, 3, ARGUMENTS)).all()
+    assert sum(own) >= 4  # those of the regime itself stay
+
+
+def test_same_inputs_are_nothing_to_rows_without_inputs():
+    for problem in ("gaussian_mean", "gaussian", "categorical", "bernoulli"):
+        one, other = (
+            lookup.excess_risk(problem, kind(0.5), 20, 3, ARGUMENTS)
+            for kind in (Augment, AugmentSameInputs)
+        )
+        np.testing.assert_array_equal(one, other)
+        assert np.isfinite(one).all()

@@ -280,13 +280,16 @@ def test_loops_at_once_are_loops_one_by_one(case, assert_close):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: learners.bernoulli(-0.1), "kappa must be at least 0, but it is -0.1"),
+        (lambda: learners.bernoulli(-0.1), "kappa must be a number of at least 0, but it is -0.1"),
         (lambda: learners.gaussian_mean(0.0), "noise must be a positive number, but it is 0.0"),
         (
             lambda: learners.categorical(1),
             "symbols must be a whole number of at least 2, but it is 1",
         ),
-        (lambda: learners.categorical(3, -1.0), "pseudo_count must be at least 0, but it is -1.0"),
+        (
+            lambda: learners.categorical(3, -1.0),
+            "pseudo_count must be a number of at least 0, but it is -1.0",
+        ),
         (lambda: learners.ols(-1.0), "noise must be a positive number, but it is -1.0"),
         (lambda: learners.ridge(0.0), "noise must be a positive number, but it is 0.0"),
         (lambda: learners.ridge(1.0, 0.0), "penalty must be a positive number, but it is 0.0"),
@@ -323,6 +326,79 @@ def test_bad_arguments_are_refused_by_name_and_value(make, complaint):
 def test_arguments_that_are_no_numbers_are_refused(make, value):
     with pytest.raises(ValueError, match=f"must be .*, but it is {value!r}$"):
         make(value)
+
+
+# What single precision loses.
+
+
+@each_case
+def test_rows_without_weight_may_hold_anything(case):
+    rows = case.rows(40)
+    floats = jax.tree.map(lambda a: a.dtype.kind == "f", rows)
+    broken = jax.tree.map(lambda a, f: a.at[::2].set(jnp.inf if f else -9), rows, floats)
+    zero = jax.tree.map(lambda a: a.at[::2].set(0), rows)
+    weights = jnp.zeros(40).at[1::2].set(1 / 20)
+    fitted = case.fit(KEY, broken, weights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted))
+    jax.tree.map(np.testing.assert_array_equal, fitted, case.fit(KEY, zero, weights))
+
+
+@pytest.mark.parametrize("exponent", [-100, 90])
+def test_a_normal_law_of_any_size_is_fitted_to_the_bit(exponent):
+    case = CASES["gaussian"]
+    rows, unit = case.rows(50), 2.0**exponent
+    mean, std = case.fit(KEY, rows * unit, even(50))
+    assert (mean / unit, std / unit) == case.fit(KEY, rows, even(50))
+    assert std > 0.1 * unit
+
+
+@pytest.mark.parametrize(("condition", "off"), [(1e1, 1e-6), (1e2, 1e-4), (1e3, 1e-2), (1e4, 0.1)])
+@pytest.mark.parametrize("rows", [40, 1000])
+def test_nearly_dependent_inputs_are_fitted_as_in_double_precision(rows, condition, off):
+    """Both for one input nearly dependent on the others and for a geometric spectrum."""
+    rng, d = np.random.default_rng(0), 6
+    fit = jax.jit(learners.ols().fit)
+    for spectrum in (np.r_[np.ones(d - 1), 1 / condition], np.geomspace(1, 1 / condition, d)):
+        left, right = (np.linalg.qr(rng.normal(size=(k, d)))[0] for k in (rows, d))
+        xs = np.float32(rows**0.5 * (left * spectrum) @ right.T)
+        ys = np.float32(xs @ rng.normal(size=d) + 0.1 * rng.normal(size=rows))
+        known = np.linalg.lstsq(xs.astype(float), ys.astype(float), rcond=None)[0]
+        found = fit(KEY, Rows(xs, ys), even(rows))
+        assert np.max(np.abs(found - known)) < off * np.max(np.abs(known))
+
+
+def test_a_small_penalty_decides_where_inputs_depend_on_each_other():
+    """x and 2 x: ridge with ρ -> 0 gives (1, 2)/5 of the slope on x."""
+    x = np.random.default_rng(0).normal(size=200)
+    rows = Rows(jnp.float32(np.column_stack([x, 2 * x])), jnp.float32(3 * x))
+    found = learners.ridge(penalty=1e-6).fit(KEY, rows, even(200))
+    np.testing.assert_allclose(found, [0.6, 1.2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [8, 60, 2000])
+def test_inputs_that_depend_on_each_other_have_no_least_squares(rows):
+    drawn = np.random.default_rng(1).normal(size=(rows, 4)) * [1, 1e-3, 1e3, 1]
+    drawn[:, 3] = 3 * drawn[:, 0]
+    fit = jax.jit(jax.vmap(learners.ols().fit, (None, 0, None)))
+    fine = np.random.default_rng(2).normal(size=(rows, 4))
+    ys = jnp.ones((2, rows))
+    found = fit(KEY, Rows(jnp.float32(np.stack([drawn, fine])), ys), even(rows))
+    assert np.isnan(found[0]).all()
+    known = np.linalg.lstsq(fine, np.ones(rows), rcond=None)[0]
+    np.testing.assert_allclose(found[1], known, atol=1e-5)
+
+
+def test_too_few_rows_for_least_squares_are_refused():
+    with pytest.raises(ValueError, match=r"at least as many as the dimension 3 .* there are 2$"):
+        learners.ols().fit(KEY, Rows(jnp.ones((2, 3)), jnp.ones(2)), even(2))
+
+
+def test_an_extinct_symbol_has_no_chance_at_all():
+    for seed in range(20):
+        shares = jax.random.uniform(jax.random.key(seed), (200,))
+        shares = jnp.where(jnp.arange(200) % 3 == seed % 3, shares, 0.0)
+        steps = np.diff(learners.laws.cumulated_shares(shares / shares.sum()), prepend=0)
+        assert ((steps > 0) == np.asarray(shares > 0)).all()
 
 
 # Laws of single numbers.

@@ -383,15 +383,23 @@ def test_a_setting_that_raises_is_reported_and_the_rest_go_on(tmp_path, monkeypa
     assert sweeps.write_tables(tmp_path) == (4, [])
 
 
-def test_an_infinite_gap_is_no_failure_but_an_infinite_error_is(tmp_path):
+def test_a_gap_or_an_error_that_is_not_finite_is_a_failure(tmp_path):
     (setting,) = grid_settings({"learner": "gaussian", "runs": 1, "generations": 1, "samples": 4})
-    fine = {"rows": [4, 8], "excess_risk": [0.1, 0.2], "gap": [None, 0.1], "diverged_at": [-1, -1]}
+    fine = {"rows": [4, 8], "excess_risk": [0.1, 0.2], "gap": [0.3, 0.1], "diverged_at": [-1, -1]}
     result = sweeps.Result(sweeps.configuration(setting, {}), {}, fine)
     assert sweeps.failure_of(result) is None
     worse = result._replace(observed=fine | {"excess_risk": [0.1, None], "diverged_at": [-1, 7]})
-    assert "not finite in generation 1, loop 7" in sweeps.failure_of(worse).words
+    worse.observed["failed_loops"] = [0, 3]
+    said = f"not finite in generation 1, 3 of {setting.runs} loops, the first of them 7"
+    assert said in sweeps.failure_of(worse).words
+    unknown = result._replace(observed=fine | {"gap": [0.3, None]})
+    assert "not finite in generation 1, a measurement" in sweeps.failure_of(unknown).words
     means = batches._means({"excess": np.array([[1.0, 2.0], [3.0, np.inf]])})
     assert means["diverged_at"].tolist() == [-1, 1]
+    assert means["failed_loops"].tolist() == [0, 1]
+    lost = batches._means({"excess": np.ones((3, 1)), "gap": np.array([[0.1], [np.nan], [np.inf]])})
+    assert (lost["diverged_at"].tolist(), lost["failed_loops"].tolist()) == ([1], [2])
+    assert np.isnan(lost["gap"]).all()
     assert means["excess_risk"][0] == 2
     assert means["excess_risk_stderr"][0] == 1
 

@@ -225,6 +225,10 @@ def test_a_result_file_is_read_as_it_is(tmp_path, name, encoding):
 
 
 DAMAGED_RESULTS = {
+    "loops that failed": (
+        changed('"failed": []', '"failed_loops": {"count": 3, "of": 30}', TEXT),
+        r"failed_loops\.count must be 0: .* it is 3",
+    ),
     "true for 1": (changed('"n_train": 50', '"n_train": true', TEXT), r"\[0\].n_train .* True"),
     "true for an error": (changed("0.25", "true", TEXT), r"\[1\].eps must be .* True"),
     "false for a generation": (

@@ -1,13 +1,12 @@
 """Linear self-attention, fitted by ridge in closed form."""
 
-from math import isfinite
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression
+from icl_stl.config import LinearRegression, flag, one_of, positive
 from icl_stl.learners.learner import Learner
 from icl_stl.learners.regression import normalised_penalty, weighted_ridge
 from icl_stl.tasks import Prompts, sample_inputs, sample_noise, sample_prompts
@@ -51,12 +50,9 @@ def linear_attention(
         The learner; rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all
         examples.
     """
-    if not (isfinite(std) and std > 0):
-        raise ValueError(f"std must be a positive number, but it is {std!r}")
-    if not (isfinite(penalty) and penalty > 0):
-        raise ValueError(f"penalty must be a positive number, but it is {penalty!r}")
-    if generator not in ("query", "autoregressive"):
-        raise ValueError(f"generator must be 'query' or 'autoregressive', but it is {generator!r}")
+    std, penalty = positive("std", std), positive("penalty", penalty)
+    flag("total", total)
+    one_of("generator", generator, ("query", "autoregressive"))
 
     def fit(
         key: PRNGKeyArray, prompts: Prompts, weights: Float[Array, " N"]

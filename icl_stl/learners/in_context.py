@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.learners.laws import cumulated_shares
 from icl_stl.learners.learner import Learner
 from icl_stl.models import InContextModel, Params, bayes, generate_labels, transformer
 from icl_stl.query_models import query_init, query_law, query_transformer
@@ -218,7 +219,7 @@ def adam_transformer(
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
         key_init, key_batches = jax.random.split(key)
-        cumulated = jnp.cumsum(row_weights)
+        cumulated = cumulated_shares(row_weights)
         cumulated = cumulated / cumulated[-1]
         columns = training.batch + task.context
         drawn = jax.random.uniform(key_batches, (training.steps, columns))

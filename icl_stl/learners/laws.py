@@ -1,14 +1,22 @@
 """Learners of the law of single numbers. Their rows have no inputs: relabelling is generating."""
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.learners.learner import Learner
+from icl_stl.config import (
+    amplification,
+    flag,
+    injection,
+    positive,
+    pseudo_counts,
+    share,
+    whole,
+)
+from icl_stl.learners.learner import Learner, with_weight
 from icl_stl.tasks import Normal
 
 
@@ -28,9 +36,9 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
     loops in which the bounds of recursive stability and of the drift are attained.
 
     Args:
-        kappa: κ >= 0, amplification.
-        centre: c, the share that is passed on as it is.
-        injected: e, added to every fit.
+        kappa: κ in [0, 10⁴], amplification.
+        centre: c in [0, 1], the share that is passed on as it is.
+        injected: e in [-1, 1], added to every fit.
 
     Returns:
         The learner; rows are zeros and ones, parameters θ. Generators that share a key are coupled
@@ -38,13 +46,14 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
 
     Source: derived here: THEORY.md, the amplifier.
     """
-    if not (isfinite(kappa) and kappa >= 0):
-        raise ValueError(f"kappa must be at least 0, but it is {kappa!r}")
+    kappa, centre, injected = amplification(kappa), share("centre", centre), injection(injected)
 
     def fit(
         key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
     ) -> Float[Array, ""]:
-        return jnp.clip(centre + kappa * (weights @ rows - centre) + injected, 0, 1)
+        return jnp.clip(
+            centre + kappa * (weights @ with_weight(rows, weights) - centre) + injected, 0, 1
+        )
 
     def generate(key: PRNGKeyArray, theta: Float[Array, ""], count: int) -> Float[Array, " n"]:
         return (jax.random.uniform(key, (count,)) < theta).astype(jnp.float32)
@@ -63,15 +72,14 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
     Returns:
         The learner; rows are numbers, parameters the mean.
     """
-    if not (isfinite(noise) and noise > 0):
-        raise ValueError(f"noise must be a positive number, but it is {noise!r}")
-    if not clip > 0:
-        raise ValueError(f"clip must be a positive number, but it is {clip!r}")
+    noise = positive("noise", noise)
+    if clip != float("inf"):
+        clip = positive("clip", clip)
 
     def fit(
         key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
     ) -> Float[Array, ""]:
-        return weights @ jnp.clip(rows, -clip, clip)
+        return weights @ jnp.clip(with_weight(rows, weights), -clip, clip)
 
     def generate(key: PRNGKeyArray, mean: Float[Array, ""], count: int) -> Float[Array, " n"]:
         return mean + noise * jax.random.normal(key, (count,))
@@ -88,19 +96,35 @@ def gaussian(*, unbiased: bool = False) -> Learner:
     Returns:
         The learner; rows are numbers, parameters a `Normal`.
     """
+    flag("unbiased", unbiased)
 
     def fit(key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]) -> Normal:
+        rows = with_weight(rows, weights)
         mean = weights @ rows
-        variance = weights @ (rows - mean) ** 2
+        apart = with_weight(rows - mean, weights)
+        # In a unit near the largest, a power of 2: squares of a tiny or a huge number are none.
+        exponent = jnp.frexp(jnp.max(jnp.abs(apart)))[1]
+        variance = weights @ jnp.ldexp(apart, -exponent) ** 2
         if unbiased:
             count = jnp.sum(weights > 0)
             variance = variance * count / (count - 1)
-        return Normal(mean, jnp.sqrt(variance))
+        return Normal(mean, jnp.ldexp(jnp.sqrt(variance), exponent))
 
     def generate(key: PRNGKeyArray, law: Normal, count: int) -> Float[Array, " n"]:
         return law.mean + law.std * jax.random.normal(key, (count,))
 
     return _without_inputs(fit, generate)
+
+
+def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Sums of the first k shares, which never fall and do not move where a share is 0.
+
+    Those of `cumsum` are sums in several orders, which round differently: an extinct symbol would
+    be drawn now and then.
+    """
+    sums = jnp.where(shares > 0, jnp.cumsum(shares), 0)
+    found: Array = jax.lax.cummax(sums)
+    return found
 
 
 def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
@@ -116,10 +140,7 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         The learner; rows are symbols 0..K-1, parameters the probabilities `[K]`. N counts the rows
         that have a weight.
     """
-    if symbols < 2 or symbols != int(symbols):
-        raise ValueError(f"symbols must be a whole number of at least 2, but it is {symbols!r}")
-    if not (isfinite(pseudo_count) and pseudo_count >= 0):
-        raise ValueError(f"pseudo_count must be at least 0, but it is {pseudo_count!r}")
+    symbols, pseudo_count = whole("symbols", symbols, 2), pseudo_counts(pseudo_count)
 
     def fit(
         key: PRNGKeyArray, rows: Int[Array, " N"], weights: Float[Array, " N"]
@@ -129,7 +150,7 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         return (count * shares + pseudo_count) / (count + symbols * pseudo_count)
 
     def generate(key: PRNGKeyArray, law: Float[Array, " K"], count: int) -> Int[Array, " n"]:
-        cumulated = jnp.cumsum(law)
+        cumulated = cumulated_shares(law)
         edges = cumulated[:-1] / cumulated[-1]  # the last symbol may be extinct
         drawn = jax.random.uniform(key, (count, 1))
         return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
@@ -158,7 +179,7 @@ def maximal_coupling(
     key_first, key_keep, key_rest = jax.random.split(key, 3)
 
     def draw(key: PRNGKeyArray, weights: Float[Array, " K"]) -> Int[Array, " count"]:
-        cumulated = jnp.cumsum(weights)
+        cumulated = cumulated_shares(weights)
         drawn = cumulated[-1] * jax.random.uniform(key, (count, 1))
         last = jnp.searchsorted(cumulated, cumulated[-1])  # of the symbols with a weight
         return jnp.minimum(jnp.sum(drawn >= cumulated[None], axis=1, dtype=jnp.int32), last)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.models import Params
@@ -24,3 +26,13 @@ class Learner(NamedTuple):
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+
+
+def with_weight(rows: Data, weights: Float[Array, " N"]) -> Data:
+    """The rows, those without a weight made 0: 0 · inf and 0 · nan would not be 0."""
+    there = weights > 0
+
+    def masked(leaf: Array) -> Array:
+        return jnp.where(there.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(masked, rows)

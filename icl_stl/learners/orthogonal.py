@@ -5,14 +5,14 @@ k-th visits. All that a predictor of the next label can use is the mean of the l
 """
 
 from collections.abc import Callable
-from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.learners.learner import Learner
+from icl_stl.config import flag, positive, whole
+from icl_stl.learners.learner import Learner, with_weight
 from icl_stl.tasks import Normal, standard_normal
 
 Labels = Float[Array, "N n d"]
@@ -106,12 +106,9 @@ def _writer(
     )
 
 
-def _check(dim: int, repeats: int, noise: float) -> None:
-    for name, value in (("dim", dim), ("repeats", repeats)):
-        if not (value >= 1 and value == int(value)):
-            raise ValueError(f"{name} must be a whole number of at least 1, but it is {value!r}")
-    if not (isfinite(noise) and noise > 0):
-        raise ValueError(f"noise must be a positive number, but it is {noise!r}")
+def _checked(dim: Any, repeats: Any, noise: Any, plug_in: Any) -> tuple[int, int, float]:
+    flag("plug_in", plug_in)
+    return whole("dim", dim, 1), whole("repeats", repeats, 1), positive("noise", noise)
 
 
 def empirical_bayes(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> Learner:
@@ -130,10 +127,11 @@ def empirical_bayes(dim: int, repeats: int, noise: float, *, plug_in: bool = Tru
 
     Source: derived here: THEORY.md statement 68.
     """
-    _check(dim, repeats, noise)
+    dim, repeats, noise = _checked(dim, repeats, noise, plug_in)
 
     def fit(key: PRNGKeyArray, labels: Labels, weights: Float[Array, " N"]) -> Shrinkage:
-        variance = jnp.maximum(implied_variance(labels, weights, noise), 0)
+        seen = with_weight(labels, weights)
+        variance = jnp.maximum(implied_variance(seen, weights, noise), 0)
         return bayes_shrinkage(variance, dim, repeats, noise, plug_in=plug_in)
 
     return _writer(fit, dim)
@@ -155,9 +153,10 @@ def shrinkage(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> 
 
     Source: derived here: THEORY.md statement 69.
     """
-    _check(dim, repeats, noise)
+    dim, repeats, noise = _checked(dim, repeats, noise, plug_in)
 
     def fit(key: PRNGKeyArray, labels: Labels, weights: Float[Array, " N"]) -> Shrinkage:
+        labels = with_weight(labels, weights)
         before = means_before(labels)
         cross = jnp.einsum("N,Nkd->k", weights, before * labels)
         square = jnp.einsum("N,Nkd->k", weights, before**2)

@@ -1,13 +1,22 @@
 """Least squares and ridge, on standard normal inputs."""
 
-from math import isfinite
-
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.learners.learner import Learner
+from icl_stl.config import SQUARED, flag, positive
+from icl_stl.learners.learner import Learner, with_weight
 from icl_stl.tasks import Rows, standard_normal
+
+EPS = 2.0**-23
+"""Unit in the last place of 1 in single precision."""
+
+LEAST_PIVOT = 1e-4
+"""Smallest squared sine between a column and those before it at which the Gram matrix decides."""
+
+CHANGE = 1e-3
+"""Largest change by one refinement, in parts of the solution, at which another changes nothing."""
 
 
 def weighted_ridge(
@@ -18,15 +27,65 @@ def weighted_ridge(
 ) -> Float[Array, " p"]:
     """argmin_v Σ_r weight_r (y_r - <v, f_r>)² + ρ |v|².
 
+    By the normal equations of scaled columns with one step of refinement; where columns are nearly
+    dependent, by a QR factorisation of the rows, whose error grows with the condition number κ of
+    the scaled columns and not with its square. In single precision, against least squares in double
+    precision and relative to the largest number of the solution: within 1e-4 for κ <= 100, 1e-3 for
+    κ <= 1e3, 0.02 for κ <= 1e4.
+
     Args:
         features: f.
         targets: y.
-        weights: Weights of the rows.
-        penalty: ρ >= 0; with 0 the rows that have a weight must span the space.
+        weights: Weights of the rows; those without one may hold anything.
+        penalty: ρ >= 0.
+
+    Returns:
+        The minimiser; NaN where rounding alone would decide it: where columns depend on each other,
+        or the squares of a column are no numbers in single precision.
+
+    Raises:
+        ValueError: If there are fewer rows than columns and ρ is 0.
+
+    Source: published (Björck 1996: refinement, least squares by QR).
     """
-    weighted = features * weights[:, None]
-    gram = weighted.T @ features + penalty * jnp.eye(features.shape[1])
-    return jax.scipy.linalg.solve(gram, weighted.T @ targets, assume_a="pos")
+    (n, p), free = features.shape, isinstance(penalty, float) and penalty == 0
+    if free and n < p:
+        raise ValueError(
+            f"rows must be at least as many as the dimension {p} where there is no penalty, but "
+            f"there are {n}"
+        )
+    rows, labels = with_weight((features, targets), weights)
+    weighted = rows * weights[:, None]
+    gram = weighted.T @ rows + penalty * jnp.eye(p)
+    squares = jnp.diagonal(gram)
+    size = jnp.sqrt(squares)
+    root = jnp.linalg.cholesky(gram / (size[:, None] * size[None]))
+    inverse = solve_triangular(root, jnp.diag(1 / size), lower=True)
+    first = inverse.T @ (inverse @ (weighted.T @ labels))
+    change = inverse.T @ (inverse @ (weighted.T @ (labels - rows @ first) - penalty * first))
+    pivot = jnp.min(jnp.diagonal(root)) ** 2
+    small = jnp.max(size * jnp.abs(change)) <= CHANGE * jnp.max(size * jnp.abs(first))
+    known = jnp.all((squares > SQUARED[0] ** 2) & (squares < SQUARED[1] ** 2))
+
+    def factorised(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        # Of a start of 0; what did not depend on it, the compiler would do before the loop, always.
+        left = labels - rows @ state[0]
+        ours = jnp.column_stack([rows / size[None], left]) * jnp.sqrt(weights)[:, None]
+        if not free:
+            below = jnp.diag(jnp.sqrt(penalty) / size)
+            ours = jnp.concatenate([ours, jnp.pad(below, ((0, 0), (0, 1)))])
+        upper = jnp.linalg.qr(ours, mode="r")
+        sines = jnp.abs(jnp.diagonal(upper)[:p])
+        rounding = 8 * EPS * (len(ours) * p) ** 0.5
+        found = solve_triangular(upper[:p, :p], upper[:p, p]) / size
+        return jnp.where(jnp.min(sines) > rounding, found, jnp.nan), jnp.array(False)
+
+    # A loop of no round or one: of many fits that are mapped, no factorisation unless one needs it.
+    decides = LEAST_PIVOT + n * EPS / 16  # rounding of the sums over rows
+    unsure = ~((pivot > decides) & small)
+    start = jnp.where(unsure, 0.0, first + change), unsure
+    found, _ = jax.lax.while_loop(lambda state: state[1], factorised, start)
+    return jnp.where(known, found, jnp.nan)
 
 
 def normalised_penalty(
@@ -40,8 +99,7 @@ def normalised_penalty(
 
 
 def _regression(noise: float, penalty: float, total: bool) -> Learner:
-    if not (isfinite(noise) and noise > 0):
-        raise ValueError(f"noise must be a positive number, but it is {noise!r}")
+    noise = positive("noise", noise)
 
     def fit(key: PRNGKeyArray, rows: Rows, weights: Float[Array, " N"]) -> Float[Array, " d"]:
         return weighted_ridge(
@@ -82,6 +140,5 @@ def ridge(noise: float = 1.0, penalty: float = 0.1, *, total: bool = False) -> L
     Returns:
         The learner; rows are `Rows`, parameters w `[d]`.
     """
-    if not (isfinite(penalty) and penalty > 0):
-        raise ValueError(f"penalty must be a positive number, but it is {penalty!r}")
-    return _regression(noise, penalty, total)
+    flag("total", total)
+    return _regression(noise, positive("penalty", penalty), total)

@@ -1,5 +1,7 @@
 """Arguments of all loops, and the two recursions that their exact laws share."""
 
+from sys import float_info
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -36,7 +38,13 @@ def last_generation(generations: int) -> int:
 
 def variance(noise: float) -> float:
     """sigma^2 of a noise sigma > 0."""
-    return float(positive("noise", noise)) ** 2
+    square = float(positive("noise", noise)) ** 2
+    if not float_info.min <= square < np.inf:
+        raise ValueError(
+            f"noise = {noise!r} is outside the admissible range [1.5e-154, 1.3e154], where its "
+            "square is a number"
+        )
+    return square
 
 
 def real_weight(weight: float | None, samples: int, n_syn: int) -> float:

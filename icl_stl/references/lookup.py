@@ -24,6 +24,12 @@ from icl_stl.regimes import (
 
 Floats = NDArray[np.float64]
 
+KNOWN = (
+    *(Augment, AugmentSameInputs, Replace, RealOnly, FreshReal),
+    *(AccumulateFresh, Accumulate, AccumulateSubsample, Anchored),
+)
+"""The regimes of which something is known; below, a regime is one of these and no other."""
+
 ENUMERATED = 90_000
 """Largest n n_syn for which the law of bits is enumerated."""
 
@@ -39,7 +45,8 @@ def excess_risk(
 
     Args:
         problem: A name in `problems.PROBLEMS`.
-        regime: The data regime.
+        regime: The data regime. What is known is known of the regimes of the package alone: a
+            subclass of one may mix rows in another way.
         samples: n.
         generations: G.
         settings: All arguments of the problem, by name.
@@ -52,7 +59,7 @@ def excess_risk(
         "ols": _ols,
     }
     unknown = np.full(generations + 1, np.nan)
-    if problem not in table:
+    if problem not in table or type(regime) not in KNOWN:
         return unknown
     found = table[problem](regime, samples, regime.synthetic_size(samples), generations, settings)
     return unknown if found is None else np.asarray(found, float)

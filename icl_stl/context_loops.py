@@ -16,6 +16,7 @@ from icl_stl.config import LinearRegression, QueryArchitecture
 from icl_stl.devices import Report, many
 from icl_stl.experiments import ContextLoops
 from icl_stl.learners import fit_query_model
+from icl_stl.learners.regression import weighted_ridge
 from icl_stl.loops import Predict, relabel_context
 from icl_stl.models import Params
 from icl_stl.query_models import effective_weights, read_query
@@ -28,14 +29,15 @@ def ridge(penalty: float = 0.0) -> Predict:
 
     Args:
         penalty: λ >= 0; the posterior mean for λ = σ²/τ². With 0, least squares, the inputs must
-            span the space.
+            span the space; NaN where they do not.
     """
 
     def predict(
         xs: Float[Array, "m d"], ys: Float[Array, " m"], query: Float[Array, " d"]
     ) -> Float[Array, ""]:
-        gram = xs.T @ xs + penalty * jnp.eye(xs.shape[1])
-        return query @ jax.scipy.linalg.solve(gram, xs.T @ ys, assume_a="pos")
+        count = ys.shape[0]
+        even = jnp.full(count, 1 / count)
+        return query @ weighted_ridge(xs, ys, even, penalty / count)
 
     return predict
 

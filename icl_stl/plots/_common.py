@@ -29,7 +29,18 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "icl_stl",
 }
 
-PALETTE = mpl.color_sequences["petroff8"]
+PALETTE = (
+    "#1845fb",
+    "#ff5e02",
+    "#c91f16",
+    "#c849a9",
+    "#adad7d",
+    "#86c8dd",
+    "#578dff",
+    "#656364",
+)
+"""Eight colours told apart by readers of any colour vision, as Matplotlib's `petroff8`, which
+Matplotlib 3.10.0 does not have yet: Petroff, arXiv:2107.02270."""
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

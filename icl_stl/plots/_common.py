@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -28,16 +29,19 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "icl_stl",
 }
 
-PALETTE = (
-    "#1845fb",
-    "#ff5e02",
-    "#c91f16",
-    "#c849a9",
-    "#adad7d",
-    "#86c8dd",
-    "#578dff",
-    "#656364",
-)
+PALETTE = [
+    to_rgb(colour)
+    for colour in (
+        "#1845fb",
+        "#ff5e02",
+        "#c91f16",
+        "#c849a9",
+        "#adad7d",
+        "#86c8dd",
+        "#578dff",
+        "#656364",
+    )
+]
 """Eight colours told apart by readers of any colour vision, as Matplotlib's `petroff8`, which
 Matplotlib 3.10.0 does not have yet: Petroff, arXiv:2107.02270."""
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from rich.console import Console
@@ -79,18 +80,57 @@ def console() -> Console:
     return wide if wide.is_terminal else Console(width=140)
 
 
+SILENCE = 120.0
+"""Seconds without progress after which that is said; then after twice as long, and so on."""
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Report]:
-    """A live bar with the time left on a terminal, a line for each piece of work elsewhere."""
+def _watched(report: Report, say: Callable[[str], None], silence: float) -> Iterator[Report]:
+    """The report; where none comes for long, what was last reported and when is said."""
+    over, last = Event(), (time.monotonic(), time.strftime("%H:%M:%S"), "the first report")
+
+    def watch() -> None:
+        seen, wait = last, silence
+        while not over.wait(max(0.0, seen[0] + wait - time.monotonic())):
+            if last is not seen:
+                seen, wait = last, silence
+            elif time.monotonic() >= seen[0] + wait:
+                say(f"no progress for {wait:.0f} s, since {seen[1]}: {seen[2]}")
+                wait *= 2
+
+    def reported(text: str, done: int, total: int) -> None:
+        nonlocal last
+        last = (time.monotonic(), time.strftime("%H:%M:%S"), f"{text} ({done}/{total})")
+        report(text, done, total)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield reported
+    finally:
+        over.set()
+        watcher.join()
+
+
+@contextmanager
+def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
+    """A live bar with the time left on a terminal, a line for each piece of work elsewhere.
+
+    Without a report for `silence` seconds a line says so; again after twice as long, and so on.
+    """
     screen = Console(stderr=True)
     start = time.monotonic()
     if not screen.is_terminal:
 
-        def line(text: str, done: int, total: int) -> None:
+        def write(words: str) -> None:
             clock = f"{time.monotonic() - start:6.1f} s"
-            print(f"{clock}  {done:3d}/{total}  {what}: {text}", file=sys.stderr, flush=True)
+            print(f"{clock}  {words}", file=sys.stderr, flush=True)
 
-        yield line
+        def line(text: str, done: int, total: int) -> None:
+            write(f"{done:3d}/{total}  {what}: {text}")
+
+        with _watched(line, lambda words: write(f"{what}: {words}"), silence) as report:
+            yield report
         return
     columns = (
         TextColumn("{task.description}"),
@@ -105,7 +145,11 @@ def progress(what: str) -> Iterator[Report]:
         def advance(text: str, done: int, total: int) -> None:
             bars.update(task, description=f"{what}: {text}", completed=done, total=total)
 
-        yield advance
+        def above(words: str) -> None:
+            bars.console.print(f"{what}: {words}", markup=False)
+
+        with _watched(advance, above, silence) as report:
+            yield report
 
 
 ROUNDING = 1e-12

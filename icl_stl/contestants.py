@@ -36,7 +36,7 @@ REGIME = Augment(0.5)
 
 
 def _configure(devices: int, precision: str) -> None:
-    jax.config.update("jax_num_cpu_devices", devices)
+    devices_module.use_cpu_devices(devices)
     jax.config.update("jax_default_matmul_precision", precision)
     if jax.config.values["jax_disable_most_optimizations"]:  # as `benchmark.py --quick` asks for
         devices_module.COMPILER_OPTIONS.clear()

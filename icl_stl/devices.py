@@ -1,7 +1,19 @@
-"""Running a function many times: on all devices, compiled once, compiled programs kept."""
+"""Running a function many times: on all devices, compiled once, compiled programs kept.
+
+Linear algebra of a batch may hand its parts to XLA's pool of threads and wait for them in a thread
+of that pool (LAPACK before JAX 0.11.2, Fourier transforms still). Where as many wait as there are
+threads they wait for ever. It cannot happen here: such programs run one at a time, how many of
+their threads may wait at once is read off the compiled program (`waiting`), the pool is made larger
+than that before the first device exists (`enough_threads`), and where it is too late for that fewer
+devices run the program, or it is refused.
+"""
 
 import os
-from collections.abc import Callable
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -30,6 +42,16 @@ QUICK_COMPILATION = {
 """For programs that are run once or twice: compiled in six to seven tenths of the processor time,
 measured on solvable loops and small networks; training then takes up to a quarter longer."""
 
+WAITING_CALLS = 4
+"""Calls of one device that may wait at once and for which the pool of threads is made to suffice.
+Beyond that a program runs on fewer devices. Solvable loops have 1 to 3; more threads cost time."""
+
+LARGEST_POOL = 256
+"""Threads of XLA's pool at most, whatever is asked for."""
+
+SPLITS_LAPACK = jax.__version_info__[:3] < (0, 11, 2)
+"""Whether LAPACK calls of this JAX hand parts of a batch to the pool and wait."""
+
 Report = Callable[[str, int, int], None]
 """(what is going on, done, in all) -> None."""
 
@@ -42,12 +64,12 @@ def default_cache() -> Path:
 def use_all_cores(cache: Path | None) -> None:
     """Let replicates spread over all CPU cores of this process and keep compiled programs.
 
-    Call before any work.
+    Call before any work: where JAX has been used already it keeps the devices that it has.
 
     Args:
         cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
     """
-    jax.config.update("jax_num_cpu_devices", len(available_cores()))
+    use_cpu_devices(len(available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
@@ -55,9 +77,195 @@ def use_all_cores(cache: Path | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+@lru_cache
+def _knows(backend: str, option: str, value: Any) -> bool:
+    """Whether the compiler has such an option; tried on an empty program, in milliseconds."""
+    try:
+        jax.jit(lambda: None).lower().compile(compiler_options={option: value})
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
+
+
+def options_of(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that the compiler of this JAX knows; the others save time and no more."""
+    backend = jax.default_backend()
+    return {name: value for name, value in wanted.items() if _knows(backend, name, value)}
+
+
 def quick_options() -> dict[str, Any]:
     """`QUICK_COMPILATION`, where there is such a choice."""
-    return QUICK_COMPILATION if jax.default_backend() == "cpu" else COMPILER_OPTIONS
+    cpu = jax.default_backend() == "cpu"
+    return options_of(QUICK_COMPILATION if cpu else COMPILER_OPTIONS)
+
+
+# --- threads that wait ---------------------------------------------------------------------------
+
+
+def _is_up() -> bool:
+    """Whether JAX has made its devices, whose number and threads are then fixed."""
+    name = "jax_num_cpu_devices"
+    value = jax.config.values[name]
+    try:  # JAX refuses another number from then on
+        jax.config.update(name, value + 1 if value > 0 else 1)
+    except RuntimeError:
+        return True
+    jax.config.update(name, value)
+    return False
+
+
+def use_cpu_devices(count: int) -> None:
+    """So many devices of this machine, and enough threads for them; before the first device exists.
+
+    Warns:
+        RuntimeWarning: If JAX has been used already and has another number of devices.
+    """
+    if not _is_up():
+        jax.config.update("jax_num_cpu_devices", count)
+    elif jax.default_backend() == "cpu" and len(jax.local_devices()) != count:
+        warnings.warn(
+            f"JAX has been used already in this process and keeps {len(jax.local_devices())} CPU "
+            f"devices, not {count}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    enough_threads()
+
+
+def enough_threads() -> None:
+    """See to it that XLA makes more threads than can wait; nothing where it has its threads.
+
+    The environment variable PJRT_NPROC says how many, unless it asks for enough already.
+    """
+    if _is_up():
+        return
+    count = _wanted_devices()
+    needed = count * (WAITING_CALLS if SPLITS_LAPACK else 1) + 1
+    wanted = max(needed, _asked_for() or len(available_cores()))
+    os.environ["PJRT_NPROC"] = str(min(wanted, LARGEST_POOL))
+
+
+def _wanted_devices() -> int:
+    """How many CPU devices JAX will make."""
+    if (configured := jax.config.values["jax_num_cpu_devices"]) > 0:
+        return int(configured)
+    flags = os.environ.get("XLA_FLAGS", "")
+    given = re.search(r"xla_force_host_platform_device_count=(\d+)", flags)
+    return int(given[1]) if given else 1
+
+
+def _asked_for() -> int:
+    """Threads that the environment asks for, as XLA reads it; 0 for none."""
+    for name in ("PJRT_NPROC", "NPROC"):
+        if os.environ.get(name, "").strip().isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def pool_threads() -> int:
+    """How many threads XLA's pool has in this process, which has devices."""
+    with suppress(OSError):  # on Linux they can be counted
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        if found := names.count("tf_XLAEigen"):
+            return found
+    asked = _asked_for() or os.cpu_count() or 1
+    return min(max(asked, len(jax.local_devices())), LARGEST_POOL)
+
+
+_WAITS = re.compile(r"\bfft\(" + (r'|custom_call_target="lapack_' if SPLITS_LAPACK else ""))
+_COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-)")
+_CALLED = re.compile(
+    r"\b(?:body|condition|to_apply|calls|true_computation|false_computation)=(%[\w.\-]+)"
+    r"|\bbranch_computations=\{([^}]*)\}"
+)
+_NAME = re.compile(r"%[\w.\-]+")
+
+
+def waiting(program: str) -> int:
+    """How many calls of one device may wait for the pool at once, at most.
+
+    Calls of which one needs what the other returns never wait together: the instructions are laid
+    in chains of such, and every chain counts as its largest member. What a loop or a branch does
+    counts as its own instruction; collectives of a device run one at a time.
+
+    Args:
+        program: Compiled, as XLA writes it: definitions before uses.
+    """
+    widths: dict[str, int] = {}
+    name, body = "", list[str]()
+    for line in program.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            name, body = _NAME.findall(line)[0], []
+        elif line.startswith("}"):
+            widths[name] = _width(body, widths)
+        else:
+            body.append(line)
+    return widths.get(name, 0) + bool(_COLLECTIVE.search(program))
+
+
+def _width(body: Sequence[str], widths: dict[str, int]) -> int:
+    before: dict[str, set[str]] = {}  # the calls that an instruction needs
+    chains: list[tuple[str, int]] = []  # the last call of each chain, and its largest
+    for line in body:
+        name, _, right = line.partition(" = ")
+        name = name.removeprefix("  ROOT ").strip()
+        needs = [before[used] for used in _NAME.findall(right) if used in before]
+        needed = set[str]().union(*needs)
+        called = [n for one, some in _CALLED.findall(right) for n in _NAME.findall(one or some)]
+        weight = max((widths.get(n, 0) for n in called), default=0)
+        weight = max(weight, int(bool(_WAITS.search(right))))
+        if weight:
+            ends = (k for k, (last, _) in enumerate(chains) if last in needed)
+            place = next(ends, len(chains))
+            largest = max([weight, *(most for _, most in chains[place : place + 1])])
+            chains[place : place + 1] = [(name, largest)]
+            needed = needed | {name}
+        before[name] = needed
+    return sum(most for _, most in chains)
+
+
+def _room(waits: int) -> int:
+    """On how many devices a program may run of which so many calls may wait at once."""
+    threads = pool_threads()
+    if (
+        not waits or jax.default_backend() != "cpu" or threads == 1
+    ):  # a single one hands out nothing
+        return sys.maxsize
+    return (threads - 1) // waits
+
+
+def _advice(waits: int, devices: int) -> str:
+    return (
+        f"{waits} calls of its linear algebra may wait at once on each device, for one of "
+        f"{pool_threads()} threads: set the environment variable PJRT_NPROC to "
+        f"{waits * devices + 1}, or call icl_stl.devices.use_all_cores, before JAX is used"
+    )
+
+
+_ALONE = Lock()
+"""Held while a program runs that may wait: what two programs wait for adds up."""
+
+
+def _alike(args: tuple[Any, ...]) -> Any:
+    """The same for arguments that one compiled program serves."""
+    leaves, structure = jax.tree.flatten(args)
+    return structure, tuple((jax.typeof(a), getattr(a, "sharding", None)) for a in leaves)
+
+
+class Compiled:
+    """A compiled program that never runs beside another one where both may wait for threads."""
+
+    def __init__(self, program: Any, args: tuple[Any, ...]):
+        self._program = program.lower(*args).compile()
+        self.waits = waiting(self._program.as_text())
+
+    def __call__(self, *args: Any) -> Any:
+        if not self.waits:
+            return self._program(*args)
+        with _ALONE:
+            return jax.block_until_ready(self._program(*args))
 
 
 def on_host(tree: Any, filled: int = 0) -> Any:
@@ -88,36 +296,77 @@ class Spread:
     started together may each hold a device that the other one waits for, for ever.
     """
 
-    def __init__(self, program: Any, shared: int):
-        self._program = program
+    def __init__(self, program_on: Callable[[int], Any], shared: int):
+        self._program_on = lru_cache(program_on)
         self._shared = shared
-        self._compiled: dict[Any, Spread] = {}
+        self._compiled: dict[Any, Ready] = {}
         self._compiling = Lock()
 
     def __call__(self, *args: Any) -> Any:
-        even, count = self._evened(args)
+        return self.compiled(*args)(*args)
+
+    def compiled(self, *args: Any) -> "Ready":
+        """The same, compiled for arguments like these; once for all that are alike.
+
+        Raises:
+            ValueError: If JAX has too few threads for it even on one device.
+
+        Warns:
+            RuntimeWarning: If JAX has enough threads for fewer devices only.
+        """
+        everywhere = min(len(jax.devices()), jax.tree.leaves(args)[0].shape[0])
+        alike = everywhere, _alike(args)
+        with self._compiling:  # whoever waits here needs the same program
+            if alike not in self._compiled:
+                self._compiled[alike] = self._ready(args, everywhere)
+            return self._compiled[alike]
+
+    def _ready(self, args: tuple[Any, ...], everywhere: int) -> "Ready":
+        devices = everywhere
+        while True:
+            program = Compiled(self._program_on(devices), _evened(args, self._shared, devices)[0])
+            room = _room(program.waits)
+            if room >= devices:
+                return Ready(program, self._shared, devices)
+            if not room:
+                raise ValueError(f"a program cannot run: {_advice(program.waits, everywhere)}")
+            warnings.warn(
+                f"a program runs on {room} of {everywhere} devices: "
+                f"{_advice(program.waits, everywhere)}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            devices = room
+
+
+class Ready:
+    """A `Spread`, compiled.
+
+    Attributes:
+        devices: How many devices share the replicates.
+    """
+
+    def __init__(self, program: Compiled, shared: int, devices: int):
+        self._program = program
+        self._shared = shared
+        self.devices = devices
+
+    def __call__(self, *args: Any) -> Any:
+        even, count = _evened(args, self._shared, self.devices)
         found = self._program(*even)
         if even is args:
             return found
         return jax.tree.map(lambda a: a[:count], on_host(found))
 
-    def compiled(self, *args: Any) -> "Spread":
-        """The same, compiled for arguments like these; once for all that are alike."""
-        even = self._evened(args)[0]
-        leaves, structure = jax.tree.flatten(even)
-        alike = structure, tuple((jax.typeof(a), getattr(a, "sharding", None)) for a in leaves)
-        with self._compiling:  # whoever waits here needs the same program
-            if alike not in self._compiled:
-                self._compiled[alike] = Spread(self._program.lower(*even).compile(), self._shared)
-            return self._compiled[alike]
 
-    def _evened(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
-        count = jax.tree.leaves(args)[0].shape[0]
-        filled = -count % min(len(jax.devices()), count)
-        if not filled:
-            return args, count
-        cut = len(args) - self._shared
-        return (*on_host(args[:cut], filled), *args[cut:]), count
+def _evened(args: tuple[Any, ...], shared: int, devices: int) -> tuple[tuple[Any, ...], int]:
+    """Arguments whose first axis so many devices can share equally, and the length it has."""
+    count = jax.tree.leaves(args)[0].shape[0]
+    filled = -count % devices
+    if not filled:
+        return args, count
+    cut = len(args) - shared
+    return (*on_host(args[:cut], filled), *args[cut:]), count
 
 
 def over_replicates(
@@ -142,18 +391,22 @@ def over_replicates(
             return jax.lax.map(lambda own: function(*own, *common), args[:cut])
         return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
 
-    def spread(*args: Any) -> Any:
-        devices = min(len(jax.devices()), jax.tree.leaves(args)[0].shape[0])
+    def program_on(devices: int) -> Any:
         mesh = jax.make_mesh(
             (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
         )
         axis = PartitionSpec("replicate")
-        specs = (*[axis] * (len(args) - shared), *[PartitionSpec()] * shared)
-        run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
-        return run(*args)
 
-    options = quick_options() if quick_compilation else COMPILER_OPTIONS
-    return Spread(jax.jit(spread, compiler_options=options), shared)
+        def spread(*args: Any) -> Any:
+            specs = (*[axis] * (len(args) - shared), *[PartitionSpec()] * shared)
+            run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
+            return run(*args)
+
+        options = quick_options() if quick_compilation else options_of(COMPILER_OPTIONS)
+        return jax.jit(spread, compiler_options=options)
+
+    enough_threads()
+    return Spread(program_on, shared)
 
 
 def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -166,14 +419,25 @@ def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: Function of arrays, such as `learner.fit`.
+
+    Raises:
+        ValueError: When called, if it may wait for threads of which this JAX has too few.
     """
+    enough_threads()
     mesh = jax.make_mesh((len(jax.devices()),), (DATA,), (AxisType.Auto,), devices=jax.devices())
     everywhere = NamedSharding(mesh, PartitionSpec())
     program = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
+    compiled: dict[Any, Compiled] = {}
 
     def shared(*args: Any) -> Any:
+        alike = _alike(args)
         with jax.set_mesh(mesh):
-            return program(*args)
+            if alike not in compiled:
+                made, here = Compiled(program, args), len(jax.local_devices())
+                if _room(made.waits) < here:
+                    raise ValueError(f"a program cannot run: {_advice(made.waits, here)}")
+                compiled[alike] = made
+            return compiled[alike](*args)
 
     return shared
 
@@ -181,8 +445,6 @@ def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
 @lru_cache(maxsize=64)
 def _runs(run: Any, of: Any) -> Spread:
     """(numbers of runs, seed, arguments) -> what these runs return, shared by all devices."""
-    devices = jax.devices()
-    mesh = jax.make_mesh((len(devices),), ("runs",), (AxisType.Auto,), devices=devices)
     axis, everywhere = PartitionSpec("runs"), PartitionSpec()
 
     def together(indices: Any, seed: Any, arguments: Any) -> Any:
@@ -191,14 +453,19 @@ def _runs(run: Any, of: Any) -> Spread:
 
         return jax.vmap(one)(indices)
 
-    spread = jax.shard_map(
-        together,
-        mesh=mesh,
-        in_specs=(axis, everywhere, everywhere),
-        out_specs=axis,
-        check_vma=False,
-    )
-    return Spread(jax.jit(spread, compiler_options=quick_options()), shared=2)
+    def program_on(devices: int) -> Any:
+        spread = jax.shard_map(
+            together,
+            mesh=jax.make_mesh(
+                (devices,), ("runs",), (AxisType.Auto,), devices=jax.devices()[:devices]
+            ),
+            in_specs=(axis, everywhere, everywhere),
+            out_specs=axis,
+            check_vma=False,
+        )
+        return jax.jit(spread, compiler_options=quick_options())
+
+    return Spread(program_on, shared=2)
 
 
 _FINDING = Lock()
@@ -233,13 +500,18 @@ def many(
     """
     for name, value in (("runs", runs), ("batch", batch)):
         require(value >= 1, name, value, "a whole number of at least 1")
-    devices = len(jax.devices())
-    rounds = -(-runs // (batch * devices))
-    together = -(-runs // (rounds * devices)) * devices
+    enough_threads()
     with _FINDING:
-        program = _runs(run, of)
-    some = (np.arange(together, dtype=np.int32), np.int32(seed), arguments)
-    program = program.compiled(*some)
+        spread = _runs(run, of)
+    devices = len(jax.devices())
+    while True:
+        rounds = -(-runs // (batch * devices))
+        together = -(-runs // (rounds * devices)) * devices
+        some = (np.arange(together, dtype=np.int32), np.int32(seed), arguments)
+        program = spread.compiled(*some)
+        if program.devices >= devices:
+            break
+        devices = program.devices  # no more runs at a time on each, where threads allow fewer
     parts = []
     for start in range(0, rounds * together, together):
         report("loops", start, runs)

@@ -29,7 +29,7 @@ import numpy as np
 from icl_stl import __version__, code
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
 from icl_stl.descriptions import canonical, describe, key
-from icl_stl.devices import Report, Spread, over_replicates
+from icl_stl.devices import Ready, Report, Spread, over_replicates
 from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
 from icl_stl.loops import Sizes, generation_keys, next_generation, room_for_rows
 from icl_stl.measure import (
@@ -525,7 +525,7 @@ def run_loops(
     if programs:
         report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
 
-    def step(regime: Regime) -> Spread:
+    def step(regime: Regime) -> Ready:
         places, sizes = program_of(preset, regime)
         program = generation_step(preset, learner, places)
         return program.compiled(replicates, empty(regime), sizes, np.float32(0), np.int32(0))

@@ -13,7 +13,6 @@ from jaxtyping import install_import_hook
 from reference import STANDARD_ERRORS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 2)
 # Compiling takes longer than running: half as long without most optimisations.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -32,6 +31,10 @@ SHAPED = [
     "certificates",
 ]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
+
+from icl_stl.devices import use_cpu_devices  # noqa: E402  (after the import hook)
+
+use_cpu_devices(2)
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")

@@ -68,7 +68,7 @@ class _Described:
     def refuse(self, what: str, where: str) -> Any:
         raise ValueError(
             f"{self.name} must be made of numbers, text, arrays, functions and frozen dataclasses, "
-            f"to be told from others, but {where.lstrip('.') or 'it'} is {what}"
+            f"to be told from others, but {where.strip('., ') or 'it'} is {what}"
         )
 
     def of(self, value: Any, where: str) -> Json:
@@ -79,6 +79,8 @@ class _Described:
                 return bool(value)
             if isinstance(value, Real):
                 return self.number(value, where)
+            if isinstance(value, type):
+                return {"class": self.class_of(value, where)}
         if id(value) in self.within:
             return {"again": self.within[id(value)]}
         self.within[id(value)] = where
@@ -90,7 +92,8 @@ class _Described:
     def number(self, value: Real, where: str) -> Json:
         if isinstance(value, Integral):
             whole = int(value)
-            return float(whole) if abs(whole) <= 2**53 else {"int": str(whole)}
+            as_is = abs(whole) <= 2**53 and not self.functions  # of 1 and 1.0 code may make types
+            return float(whole) if as_is else {"int": str(whole)}
         number = float(value)
         if number != value and not math.isnan(number):
             self.refuse(f"{value!r}, which is no number of 64 bits", where)
@@ -101,11 +104,9 @@ class _Described:
         match value:
             case Enum():
                 found = {"type": self.class_of(type(value), where), "name": value.name}
-            case type():
-                found = {"class": self.class_of(value, where)}
             case types.ModuleType():
                 found = {"module": value.__name__, "code": self.module(value.__name__, where)}
-            case complex() | bytes() | np.dtype():
+            case complex() | bytes() | np.dtype() | range():
                 found = {type(value).__name__: repr(value)}
             case tuple() if hasattr(value, "_fields"):
                 pairs = zip(value._fields, value, strict=True)
@@ -213,6 +214,10 @@ class _Described:
                 found = {"name": f"{module}.{name}", "code": self.module(module, where)}
             case _ if hasattr(value, "__wrapped__"):  # `jax.jit` of a function, or a cached one
                 found = {"wrapped": self.of(value.__wrapped__, where), "by": type(value).__name__}
+                rules = {n: getattr(value, n, None) for n in ("jvp", "fwd", "bwd")}
+                found["rules"] = self.of(rules, where)  # of derivatives
+            case _ if type(value) is object:  # a mark, such as JAX's for an axis without a name
+                found = {"object": ""}
             case _:
                 found = self.refuse(f"a {type(value).__module__}.{type(value).__qualname__}", where)
         return found
@@ -236,9 +241,13 @@ class _Described:
             found["code"] = self.module(module, where)
             return found
         own = function.__globals__
-        names = sorted({*_globals_of(function.__code__)} & own.keys())
+        names = sorted({*_named_in(function.__code__, "LOAD_GLOBAL", "LOAD_NAME")} & own.keys())
         found["code"] = self.instructions(function.__code__, function.__doc__, where)
         found["uses"] = {n: self.of(own[n], f"{where}, {n} of {name},") for n in names}
+        imported = sorted({*_named_in(function.__code__, "IMPORT_NAME")})
+        found["imports"] = {n: self.module(n, f"{where}, {n} of {name},") for n in imported if n}
+        held = {n: one for n, one in vars(function).items() if not n.startswith("__")}
+        found["holds"] = self.of(held, f"{where}, {name}")
         return found
 
     def instructions(self, made: types.CodeType, doc: str | None, where: str) -> Json:
@@ -273,12 +282,11 @@ def _is_slot(value: Any) -> bool:
     return isinstance(value, types.GetSetDescriptorType | types.MemberDescriptorType)
 
 
-def _globals_of(made: types.CodeType) -> list[str]:
-    """The global names that instructions read, those of functions within too."""
-    read = ("LOAD_GLOBAL", "LOAD_NAME")
+def _named_in(made: types.CodeType, *read: str) -> list[str]:
+    """The names that such instructions read, those of functions within too."""
     names = [step.argval for step in dis.get_instructions(made) if step.opname in read]
     inner = (one for one in made.co_consts if isinstance(one, types.CodeType))
-    return [*names, *(name for one in inner for name in _globals_of(one))]
+    return [*names, *(name for one in inner for name in _named_in(one, *read))]
 
 
 def _found(module: str, name: str) -> Any:

@@ -46,6 +46,9 @@ WAITING_CALLS = 4
 """Calls of one device that may wait at once and for which the pool of threads is made to suffice.
 Beyond that a program runs on fewer devices. Solvable loops have 1 to 3; more threads cost time."""
 
+FEWEST_THREADS = 17
+"""Threads for which a program may have many such calls at once on one device."""
+
 LARGEST_POOL = 256
 """Threads of XLA's pool at most, whatever is asked for."""
 
@@ -142,7 +145,7 @@ def enough_threads() -> None:
     if _is_up():
         return
     count = _wanted_devices()
-    needed = count * (WAITING_CALLS if SPLITS_LAPACK else 1) + 1
+    needed = max(FEWEST_THREADS, count * WAITING_CALLS + 1) if SPLITS_LAPACK else count + 1
     wanted = max(needed, _asked_for() or len(available_cores()))
     os.environ["PJRT_NPROC"] = str(min(wanted, LARGEST_POOL))
 
@@ -240,7 +243,12 @@ def _advice(waits: int, devices: int) -> str:
     return (
         f"{waits} calls of its linear algebra may wait at once on each device, for one of "
         f"{pool_threads()} threads: set the environment variable PJRT_NPROC to "
-        f"{waits * devices + 1}, or call icl_stl.devices.use_all_cores, before JAX is used"
+        f"{min(waits * devices + 1, LARGEST_POOL)} before JAX is used"
+        + (
+            f", which suffices for {room} devices"
+            if (room := (LARGEST_POOL - 1) // waits) < devices
+            else ""
+        )
     )
 
 

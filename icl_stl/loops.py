@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from numbers import Integral
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -265,6 +265,12 @@ class _Start(NamedTuple):
     """Zeros in place of parameters before generation 0; nothing is made of them."""
 
 
+def _shares(regime: Regime, samples: int, generations: int) -> Float[Array, " i"]:
+    """α_0, ..., α_G; a regime may compute them with JAX, also where all else is traced."""
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(real_shares(regime, samples, generations))
+
+
 def _start(
     key: PRNGKeyArray,
     learner: Learner,
@@ -277,8 +283,7 @@ def _start(
     """Find types and shapes, without any computation; refuse a fit that takes no weights."""
     n = row_count(real)
     n_syn, keys = synthetic_size(regime, n), generation_keys(key, 0)
-    room = max(1, generations) if regime.keeps_history else 1
-    places = n if regime.subsamples else n + room * n_syn
+    places = _places(regime, n, generations)
     program, params = jax.make_jaxpr(
         lambda rows, weights: learner.fit(keys.fit, rows, weights), return_shape=True
     )(
@@ -309,7 +314,7 @@ def _start(
     used = {id(var) for step in program.jaxpr.eqns for var in step.invars}
     used |= {id(var) for var in program.jaxpr.outvars}
     *rows, weights = (id(var) in used for var in program.jaxpr.invars)
-    if _leaves_places(regime, n_syn) and any(rows) and not weights:
+    if places > n and any(rows) and not weights:
         raise ValueError(
             "learner.fit must weigh rows by its third argument, since rows of weight 0 are not "
             "there, but it takes no notice of it"
@@ -317,63 +322,92 @@ def _start(
     return _Start(real, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params))
 
 
-def _leaves_places(regime: Regime, n_syn: int) -> bool:
-    """Whether a fit sees places without a row."""
-    return n_syn > 0 and not regime.subsamples
+def _places(regime: Regime, samples: int, generations: int) -> int:
+    """How many rows a fit sees, those without weight too."""
+    room = max(1, generations) if regime.keeps_history else 1
+    return samples + (0 if regime.subsamples else room * synthetic_size(regime, samples))
 
 
-_HEEDING: "WeakSet[Any]" = WeakSet()
-"""Fits that were seen to take no notice of rows of weight 0."""
+_HEEDING: "WeakKeyDictionary[Any, set[Any]]" = WeakKeyDictionary()
+"""Fits that were seen to take no notice of rows of weight 0, with the shapes of rows."""
 
 
-def _check_weights(key: PRNGKeyArray, learner: Learner, real: Data) -> None:
-    """Refuse a fit whose generator changes with what rows of weight 0 hold: one more fit.
+def check_weights(
+    key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, generations: int
+) -> None:
+    """Refuse a fit whose generator changes with what rows of weight 0 hold.
 
-    Only where rows are known now, and once for each fit: places of weight 0 hold the first real
-    row, then another one.
+    Four fits, of one program, and only where rows are known now (not under `jit` or `vmap`); once
+    for each fit and shape of rows. Places of weight 0 hold the first real row, then another one. A
+    fit that changes as much with the last digits of the weights, such as a quantile, is let pass.
+
+    Args:
+        key: Key of the loop.
+        learner: The learner.
+        regime: The data regime: it says how many places there are.
+        real: The real set.
+        generations: G.
     """
-    rows = [_known(leaf) for leaf in jax.tree.leaves(real)]
-    if any(leaf is None for leaf in rows):
-        return
-    with suppress(TypeError):  # not everything can be remembered
-        if learner.fit in _HEEDING:
-            return
     count = row_count(real)
+    empty = _places(regime, count, generations) - count
+    rows = [_known(leaf) for leaf in jax.tree.leaves(real)]
+    if not empty or any(leaf is None for leaf in rows):
+        return
+    shape = empty, *((leaf.shape, leaf.dtype) for leaf in rows)
+    with suppress(TypeError):  # not everything can be remembered
+        if shape in _HEEDING.get(learner.fit, ()):
+            return
     apart = np.any([(a != a[:1]).reshape(count, -1).any(axis=1) for a in rows], axis=0)
     if not apart.any():
         return
-    weights = jnp.repeat(jnp.array([1 / count, 0], _precision(real)), count)
-    keys = generation_keys(key, 0)
+    even = jnp.arange(count + empty) < count
+    weights = (even / count).astype(_precision(real))
+    keys, n_syn = generation_keys(key, 0), synthetic_size(regime, count)
 
     @jax.jit
-    def made(other: Array) -> tuple[Params, Data]:
-        both = jax.tree.map(
-            lambda a: jnp.concatenate([a, jnp.broadcast_to(a[other], a.shape)]), real
+    def made(other: Array, weights: Array) -> tuple[Params, Data]:
+        filled = jax.tree.map(
+            lambda a: jnp.concatenate([a, jnp.broadcast_to(a[other], (empty, *a.shape[1:]))]), real
         )
-        params = learner.fit(keys.fit, both, weights)
-        return params, learner.generate(keys.generate, params, max(64, count))
+        params = learner.fit(keys.fit, filled, weights)
+        return params, learner.generate(keys.generate, params, n_syn)
 
-    one, other = made(jnp.array(0)), made(jnp.array(int(np.argmax(apart))))
+    first, another = jnp.array(0), jnp.array(int(np.argmax(apart)))
+    turn = 1e-5 * (-1) ** jnp.arange(count + empty)
     try:
-        heeds = _alike(one[0], other[0]) or _alike(one[1], other[1])
+        heeds = _same_generator(made(first, weights), made(another, weights))
+        digits = heeds or all(
+            _same_generator(made(first, weights), made(first, (1 + sign * turn) * weights))
+            for sign in (1, -1)
+        )
     except jax.errors.TracerArrayConversionError:
         return  # the key or the learner is traced
-    if not heeds:
+    if not heeds and digits:
         raise ValueError(
             "learner.fit must take no notice of rows of weight 0, which are not there, but what it "
             "returns changes with what they hold: use the weights wherever rows are used"
         )
     with suppress(TypeError):
-        _HEEDING.add(learner.fit)
+        _HEEDING.setdefault(learner.fit, set()).add(shape)
+
+
+def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
+    """Whether parameters are the same but for rounding, or if not, what is generated is."""
+    return _alike(one[0], other[0]) or _alike(one[1], other[1])
 
 
 def _alike(one: Any, other: Any) -> bool:
     """Whether numbers are the same but for rounding."""
+
+    def close(a: Any, b: Any) -> bool:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        a, b = np.asarray(a), np.asarray(b)
+        size = np.max(np.abs(a), initial=0, where=np.isfinite(a.astype(complex)))
+        return bool(np.allclose(a, b, rtol=1e-3, atol=1e-5 * size, equal_nan=True))
+
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(
-        np.allclose(a, b, rtol=1e-3, atol=1e-5 * np.nanmax(np.abs(a), initial=0), equal_nan=True)
-        for a, b in ((np.asarray(a), np.asarray(b)) for a, b in pairs)
-    )
+    return all(close(jnp.asarray(a), jnp.asarray(b)) for a, b in pairs)
 
 
 # --- a generation --------------------------------------------------------------------------------
@@ -392,7 +426,7 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
 def _in_turn(real: Data, count: int, samples: Any = None) -> Data:
     """So many of the first real rows, in turn."""
     rows = jnp.arange(count) % (row_count(real) if samples is None else samples)
-    return jax.tree.map(lambda a: a[rows], real)
+    return jax.tree.map(lambda a: jnp.asarray(a)[rows], real)
 
 
 def _spread(share: Any, rows: Any, places: int, dtype: Any) -> Float[Array, " N"]:
@@ -605,12 +639,11 @@ def self_consume(
     _whole("generations", generations)
     real = real_rows(real)
     n = row_count(real)
-    n_syn = synthetic_size(regime, n)
+    synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
-    shares = None if sizes else jnp.asarray(real_shares(regime, n, generations))
+    shares = None if sizes else _shares(regime, n, generations)
     real, params = _start(key, learner, regime, real, generations, draw_real)
-    if _leaves_places(regime, n_syn):
-        _check_weights(key, learner, real)
+    check_weights(key, learner, regime, real, generations)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -644,7 +677,7 @@ def _say_what_is_not_finite(finite: Any) -> None:
         first = int(np.argmin(known.reshape(len(known), -1).all(axis=1)))
         warnings.warn(
             "learner.fit returned parameters that are not finite, first in generation "
-            f"{first}: what is seen of it and of later ones means nothing",
+            f"{first}: unless they are meant to be, what is seen from there on means nothing",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -698,15 +731,14 @@ def coupled(
     loops, n = jax.tree.leaves(reals)[0].shape[:2]
     n_syn = synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
-    shares = None if sizes else jnp.asarray(real_shares(regime, n, generations))
+    shares = None if sizes else _shares(regime, n, generations)
     first = jax.tree.map(lambda a: a[0], reals)
     real, params = _start(key, learner, regime, first, generations, draw_real, generate_jointly)
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
     if first_reals is not None:
         first_reals = real_rows(first_reals, "first_reals", axes=2)
         first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
-    if _leaves_places(regime, n_syn):
-        _check_weights(key, learner, real)
+    check_weights(key, learner, regime, real, generations)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
@@ -791,6 +823,7 @@ def relabel_context(
             message names it.
     """
     start = Prompts(*real_rows(start, "start"))
+    start = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, _precision(a))), start)
     count = row_count(start)
     _whole("generations", generations)
     if (known := _known(kept)) is not None:
@@ -812,7 +845,7 @@ def relabel_context(
         xs = jnp.where(real[:, None], own.xs, xs)
         made = jax.vmap(lambda query: predict(context.xs, context.ys, query))(xs)
         made = rows_of("predict", made, context.ys, count)
-        if noise:
+        if _known(noise) is None or noise:
             made = made + noise * standard_normal(keys.generate, count)
         if clip is not None:
             made = jnp.clip(made, -clip, clip)

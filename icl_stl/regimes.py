@@ -6,8 +6,9 @@ where inputs and real rows come from. `loops` gathers the rows; the shares give 
 the training law M_{i-1}, which `bounds` and `references` need.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
-from math import isclose, isfinite
+from math import isclose, isfinite, isnan, nan
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +47,7 @@ class Regime:
     """What every regime answers; its subclasses are the regimes."""
 
     name: ClassVar[str]
-    """Its name on the command line, in result files and figures."""
+    """Its name on the command line, in result files and figures; that of its class if not given."""
     keeps_history: ClassVar[bool] = False
     """Learns from the rows of all past generations, each with an equal share, not the last's."""
     reuses_inputs: ClassVar[bool] = False
@@ -55,6 +56,10 @@ class Regime:
     """Every generation sees n new real rows in place of the first ones."""
     subsamples: ClassVar[bool] = False
     """Fits n rows drawn without replacement from all there are."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in {name for base in cls.__mro__ for name in vars(base)}:
+            cls.name = cls.__name__
 
     def synthetic_size(self, samples: int) -> int:
         """n_syn, the synthetic rows each generation leaves behind, for n real rows.
@@ -276,11 +281,16 @@ def real_share(regime: Regime, samples: int, generation: int) -> float:
         return 1.0
     answer = regime.real_share(samples, generation)
     asked = f"real_share({samples}, {generation})"
-    one = np.ndim(answer) == 0 and np.asarray(answer).dtype.kind in "fiu"
-    _answers(regime, asked, answer, one and bool(0 <= answer <= 1), "a number in [0, 1]")
-    fine = answer == 1 or synthetic_size(regime, samples) > 0
+    share = nan
+    if not isinstance(answer, bool | str | bytes) and np.ndim(answer) == 0:
+        with suppress(TypeError, ValueError):
+            share = float(answer)
+    # Quotients round: 0.1 * 3 / 0.3 is above 1.
+    share = min(max(share, 0.0), 1.0) if -1e-12 < share < 1 + 1e-12 else nan
+    _answers(regime, asked, answer, not isnan(share), "a number in [0, 1]")
+    fine = share == 1 or synthetic_size(regime, samples) > 0
     _answers(regime, asked, answer, fine, "1, since there are no synthetic rows")
-    return float(answer)
+    return share
 
 
 def real_shares(regime: Regime, samples: int, generations: int) -> np.ndarray:

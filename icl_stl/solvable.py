@@ -12,10 +12,18 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from icl_stl.config import require
+from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
 from icl_stl.experiments import SizedLoops, SolvableLoops
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, Sizes, generation_keys, rows_of, self_consume
+from icl_stl.loops import (
+    Generation,
+    Sizes,
+    check_weights,
+    generation_keys,
+    rows_of,
+    self_consume,
+)
 from icl_stl.models import Params
 from icl_stl.problems import PROBLEMS, Solvable
 from icl_stl.regimes import Regime, synthetic_size
@@ -251,6 +259,8 @@ def simulate(
         seed: Seed of all.
         report: Called before each round.
     """
+    description(regime, "regime")  # programs are kept: one for regimes that compare equal
+    check_fit(problem, regime, samples, generations, seed)
     found: Arrays = many(
         _measured_loop,
         (problem, regime, samples, generations),
@@ -260,6 +270,14 @@ def simulate(
         report=report,
     )
     return found
+
+
+def check_fit(problem: Solvable, regime: Regime, samples: int, generations: int, seed: int) -> None:
+    """`loops.check_weights` on one real set, since nothing is known inside of a program."""
+    key_truth, key_real, key_loop = jax.random.split(jax.random.key(seed), 3)
+    real = problem.draw(key_real, problem.truth(key_truth), samples)
+    real = rows_of("problem.draw", real, real, samples)
+    check_weights(key_loop, problem.learner, regime, real, generations)
 
 
 def _measured_loop(of: tuple[Solvable, Regime, int, int], key: PRNGKeyArray) -> Any:

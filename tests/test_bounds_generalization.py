@@ -310,9 +310,9 @@ def test_a_million_evaluations_take_at_most_a_second() -> None:
     n, i = rng.uniform(10, 1e5, count), rng.integers(0, 50, count)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         result = bounds.generalization_gap_at_rate(n, alpha, i, **BASE | {"kappa": kappa})
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 1
     assert no_nan(*result[:4])
 

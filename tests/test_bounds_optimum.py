@@ -565,12 +565,12 @@ def test_no_direction_is_claimed_without_proof() -> None:
 
 
 @pytest.mark.parametrize("given", TYPICAL)
-def test_a_typical_call_takes_at_most_fifty_milliseconds(given: dict) -> None:
+def test_a_typical_call_takes_at_most_fifty_milliseconds_of_a_processor(given: dict) -> None:
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         bounds.optimal_size(2000, **BASE | given)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.05
 
 

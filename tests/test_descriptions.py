@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import learners
+from icl_stl import code, learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.experiments import Experiment, SolvableLoops
@@ -34,6 +35,7 @@ from icl_stl.tasks import standard_normal
 
 
 @given(REGIMES, REGIMES)
+@settings(max_examples=CASES // 20)
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
@@ -42,6 +44,7 @@ def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
 
 
 @given(st.lists(REGIMES, max_size=6))
+@settings(max_examples=CASES // 20)
 def test_labels_are_one_for_each_regime(regimes):
     found = labels_of(regimes, SAMPLES)
     assert list(found.values()) == list(dict.fromkeys(regimes))
@@ -219,11 +222,71 @@ def test_the_code_of_others_counts_and_what_is_said_of_it_does_not(tmp_path):
     assert found(comment="samples = samples + 1") != first
 
 
+class Constants:
+    scale = 1.0
+
+    @staticmethod
+    def squared(x):
+        return Constants.scale * x**2
+
+
+def through_a_class(x):
+    return Constants.squared(x)
+
+
+def test_code_that_a_function_reaches_in_any_way_counts(monkeypatch, tmp_path):
+    """A class that it names, what it imports when called, what it holds, rules of derivatives."""
+    before = key(through_a_class)
+    monkeypatch.setattr(Constants, "scale", 2.0)
+    changed = key(through_a_class)
+    monkeypatch.setattr(Constants, "squared", staticmethod(lambda x: x))
+    assert len({before, changed, key(through_a_class)}) == 3
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "of_a_user.py").write_text("S = 1\n")
+
+    def imports(x):
+        from of_a_user import S  # noqa: PLC0415
+
+        return S * x
+
+    before = key(imports)
+    (tmp_path / "of_a_user.py").write_text("S = 2\n")
+    code.digest.cache_clear()
+    assert key(imports) != before
+
+    def held(x):
+        return held.scale * x
+
+    held.scale = 1.0
+    before = key(held)
+    held.scale = 2.0
+    assert key(held) != before
+
+    def of_type(one):
+        return lambda: jnp.full(2, one)
+
+    assert key(of_type(1)) != key(of_type(1.0))
+
+    def ruled(slope):
+        found = jax.custom_jvp(jnp.sin)
+        found.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), slope * tangents[0]))
+        return found
+
+    assert key(ruled(1.0)) == key(ruled(1.0)) != key(ruled(2.0))
+
+
+def test_what_jax_makes_of_functions_has_a_key():
+    mapped = jax.vmap(lambda x: 2 * x)
+    other = jax.vmap(lambda x: 3 * x)
+    assert key(mapped) != key(other)
+
+
 def test_a_key_is_the_same_in_another_process():
     preset = PRESETS["tiny"]
     own = learners.bayes_learner(preset.task)
     ask = """
-from icl_stl import learners
+from icl_stl import code, learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.regimes import Anchored

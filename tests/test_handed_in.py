@@ -1,7 +1,9 @@
 """What users hand in: learners, real sets, regimes, functions. Right, or refused with the name."""
 
 import math
+import warnings
 from dataclasses import dataclass
+from fractions import Fraction
 from inspect import unwrap
 from typing import Any, ClassVar, NamedTuple
 
@@ -262,6 +264,117 @@ def test_a_fit_that_sees_rows_of_weight_0_is_refused(fit, regime):
         return
     with pytest.raises(ValueError, match=r"^learner\.fit must .* rows of weight 0"):
         loop(learner, real, regime, 1)
+
+
+def quantile(key, rows, weights):
+    """The weighted median: rounding of the weights alone may move it to its neighbour."""
+    order = jnp.argsort(rows)
+    return rows[order][jnp.argmax(jnp.cumsum(weights[order]) >= 0.5)]
+
+
+def on_its_grid(key, params, count):
+    assert count == 8  # made for this loop alone
+    return params + jnp.linspace(0, 1, 8)
+
+
+def in_batches(key, rows, weights):
+    assert rows.shape == (16,)
+    return jnp.sum((rows * weights).reshape(-1, 4))
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        Learner(quantile, center),
+        Learner(in_batches, on_its_grid),
+        Learner(  # a key among its parameters, and a bound that is infinite
+            lambda key, rows, weights: (weights @ rows, key, jnp.inf),
+            lambda key, p, count: center(key, p[0], count),
+        ),
+    ],
+)
+def test_a_fit_of_any_making_is_not_accused(learner):
+    for real in (jnp.arange(8.0), jax.random.normal(KEY, (8,))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of the infinite bound
+            loop(learner, real, Augment(0.5), 1, lambda key, g: g.index)
+
+
+def test_a_fit_is_looked_at_for_every_shape_and_beside_numbers_that_are_infinite():
+    def fit(key, rows, weights):
+        spread = jnp.std(rows) if rows.shape[0] > 8 else 0.0
+        return jnp.stack([weights @ rows, weights @ rows + spread, jnp.inf])
+
+    learner = Learner(fit, lambda key, p, count: center(key, p[1], count))
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        loop(learner, jnp.arange(4.0), Augment(0.5), 1)
+    with pytest.raises(ValueError, match=r"^learner\.fit must take no notice"):
+        loop(learner, jnp.arange(8.0), Augment(0.5), 1)
+
+
+def test_loops_by_the_thousand_are_looked_at_before_they_run():
+    def fit(key, rows, weights):
+        return weights @ rows + 0.1 * jnp.std(rows)
+
+    problem = problems.gaussian_mean()
+    blind = problem._replace(learner=problem.learner._replace(fit=fit))
+    with pytest.raises(ValueError, match=r"^learner\.fit must take no notice"):
+        solvable.simulate(blind, AccumulateFresh(), samples=5, generations=2, runs=2)
+
+    class Unlike(Regime):  # no dataclass: all of its kind compare equal
+        def __init__(self, share):
+            object.__setattr__(self, "share", share)
+
+        def synthetic_size(self, samples):
+            return samples
+
+        def real_share(self, samples, generation):
+            return self.share
+
+    with pytest.raises(ValueError, match="share is no field"):
+        solvable.simulate(problem, Unlike(0.5), samples=5, generations=2, runs=2)
+
+
+@dataclass(frozen=True)
+class WithJax(Regime):
+    """Its share is computed with JAX; its name is that of its class."""
+
+    def synthetic_size(self, samples):
+        return samples
+
+    def real_share(self, samples, generation):
+        return jnp.exp(-jnp.float32(generation))
+
+
+def test_a_regime_may_compute_with_jax_under_jit_too(assert_close):
+    shares = jax.jit(lambda: loop(LEARNER, REAL, WithJax(), 2, lambda key, g: g.real_share))()
+    assert_close(shares, np.exp([0, -1, -2]))
+    assert WithJax().name == "WithJax"
+    assert real_share(Answers(share=0.1 * 3 / 0.3), 4, 1) == 1.0
+    assert real_share(Answers(share=Fraction(1, 4)), 4, 1) == 0.25
+
+
+def test_real_rows_of_numpy_are_rows_under_jit_too():
+    real = np.arange(4.0, dtype=np.float32)
+    one = jax.jit(
+        lambda i: next_generation(KEY, LEARNER, Augment(0.5), real, jnp.float32(1), i).params
+    )
+    np.testing.assert_allclose(
+        one(1), next_generation(KEY, LEARNER, Augment(0.5), REAL, jnp.float32(1), 1).params
+    )
+
+
+def test_whole_labels_of_a_context_are_numbers():
+    prompts = Prompts(jnp.ones((3, 2), int), jnp.arange(3))
+    seen = relabel_context(
+        KEY,
+        lambda xs, ys, query: jnp.mean(ys) / 2,
+        prompts,
+        1,
+        kept=1,
+        observe=lambda key, context: context.ys,
+    )
+    np.testing.assert_array_equal(seen, [[0, 1, 2], [0, 0.5, 0.5]])
 
 
 def test_inside_a_program_a_fit_without_weights_is_refused_too():

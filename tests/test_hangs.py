@@ -89,7 +89,7 @@ def test_too_few_threads_mean_fewer_devices_or_none(monkeypatch):
 
 @pytest.mark.skipif(not devices.SPLITS_LAPACK, reason="no call of LAPACK waits in this JAX")
 @pytest.mark.parametrize(
-    ("own", "configured", "threads"), [("", 3, 13), ("200", 3, 200), ("2", 3, 13), ("", 100, 256)]
+    ("own", "configured", "threads"), [("", 3, 17), ("200", 3, 200), ("2", 8, 33), ("", 100, 256)]
 )
 def test_more_threads_than_can_wait_unless_the_user_asks_for_more(
     monkeypatch, own, configured, threads

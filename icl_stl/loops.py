@@ -541,6 +541,7 @@ def next_generation(
         ValueError: If the regime needs more than the learner or the arguments give, or if a
             function returns other rows, or a share, than it should; the message names it.
     """
+    real = jax.tree.map(jnp.asarray, real)
     n = row_count(real)
     keys = generation_keys(key, generation)
     n_syn = synthetic_size(regime, n)

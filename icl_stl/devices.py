@@ -173,7 +173,7 @@ def pool_threads() -> int:
         names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
         if found := names.count("tf_XLAEigen"):
             return found
-    asked = _asked_for() or os.cpu_count() or 1
+    asked = _asked_for() or len(available_cores())
     return min(max(asked, len(jax.local_devices())), LARGEST_POOL)
 
 
@@ -269,6 +269,10 @@ class Compiled:
         self._program = program.lower(*args).compile()
         self.waits = waiting(self._program.as_text())
 
+    def memory(self) -> Any:
+        """What the compiler knows of the memory that it takes, in bytes."""
+        return self._program.memory_analysis()
+
     def __call__(self, *args: Any) -> Any:
         if not self.waits:
             return self._program(*args)
@@ -352,12 +356,14 @@ class Ready:
 
     Attributes:
         devices: How many devices share the replicates.
+        memory: That of the program.
     """
 
     def __init__(self, program: Compiled, shared: int, devices: int):
         self._program = program
         self._shared = shared
         self.devices = devices
+        self.memory = program.memory
 
     def __call__(self, *args: Any) -> Any:
         even, count = _evened(args, self._shared, self.devices)

@@ -265,8 +265,8 @@ SETTINGS = (
 rest is in it as one digest."""
 
 SILENT = re.compile(
-    "cache|debug|log|trace|check|print|dump|transfer|guard|transport|platform|backend|devices|"
-    "distributed|timeout|proxy|error|profil|pgle|warn|report|explain|serialization|export|"
+    "cache|debug|log_|logging|trace|check|print|dump|transfer|guard|transport|platform|backend|"
+    "devices|distributed|timeout|proxy|error|profil|pgle|warn|report|explain|serialization|export|"
     "compatibility|hlo_source|source_url|garbage|binary|preemption|recoverab|async_dispatch|"
     "client_create|mock|no_execution|context_manager|legacy_prng"
 )

@@ -274,6 +274,16 @@ def test_excess_is_zero_for_the_bayes_predictor_and_falls_with_training(monkeypa
     assert run(laws=trained) < run(laws=untrained)
 
 
+def test_the_first_result_is_counted_from_events_that_this_jax_has(monkeypatch):
+    monkeypatch.setattr(contestants, "_configure", lambda devices, precision: None)
+    run = contestants.first_result(benchmarks.QUICK.looped, seeds=1, devices=1, cache=None)
+    found = run()
+    assert found["compiling"] > 0
+    assert found["temporary"] > 0
+    with pytest.raises(RuntimeError, match="must tell of compiling as /jax/core/compile/backend_"):
+        contestants._must_be_heard({"/jax/another/name": 2.0})
+
+
 # --- the baseline --------------------------------------------------------------------------------
 
 

@@ -61,7 +61,35 @@ def test_calls_that_may_wait_are_counted():
     assert devices.waiting(compiled(chain, a)) == 1
     assert devices.waiting(compiled(beside, a)) == 3
     assert devices.waiting(compiled(repeated, a)) == 2
-    assert devices.waiting(compiled(lambda a: jnp.fft.rfft(a).real, a)) == 1
+
+
+def test_fourier_transforms_are_counted_in_every_jax():
+    def both_ways(a):
+        return jnp.fft.irfft(jnp.fft.rfft(a), 5)
+
+    def beside(a):
+        return jnp.fft.rfft(a).real, jax.lax.scan(lambda c, _: (both_ways(c), None), a, length=3)
+
+    a = jnp.eye(5)
+    assert devices.waiting(compiled(lambda a: a + a, a)) == 0
+    assert devices.waiting(compiled(both_ways, a)) == 1
+    assert devices.waiting(compiled(beside, a)) == 2
+
+
+def test_threads_are_counted_by_the_name_that_this_jax_gives_them(monkeypatch):
+    if jax.default_backend() != "cpu":
+        pytest.skip("other devices, other threads")
+    made = int(os.environ["PJRT_NPROC"])
+    for name in ("PJRT_NPROC", "NPROC"):
+        monkeypatch.setenv(name, str(made + 50))  # too late: the threads are there
+    if Path("/proc/self/task").is_dir():
+        assert devices.pool_threads() == made
+    monkeypatch.setattr(devices, "Path", lambda _: Path("no such folder"))
+    assert devices.pool_threads() == made + 50  # where they cannot be counted
+    for name in ("PJRT_NPROC", "NPROC"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(devices, "available_cores", lambda: tuple(range(77)))
+    assert devices.pool_threads() == 77
 
 
 @pytest.mark.skipif(not devices.SPLITS_LAPACK, reason="no call of LAPACK waits in this JAX")

@@ -113,7 +113,7 @@ def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]
         said = results.read_json(path) if path.exists() else {"claims": [], "code": {}}
         entries: list[Json] = said["claims"]
         others = {entry["name"]: entry for entry in entries if entry["name"] not in again}
-        code = {name: said["code"].get(name) for name in others}
+        code = {name: said.get("code", {}).get(name) for name in others}
     except (AttributeError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged: it has no claims") from None
     keeps_loops = table.exists() and not any(claim.regimes(preset) for claim in claims)

@@ -254,7 +254,7 @@ def test_the_sign_of_the_effect_is_shown_in_pairs(optimum):
         ({"samples": (250,)}, "^samples must be at least 2 different numbers"),
         ({"samples": (250, 250)}, "^samples must be at least 2 different numbers"),
         ({"lams": (1, 4)}, "^lams must be numbers with 0"),
-        ({"lams": (0, -1)}, "^lams must be at least 0"),
+        ({"lams": (0, -1)}, "^lams must be numbers of at least 0"),
         ({"lams": (0, 0.001)}, "^lams must be whole numbers of prompts beside n = 250"),
         ({"law_samples": (5000,)}, r"^law_samples must be at most .* \(4000\)"),
         ({"replicates": 2}, "^replicates must be .* at least 3, but it is 2"),

@@ -632,11 +632,15 @@ def test_hostile_text_is_escaped(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), INF, -INF])
-def test_what_is_not_finite_is_a_dash(tmp_path, value):
+def test_what_is_not_finite_is_a_dash_or_refused(tmp_path, value):
     finding = cell(measured=value, low=value, high=value, bound=None, verdict="finding")
     known = [{"name": "kappa", "value": [value, 2], "provenance": "measured"}]
     claims = [entry("drift", finding, verdict="finding", constants=known)]
     folder = make_folder(tmp_path / "run", claims, ["drift"])
+    if value is not None:  # no JSON: nothing of ours writes it
+        with pytest.raises(ValueError, match=r"claims\.json is damaged: numbers must be finite"):
+            report.page(folder)
+        return
     page = Page(report.page(folder))
     numbers = [td["text"] for td in page.all("td") if td.get("class") == "number"]
     assert "–, 2" in numbers

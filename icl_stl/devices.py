@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from icl_stl.config import require
+from icl_stl.config import whole
 from icl_stl.executors import available_cores
 
 DATA = "data"
@@ -513,7 +513,7 @@ def many(
         What `run` returns, with a new first axis `[runs]`, as NumPy arrays.
     """
     for name, value in (("runs", runs), ("batch", batch)):
-        require(value >= 1, name, value, "a whole number of at least 1")
+        whole(name, value, 1)
     enough_threads()
     with _FINDING:
         spread = _runs(run, of)

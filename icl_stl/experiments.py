@@ -14,6 +14,7 @@ from icl_stl.config import (
     QueryArchitecture,
     Training,
     require,
+    whole,
 )
 from icl_stl.descriptions import key
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, Regime
@@ -32,10 +33,6 @@ PROBLEMS = (
 )
 
 IN_CONTEXT = ("ridge", "least_squares", "linear_attention")
-
-
-def _whole(name: str, value: int, least: int) -> None:
-    require(value >= least, name, value, f"a whole number of at least {least}")
 
 
 class Experiment:
@@ -86,8 +83,8 @@ class SolvableLoops(Experiment):
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
         for name in ("samples", "runs"):
-            _whole(name, getattr(self, name), 1)
-        _whole("generations", self.generations, 0)
+            whole(name, getattr(self, name), 1)
+        whole("generations", self.generations, 0)
         self.regime.synthetic_size(self.samples)
         require(
             self.observe != "identity" or type(self.regime) is Augment,
@@ -114,8 +111,8 @@ class LoopSize:
     """Share of the real law in the objective; n/(n + n_syn) if not given."""
 
     def __post_init__(self) -> None:
-        _whole("samples", self.samples, 1)
-        _whole("n_syn", self.n_syn, 0)
+        whole("samples", self.samples, 1)
+        whole("n_syn", self.n_syn, 0)
         weight = self.weight
         require(weight is None or 0 <= weight <= 1, "weight", weight, "in [0, 1]")
         require(weight is None or self.n_syn > 0 or weight == 1, "weight", weight, "1 if n_syn = 0")
@@ -151,8 +148,8 @@ class SizedLoops(Experiment):
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
         require(self.world in WORLDS, "world", self.world, f"one of {tuple(WORLDS)}")
         require(bool(self.sizes), "sizes", self.sizes, "at least one size")
-        _whole("runs", self.runs, 1)
-        _whole("generations", self.generations, 0)
+        whole("runs", self.runs, 1)
+        whole("generations", self.generations, 0)
 
     @property
     def samples(self) -> int:
@@ -208,8 +205,8 @@ class NeighbouringLoops(Experiment):
     def __post_init__(self) -> None:
         require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
         for name in ("samples", "runs"):
-            _whole(name, getattr(self, name), 1)
-        _whole("generations", self.generations, 0)
+            whole(name, getattr(self, name), 1)
+        whole("generations", self.generations, 0)
         self.regime.synthetic_size(self.samples)
         require(
             self.coupling == "common" or self.problem == "categorical",
@@ -254,9 +251,9 @@ class _OfOneSize(Experiment):
     """Real prompts, and as many generated ones, on which a generation is measured."""
 
     def __post_init__(self) -> None:
-        _whole("runs", self.runs, 1)
-        _whole("held_out", self.held_out, 2)
-        _whole("places.n_syn", self.places.n_syn, 1)
+        whole("runs", self.runs, 1)
+        whole("held_out", self.held_out, 2)
+        whole("places.n_syn", self.places.n_syn, 1)
         for name in ("samples", "n_syn"):
             most = getattr(self.places, name)
             value = getattr(self.size, name)
@@ -278,15 +275,15 @@ class NeighbouringTransformers(_OfOneSize):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole("neighbours", self.neighbours, 1)
+        whole("neighbours", self.neighbours, 1)
         for name in ("generations", "searched", "passing"):
-            _whole(name, getattr(self, name), 0)
+            whole(name, getattr(self, name), 0)
         most = f"at most the neighbours ({self.neighbours})"
         require(self.passing <= self.neighbours, "passing", self.passing, most)
         for name in ("neighbours", "searched"):
             value, n = getattr(self, name), self.size.samples
             require(value <= n, name, value, f"at most the samples ({n})")
-        _whole("n_syn", self.size.n_syn, 1)
+        whole("n_syn", self.size.n_syn, 1)
 
     @property
     def words(self) -> str:
@@ -305,7 +302,7 @@ class SizedTransformers(_OfOneSize):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole("generations", self.generations, 0)
+        whole("generations", self.generations, 0)
         require(self.world in ("fixed", "fresh"), "world", self.world, "'fixed' or 'fresh'")
 
     @property
@@ -323,10 +320,10 @@ class SizedNeighbours(_OfOneSize):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole("neighbours", self.neighbours, 1)
+        whole("neighbours", self.neighbours, 1)
         most = f"at most the samples ({self.size.samples})"
         require(self.neighbours <= self.size.samples, "neighbours", self.neighbours, most)
-        _whole("n_syn", self.size.n_syn, 1)
+        whole("n_syn", self.size.n_syn, 1)
 
     @property
     def words(self) -> str:
@@ -356,7 +353,7 @@ class Regeneration(Experiment):
 
     def __post_init__(self) -> None:
         for name in ("dim", "repeats", "prompts", "generations", "runs"):
-            _whole(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1)
 
     @property
     def words(self) -> str:
@@ -389,7 +386,7 @@ class LayerPrompts(Experiment):
 
     def __post_init__(self) -> None:
         for name in ("dim", "prompts", "generations", "runs"):
-            _whole(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1)
         require(
             len({len(one) for one in self.noises}) == 1 and self.labels >= 2,
             "noises",
@@ -425,7 +422,7 @@ class PlugInLoops(Experiment):
 
     def __post_init__(self) -> None:
         for name in ("generations", "runs"):
-            _whole(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1)
         require(min(self.shares) >= 0, "shares", self.shares, "at least 0")
         require(max(self.shares) <= 1, "shares", self.shares, "at most 1")
 
@@ -471,7 +468,7 @@ class ContextLoops(Experiment):
     def __post_init__(self) -> None:
         m = self.task.context
         for name, least in (("runs", 1), ("prompts", 1), ("generations", 0)):
-            _whole(name, getattr(self, name), least)
+            whole(name, getattr(self, name), least)
         for predictor, setting in self.predictors:
             require(predictor in IN_CONTEXT, "predictor", predictor, f"one of {IN_CONTEXT}")
             require(setting >= 0, "setting", setting, "a number of at least 0")
@@ -533,7 +530,7 @@ class CertifiedNetworks(Experiment):
 
     def __post_init__(self) -> None:
         for name in ("runs", "restarts", "search_steps", "prompts", "long_prompts"):
-            _whole(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1)
         require(self.label_bound > 0, "label_bound", self.label_bound, "a positive number")
 
     @property

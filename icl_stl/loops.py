@@ -15,7 +15,6 @@ precision of the rows, at least single. Places without a row hold copies of real
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from numbers import Integral
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from icl_stl.config import require
+from icl_stl.config import require, whole
 from icl_stl.learners import Data, Learner
 from icl_stl.models import Params
 from icl_stl.regimes import Regime, Replace, real_share, real_shares, replaces, synthetic_size
@@ -104,12 +103,6 @@ def _known(value: Any) -> Any:
         return np.asarray(value)
     except jax.errors.TracerArrayConversionError:
         return None
-
-
-def _whole(name: str, value: Any, least: int = 0, most: float = np.inf) -> None:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    where = f"of at least {least}" if most == np.inf else f"in {least}..{most}"
-    require(whole and least <= value <= most, name, value, f"a whole number {where}")
 
 
 def row_count(data: Data) -> int:
@@ -245,8 +238,8 @@ def _check_sizes(sizes: Sizes, samples: int, n_syn: int) -> None:
         value = _known(getattr(sizes, name))
         if value is not None:
             least = int(name == "samples")
-            whole = value.dtype.kind in "iu" and bool(np.all((least <= value) & (value <= most)))
-            require(whole, f"sizes.{name}", value.tolist(), f"a whole number in {least}..{most}")
+            fine = value.dtype.kind in "iu" and bool(np.all((least <= value) & (value <= most)))
+            require(fine, f"sizes.{name}", value.tolist(), f"a whole number in {least}..{most}")
     share, made = _known(sizes.share), _known(sizes.n_syn)
     if share is not None:
         inside = bool(np.all((share >= 0) & (share <= 1)))
@@ -637,7 +630,7 @@ def self_consume(
         RuntimeWarning: If parameters are not finite, with the first such generation; under `jit`
             and `vmap`, where nobody can be warned, `observe` sees it as `Generation.finite`.
     """
-    _whole("generations", generations)
+    whole("generations", generations, 0)
     real = real_rows(real)
     n = row_count(real)
     synthetic_size(regime, n)
@@ -727,7 +720,7 @@ def coupled(
     Warns:
         RuntimeWarning: As `self_consume`.
     """
-    _whole("generations", generations)
+    whole("generations", generations, 0)
     reals = real_rows(reals, "reals", axes=2)
     loops, n = jax.tree.leaves(reals)[0].shape[:2]
     n_syn = synthetic_size(regime, n)
@@ -826,10 +819,10 @@ def relabel_context(
     start = Prompts(*real_rows(start, "start"))
     start = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, _precision(a))), start)
     count = row_count(start)
-    _whole("generations", generations)
+    whole("generations", generations, 0)
     if (known := _known(kept)) is not None:
-        whole = known.dtype.kind in "iu" and bool(np.all((known >= 0) & (known <= count)))
-        require(whole, "kept", kept, f"a whole number in 0..{count}")
+        fine = known.dtype.kind in "iu" and bool(np.all((known >= 0) & (known <= count)))
+        require(fine, "kept", kept, f"a whole number in 0..{count}")
     for name, value, least in (("noise", noise, True), ("clip", clip, False)):
         if value is not None and (known := _known(value)) is not None:
             fine = bool(np.isfinite(known).all() and (known >= 0).all() and (least or known.all()))

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reference import CASES
 
-from icl_stl import measure, problems, runs, solvable
+from icl_stl import devices, measure, problems, runs, solvable
 from icl_stl.config import PRESETS, LinearRegression
+from icl_stl.experiments import SolvableLoops
 from icl_stl.learners import Learner, bayes_learner, gaussian
 from icl_stl.loops import (
     Sizes,
@@ -550,6 +551,12 @@ BELIEVED = {
     "a clip of NaN": (lambda: context(clip=math.nan), "clip"),
     "a noise of NaN": (lambda: context(noise=math.nan), "noise"),
     "a negative noise": (lambda: context(noise=-1.0), "noise"),
+    "2.5 runs of an experiment": (lambda: SolvableLoops("ols", Replace(), 20, 2, 2.5), "runs"),
+    "20.5 samples": (lambda: SolvableLoops("ols", Replace(), 20.5, 2, 2), "samples"),
+    "2.5 runs at once": (
+        lambda: devices.many(lambda of, key: key, None, 2.5, seed=0, batch=1),
+        "runs",
+    ),
     "generations of True": (lambda: loop(LEARNER, REAL, Replace(), True), "generations"),
     **{  # behind the checks of annotations, which are there in tests alone
         f"2.5 generations of {function.__name__}": (

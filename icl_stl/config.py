@@ -483,7 +483,7 @@ class ConvergenceSize:
     lams: tuple[float, ...] = (0, 1, 4, 16)
     """Synthetic prompts per real one, λ; 0 for real prompts alone."""
     generations: int = 5
-    replicates: int = 6
+    replicates: int = 12
     """Whole loops, the same at every size."""
     held_out: int = 2000
     """Real prompts, and as many generated ones, on which a generation is measured."""
@@ -533,7 +533,7 @@ class Preset:
     """n, real prompts of a replicate."""
     generations: int = 8
     """Generations after generation 0."""
-    replicates: int = 6
+    replicates: int = 12
     """Whole loops, each with its own real set."""
     shares: tuple[float, ...] = (0.2, 0.5)
     """The constant shares α of real prompts."""
@@ -581,6 +581,7 @@ PRESETS = {
             training=Training(steps=20, batch=8),
             samples=64,
             generations=2,
+            replicates=6,
             shares=(0.5,),
             held_out=64,
             solvable_runs=200,
@@ -647,6 +648,7 @@ PRESETS = {
             "quick",
             samples=1000,
             generations=4,
+            replicates=6,
             shares=(0.5,),
             solvable_runs=2000,
             stability=StabilitySize(
@@ -700,7 +702,6 @@ PRESETS = {
         Preset("default"),
         Preset(
             "long",
-            replicates=12,
             solvable_runs=40_000,
             convergence=ConvergenceSize(
                 LinearRegression(),
@@ -708,7 +709,6 @@ PRESETS = {
                 Training(steps=1000),
                 lam_samples=(250, 1000),
                 lams=(0, 0.5, 1, 4, 16),
-                replicates=10,
                 held_out=4000,
                 neighbours=4,
             ),
@@ -720,7 +720,6 @@ PRESETS = {
             training=Training(steps=10_000, batch=64, learning_rate=3e-3),
             samples=10_000,
             generations=10,
-            replicates=8,
             shares=(0.1, 0.2, 0.5),
             held_out=10_000,
             solvable_runs=100_000,

@@ -1,11 +1,13 @@
 """How many synthetic rows to generate, from measured errors: `bounds.optimal_size` with its band.
 
-Needs no JAX. What is recommended is what makes a bound smallest; constants that nobody measured
-are assumptions of the recommendation.
+Needs no JAX. What is recommended is the whole number of rows that makes a bound smallest; constants
+that nobody measured are assumptions of the recommendation. That a bound is smallest somewhere does
+not mean that what it bounds is: see `CHECKED`.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,6 +20,7 @@ from icl_stl.bounds.optimum import Objective
 from icl_stl.config import meant, require
 from icl_stl.error_law import RUNS, SIZE, ErrorLaw, ResampledLaws, interval
 from icl_stl.intervals import Floats
+from icl_stl.regimes import Augment, FreshReal, RealOnly, Regime
 from icl_stl.results import read_json
 from icl_stl.tables import Quantity, checked, kind_of, number_of, read, rows_of
 
@@ -37,6 +40,20 @@ PARTS = {
     "fluctuation": "the generator, which passes the chance in the real rows on",
 }
 """What a bound consists of, and in plain words what rises with the ratio when it does."""
+CHECKED = {"risk": (2.01, 18.6), "gap": (1.0, 1.12)}
+"""Regret of sizes that a bound recommends, least and largest mean over loops, by objective.
+
+What is bounded, at the size of those tried that is nearest to the recommended one, over the least
+that any size has. Clipped mean of a normal law: M, b and kappa certified, the error law fitted,
+n = 20, up to 32 synthetic rows per real one, generations 1, 2, 5 and 10, a fixed real set and new
+real rows in every generation. Source: cells of the claim `optimal_synthetic_size`,
+`figures/claims.json` and `figures/long/claims.json`, rounded to three digits.
+"""
+DECIDES = (
+    "The risk decides about quality; the gap says only how far the training loss can be trusted."
+)
+NEARLY_ALL = 0.99
+"""Where ever more rows lower a bound: the share of what they save that is planned for."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +72,10 @@ class Problem:
     """Probability of failure."""
     generation: float = math.inf
     """i >= 1, or inf for the limit of the loop."""
-    objective: Objective = "gap"
-    """Which bound: gap, risk or uniform. The last needs a law that the one-step errors obey in
-    every loop; one of mean errors is not enough."""
+    objective: Objective = "risk"
+    """Which bound: risk, which decides about quality; gap, how far the training loss can be
+    trusted; or uniform, the gap without stability. The last needs a law that the one-step
+    errors obey in every loop; one of mean errors is not enough."""
     fresh: bool = False
     """Whether every generation draws n new real rows."""
     max_lam: float = math.inf
@@ -97,15 +115,16 @@ class Plan(NamedTuple):
         problem: what was planned.
         law: the error law it rests on.
         best: lambda*, the bound there, and the certificate that no ratio is better.
+        rows: the whole number of synthetic rows that is advised; see `whole_rows`.
         band: 95 % percentile interval of lambda* over resampled laws; None without them.
         alone: the bound by parts without synthetic rows.
-        parts: the bound's parts at lambda*, the shift divided into decaying error and error floor.
-        gain: share of the bound that lambda* saves.
-        gain_band: the same with resampled laws at the same lambda*, likewise; below 0 where they
+        parts: the bound's parts at ``rows``, the shift divided into decaying error and error floor.
+        gain: share of the bound that ``rows`` save.
+        gain_band: the same with resampled laws and as many rows, likewise; below 0 where they
             say that it does harm.
-        largest: the largest part at lambda*.
-        held_back_by: the part that rises fastest there, so that no more is better; None where none
-            rises.
+        largest: the largest part at ``rows``.
+        held_back_by: the part that rises fastest at lambda*, so that no more is better; None where
+            none rises.
         useful: the sizes of the real set at which some synthetic rows help, as far as
             `useful_sizes` finds them.
         harmful: the ratios below lambda* that are worse than 0, as far as `harmful_ratios` finds
@@ -118,6 +137,7 @@ class Plan(NamedTuple):
     problem: Problem
     law: ErrorLaw
     best: bounds.OptimalSize
+    rows: int
     band: tuple[float, float] | None
     alone: bounds.Gap
     parts: dict[str, float]
@@ -130,6 +150,18 @@ class Plan(NamedTuple):
     beyond_cap: float | None
     sentence: str
 
+    @property
+    def lam(self) -> float:
+        """Synthetic rows per real row, of the rows that are advised."""
+        return self.rows / self.problem.n
+
+    @property
+    def options(self) -> str:
+        """The options of ``scripts/run_loop.py`` that run it."""
+        ratio = f" --lam {self.lam!r}" if self.rows else ""
+        name = _regime(self.problem, self.rows).name
+        return f"--regime {name} --samples {self.problem.n:.0f}{ratio}"
+
 
 def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
     """Plan the synthetic size of a loop.
@@ -140,24 +172,29 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         resampled: The law as it might have been measured instead, for the bands.
 
     Raises:
-        ValueError: For a constant outside its range; the message names it.
+        ValueError: For a constant outside its range, or n that is no whole number; the message
+            names it.
     """
+    require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
     best = problem.best(law)
+    rows = whole_rows(problem, law, best.lam)
+    lam = rows / problem.n
     alone = problem.trade_off(law, 0.0)
-    parts = {name: float(value) for name, value in problem.parts(law, best.lam).items()}
+    parts = {name: float(value) for name, value in problem.parts(law, lam).items()}
     band = gain_band = None
     if resampled is not None:
         laws = resampled.laws()
         band = interval([nearly_best(problem, other) for other in laws])
-        gain_band = interval([_gain(problem, other, best.lam) for other in laws])
+        gain_band = interval([_gain(problem, other, lam) for other in laws])
     made = Plan(
         problem,
         law,
         best,
+        rows,
         band,
         alone,
         parts,
-        _gain(problem, law, best.lam),
+        _gain(problem, law, lam),
         gain_band,
         max(parts, key=lambda name: parts[name]),
         _steepest(problem, law, best.lam),
@@ -167,6 +204,43 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         "",
     )
     return made._replace(sentence=in_words(made))
+
+
+def whole_rows(problem: Problem, law: ErrorLaw, lam: float) -> int:
+    """The whole number of synthetic rows to generate, where a bound is least at the ratio ``lam``.
+
+    Of none and the two next to n lam, that of least bound, fewer where they are equal. Without a
+    limit (inf) the fewest from which on `NEARLY_ALL` of what ever more save is saved. Never more
+    than is allowed, and none that the loop's regime refuses: beside very many real rows a few
+    cannot be told from none by their share.
+    """
+    near = math.floor(problem.n * (_nearly_all(problem, law) if math.isinf(lam) else lam))
+    tried = [k for k in (near, near + 1) if k / problem.n <= problem.max_lam and _runs(problem, k)]
+    return min([0, *tried], key=lambda k: float(problem.trade_off(law, k / problem.n).total))
+
+
+def _nearly_all(problem: Problem, law: ErrorLaw) -> float:
+    """From which ratio on `NEARLY_ALL` of what an infinite one saves is saved; of a grid."""
+    lam = np.expm1(np.linspace(0, 45, 4501))
+    alone, limit = (float(problem.trade_off(law, end).total) for end in (0.0, math.inf))
+    enough = problem.trade_off(law, lam).total <= limit + (1 - NEARLY_ALL) * (alone - limit)
+    short = np.flatnonzero(~enough)
+    return float(lam[min(short[-1] + 1, len(lam) - 1)]) if short.size else 0.0
+
+
+def _regime(problem: Problem, rows: int) -> Regime:
+    """The regime of a loop with so many synthetic rows."""
+    if rows == 0:
+        return RealOnly()
+    lam = rows / problem.n
+    return FreshReal(lam) if problem.fresh else Augment.from_lam(lam)
+
+
+def _runs(problem: Problem, rows: int) -> bool:
+    """Whether a loop with so many synthetic rows, at least one, can be run."""
+    with suppress(ValueError, OverflowError):
+        return rows >= 1 and _regime(problem, rows).synthetic_size(int(problem.n)) == rows
+    return False
 
 
 def nearly_best(problem: Problem, law: ErrorLaw) -> float:
@@ -297,16 +371,35 @@ def in_words(made: Plan) -> str:
                 "allowed, would it be smaller."
             )
         return f"{text} {_when(made)}"
+    if made.rows == 0:
+        return (
+            f"Generate nothing: {what} is smallest at {_ratio(lam)} synthetic rows per real "
+            f"one{sure}, but no whole number of rows near there that is allowed "
+            "is better than none."
+        )
+    rows = f"{_size(made.rows)} synthetic row{'s' if made.rows > 1 else ''}"
+    rows += f", about {_ratio(made.lam)} per real one"
     if math.isinf(lam):
         return (
-            f"Generate as many synthetic rows as you can{sure}: only with ever more of them comes "
-            f"{what} near its least value, {_percent(made.gain)} lower.{_harm(made)}"
+            f"Generate as many synthetic rows as you can{sure}: with {rows}, {what} is "
+            f"{_percent(made.gain)} lower, {100 * NEARLY_ALL:.0f} % of what ever more could save."
+            f"{_harm(made)}"
         )
-    text = f"Generate about {_ratio(lam)} synthetic rows per real one{sure}: {what} falls by "
-    text += f"{_percent(made.gain)}.{_harm(made)}"
+    text = f"Generate {rows}{sure}: {what} falls by {_percent(made.gain)}.{_harm(made)}"
     if made.best.regime == "capped":
         return f"{text} More might help: that is the largest ratio allowed."
     return f"{text} More is held back by {held}."
+
+
+def regret_in_words(objective: Objective) -> str:
+    """What following a bound cost where that can be checked; see `CHECKED`."""
+    if objective not in CHECKED:
+        return "What following this bound costs has not been checked."
+    low, high = CHECKED[objective]
+    text = "Where it can be checked (clipped mean of a normal law, n = 20), following the bound on "
+    text += f"the {objective} gave {low:g} to {high:g} times the least {objective} of the sizes "
+    more = ": it advised none where the most were best" if objective == "risk" else ""
+    return f"{text}tried{more}."
 
 
 def _harm(made: Plan) -> str:

@@ -1,11 +1,13 @@
-"""How many synthetic rows to generate: the error law, the best ratio with its band, a figure.
+"""How many synthetic rows to generate: the error law, the best number with its band, a figure.
 
 From measured one-step errors (result files of run_loop.py, tables, or numbers) or from the law
-itself. Exit status 0, or 2 for bad usage or a file that cannot be read or written.
+itself; for the bound on the risk, which decides about quality, and beside it for that on the gap.
+Exit status 0, or 2 for bad usage or a file that cannot be read or written.
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,9 +17,12 @@ import tyro
 from rich.table import Table
 
 from icl_stl import console, planning, results
+from icl_stl.bounds.optimum import Objective
 from icl_stl.config import require
 from icl_stl.error_law import ErrorLaw, ResampledLaws, fit_error_law, interval, resampled_laws
 
+CONSTANTS = ("floor", "c", "a")
+"""Those of the error law."""
 MOST_RESAMPLES = 100_000
 """More are a slip of the pen: every refit is planned anew."""
 
@@ -27,7 +32,8 @@ class Arguments:
     """Plan how much synthetic data a generation of a self-consuming loop should learn from."""
 
     n: float
-    """Real rows: of the set that is kept, or of every generation with --fresh-real."""
+    """Real rows, a whole number: of the set that is kept, or of every generation with
+    --fresh-real."""
     errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Measured one-step errors: result files of run_loop.py (.json), or tables with the columns N,
     eps and, if known, stderr and runs (.csv, separated by commas)."""
@@ -46,10 +52,11 @@ class Arguments:
     """Its rate a."""
     floor: float | None = None
     """Its floor; 0 if not given."""
-    objective: Literal["gap", "risk", "uniform"] = "gap"
-    """Bound that is made small: gap between real and training risk; excess risk; or the gap by
-    uniform convergence, which needs no stability, but an error law that holds in every loop, not
-    only in the mean."""
+    objective: Literal["risk", "gap", "uniform"] = "risk"
+    """Bound that is made small and drawn: excess risk, which decides about quality; gap between
+    real and training risk, how far the training loss can be trusted; or the gap by uniform
+    convergence, which needs no stability, but an error law that holds in every loop, not only in
+    the mean. The first two are always shown."""
     fresh_real: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Every generation draws n new real rows."""
     generation: float = inf
@@ -74,7 +81,11 @@ class Arguments:
     seed: int = 0
     """Seed of the resampling."""
     out: Path | None = None
-    """Folder for plan.json and trade_off.svg."""
+    """Folder for plan.json, with every plan, and trade_off.svg, of --objective."""
+
+
+Plans = dict[str, planning.Plan]
+"""The plans of one loop by objective."""
 
 
 class Laws(NamedTuple):
@@ -128,7 +139,7 @@ def chosen_law(arguments: Arguments) -> Laws:
 
 def chosen_problem(arguments: Arguments) -> planning.Problem:
     """The loop that the options describe."""
-    return planning.Problem(
+    problem = planning.Problem(
         n=arguments.n,
         M=arguments.M,
         b=arguments.M if arguments.b is None else arguments.b,
@@ -140,19 +151,18 @@ def chosen_problem(arguments: Arguments) -> planning.Problem:
         max_lam=arguments.max_lam,
         log_size=arguments.log_size,
     )
+    require(arguments.n % 1 == 0, "n", arguments.n, "a whole number of rows")
+    return problem
 
 
 def assumptions(arguments: Arguments, law: ErrorLaw) -> list[str]:
     """What nobody measured or gave."""
-    said = [f"{part}" for part in law.assumed]
-    if arguments.objective != "uniform":
-        said += ["b = M"] if arguments.b is None else []
-        said += ["κ = 1"] if arguments.kappa is None else []
-    return said
+    given = {"b = M": arguments.b, "κ = 1": arguments.kappa}
+    return [*map(str, law.assumed), *(what for what, value in given.items() if value is None)]
 
 
-def warnings(arguments: Arguments, plan: planning.Plan, laws: Laws) -> list[str]:
-    """What a reader of the plan has to know, in plain words."""
+def warnings(arguments: Arguments, plans: Plans, laws: Laws) -> list[str]:
+    """What a reader of the plans has to know, in plain words."""
     said = []
     if laws.source != "given" and laws.resampled is None:
         said.append("no bands: not every error has a standard error")
@@ -165,16 +175,17 @@ def warnings(arguments: Arguments, plan: planning.Plan, laws: Laws) -> list[str]
         said.append(
             "uniform is a bound only if the errors of every loop, not only their mean, obey the law"
         )
-        return said
-    if arguments.kappa is None and plan.best.lam == 0 and planning.no_law_helps(plan.problem):
-        said.append(
-            "with the assumed κ = 1 no error law would recommend synthetic rows, not even one "
-            "without errors: measure κ and give --kappa"
-        )
+    for name, plan in plans.items():
+        assumed = arguments.kappa is None and name != "uniform"
+        if assumed and plan.best.lam == 0 and planning.no_law_helps(plan.problem):
+            said.append(
+                f"{name}: with the assumed κ = 1 no error law would recommend synthetic rows, not "
+                "even one without errors: measure κ and give --kappa"
+            )
     if arguments.b is None:
         said.append(
             "b = M is the optimistic end: where one row may decide everything b is n M "
-            f"= {plan.problem.n * plan.problem.M:g}"
+            f"= {arguments.n * arguments.M:g}"
         )
     return said
 
@@ -190,23 +201,41 @@ def _band(band: tuple[float, float] | None, style: str = ".3g") -> str:
     return f"{low} to {high}"
 
 
-def table(plan: planning.Plan, resampled: ResampledLaws | None, source: str) -> Table:
-    """What was planned, a line each."""
-    shown = Table(title=f"error law: {source}", title_justify="left")
-    for name in ("", "value", "95 % band"):
-        shown.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    for name in ("floor", "c", "a"):
-        own = None if resampled is None else interval(getattr(resampled, name))
-        shown.add_row(f"{name} of floor + c N^-a", f"{getattr(plan.law, name):.4g}", _band(own))
+def law_in_words(laws: Laws) -> str:
+    """The error law with its bands, on one line."""
+    known = [f"{name} = {getattr(laws.law, name):.4g}" for name in CONSTANTS]
+    if laws.resampled is not None:
+        bands = (_band(interval(getattr(laws.resampled, name))) for name in CONSTANTS)
+        known = [f"{one} (95 % {band})" for one, band in zip(known, bands, strict=True)]
+    return f"error law floor + c N^-a, {laws.source}: {', '.join(known)}"
+
+
+def table(plans: Plans) -> Table:
+    """What was planned, a line each, the objectives side by side."""
+    shown = Table()
+    shown.add_column("", no_wrap=True)
+    for objective in plans:
+        for name in (objective, "95 % band"):
+            shown.add_column(name, justify="right", no_wrap=True)
+
+    def line(what: str, entries: Callable[[planning.Plan], tuple[str, str]]) -> None:
+        shown.add_row(what, *(word for plan in plans.values() for word in entries(plan)))
+
+    line("synthetic rows, advised", lambda plan: (f"{plan.rows:,}", ""))
+    line("of these per real row", lambda plan: (_number(plan.lam), ""))
+    line("λ*, where the bound is least", lambda plan: (_number(plan.best.lam), _band(plan.band)))
     shown.add_section()
-    shown.add_row("synthetic rows per real row, λ*", _number(plan.best.lam), _band(plan.band))
-    shown.add_row("bound without synthetic rows", f"{float(plan.alone.total):.4g}", "")
-    shown.add_row("bound at λ*", f"{plan.best.value:.4g}", "")
-    shown.add_row("no ratio is below (certified)", f"{plan.best.lower_bound:.4g}", "")
-    shown.add_row("gain", f"{plan.gain:.1%}", _band(plan.gain_band, ".1%"))
+    line("bound without synthetic rows", lambda plan: (f"{float(plan.alone.total):.4g}", ""))
+    line("bound with them", lambda plan: (f"{sum(plan.parts.values()):.4g}", ""))
+    line("no ratio is below (certified)", lambda plan: (f"{plan.best.lower_bound:.4g}", ""))
+    line("gain", lambda plan: (f"{plan.gain:.1%}", _band(plan.gain_band, ".1%")))
     shown.add_section()
-    for name, value in plan.parts.items():
-        shown.add_row(f"{name} at λ*", f"{value:.4g}", "largest" if name == plan.largest else "")
+    for part in planning.PARTS:
+
+        def value(plan: planning.Plan, part: str = part) -> tuple[str, str]:
+            return f"{plan.parts[part]:.4g}", "largest" if part == plan.largest else ""
+
+        line(f"{part} with them", value)
     return shown
 
 
@@ -221,27 +250,17 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def written(
-    plan: planning.Plan, laws: Laws, assumed: list[str], warned: list[str]
-) -> dict[str, Any]:
-    """The plan for a file."""
-    resampled = laws.resampled
-    bands = {
-        name: None if resampled is None else interval(getattr(resampled, name))
-        for name in ("floor", "c", "a")
-    }
-    content = {
-        "schema": results.SCHEMA,
+def planned(plan: planning.Plan) -> dict[str, Any]:
+    """One plan for a file."""
+    return {
         "problem": vars(plan.problem),
-        "law": {"floor": plan.law.floor, "c": plan.law.c, "a": plan.law.a},
-        "law_bands": bands,
-        "law_source": laws.source,
-        "assumed": assumed,
-        "warnings": warned,
-        "lam": plan.best.lam,
-        "lam_band": plan.band,
+        "rows": plan.rows,
+        "lam": plan.lam,
+        "run_loop": plan.options,
+        "optimum": plan.best.lam,
+        "optimum_band": plan.band,
         "regime": plan.best.regime,
-        "bound": plan.best.value,
+        "bound": sum(plan.parts.values()),
         "certified_lower_bound": plan.best.lower_bound,
         "bound_without_synthetic": float(plan.alone.total),
         "gain": plan.gain,
@@ -253,6 +272,27 @@ def written(
         "harmful_ratios": plan.harmful,
         "beyond_cap": plan.beyond_cap,
         "sentence": plan.sentence,
+        "regret_where_checked": planning.CHECKED.get(plan.problem.objective),
+    }
+
+
+def written(
+    plans: Plans, objective: str, laws: Laws, assumed: list[str], warned: list[str]
+) -> dict[str, Any]:
+    """The plans for a file."""
+    law = {name: getattr(laws.law, name) for name in CONSTANTS}
+    resampled = laws.resampled
+    bands = {name: resampled and interval(getattr(resampled, name)) for name in CONSTANTS}
+    content = {
+        "schema": results.SCHEMA,
+        "objective": objective,
+        "law": law,
+        "law_bands": bands,
+        "law_source": laws.source,
+        "assumed": assumed,
+        "warnings": warned,
+        "decides": planning.DECIDES,
+        "plans": {name: planned(plan) for name, plan in plans.items()},
     }
     plain: dict[str, Any] = as_json(content)
     return plain
@@ -280,22 +320,32 @@ def main(arguments: Arguments) -> int:
 
 def show(arguments: Arguments, problem: planning.Problem, laws: Laws) -> int:
     """Plan, and write what was planned; the exit status."""
-    plan = planning.plan(problem, laws.law, laws.resampled)
-    assumed, warned = assumptions(arguments, laws.law), warnings(arguments, plan, laws)
-    console.console().print(table(plan, laws.resampled, laws.source))
+    objectives: tuple[Objective, ...] = ("risk", "gap", problem.objective)
+    plans: Plans = {
+        name: planning.plan(replace(problem, objective=name), laws.law, laws.resampled)
+        for name in dict.fromkeys(objectives)
+    }
+    assumed, warned = assumptions(arguments, laws.law), warnings(arguments, plans, laws)
+    print(law_in_words(laws))
+    console.console().print(table(plans))
     if assumed:
         print(f"assumed: {'; '.join(assumed)}")
     for warning in warned:
         print(warning)
-    print(plan.sentence)
-    if arguments.out is None:
-        return 0
-    results.write_json(arguments.out / "plan.json", written(plan, laws, assumed, warned))
-    from icl_stl import plots  # noqa: PLC0415
+    for name, plan in plans.items():
+        print(f"{name}: {plan.sentence}")
+    print(planning.DECIDES)
+    own = plans[problem.objective]
+    print(f"run it ({problem.objective}): scripts/run_loop.py {own.options}")
+    if arguments.out is not None:
+        content = written(plans, problem.objective, laws, assumed, warned)
+        results.write_json(arguments.out / "plan.json", content)
+        from icl_stl import plots  # noqa: PLC0415
 
-    figure = arguments.out / "trade_off.svg"
-    plots.write_figure(lambda: plots.trade_off(plan), figure.with_suffix(""))
-    print(f"{arguments.out}/plan.json, {figure}")
+        figure = arguments.out / "trade_off.svg"
+        plots.write_figure(lambda: plots.trade_off(own), figure.with_suffix(""))
+        print(f"{arguments.out}/plan.json, {figure}")
+    print(planning.regret_in_words(problem.objective))
     return 0
 
 

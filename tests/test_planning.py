@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
-from icl_stl import bounds
+from icl_stl import bounds, grids
 from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning import (
+    CHECKED,
     PARTS,
     Measured,
     Problem,
@@ -24,6 +27,7 @@ from icl_stl.planning import (
     no_law_helps,
     plan,
     read_errors,
+    regret_in_words,
     useful_sizes,
 )
 
@@ -32,19 +36,25 @@ SCRIPT = ROOT / "scripts" / "plan_synthetic_size.py"
 SIZES = np.array([250.0, 500.0, 1000.0, 2000.0, 4000.0])
 LAW = ErrorLaw(0.002, 0.25, 0.5)
 
+
+def gap(n, **constants):
+    """A problem of the gap, on which more than one part speaks for synthetic rows."""
+    return Problem(n, objective="gap", **constants)
+
+
 CASES = [
-    (Problem(2000, kappa=0.3), LAW),
-    (Problem(2000, kappa=0.9, fresh=True), LAW),
-    (Problem(2000, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5)),
+    (gap(2000, kappa=0.3), LAW),
+    (gap(2000, kappa=0.9, fresh=True), LAW),
+    (gap(2000, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5)),
     (Problem(500, kappa=0.3, objective="risk", b=9.0), ErrorLaw(0.001, 0.01, 0.5)),
     (Problem(2000, objective="uniform", log_size=5.0), LAW),
-    (Problem(2000, kappa=0.3, max_lam=1.5), LAW),
-    (Problem(2000, kappa=0.3, generation=5), LAW),
-    (Problem(2000, kappa=0.3, generation=5, fresh=True), ErrorLaw(0.0, 0.1, 0.5)),
-    (Problem(2000), LAW),
-    (Problem(2000, kappa=0.0, max_lam=0.0), LAW),
-    (Problem(2000, kappa=0.0), ErrorLaw(0.0, 0.0, 0.5)),
-    (Problem(2000, kappa=1.4, b=8.0, fresh=True), ErrorLaw(1e-5, 0.01, 0.9)),
+    (gap(2000, kappa=0.3, max_lam=1.5), LAW),
+    (gap(2000, kappa=0.3, generation=5), LAW),
+    (gap(2000, kappa=0.3, generation=5, fresh=True), ErrorLaw(0.0, 0.1, 0.5)),
+    (gap(2000), LAW),
+    (gap(2000, kappa=0.0, max_lam=0.0), LAW),
+    (gap(2000, kappa=0.0), ErrorLaw(0.0, 0.0, 0.5)),
+    (gap(2000, kappa=1.4, b=8.0, fresh=True), ErrorLaw(1e-5, 0.01, 0.9)),
 ]
 
 
@@ -55,7 +65,7 @@ def test_the_plan_is_what_the_bounds_say(problem, law):
     given |= {"c": law.c, "a": law.a, "floor": law.floor}
     best = bounds.optimal_size(**given, max_lam=problem.max_lam)
     assert made.best == best
-    at_best = bounds.synthetic_trade_off(lam=best.lam, **given)
+    at_best = bounds.synthetic_trade_off(lam=made.lam, **given)
     assert sum(made.parts.values()) == pytest.approx(float(at_best.total), rel=1e-12)
     assert made.alone.total == bounds.synthetic_trade_off(lam=0.0, **given).total
     assert made.gain == pytest.approx(1 - float(at_best.total / made.alone.total), abs=1e-12)
@@ -70,37 +80,125 @@ def test_the_plan_is_what_the_bounds_say(problem, law):
 
 
 def test_a_floor_and_a_decaying_error_are_told_apart():
-    floor = plan(Problem(2000, kappa=0.3), ErrorLaw(0.005, 0.01, 0.5))
+    floor = plan(gap(2000, kappa=0.3), ErrorLaw(0.005, 0.01, 0.5))
     assert floor.held_back_by == "error floor"
     assert "error floor of the model, which every generation adds again" in floor.sentence
-    decaying = plan(Problem(2000, kappa=0.3), ErrorLaw(0.0, 0.3, 0.5))
+    decaying = plan(gap(2000, kappa=0.3), ErrorLaw(0.0, 0.3, 0.5))
     assert decaying.held_back_by == "decaying error"
-    assert plan(Problem(2000), ErrorLaw(0.0, 1e-3, 0.5)).held_back_by == "fluctuation"
+    assert plan(gap(2000), ErrorLaw(0.0, 1e-3, 0.5)).held_back_by == "fluctuation"
 
 
 def test_sentences():
     law = fit_error_law(SIZES, LAW.at(SIZES))
     resampled = resampled_laws(SIZES, LAW.at(SIZES), 0.03 * LAW.at(SIZES), count=50)
-    made = plan(Problem(2000, kappa=0.3), law, resampled)
+    made = plan(gap(2000, kappa=0.3), law, resampled)
     low, high = made.band
     assert low < made.best.lam < high
     assert made.gain_band[0] < made.gain < made.gain_band[1]
-    start = f"Generate about {made.best.lam:.2g} synthetic rows per real one (95 % {low:.2g} to "
+    start = f"Generate {made.rows:,} synthetic rows, about {made.lam:.2g} per real one (95 % "
+    start += f"{low:.2g} to "
     assert made.sentence.startswith(start)
     assert f"the bound on the gap falls by {100 * made.gain:.0f} %." in made.sentence
-    nothing = plan(Problem(2000), law, resampled)
+    nothing = plan(gap(2000), law, resampled)
     assert nothing.sentence.startswith("Generate nothing (95 % of the resampled laws agree): ")
     assert "the generator, which passes the chance" in nothing.sentence
     assert "they help no real set of up to 1e+09 rows" in nothing.sentence
-    wide = plan(Problem(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
+    wide = plan(gap(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
     assert wide.sentence.startswith("Generate as many synthetic rows as you can: ")
-    capped = plan(Problem(2000, kappa=0.3, max_lam=1.0), law)
+    capped = plan(gap(2000, kappa=0.3, max_lam=1.0), law)
     assert capped.sentence.endswith("that is the largest ratio allowed.")
+
+
+def asked_for(made):
+    """What the printed options make of scripts/run_loop.py: a regime, and its synthetic rows."""
+    words = made.options.split()
+    option = dict(zip(words[::2], words[1::2], strict=True))
+    samples, lam = int(option["--samples"]), option.get("--lam")
+    ratio = None if lam is None else float(lam)
+    regime = grids.regime_of(option["--regime"], None, ratio)
+    return regime, grids.synthetic_size(regime, samples, ratio)
+
+
+@hypothesis.given(
+    n=st.one_of(st.integers(1, 300), st.integers(1, 10**12)),
+    objective=st.sampled_from(["risk", "gap", "uniform"]),
+    fresh=st.booleans(),
+    kappa=st.sampled_from([0.0, 0.3, 0.9, 1.4]),
+    b=st.sampled_from([0.0, 1.0, 9.0]),
+    generation=st.sampled_from([1.0, 5.0, math.inf]),
+    max_lam=st.one_of(st.just(math.inf), st.floats(0, 50)),
+    c=st.floats(0, 1),
+    floor=st.sampled_from([0.0, 1e-5, 0.01]),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_every_plan_is_a_whole_number_of_rows_that_can_be_run(
+    n, objective, fresh, kappa, b, generation, max_lam, c, floor
+):
+    constants = {"kappa": kappa, "b": b, "generation": generation, "max_lam": max_lam}
+    problem = Problem(float(n), objective=objective, fresh=fresh, log_size=2.0, **constants)
+    made = plan(problem, ErrorLaw(floor, c, 0.5))
+    assert isinstance(made.rows, int)
+    assert made.rows == 0 or made.rows >= 1
+    assert made.lam <= max_lam
+    regime, rows = asked_for(made)
+    assert rows == made.rows
+    assert regime.fresh_real == (fresh and rows > 0)
+
+    def total(rows):
+        return float(problem.trade_off(made.law, rows / n).total)
+
+    assert sum(made.parts.values()) == pytest.approx(total(rows), rel=1e-12, abs=0)
+    assert total(rows) <= total(0)
+    for other in (rows - 1, rows + 1):
+        if rows and math.isfinite(made.best.lam) and 1 <= other <= n * max_lam:
+            assert total(rows) <= total(other) * (1 + 1e-12)
+    assert made.gain >= 0
+
+
+def test_rows_are_whole_where_the_ratio_is_not():
+    """6.795 rows per real one are no number of rows beside 250: 1699 are."""
+    law = fit_error_law([250, 1000, 4000], [0.040, 0.021, 0.011], [0.002, 0.001, 0.001])
+    made = plan(gap(250, b=2.0, kappa=0.3, fresh=True), law)
+    assert (made.rows, made.options) == (1699, "--regime fresh --samples 250 --lam 6.796")
+    assert not (250 * made.best.lam).is_integer()
+    none = plan(gap(250, b=2.0, kappa=0.3, fresh=True, max_lam=0.003), law)
+    assert none.best.lam == 0.003
+    assert (none.rows, none.gain, none.lam) == (0, 0, 0)
+    assert none.options == "--regime real-only --samples 250"
+    assert "no whole number of rows near there that is allowed is better" in none.sentence
+    one = plan(gap(250, b=2.0, kappa=0.3, fresh=True, max_lam=0.004), law)
+    assert one.rows == 1
+    assert one.sentence.startswith("Generate 1 synthetic row, about 0.004 per real one: ")
+    most = plan(gap(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
+    assert most.best.lam == math.inf
+    alone, saved, limit = most.problem.trade_off(most.law, np.array([0, most.lam, math.inf])).total
+    assert 0.99 <= (alone - saved) / (alone - limit) <= 0.991
+    with pytest.raises(ValueError, match=r"n must be a whole number of rows, but it is 2000\.5"):
+        plan(gap(2000.5), LAW)
+
+
+def test_the_regret_it_tells_is_that_of_the_committed_results():
+    seen = {name: [] for name in CHECKED}
+    for folder in ("figures", "figures/long"):
+        entries = json.loads((ROOT / folder / "claims.json").read_text())["claims"]
+        (entry,) = (one for one in entries if one["name"] == "optimal_synthetic_size")
+        for cell in entry["cells"]:
+            if "fitted error law" in cell["quantity"]:
+                seen[cell["objective"]].append(cell["measured"])
+                assert (cell["loop"], cell["n"], len(cell["lams"])) == ("clipped mean", 20, 9)
+                most_is_best = cell["lam"] == 0 < cell["best"] == cell["lams"][-1] == 32
+                assert cell["objective"] == "gap" or most_is_best
+    for name, values in seen.items():
+        assert len(values) == 16
+        ends = tuple(float(f"{end:.3g}") for end in (min(values), max(values)))
+        assert CHECKED[name] == ends
+        assert f"gave {ends[0]:g} to {ends[1]:g} times the least {name}" in regret_in_words(name)
+    assert "not been checked" in regret_in_words("uniform")
 
 
 def test_sizes_at_which_synthetic_rows_help():
     """Against the thresholds of the theory: A + F < G/2 + H for kappa = 0."""
-    problem = Problem(2000, kappa=0.0, b=0.0)
+    problem = gap(2000, kappa=0.0, b=0.0)
     g = math.sqrt(math.log(20) / 2) / 2
     fast = ErrorLaw(0.0, 3.0, 0.75)  # 3 n^-3/4 < g n^-1/2 from n = (3/g)^4 on
     ((low, high),) = useful_sizes(problem, fast)
@@ -111,14 +209,14 @@ def test_sizes_at_which_synthetic_rows_help():
     assert low == 1
     assert high == pytest.approx((g / 0.03) ** 2, rel=5e-3)
     assert "they help up to about 416 real rows" in plan(problem, floor).sentence
-    early = plan(Problem(100, kappa=0.0, b=0.0), fast)
+    early = plan(gap(100, kappa=0.0, b=0.0), fast)
     assert "they begin to help at about 578 real rows." in early.sentence
-    assert useful_sizes(Problem(2000, b=0.0), floor) == ()
+    assert useful_sizes(gap(2000, b=0.0), floor) == ()
 
 
 def test_sizes_in_several_ranges_are_all_said():
     """A fast error law beside a large b: helped when tiny and when large, not in between."""
-    law, problem = ErrorLaw(0.0, 11.0, 0.75), Problem(12, kappa=0.0, b=10.0, delta=0.9)
+    law, problem = ErrorLaw(0.0, 11.0, 0.75), gap(12, kappa=0.0, b=10.0, delta=0.9)
     ranges = useful_sizes(problem, law)
     assert [round(end, 1) for pair in ranges for end in pair] == [1, 2.5, 120.2, 1e9]
     for n in (1, 2, 3, 12, 20, 100, 130, 400, 1000, 1e6):
@@ -137,7 +235,7 @@ def rising_first(share, n=1000.0, b=0.0):
     """One generation, kappa = 0, and the law with A - H this share of G; the closed form's end."""
     G = (1 + 2 * b) * math.sqrt(math.log(20) / (2 * n))
     law = ErrorLaw(0.0, (share * G + b / n) * n**0.5, 0.5)
-    return Problem(n, kappa=0.0, b=b, generation=1), law, (share / (1 - share)) ** 2 - 1
+    return gap(n, kappa=0.0, b=b, generation=1), law, (share / (1 - share)) ** 2 - 1
 
 
 @pytest.mark.parametrize(
@@ -168,13 +266,13 @@ def test_fewer_rows_that_do_harm_are_told(share, b, end_in_words):
 
 
 def test_no_harm_is_told_where_there_is_none():
-    for problem, law in ((Problem(2000, kappa=0.3), LAW), rising_first(0.45)[:2]):
+    for problem, law in ((gap(2000, kappa=0.3), LAW), rising_first(0.45)[:2]):
         made = plan(problem, law)
         assert made.best.lam > 0
         assert made.harmful == ()
         assert "worse than none" not in made.sentence
         assert made.beyond_cap is None
-    interior = plan(Problem(1e4, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5))
+    interior = plan(gap(1e4, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5))
     assert interior.best.regime == "interior"
     ((low, high),) = interior.harmful
     assert low == 0
@@ -186,17 +284,17 @@ def test_no_harm_is_told_where_there_is_none():
 def test_constants_may_decide_before_any_law():
     """Kept rows, kappa = 1, b = M: nothing helps from two rows on, whatever the errors are."""
     for n in (2.0, 10.0, 1e4, 1e8):
-        assert no_law_helps(Problem(n))
-    assert not no_law_helps(Problem(1.0))
-    assert not no_law_helps(Problem(2000.0, kappa=0.3))
-    assert not no_law_helps(Problem(2000.0, fresh=True))
-    assert not no_law_helps(Problem(2000.0, generation=5))
+        assert no_law_helps(gap(n))
+    assert not no_law_helps(gap(1.0))
+    assert not no_law_helps(gap(2000.0, kappa=0.3))
+    assert not no_law_helps(gap(2000.0, fresh=True))
+    assert not no_law_helps(gap(2000.0, generation=5))
 
 
 def test_the_band_covers_the_ratio_of_the_law():
     """Of 100 simulated measurements; within three standard errors of 95 %."""
     rng, sets, hits = np.random.default_rng(5), 100, 0
-    problem = Problem(2000, kappa=0.3)
+    problem = gap(2000, kappa=0.3)
     errors = LAW.at(SIZES)
     best = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, c=LAW.c, a=LAW.a, floor=LAW.floor).lam
     for seed in range(sets):
@@ -211,7 +309,7 @@ def test_the_band_covers_the_ratio_of_the_law():
 def test_the_band_covers_the_ratio_with_few_loops(runs):
     """Standard errors of few loops, their number known: covered in 95 % of cases or more."""
     rng, sets, hits = np.random.default_rng(6), 60, 0
-    problem, errors = Problem(2000, kappa=0.3), LAW.at(SIZES)
+    problem, errors = gap(2000, kappa=0.3), LAW.at(SIZES)
     best = problem.best(LAW).lam
     for seed in range(sets):
         loops = errors * (1 + 0.03 * runs**0.5 * rng.standard_normal((runs, SIZES.size)))
@@ -342,17 +440,30 @@ def test_a_plan_from_files_end_to_end(call, tmp_path):
     done = call(*options, "--out", "a", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     content = json.loads((tmp_path / "a" / "plan.json").read_text())
-    law = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, fresh=True, **content["law"])
-    assert content["lam"] == law.lam
-    assert content["certified_lower_bound"] == law.lower_bound
-    assert content["lam_band"][0] < content["lam"] < content["lam_band"][1]
+    assert content["objective"] == "risk"
+    assert [*content["plans"]] == ["risk", "gap"]
+    for name, made in content["plans"].items():
+        constants = content["law"] | {"M": 1, "b": 1, "kappa": 0.3, "fresh": True}
+        best = bounds.optimal_size(2000, objective=name, **constants)
+        assert made["optimum"] == best.lam
+        assert made["certified_lower_bound"] == best.lower_bound
+        assert made["optimum_band"][0] <= best.lam <= made["optimum_band"][1]
+        assert abs(made["rows"] - 2000 * best.lam) <= 1
+        assert made["lam"] == made["rows"] / 2000
+        assert made["problem"]["generation"] == "inf"
+        assert made["problem"]["fresh"] is True
+        assert f"{name}: {made['sentence']}\n" in done.stdout
+        assert set(made["parts"]) == set(PARTS)
+        assert made["regret_where_checked"] == list(CHECKED[name])
+    risk, gap_ = content["plans"].values()
+    assert risk["rows"] == 0 < gap_["rows"]
     assert content["law"]["a"] == pytest.approx(0.5, abs=1e-3)
-    assert content["problem"]["generation"] == "inf"
-    assert content["problem"]["fresh"] is True
     assert content["assumed"] == ["b = M"]
-    assert content["sentence"] in done.stdout
-    assert set(content["parts"]) == set(PARTS)
-    for word in ("floor of floor + c N^-a", "λ*", "certified", "gain", "assumed: b = M"):
+    assert f"run it (risk): scripts/run_loop.py {risk['run_loop']}\n" in done.stdout
+    assert content["decides"] in done.stdout
+    assert "The risk decides about quality" in content["decides"]
+    assert done.stdout.endswith(f"{regret_in_words('risk')}\n")
+    for word in ("error law floor + c N^-a", "λ*", "certified", "gain", "assumed: b = M"):
         assert word in done.stdout
     lines = done.stdout.splitlines()
     widths = {len(line) for line in lines if line.startswith(("│", "├", "┃", "└"))}
@@ -374,16 +485,20 @@ def test_a_plan_from_numbers_or_the_law(call, tmp_path):
         cwd=tmp_path,
     )
     assert numbers.returncode == 0, numbers.stderr
-    assert "assumed: floor = 0: two sizes cannot show one\n" in numbers.stdout
+    assert "assumed: floor = 0: two sizes cannot show one; b = M; κ = 1\n" in numbers.stdout
     assert "no bands" in numbers.stdout
     assert "only if the errors of every loop, not only their mean, obey" in numbers.stdout
     given = call(
         *("--n", 500, "--c", 0.3, "--a", 0.5, "--kappa", 0.2, "--generation", 3, "--out", "plan"),
+        *("--objective", "gap"),
         cwd=tmp_path,
     )
     assert given.returncode == 0, given.stderr
     content = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    assert (content["lam"], content["lam_band"], content["law_source"]) == ("inf", None, "given")
+    made = content["plans"][content["objective"]]
+    assert (made["optimum"], made["optimum_band"], content["law_source"]) == ("inf", None, "given")
+    assert f"run it (gap): scripts/run_loop.py {made['run_loop']}\n" in given.stdout
+    assert given.stdout.endswith(f"{regret_in_words('gap')}\n")
     assert "one real set, kept" in (tmp_path / "plan" / "trade_off.svg").read_text()
 
 
@@ -398,13 +513,14 @@ def said(monkeypatch, capsys, *arguments):
 
 def test_defaults_that_decide_are_named(monkeypatch, capsys):
     law = ("--c", 0.3, "--a", 0.5, "--n", 2000)
-    decided = "with the assumed κ = 1 no error law would recommend synthetic rows"
+    decided = "gap: with the assumed κ = 1 no error law would recommend synthetic rows"
     out = said(monkeypatch, capsys, *law)
     assert decided in out
     assert "b = M is the optimistic end" in out
     assert "b is n M = 2000" in out
-    for other in (("--kappa", 1), ("--fresh-real",), ("--objective", "uniform")):
-        assert decided not in said(monkeypatch, capsys, *law, *other)
+    assert out.count("no error law would recommend") == 1
+    for other in (("--kappa", 1), ("--fresh-real",)):
+        assert "no error law would recommend" not in said(monkeypatch, capsys, *law, *other)
     assert "optimistic" not in said(monkeypatch, capsys, *law, "--b", 1)
 
 
@@ -433,6 +549,7 @@ LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
         ("--n 100 --c 0.3", ["a must be given"]),
         ("--n 100 --floor 0.3", ["c must be given"]),
         ("--n 0 --c 0.3 --a 0.5", ["n = 0.0", "[1, 1e+100]"]),
+        ("--n 2000.5 --c 0.3 --a 0.5", ["n", "2000.5", "a whole number of rows"]),
         (f"{LAW_GIVEN} --kappa -1", ["kappa = -1.0", "[0, 1e+100]"]),
         (f"{LAW_GIVEN} --b -1", ["b = -1.0"]),
         (f"{LAW_GIVEN} --M 0", ["M = 0.0"]),

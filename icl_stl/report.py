@@ -18,8 +18,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from icl_stl import console
+from icl_stl.regimes import Augment, RealOnly, Replace, real_share
 from icl_stl.results import (
+    Floats,
     check_file,
     not_vouched_for,
     read_json,
@@ -92,8 +96,7 @@ def page(folder: Path) -> str:
     sections = {
         "preset": _text(stored["preset"]),
         "seed": _text(stored["seed"]),
-        "samples": _text(preset["samples"]),
-        "generations": _text(preset["generations"]),
+        **_start(folder, preset, claims),
         "summary": _summary(stored),
         "claims": _claims(claims.values()),
         "statements": _statements(claims, figures),
@@ -273,6 +276,118 @@ def _statement(entry: Json, has_figure: bool) -> str:
         else _numbers(entry)
     )
     return _definitions(pairs) + numbers
+
+
+# --- where the sliders start ---------------------------------------------------------------------
+
+_ASSUMED = {"alpha": 0.5, "kappa": 0.3, "b": 1.0, "c": 0.5, "a": 0.5}
+"""Where a slider starts that has nothing measured to start at."""
+
+
+class _Loop(NamedTuple):
+    """Measured means of a loop with a constant share: drift and one-step errors, whole prompts."""
+
+    alpha: float
+    drift: Floats
+    eps: Floats
+
+
+def _measured_loops(folder: Path, samples: int) -> list[_Loop]:
+    """The loops of a constant real share whose drift and one-step errors were measured."""
+    path = folder / "loops.csv"
+    found = []
+    for result in read_table(path, samples).values() if path.is_file() else ():
+        known = {"drift", "eps"} <= result.observations.keys()
+        if not (known and isinstance(result.regime, Augment | Replace | RealOnly)):
+            continue
+        drift, eps = (
+            result[name].reshape(*result[name].shape[:2], -1)[..., -1] for name in ("drift", "eps")
+        )
+        whole = np.isfinite(drift).all(1) & np.isfinite(eps).all(1)
+        if whole.any():
+            alpha = real_share(result.regime, samples, 1)
+            found.append(_Loop(alpha, drift[whole].mean(0), eps[whole].mean(0)))
+    return found
+
+
+def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, str]:
+    """Where the sliders start, in numbers and words, and the measured drift beside them.
+
+    Share, c and a are those of the measured loop of a constant share nearest to 1/2: the law
+    c N^-a without a floor passes through its mean one-step error of generation 0, at N = n, and of
+    the later ones, at N = n/alpha. What was not measured starts at `_ASSUMED`.
+    """
+    n = preset["samples"]
+    at: dict[str, float] = {"n": n, "generation": preset["generations"], "floor": 0.0}
+    at |= {"M": 1.0, "delta": 0.05, **_ASSUMED}
+    words, assumed = [f"n = {n} and i = {at['generation']}"], ["M", "δ"]
+    loops = _measured_loops(folder, n)
+    both = [loop for loop in loops if 0 < loop.alpha < 1 and len(loop.eps) > 1]
+    if both:
+        loop = min(both, key=lambda loop: abs(loop.alpha - 0.5))
+        first, later = float(loop.eps[0]), float(loop.eps[1:].mean())
+        at |= {"alpha": loop.alpha, **_law_through(first, later, n, loop.alpha)}
+        words.append(
+            f"its loop with α = {_number(loop.alpha)}, whose one-step errors of whole prompts, "
+            f"{_number(first)} of the first fit and {_number(later)} of later ones, give c, a and e"
+        )
+    elif law := _like(claims, r"(floor|c|a) of eps\(N\) = floor \+ c N\^-a, whole prompts"):
+        at |= {name: value["fitted"] for (name,), value in law.items()}
+        words.append("the law fitted to one-step errors of whole prompts gives c, a and e")
+        assumed = ["α", *assumed]
+    else:
+        assumed = ["α", "c", "a", "e", *assumed]
+    if known := _stability(claims, n):
+        size, b, kappa = known
+        at |= {"b": b, "kappa": kappa}
+        words.append(
+            f"b and κ, n times the largest changes of loss and law seen under one replaced prompt "
+            f"(n = {size})"
+        )
+    else:
+        assumed = ["κ", "b", *assumed]
+    start = {name: float(f"{value:.4g}") for name, value in at.items()}
+    measured = [
+        {"alpha": loop.alpha, "drift": [float(f"{value:.4g}") for value in loop.drift]}
+        for loop in loops
+    ]
+    return {
+        "start": _text(json.dumps(start)),
+        "measured": _text(json.dumps(measured)),
+        "start_words": _text(
+            f"The sliders start at this run: {'; '.join(words)}. Assumed: {', '.join(assumed)}."
+        ),
+    }
+
+
+def _law_through(first: float, later: float, n: int, alpha: float) -> dict[str, float]:
+    """c, a and floor of a law with these errors at n and n/alpha rows: no floor if they fall."""
+    rate = math.log(first / later) / -math.log(alpha) if first > later > 0 else 0.0
+    if 1e-3 <= rate <= 10:
+        return {"c": first * n**rate, "a": rate, "floor": 0.0}
+    return {"c": 0.0, "a": _ASSUMED["a"], "floor": max(first, later)}
+
+
+def _stability(claims: Mapping[str, Json], samples: int) -> tuple[int, float, float] | None:
+    """The n nearest to that of the loops at which b and kappa were measured, and these."""
+    known = _like(claims, r"(b|kappa), n = (\d+)")
+    found = {(name, int(n)): value for (name, n), value in known.items()}
+    sizes = {n for name, n in found if name == "b" and ("kappa", n) in found}
+    if not sizes:
+        return None
+    n = min(sizes, key=lambda n: abs(math.log(n / samples)))
+    return n, found["b", n], found["kappa", n]
+
+
+def _like(claims: Mapping[str, Json], pattern: str) -> dict[tuple[str, ...], Any]:
+    """Measured constants whose names are of a pattern, by its groups."""
+    return {
+        named.groups(): constant["value"]
+        for entry in claims.values()
+        for constant in entry["constants"]
+        if constant["provenance"] == "measured"
+        if (named := re.fullmatch(pattern, str(constant["name"])))
+    }
 
 
 # --- numbers behind a figure ---------------------------------------------------------------------

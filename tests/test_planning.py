@@ -169,6 +169,9 @@ def test_rows_are_whole_where_the_ratio_is_not():
     one = plan(gap(250, b=2.0, kappa=0.3, fresh=True, max_lam=0.004), law)
     assert one.rows == 1
     assert one.sentence.startswith("Generate 1 synthetic row, about 0.004 per real one: ")
+    few = plan(gap(1e12, kappa=0.3, max_lam=5.03e-10), ErrorLaw(0.0, 0.0, 0.5))
+    assert few.best.lam == 5.03e-10
+    assert asked_for(few)[1] == few.rows == 0  # a share does not tell 503 of 1e12 from others
     most = plan(gap(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
     assert most.best.lam == math.inf
     alone, saved, limit = most.problem.trade_off(most.law, np.array([0, most.lam, math.inf])).total

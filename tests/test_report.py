@@ -418,9 +418,10 @@ def renew_manifest(folder, figures):
     def digests(names):
         return {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
+    sources = ("config.json", "claims.json", "loops.csv")
     manifest = {
         "matplotlib": "3",
-        "sources": digests(["config.json", "claims.json", "loops.csv"]),
+        "sources": digests([name for name in sources if (folder / name).exists()]),
         "figures": digests(figures),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -542,6 +543,111 @@ def test_the_headline_says_how_many_inconclusive_claims_are_missed():
     assert report._summary(stored) == "4 claims: 1 hold, 2 inconclusive (1 missed), 1 findings."
     stored["claims"][1]["cells"] = undecided
     assert report._summary(stored) == "4 claims: 1 hold, 2 inconclusive, 1 findings."
+
+
+def started(page):
+    """Where the sliders start, the measured drift beside them, and what is said of both."""
+    room = page.with_id("interactive")
+    said = re.search(r"The sliders start.*?Assumed: .*?\.", page.all("main")[0]["text"], re.DOTALL)
+    return json.loads(room["data-start"]), json.loads(room["data-measured"]), said[0]
+
+
+def test_the_sliders_start_at_what_the_run_measured(parsed):
+    at, measured, said = started(parsed)
+    preset = json.loads((FIGURES / "config.json").read_text())["preset"]
+    assert at.keys() == {*SETTINGS} - {"lam"}
+    assert (at["n"], at["generation"]) == (preset["samples"], preset["generations"])
+    assert at["alpha"] in preset["shares"]
+    claims = json.loads((FIGURES / "claims.json").read_text())["claims"]
+    (drift,) = (entry for entry in claims if entry["name"] == "drift")
+    whole = max(cell["prefix"] for cell in drift["cells"])
+    cells = [cell for cell in drift["cells"] if cell["prefix"] == whole]
+    assert {loop["alpha"] for loop in measured} == {0, 1, *preset["shares"]}
+    for loop in measured:
+        own = [cell["measured"] for cell in cells if cell["alpha"] == loop["alpha"]]
+        assert loop["drift"] == pytest.approx(own, rel=1e-3)
+    eps = next(
+        constant["value"][-1]
+        for constant in drift["constants"]
+        if re.fullmatch(rf"eps by .*augment-{at['alpha']:g}, .*", constant["name"])
+    )
+    first = next(loop["drift"][0] for loop in measured if loop["alpha"] == at["alpha"])
+    law = {name: at[name] for name in ("c", "a", "floor")}
+    for size, error in ((at["n"], first), (at["n"] / at["alpha"], eps)):
+        assert law["floor"] + law["c"] * size ** -law["a"] == pytest.approx(error, rel=3e-3)
+    known = {c["name"]: c["value"] for entry in claims for c in entry["constants"]}
+    size = re.search(r"one replaced prompt \(n = (\d+)\)", said)[1]
+    for name in ("b", "kappa"):
+        assert at[name] == pytest.approx(known[f"{name}, n = {size}"], rel=1e-3)
+    assert said.endswith("Assumed: M, δ.")
+
+
+def test_the_drift_at_the_start_bounds_the_measured_one_and_is_no_far_cry_from_it(parsed):
+    at, measured, _ = started(parsed)
+    (loop,) = (loop for loop in measured if loop["alpha"] == at["alpha"])
+    n, alpha = at["n"], at["alpha"]
+    eps0, eps = (at["floor"] + at["c"] * size ** -at["a"] for size in (n, n / alpha))
+    for generation, seen in enumerate(loop["drift"]):
+        bound = bounds.drift_constant_share(eps0, eps, alpha, generation).total
+        assert 0.99 * seen <= bound <= 1.5 * seen
+
+
+def test_what_the_page_says_at_the_start_is_what_the_package_says(parsed, engine):
+    at = {key: value for key, value in started(parsed)[0].items() if key != "generation"}
+    for generation in (8, INF):
+        cases = [at | {"generation": generation}]
+        gap, size = (
+            engine(f"{literal(cases)}.map(bounds.{name})")[0]
+            for name in ("generalizationGapAtRate", "optimalSize")
+        )
+        others = {key: at[key] for key in ("M", "b", "kappa", "c", "a", "delta", "floor")}
+        expected = bounds.generalization_gap_at_rate(at["n"], at["alpha"], generation, **others)
+        for name in ("shift", "stability", "fluctuation", "total"):
+            agree([gap], name, getattr(expected, name))
+        best = bounds.optimal_size(at["n"], generation=generation, **others)
+        assert (float(size["lam"]), float(size["value"])) == pytest.approx(
+            (best.lam, best.value), rel=TOLERANCE
+        )
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_sliders_start_at_whatever_was_measured(tmp_path, failed):
+    """Nothing; loops that failed; a law without a loop."""
+    claims = [entry("drift", cell())]
+    folder = make_folder(tmp_path / "run", claims, ["drift"])
+    loops = loops_of(below_the_bound)
+    if failed:
+        for result in loops.values():
+            result.observations["drift"][:, 1:] = np.nan
+        write_table(folder / "loops.csv", loops)
+    else:
+        (folder / "loops.csv").unlink()
+    law = {"floor": 0.3, "c": 16.0, "a": 1.0}
+    for measured_law in (False, True):
+        if measured_law:
+            what = "of eps(N) = floor + c N^-a, whole prompts"
+            claims[0]["constants"] = [
+                {"name": f"{name} {what}", "value": {"fitted": value}, "provenance": "measured"}
+                for name, value in law.items()
+            ]
+        stored = json.loads((folder / "claims.json").read_text())
+        (folder / "claims.json").write_text(json.dumps(stored | {"claims": claims}))
+        renew_manifest(folder, ["drift.svg"])
+        at, measured, said = started(Page(report.page(folder)))
+        assert measured == []
+        assert (at["n"], at["generation"], at["alpha"]) == (PRESET.samples, 4, 0.5)
+        wanted = law if measured_law else {"floor": 0.0, "c": 0.5, "a": 0.5}
+        assert {name: at[name] for name in law} == wanted
+        assumed = "κ, b, α, M, δ" if measured_law else "κ, b, α, c, a, e, M, δ"
+        assert said.endswith(f"Assumed: {assumed}.")
+
+
+@pytest.mark.parametrize(("first", "later"), [(0.4, 0.3), (0.3, 0.3), (0.2, 0.3), (0.3, 0.0)])
+def test_the_law_of_two_errors(first, later):
+    law = report._law_through(first, later, 1000, 0.5)
+    errors = [law["floor"] + law["c"] * size ** -law["a"] for size in (1000, 2000)]
+    falls = first > later > 0
+    assert errors == pytest.approx([first, later] if falls else [max(first, later)] * 2)
 
 
 def test_pictures_are_those_of_the_folder(parsed):
@@ -955,7 +1061,7 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(browser, committed
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(375, 667), (320, 568), (1280, 900)])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (320, 568), (1280, 900)])
 def test_nothing_sticks_out_of_the_window(browser, committed, width, height, dark):
     with on(browser, committed, width=width, height=height, dark=dark):
         assert overflow(browser, width) == {"wider": 0, "which": []}
@@ -965,6 +1071,24 @@ def test_nothing_sticks_out_of_the_window(browser, committed, width, height, dar
         assert overflow(browser, width) == {"wider": 0, "which": []}
         colour = browser.js("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", colour))) < 380) == dark
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_measured_drift_is_drawn_in_the_curve(browser, committed, parsed, width):
+    _, measured, _ = started(parsed)
+    dots = "[...document.querySelectorAll('#chart-drift svg[role] .dot')].map((dot) => dot.cy"
+    with on(browser, committed, width=width):
+        seen = []
+        for loop in measured:
+            browser.write("alpha-number", str(loop["alpha"]))
+            heights = browser.js(f"{dots}.baseVal.value)")
+            assert len(heights) == len(loop["drift"])
+            assert np.corrcoef(heights, loop["drift"])[0, 1] < -0.99  # pixels count downwards
+            said = browser.js("document.getElementById('said').innerText")
+            assert f"α = {loop['alpha']:g}, n = " in said
+            assert f": {loop['drift'][-1]:.4g}. " in said
+            seen.append(heights)
+        assert len({tuple(heights) for heights in seen}) == len(measured)
 
 
 def test_without_javascript_the_rest_of_the_page_is_there(browser, committed):

@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -185,13 +186,55 @@ def _tightness(cell: Mapping[str, Any]) -> float:
     return float(farthest / tolerance if tolerance else math.inf if farthest else 0.0)
 
 
+SAID = {"holds": "hold", "finding": "findings"}
+"""What several cells or claims of a verdict are said to be or do, where that is another word."""
+DECIDED_AGAINST = "decided against; no theorem"
+"""What people read where a statement is missed that no theorem covers: `missed` in JSON."""
+
+
+def apart(cell: Mapping[str, Any]) -> str:
+    """Why a cell is shown but not judged: `vacuous`, `by definition`, or empty if it is judged."""
+    reasons = {"vacuous": "vacuous", "by_definition": "by definition"}
+    return next((words for key, words in reasons.items() if cell.get(key)), "")
+
+
+def verdict_of(cell: Mapping[str, Any]) -> str:
+    """The verdict on a cell in words: what it is instead if it is not judged."""
+    return apart(cell) or (DECIDED_AGAINST if cell.get("missed") else str(cell["verdict"]))
+
+
+def claim_verdict(entry: Mapping[str, Any]) -> str:
+    """The verdict on a claim in words."""
+    missed = any(cell.get("missed") and not apart(cell) for cell in entry["cells"])
+    against = missed and entry["verdict"] == "inconclusive"
+    return DECIDED_AGAINST if against else str(entry["verdict"])
+
+
+def counted(verdicts: Iterable[str]) -> str:
+    """How many of each verdict in words, in order of appearance."""
+    counts = Counter(verdicts)
+    return ", ".join(f"{count} {SAID.get(words, words)}" for words, count in counts.items())
+
+
+def control_in_words(control: Mapping[str, Any]) -> str:
+    """Whether a negative control is rejected, and in how many of its families where that is known.
+
+    A family is rejected where at least one of its cells is.
+    """
+    if not control["what"]:
+        return "-"
+    families = control.get("families", ())
+    rejected = sum(family["rejected"] > 0 for family in families)
+    where = f", in {rejected} of {len(families)} families" if families else ""
+    return f"{'yes' if control['rejected'] else 'NO'}{where}"
+
+
 def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The tested cell of a claim with the worst verdict, of these the one nearest to its bound."""
+    """The judged cell of a claim with the worst verdict, of these the one nearest to its bound."""
     tested = [
         cell
         for cell in entry["cells"]
-        if (cell["bound"] is not None or cell["verdict"] != "finding")
-        and not cell.get("by_definition", False)
+        if (cell["bound"] is not None or cell["verdict"] != "finding") and not apart(cell)
     ]
     order = ("finding", "holds", "inconclusive", "violated")
 
@@ -241,15 +284,16 @@ def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
 def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control.
 
-    The verdict says on how many replicates it rests where some failed.
+    The verdict says on how many replicates it rests where some failed, and how many cells are
+    shown apart, not judged.
     """
     cell = worst_cell(entry)
     numbers = ("", "-", "-", "-") if cell is None else (place(cell), *_numbers(cell))
-    control = entry["negative_control"]
-    rejected = ("yes" if control["rejected"] else "NO") if control["what"] else "-"
-    verdict = entry["verdict"] + (" (missed)" if cell and cell.get("missed") else "")
+    verdict = claim_verdict(entry)
     verdict += f", {entry['replicates']} replicates" if entry["failed"] else ""
-    return (entry["name"], *numbers, verdict, rejected)
+    if left := counted(filter(None, map(apart, entry["cells"]))):
+        verdict += f" ({left})"
+    return (entry["name"], *numbers, verdict, control_in_words(entry["negative_control"]))
 
 
 CLAIM_COLUMNS = (

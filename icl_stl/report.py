@@ -210,29 +210,24 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{''.join(lines)}</dl>"
 
 
-def _verdict(verdict: str, addition: str = "") -> str:
+def _verdict(verdict: str, words: str, addition: str = "") -> str:
+    """A verdict in words, in its colour."""
     known = verdict in ("holds", "violated", "inconclusive", "finding")
     kind = f' class="{verdict}"' if known else ""
-    return f"<span{kind}>{_text(verdict)}</span>{_text(addition)}"
+    return f"<span{kind}>{_text(words)}</span>{_text(addition)}"
 
 
 # --- claims --------------------------------------------------------------------------------------
 
 
 def _summary(stored: Json) -> str:
-    verdicts = [entry["verdict"] for entry in stored["claims"]]
-    words = {"holds": "hold", "finding": "findings"}
-    missed = sum(
-        any(cell.get("missed") for cell in entry["cells"])
-        for entry in stored["claims"]
-        if entry["verdict"] == "inconclusive"
-    )
-    counts = (
-        f"{verdicts.count(verdict)} {words.get(verdict, verdict)}"
-        + (f" ({missed} missed)" if verdict == "inconclusive" and missed else "")
-        for verdict in dict.fromkeys(verdicts)
-    )
-    return _text(f"{len(verdicts)} claims: {', '.join(counts)}.")
+    """How many claims and cells there are of each kind."""
+    verdicts = [console.claim_verdict(entry) for entry in stored["claims"]]
+    cells = [console.apart(cell) for entry in stored["claims"] for cell in entry["cells"]]
+    left = console.counted(filter(None, cells))
+    counts = console.counted(verdicts).replace("; no theorem", " (no theorem)")
+    shown = f" Of {len(cells)} cells, {left}: shown, not judged." if left else ""
+    return _text(f"{len(verdicts)} claims: {counts}.{shown}")
 
 
 def _claims(entries: Iterable[Json]) -> str:
@@ -243,7 +238,8 @@ def _claims(entries: Iterable[Json]) -> str:
     rows = []
     for entry in entries:
         name, *cells, verdict, control = console.claim_row(entry)
-        judged = _verdict(entry["verdict"], verdict.removeprefix(entry["verdict"]))
+        words = console.claim_verdict(entry)
+        judged = _verdict(entry["verdict"], words, verdict.removeprefix(words))
         finite = [re.sub(r"\b(?:nan|inf)\b", "–", cell) for cell in cells]
         source = re.split("[:;]", str(entry["source"]))[0]
         rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
@@ -260,11 +256,13 @@ def _statements(claims: Mapping[str, Json], figures: Sequence[str]) -> str:
 
 def _statement(entry: Json, has_figure: bool) -> str:
     control = entry["negative_control"]
-    rejected = "rejected" if control["rejected"] else "NOT rejected"
+    rejected, _, where = console.control_in_words(control).partition(", ")
+    rejected = " ".join(["rejected" if rejected == "yes" else "NOT rejected", where]).strip()
     pairs = [
         ("Statement", entry["statement"]),
         ("Source", entry["source"]),
-        ("Verdict", entry["verdict"]),
+        ("Verdict", console.claim_verdict(entry)),
+        ("Cells", console.counted(map(console.verdict_of, entry["cells"])) or "none"),
         ("Replicates", str(entry["replicates"])),
         ("Negative control", f"{control['what']} ({rejected})" if control["what"] else "none"),
         ("Left out", "; ".join(map(str, entry["failed"])) or "nothing"),
@@ -404,7 +402,8 @@ def _numbers(entry: Json) -> str:
     columns = [
         *(_Column("quantity"), _Column("loop"), _Column("n", True), _Column("λ", True)),
         *(_Column("α", True), _Column("i", True), _Column("measured", True), _Column("±", True)),
-        *(_Column("bound", True), _Column("ratio", True), _Column("verdict")),
+        *(_Column("bound", True), _Column("ratio", True), _Column("skew", True)),
+        _Column("verdict"),
     ]
     rows = [_cell(cell) for cell in cells]
     kept = [k for k in range(len(columns)) if any(row[k] not in ("", "–") for row in rows)]
@@ -425,7 +424,6 @@ def _cell(cell: Json) -> list[str]:
         f"{key} {_number(cell[key])}" for key in _WHERE if isinstance(cell.get(key), int | float)
     ]
     loop += [f"by {cell['predicted_by']}"] if "predicted_by" in cell else []
-    notes = {"by_definition": " (by definition)", "missed": " (missed)"}
     return [
         _text(", ".join(quantity)),
         _text(", ".join(loop)),
@@ -435,7 +433,8 @@ def _cell(cell: Json) -> list[str]:
         _text(_number(_half(cell["low"], cell["high"]))),
         _text(_bound(cell)),
         _text(_number(console.ratio_of(cell))),
-        _verdict(cell["verdict"], "".join(word for key, word in notes.items() if cell.get(key))),
+        _text(_number(cell["skew"])) if "skew" in cell else "",
+        _verdict("finding" if console.apart(cell) else cell["verdict"], console.verdict_of(cell)),
     ]
 
 
@@ -446,7 +445,7 @@ def _half(low: float | None, high: float | None) -> float | None:
 def _bound(cell: Json) -> str:
     """The bound with its sign; of a finding, what it is shown beside."""
     bound = _number(cell["bound"])
-    if bound == "–" or cell["verdict"] == "finding":
+    if bound == "–" or (cell["verdict"] == "finding" and not console.apart(cell)):
         return bound
     if console.is_equality(cell):
         tolerance = f" ± {_number(cell['tolerance'])}" if cell.get("tolerance") else ""

@@ -577,6 +577,9 @@ def test_the_sliders_start_at_what_the_run_measured(parsed):
         assert law["floor"] + law["c"] * size ** -law["a"] == pytest.approx(error, rel=3e-3)
     known = {c["name"]: c["value"] for entry in claims for c in entry["constants"]}
     size = re.search(r"one replaced prompt \(n = (\d+)\)", said)[1]
+    sizes = [int(name.removeprefix("b, n = ")) for name in known if name.startswith("b, n = ")]
+    away = [abs(np.log(other / at["n"])) for other in sizes]
+    assert abs(np.log(int(size) / at["n"])) == pytest.approx(min(away)) < max(away)
     for name in ("b", "kappa"):
         assert at[name] == pytest.approx(known[f"{name}, n = {size}"], rel=1e-3)
     assert said.endswith("Assumed: M, δ.")

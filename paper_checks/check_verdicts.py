@@ -68,7 +68,7 @@ def test_verdicts_follow_from_what_stands_beside_them(ledger, folder, claim) -> 
 
 @pytest.mark.parametrize(("folder", "claim"), entries())
 def test_intervals_and_p_values_agree(folder, claim) -> None:
-    """What holds lies above 0 with its interval, what is violated below; skew is within its rule."""
+    """What holds lies above 0 with its interval, what is violated below."""
     for cell in filter(is_judged, claim["cells"]):
         if "p_for" not in cell:
             continue

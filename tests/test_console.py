@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from io import StringIO
@@ -10,10 +11,14 @@ from synthetic import PRESET
 from icl_stl.claims import Cell, Claim, Evidence, Judged, judge
 from icl_stl.console import (
     CLAIM_COLUMNS,
+    apart,
     claim_row,
+    claim_verdict,
     claims_markdown,
     claims_table,
+    counted,
     place,
+    verdict_of,
     worst_cell,
 )
 
@@ -140,6 +145,103 @@ def test_a_verdict_says_how_many_replicates_are_left_where_some_failed():
     assert claim_row(fewer)[5:] == ("holds, 5 replicates", "yes")
 
 
+VACUOUS = cell(0.9, 0.9, "finding", vacuous=True)
+DEFINED = cell(0.9, 0.9, "finding", by_definition=True)
+OLD = [cell(0.9, 0.9, vacuous=True), cell(0.9, 0.9, by_definition=True)]
+
+
+@pytest.mark.parametrize("kind", [VACUOUS, DEFINED, *OLD])
+@pytest.mark.parametrize("more", [{}, {"missed": True}, {"direction": "above"}])
+def test_what_is_not_judged_is_counted_apart_and_never_the_tightest(kind, more):
+    kind = {**kind, **more}
+    judged = cell(0.1, 0.9)
+    assert worst_cell(entry(kind, judged, kind)) is judged
+    assert worst_cell(entry(kind)) is None
+    name = "vacuous" if kind.get("vacuous") else "by definition"
+    assert apart(kind) == verdict_of(kind) == name
+    assert apart(judged) == ""
+    row = claim_row(entry(kind, judged, kind))
+    assert row[5] == f"holds (2 {name})"
+    assert row[2] == "0.100"
+    assert claim_row(entry(kind))[2:6] == ("-", "-", "-", f"holds (1 {name})")
+    assert claim_row(entry(judged, {**judged, "vacuous": False}))[5] == "holds"
+
+
+def test_counts_of_cells_are_by_what_people_read():
+    cells = [cell(0.1, 0.9), cell(0.2, 0.9), VACUOUS, DEFINED, VACUOUS]
+    cells += [
+        cell(0.9, 0.1, "inconclusive", missed=True),
+        {**cell(0.5, 0.9, "finding"), "bound": None},
+    ]
+    said = counted(map(verdict_of, cells))
+    assert said == "2 hold, 2 vacuous, 1 by definition, 1 decided against; no theorem, 1 findings"
+    assert claim_row(entry(*cells))[5] == "holds (2 vacuous, 1 by definition)"
+
+
+@pytest.mark.parametrize("verdict", ["inconclusive", "violated"])
+def test_a_claim_that_is_missed_and_not_proved_is_decided_against(verdict):
+    """`violated` is what JSON says where a theorem says otherwise; that stays."""
+    missed = cell(0.9, 0.1, "inconclusive", missed=True)
+    open_ = cell(0.1, 0.9, "inconclusive")
+    said = "decided against; no theorem" if verdict == "inconclusive" else verdict
+    for one in (
+        {**entry(open_, missed), "verdict": verdict},
+        {**entry(missed), "verdict": verdict},
+    ):
+        before = json.dumps(one)
+        assert claim_verdict(one) == claim_row(one)[5] == said
+        assert f"| {said} |" in claims_markdown([one])[-1]
+        assert said.split(";")[0].split()[0] in printed(claims_table([one]))
+        assert json.dumps(one) == before
+    undecided = {**entry(open_), "verdict": verdict}
+    assert claim_verdict(undecided) == verdict
+    only_vacuous = {**entry({**VACUOUS, "missed": True}), "verdict": "inconclusive"}
+    assert claim_verdict(only_vacuous) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("control", "said"),
+    [
+        ({"what": "", "rejected": False}, "-"),
+        ({"what": "its opposite", "rejected": True}, "yes"),
+        ({"what": "its opposite", "rejected": False, "cells_rejected": 3, "cells": 4}, "NO"),
+        ({"what": "its opposite", "rejected": True, "families": [2, 1]}, "yes, in 2 of 2 families"),
+        (
+            {"what": "its opposite", "rejected": False, "families": [2, 0, 3]},
+            "NO, in 2 of 3 families",
+        ),
+        ({"what": "its opposite", "rejected": False, "families": []}, "NO"),
+    ],
+)
+def test_a_control_says_in_how_many_families_it_is_rejected(control, said):
+    if "families" in control:
+        families = [{"family": "f", "cells": 3, "rejected": k} for k in control["families"]]
+        control = {**control, "families": families}
+    assert claim_row({**entry(cell(0.1, 0.9)), "negative_control": control})[-1] == said
+
+
+def test_what_judging_writes_is_what_is_read_here():
+    """Of one claim: a cell that holds, one that is vacuous, one by definition; two families."""
+    rng = np.random.default_rng(3)
+    below = 1 + 0.1 * rng.standard_normal(12)
+    where = {"regime": "replace", "generation": 1}
+    cells = [
+        Cell(below, 1 - below, 1.0, where),
+        Cell(below, 1 - below, 1.0, where, ceiling=1.0),
+        Cell(0 * below, below, 1.0, where, by_definition=True),
+    ]
+    control = [Cell(-below, below, 1.0, {**where, "family": name}) for name in ("a", "b")]
+    claim = Claim("one", "", "", "its opposite", lambda evidence: Judged(cells, control, []))
+    preset = dataclasses.replace(PRESET, replicates=12)
+    judged = json.loads(json.dumps(judge(claim, Evidence(preset))))
+    assert claim_row(judged)[5:] == (
+        "holds (1 vacuous, 1 by definition)",
+        "yes, in 2 of 2 families",
+    )
+    assert worst_cell(judged) == judged["cells"][0]
+    assert isinstance(judged["cells"][0]["skew"], float)
+
+
 def test_a_place_between_two_sizes_has_no_share():
     cell = {
         "loop": "ols",
@@ -187,9 +289,8 @@ def test_a_table_prints_whatever_a_claim_and_its_place_are_called():
 def test_whatever_is_judged_is_stored_and_shown(margins, test, tolerance, bound):
     """Nothing that a claim may measure stops a job that has measured it."""
     values = np.array(margins)
-    own = Cell(
-        values, values + bound, bound, {"regime": "replace", "generation": 1}, test, tolerance
-    )
+    keys = {"regime": "replace", "generation": 1, "family": "the only one"}
+    own = Cell(values, values + bound, bound, keys, test, tolerance)
     claim = Claim("odd", "", "", "", lambda evidence: Judged([own], [own], [{"value": np.nan}]))
     with np.errstate(invalid="ignore"):
         judged = judge(claim, Evidence(PRESET))
@@ -198,7 +299,8 @@ def test_whatever_is_judged_is_stored_and_shown(margins, test, tolerance, bound)
         assert judged["cells"][0]["measured"] is None
         assert judged["verdict"] != "holds"
     name, where, *numbers, verdict, _ = claim_row(judged)
-    assert (name, where) == ("odd", "replace, generation 1")
+    assert (name, where) == ("odd", "" if apart(judged["cells"][0]) else "replace, generation 1")
+    assert bool(apart(judged["cells"][0])) == (bound == np.inf)  # whatever it bounds is below it
     assert not {"nan", "inf", "None"} & set(re.split(r"[^a-zA-Z]", " ".join(numbers)))
     assert verdict.startswith(judged["verdict"])
     assert "odd" in printed(claims_table([judged]))

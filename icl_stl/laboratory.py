@@ -7,13 +7,23 @@ from typing import Any
 
 import jax
 
-from icl_stl import certificates, code, collapse, context_loops, sizes, solvable, stability
+from icl_stl import (
+    certificates,
+    code,
+    collapse,
+    context_loops,
+    known_loops,
+    sizes,
+    solvable,
+    stability,
+)
 from icl_stl.descriptions import key
 from icl_stl.devices import Report
 from icl_stl.experiments import (
     CertifiedNetworks,
     ContextLoops,
     Experiment,
+    KnownLoops,
     LayerPrompts,
     NeighbouringLoops,
     NeighbouringTransformers,
@@ -36,6 +46,7 @@ RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
     Regeneration: collapse.regenerate,
     LayerPrompts: collapse.layer_prompts,
     PlugInLoops: collapse.plug_in_loops,
+    KnownLoops: known_loops.run_experiment,
     ContextLoops: context_loops.run_experiment,
     CertifiedNetworks: certificates.run_networks,
 }

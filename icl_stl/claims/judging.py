@@ -292,7 +292,7 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in asked_generators.items()}
     own_experiments = claim.experiments(evidence.preset)
-    counts = [] if own_experiments else [len(kept)]
+    counts = [len(kept)] if own or not own_experiments else []
     fine: dict[int, Bools] = {}  # by number of runs: a loop that failed is left out in all of them
     for experiment in own_experiments:
         arrays = evidence.experiments[experiment]

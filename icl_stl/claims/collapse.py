@@ -27,9 +27,6 @@ WITHIN = 0.05
 BLIND = 0.01
 """Excess test error over that of Bayes below which squared error counts as blind."""
 
-SKEWED = 4
-"""Times as many loops of least squares: a squared deviation of skew sqrt(8) needs 25 times 8."""
-
 DIM, SCALE = 2, 1.0
 """d and τ of the orthogonal design."""
 
@@ -69,7 +66,6 @@ def _orthogonal(
     generations: int,
     *,
     plug_in: bool = True,
-    part: int = 1,
 ) -> SolvableLoops:
     repeats, noise = design
     settings = {
@@ -84,7 +80,7 @@ def _orthogonal(
         regime,
         preset.collapse.prompts,
         generations,
-        part * preset.collapse.runs,
+        preset.collapse.runs,
         tuple(settings.items()),
         "implied",
     )
@@ -141,7 +137,7 @@ def _experiments(preset: Preset) -> dict[str, Experiment]:
     )
     for regime in (Replace(), Augment(SHARE)):
         name = f"least squares {regime.name}"
-        loops[name] = _orthogonal(preset, "shrinkage", regime, LOOP, GENERATIONS, part=SKEWED)
+        loops[name] = _orthogonal(preset, "shrinkage", regime, LOOP, GENERATIONS)
     for design in DESIGNS:
         loops[f"design {design}"] = _orthogonal(preset, "empirical_bayes", Replace(), design, 0)
     return {

@@ -19,9 +19,6 @@ from icl_stl.results import Floats
 ROUNDING = 1e-3
 """Relative rounding of what a search finds in single precision, difference quotients included."""
 
-SLOPE_TOLERANCE = 0.01
-"""Tolerance of the exponent of one linear layer, which is -1 up to rounding."""
-
 
 def _architectures(width: int) -> dict[str, QueryArchitecture]:
     free = QueryArchitecture(depth=2, width=width, heads=2, mlp=2 * width)
@@ -72,11 +69,19 @@ def _equal(value: float, bound: float, keys: Json) -> Cell:
     return Cell(margin, np.array([value]), bound, keys, "exact")
 
 
-def _at_most(value: Any, bound: Any, keys: Json, **more: Any) -> Cell:
+def _at_most(
+    value: Any, bound: Any, keys: Json, ceiling: float = np.inf, *, proved: bool = True
+) -> Cell:
     """A measured number that does not exceed another one, up to rounding of the first."""
     measured, limit = float(np.max(value)), float(np.max(bound))
     margin = float(np.min(np.asarray(bound) * (1 + ROUNDING) - value))
-    return Cell(np.array([margin]), np.array([measured]), limit, keys, "exact", **more)
+    margins, seen = np.array([margin]), np.array([measured])
+    return Cell(margins, seen, limit, keys, "exact", proved=proved, ceiling=ceiling)
+
+
+def _exponent(slopes: Floats, expected: float, keys: Json) -> Cell:
+    """An exponent that every network has up to rounding: one set of examples in all lengths."""
+    return Cell(ROUNDING - np.abs(slopes - expected), slopes, expected, keys, "exact")
 
 
 # --- extremal prompts ----------------------------------------------------------------------------
@@ -93,17 +98,19 @@ def _tight() -> tuple[list[Cell], list[Cell]]:
     cells: list[Cell] = []
     control: list[Cell] = []
 
-    def add(family: str, m: int, value: float, bound: float, *wrong: float) -> None:
-        keys = _where(family, "extremal prompt", m, family=family)
+    def add(loop: str, m: int, value: float, bound: float, **wrong: float) -> None:
+        keys = _where(loop, "extremal prompt", m)
         cells.append(_equal(value, bound, keys))
-        control.extend(_equal(value, other, keys) for other in wrong)
+        for words, other in wrong.items():
+            family = f"{loop}, {m} examples: {words}"
+            control.append(_equal(value, other, {**keys, "family": family}))
 
     for m in (4, 40):
         for b in (1.0, 4.0):
             share = float(_softmax(np.array([b, *np.zeros(m - 1)]))[0])
             cap = float(bounds.attention_cap(m, b))
             half = float(bounds.attention_cap(m, b / 2))
-            add("largest attention weight", m, share, cap, cap / 2, half)
+            add("largest attention weight", m, share, cap, halved=cap / 2, once=half)
         for w in (0.3, 1.5):
             radius = 0.8
             near = np.full(m, -radius)
@@ -113,14 +120,16 @@ def _tight() -> tuple[list[Cell], list[Cell]]:
             known = bounds.replace_one([layer], examples=m, radius=radius, readout=1.0).change
             once = bounds.SoftmaxLayer((w,), (1.0,), oscillations=(w * radius**2,))
             wrong = bounds.replace_one([once], examples=m, radius=radius, readout=1.0).change
-            add("one softmax layer", m, moved[0] - moved[1], known, known / 2, wrong)
+            change = moved[0] - moved[1]
+            add("one softmax layer", m, change, known, halved=known / 2, once=wrong)
         gamma = np.array([[0.9, 0.3], [-0.2, 0.5]])
         left, sizes, right = np.linalg.svd(gamma)
         b_x, b_y = 1.5, 2.0
         effect = b_x * left[:, 0] @ gamma @ right[0] * b_x / m
         known, kappa = (float(a) for a in bounds.linear_attention(m, sizes[0], b_x, b_y))
-        add("linear attention", m, float(effect * 2 * b_y), known, known / 2)
-        add("linear attention, label sensitivity", m, float(m * effect), kappa, kappa / 2)
+        add("linear attention", m, float(effect * 2 * b_y), known, halved=known / 2)
+        sensitivity = float(m * effect)
+        add("linear attention, label sensitivity", m, sensitivity, kappa, halved=kappa / 2)
         u, w, radius = 0.7, 0.6, 1.2
         pair = radius * np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
         query = radius * np.array([1.0, 0.0])
@@ -128,7 +137,7 @@ def _tight() -> tuple[list[Cell], list[Cell]]:
         value = float(np.linalg.norm(outputs[0] - outputs[1]))
         linear = [bounds.LinearLayer(w, u)]
         known = bounds.replace_one(linear, examples=m, radius=radius, readout=1.0).change
-        add("residual linear layer", m, value, known, known / 2, 2 * known)
+        add("residual linear layer", m, value, known, halved=known / 2, doubled=2 * known)
     return cells, control
 
 
@@ -149,10 +158,11 @@ def _causal_logarithm() -> tuple[list[Cell], list[Cell]]:
             layers, tokens=m, position=1, radius=radius, readout=1.0, change=1.0
         )
         harmonic = float(np.sum(1 / np.arange(1, m + 1)))
-        keys = _where("causal certificate", "constant of the first example", m, family="causal")
+        keys = _where("causal certificate", "constant of the first example", m)
         first = r * b_next + r_next * b
         cells.append(_equal(known.constant, first + b * b_next * harmonic, keys))
-        control.append(_equal(known.constant, first + b * b_next, keys))
+        family = {"family": f"causal certificate, {m} examples: no logarithm"}
+        control.append(_equal(known.constant, first + b * b_next, {**keys, **family}))
     return [_relative(cell) for cell in cells], [_relative(cell) for cell in control]
 
 
@@ -166,7 +176,12 @@ def _relative(cell: Cell) -> Cell:
 
 
 def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> list[Cell]:
-    """One network: certified, found, typical; and its label sensitivity."""
+    """One network: certified, found, typical; and its label sensitivity.
+
+    The worst change certified is vacuous from the range of the labels on, in which predictions may
+    be clipped. While a label moves through that range a clipped prediction moves as much at most:
+    m |∂f/∂y_j| is at most m on average, and so is Σ |∂f/∂y_j|.
+    """
     m, trivial = experiment.task.context, 2 * experiment.label_bound
     certified, found = seen["certified"][r], seen["adversarial"][r]
     q99 = float(seen["typical_q99"][r])
@@ -174,7 +189,6 @@ def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> 
         "typical": float(seen["typical"][r]),
         "typical_q99": q99,
         "trivial": trivial,
-        "vacuous": bool(certified.max() >= trivial),
         "error": float(seen["error"][r]),
         "label_bound": experiment.label_bound,
         "by_position": {
@@ -189,13 +203,13 @@ def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> 
         return _where(name, quantity, m, network=r, **more)
 
     cells = [
-        _at_most(found, certified, where("worst change found, at most certified", **data)),
+        _at_most(found, certified, where("worst change found, at most certified", **data), trivial),
         # No theorem says that a search finds more than chance.
         _at_most(q99, found.max(), where("99 % quantile, at most the worst found"), proved=False),
     ]
     for key, what in (("kappa", "label sensitivity"), ("row_sum", "row sum")):
         limit, value = seen[key][r]
-        cells.append(_at_most(value, limit, where(f"{what} found, at most certified")))
+        cells.append(_at_most(value, limit, where(f"{what} found, at most certified"), m))
     return cells
 
 
@@ -210,7 +224,7 @@ def _judge(evidence: Evidence) -> Judged:
         for r in range(len(seen["typical"])):
             cells += _of_network(name, experiment, seen, r)
             typical = float(seen["typical_q99"][r])
-            keys = _where(name, "worst change found, at most typical", m, family="networks")
+            keys = _where(name, "worst change found, at most typical", m, family=f"{name}: typical")
             control.append(_at_most(seen["adversarial"][r].max(), typical, keys))
         curves = np.log(seen["by_context"].astype(np.float64))
         slopes = np.polyfit(np.log(experiment.contexts), curves.T, 1)[0]
@@ -224,12 +238,9 @@ def _judge(evidence: Evidence) -> Judged:
             trivial=2 * experiment.label_bound,
         )
         exact = name == "one linear layer"
-        cells.append(
-            Cell(slopes + 1, slopes, -1.0, keys, "equal", SLOPE_TOLERANCE, finding=not exact)
-        )
+        cells.append(replace(_exponent(slopes, -1.0, keys), finding=not exact))
         if exact:
-            keys = {**keys, "family": "exponent"}
-            control.append(Cell(slopes + 0.5, slopes, -0.5, keys, "equal", SLOPE_TOLERANCE))
+            control.append(_exponent(slopes, -0.5, {**keys, "family": f"{name}: exponent -1/2"}))
     sizes = {"B_x, inputs": experiment.task.dim**0.5, "B_y, labels": experiment.label_bound}
     for what, value in (*sizes.items(), ("slope of GELU", bounds.ACTIVATION_SLOPES["gelu_tanh"])):
         constants.append({"name": what, "value": value, "provenance": "certified"})

@@ -5,6 +5,7 @@ Closed forms are those of `references.collapse` and `references.attention`; loop
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -229,11 +230,12 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         keys = _of("one generation", experiment, 0, POSTERIOR, generator=generator)
         cells.append(_equal(measured, forms[plug_in], keys, ONE_STEP * forms[plug_in]))
         other = forms[not plug_in]
-        wrong = {**keys, "family": f"{generator} prompts have the other variance"}
+        family = f"{generator}, n = {n}, sigma = {noise:g}"
+        wrong = {**keys, "family": f"{family}: the other variance"}
         control.append(_equal(measured, other, wrong, ONE_STEP * other))
         if plug_in:
             shifted = float(exact.posterior_variance(u, n)) + u**2 - 1 / (1 / u + n) ** 2
-            wrong = {**keys, "family": "trigamma shifted by one"}
+            wrong = {**keys, "family": f"{family}: trigamma shifted by one"}
             control.append(_equal(measured, shifted / u, wrong, ONE_STEP * shifted / u))
             inputs = np.tile(DIM**0.5 * np.eye(DIM), (n, 1))
             general = exact.divergences(inputs, noise, SCALE)
@@ -244,7 +246,9 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
                     "quantity": f"divergence {field.replace('_', ' ')}, chain rule / closed form",
                     "nats": getattr(closed, field),
                 }
-                cells.append(_same(getattr(general, field), getattr(closed, field), what))
+                # One formula beside another: nothing of a loop.
+                own = _same(getattr(general, field), getattr(closed, field), what)
+                cells.append(replace(own, finding=True))
             task = exact.task_covariance(inputs, noise, SCALE)[0, 0] * u / SCALE**2
             what = {**keys, "quantity": f"{POSTERIOR}, recursion / closed form"}
             cells.append(_same(task, float(exact.posterior_variance(u, n)), what))
@@ -284,10 +288,10 @@ def _empirical_bayes(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             cells.append(Cell(excess[:, i], excess[:, i], np.nan, at, finding=True))
             if i == 0:
                 continue
-            wrong = {**keys, "family": f"{loop}: the other recursion"}
+            wrong = {**keys, "family": f"{loop}, alpha = {alpha:g}: the other recursion"}
             control.append(_equal(fitted[:, i], float(other[i]), wrong, WITHIN * float(other[i])))
             if alpha > 0:
-                wrong = {**keys, "family": "1 - alpha dropped"}
+                wrong = {**keys, "family": f"{loop}: 1 - alpha dropped"}
                 control.append(_equal(fitted[:, i], dropped[i], wrong, WITHIN * dropped[i]))
             elif plug_in:
                 bound = float(exact.signal_bound(u, i)[-1])
@@ -330,11 +334,12 @@ def _least_squares(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             keys = _of("least squares, plug-in", experiment, i, WRITTEN)
             cells.append(_equal(written[:, i], lost, keys, WITHIN * lost))
             cells.append(_below(excess[:, i], BLIND, {**keys, "quantity": ERROR}))
-            wrong = {**keys, "family": "squared error blind: so is the task variance"}
+            family = f"least squares, {regime.name}"
+            wrong = {**keys, "family": f"{family}: squared error blind, so is the task variance"}
             control.append(_equal(written[:, i], u, wrong, WITHIN * u))
             if i:
                 going_on = float(fitted_again[i + 1])
-                wrong = {**keys, "family": "least squares loses more in every generation"}
+                wrong = {**keys, "family": f"{family}: loses more in every generation"}
                 control.append(_equal(written[:, i], going_on, wrong, WITHIN * going_on))
     return cells, control
 
@@ -499,7 +504,7 @@ CLAIMS = (
     Claim(
         name="predictive_collapse",
         statement="labels written with the noise alone (plug-in) show the task variance of the "
-        f"closed form after one generation (within {ONE_STEP:.0%}; divergences exact); a prior "
+        f"closed form after one generation (within {ONE_STEP:.0%}); a prior "
         f"fitted anew follows u' = alpha u_0 + (1-alpha) T_n(u) (within {WITHIN:.0%}), at most "
         "1/(1/u_0 + g/2) without real prompts, between alpha u_0 and alpha u_0 + (1-alpha) pi^2/6 "
         "with them, and stays u_0 with the "

@@ -284,14 +284,14 @@ RATE_LAST = 10
 
 def _rate_loops(preset: Preset) -> Mapping[str, Sequence[NeighbouringLoops]]:
     bits = (("kappa", 0.5),)
-    runs = run_count(preset)
+    runs, twice = run_count(preset), run_count(preset, 2)
     return {
         "bernoulli, kappa = 0.5": [
             NeighbouringLoops("bernoulli", Augment(0.5), n, RATE_LAST, runs, bits)
             for n in (50, 200, 800)
         ],
         "bootstrap, maximal coupling": [
-            NeighbouringLoops("categorical", Augment(0.5), n, RATE_LAST, runs, (), "maximal")
+            NeighbouringLoops("categorical", Augment(0.5), n, RATE_LAST, twice, (), "maximal")
             for n in (50, 200, 800)
         ],
         "least squares": [

@@ -151,7 +151,7 @@ def _caption(stored: Stored) -> str:
     said = []
     for name, cells in groups.items():
         ratio = np.median(numbers(c["bound"] / c["measured"] for c in cells))
-        below = sum(not c["vacuous"] for c in cells)
+        below = sum(not c.get("vacuous", False) for c in cells)
         said.append(f"{name} {ratio:.3g} ({below or 'none'} of {len(cells)} below 2 B_y)")
     slopes = [f"{name} {interval(c)}" for name, c in curves.items()]
     cells = next(iter(groups.values()))

@@ -238,7 +238,11 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
             look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": max(3, 8 - k)}
             top.plot(x, measured, **look, label=label)
             top.plot(x, bound, **look, linestyle="--", markerfacecolor="none")
+            empty = np.array([cell.get("vacuous", False) for cell in curve])
+            top.plot(x[empty], bound[empty], "kx", markersize=9)
             bottom.plot(x, _tightness(curve), **look, linestyle="-.")
+        if place == 0:
+            top.plot([], [], "kx", markersize=9, label="vacuous: at least the largest loss")
         top.plot([], [], "k-", label="95 % quantile of the gap")
         top.plot([], [], "k--", label="its bound")
         for ax in (top, bottom):
@@ -264,8 +268,10 @@ def _caption_generalization_gap(stored: Stored) -> str:
         f"{numbers(_tightness(c)).mean():.2g} ({name})" for name, c in {**bits, **others}.items()
     ]
     cells = cells_of(stored, "generalization_gap")
+    bounded = [c for c in cells if "gap_bound" in c or "quantile" in c["quantity"]]
+    empty = sum(c.get("vacuous", False) for c in bounded)
     rates = [c["measured"] for c in cells if "gap_bound" in c]
-    proxies = [c for c in cells if c["quantity"].startswith("variance")]
+    proxies = [c for c in cells if c["quantity"].endswith("against its proxy")]
     attained = (
         " The variance of the Gaussian mean's gap is its proxy in the bound up to a relative "
         f"{_relative(proxies):.0e}: what is lost there is lost by the tail inequality alone."
@@ -283,7 +289,8 @@ def _caption_generalization_gap(stored: Stored) -> str:
         "quantile (solid) and the bound that holds with probability 95 % (dashed); below, bound "
         "over measured, where 1 is a bound that is attained. Of bits the tightest and the loosest "
         "loop for either loss (grey: the "
-        f"others). Mean ratio over generations: {', '.join(parts)}. Bits are enumerated and the "
+        f"others). {empty} of {len(bounded)} bounds are vacuous (crosses): at least the largest "
+        f"loss. Mean ratio over generations: {', '.join(parts)}. Bits are enumerated and the "
         "Gaussian mean has a closed form, so that neither side has a sampling error; the clipped "
         "Gaussian mean and linear attention are sampled, quantiles are over whole loops and carry "
         f"no interval.{exceeded}{attained}"

@@ -255,7 +255,7 @@ def _caption_optimum(stored: Stored) -> str:
         "data, although the gap falls; with new real rows both are lowest at a finite λ, and in "
         "risk synthetic rows gain there exactly what they cost beside a fixed set. Of all "
         f"problems, generations and objectives the largest regret is {interval(worst)} "
-        f"({_name(worst['loop'])}, {worst['family'].split(', ', 1)[1]}, generation "
+        f"({_name(worst['loop'])}, {worst['case'].split(', ', 1)[1]}, generation "
         f"{worst['generation']}). {EACH} {BARS}"
     )
 

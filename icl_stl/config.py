@@ -392,7 +392,7 @@ class CollapseSizes:
 
     prompts: int = 2000
     """Prompts of a generation in the orthogonal design."""
-    runs: int = 50
+    runs: int = 200
     """Independent loops of it."""
     transformer_runs: int = 3
     """Whole loops of the plug-in transformer for each share."""
@@ -668,7 +668,7 @@ PRESETS = {
                 held_out=100,
                 compared=1,
             ),
-            collapse=CollapseSizes(1000, 60, 3, 1),
+            collapse=CollapseSizes(1000, 200, 3, 1),
             certificates=CertificateSizes(
                 networks=3,
                 width=8,

@@ -346,12 +346,12 @@ LOOP_MUTANTS = (
         ("loops", "types != [a.dtype for a in leaves]", "False", ONE_TYPE),
         ("problems", "share * p - (1 - share)", "(1 - share) * p - share", ERRORS),
         ("problems", "(8**0.5 * noise)", "(2**0.5 * noise)", SHIFTED),
-        ("intervals", "max(low.p_positive,", "min(low.p_positive,", JUDGED),
     ),
     *planted_in(
         "claims/",
         ("judging", 'not in ("exact", "undecided")', '!= "undecided"', JUDGED),
-        ("judging", 'all("violated" in own', 'any("violated" in own', JUDGED),
+        ("judging", "all(one.rejected", "any(one.rejected", JUDGED),
+        ("judging", "np.maximum(above, below)", "np.minimum(above, below)", JUDGED),
         ("judging", "fine.get(experiment.runs, True) & finite", "finite", JUDGED),
         ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
         ("_cells", "count * whole - (count - 1) * statistic", "statistic", JUDGED),
@@ -499,7 +499,7 @@ SYNTHETIC_MUTANTS = planted_in(
         "margins = np.abs(values[:, highest] - values[:, index])",
         HOW_MUCH,
     ),
-    ("claims/judging", "cell.among * test.p_negative", "test.p_negative", HOW_MUCH),
+    ("claims/judging", "among * less", "less", HOW_MUCH),
     ("claims/judging", "level / cell.among", "level", HOW_MUCH),
 )
 OVER_SIZES, PARTS, SHIFTED_PARTS = (

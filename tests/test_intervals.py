@@ -11,7 +11,6 @@ from icl_stl.intervals import (
     binomial_interval,
     binomial_test,
     empirical_bernstein,
-    equivalence_test,
     holm,
     t_half_width,
     t_test,
@@ -84,16 +83,17 @@ def test_t_test_agrees_with_an_independent_one(margins):
     np.testing.assert_allclose(result.stderr, stats.sem(margins), rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("margin", "p_positive", "p_negative"),
-    [(0.1, 0.0, 1.0), (1e9 / 3, 0.0, 1.0), (-0.1, 1.0, 0.0), (0.0, 1.0, 1.0)],
-)
-@pytest.mark.parametrize("replicates", [2, 7])
-def test_a_margin_without_scatter_is_what_it_is(margin, p_positive, p_negative, replicates):
-    # A margin of exactly 0 is neither above nor below: "T grows" must not hold on 0 > 0.
+@pytest.mark.parametrize("margin", [0.1, 1e9 / 3, 1e-30, -0.1, 0.0])
+@pytest.mark.parametrize("replicates", [2, 7, 40])
+def test_a_margin_without_scatter_decides_nothing(margin, replicates):
+    # What is rare has not been seen yet: 40 loops that agree are no certainty.
     result = t_test([margin] * replicates)
-    assert result.stderr == 0
-    assert (result.p_positive, result.p_negative) == (p_positive, p_negative)
+    assert (result.stderr, result.p_positive, result.p_negative) == (0, 1, 1)
+
+
+def test_small_margins_are_not_taken_for_rounding():
+    small, large = (t_test(scale * np.array([1.0, 2.0, 3.0])) for scale in (1e-20, 1.0))
+    assert small.p_positive == pytest.approx(large.p_positive)
 
 
 def test_ties_with_some_scatter_are_tested():
@@ -222,8 +222,6 @@ def test_a_level_is_a_chance(call, level):
 
 
 def test_other_numbers_of_tests_are_checked():
-    with pytest.raises(ValueError, match=r"^tolerance = nan"):
-        equivalence_test([0.1, 0.2], np.nan)
     with pytest.raises(ValueError, match=r"^rate = 1.5"):
         binomial_test([0, 1], 1.5)
     for wrong in (["0.1", "0.2"], [True, False]):

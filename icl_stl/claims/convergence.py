@@ -45,11 +45,17 @@ def _lam(share: float) -> float:
     return (1 - share) / share
 
 
-def _places(size: ConvergenceSize) -> LoopSize:
-    """The most prompts of each kind that any loop has: one program serves all."""
-    shares = [round(_lam(share) * n) for share in size.shares for n in size.samples]
-    lams = [round(lam * n) for lam in size.lams for n in size.lam_samples]
-    return LoopSize(max(*size.samples, *size.lam_samples), max(*shares, *lams))
+def _places(size: ConvergenceSize, samples: int) -> LoopSize:
+    """The most prompts of each kind that a loop with so many real prompts shares a program with.
+
+    Loops of the largest real sets have one of their own: all others would pay for its places.
+    """
+    loops = [(n, round(_lam(share) * n)) for share in size.shares for n in size.samples]
+    loops += [(n, round(lam * n)) for lam in size.lams for n in size.lam_samples]
+    loops += [(n, 0) for n in size.law_samples]
+    most = max(size.samples)
+    own = [pair for pair in loops if (pair[0] < most) == (samples < most)]
+    return LoopSize(max(n for n, _ in own), max(1, *(n_syn for _, n_syn in own)))
 
 
 def _sized(size: ConvergenceSize, world: Any, n: int, lam: float) -> SizedTransformers:
@@ -59,7 +65,7 @@ def _sized(size: ConvergenceSize, world: Any, n: int, lam: float) -> SizedTransf
         size.architecture,
         size.training,
         LoopSize(n, round(lam * n)),
-        _places(size),
+        _places(size, n),
         size.replicates,
         size.held_out,
         world,
@@ -91,7 +97,7 @@ def _neighbours(size: ConvergenceSize) -> dict[int, SizedNeighbours]:
             size.architecture,
             size.training,
             LoopSize(n, Augment(max(size.shares)).synthetic_size(n)),
-            _places(size),
+            _places(size, n),
             size.replicates,
             size.held_out,
             size.neighbours,

@@ -1,5 +1,7 @@
 """Loops whose total variations are known, and the claim that they are measured right."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -86,3 +88,18 @@ def test_a_factor_planted_in_the_measurement_is_noticed(factor, monkeypatch):
     assert entry["verdict"] == "violated"
     bad = {cell["quantity"] for cell in entry["cells"] if cell["verdict"] != "holds"}
     assert bad == {"eps, measured over exact"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"shares": ()}, "^shares must be .* at least one"),
+        ({"shares": (0.5, 1.0)}, r"^shares must be numbers in \[0, 1\)"),
+        ({"injected": 0.0}, "^injected must be a positive number"),
+        ({"runs": 0}, "^runs must be .* at least 1"),
+        ({"held_out": 1}, "^held_out must be .* at least 2"),
+    ],
+)
+def test_loops_that_cannot_run_are_refused(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(EXPERIMENT, **settings)

@@ -52,16 +52,19 @@ def test_generators_of_the_committed_run(ledger):
         both = np.hypot(stderr, deviation / prompts**0.5)
         assert constant == pytest.approx(mean, abs=5 * both)
     assert reference["predictive"][0] == pytest.approx(1.0, abs=5 * reference["predictive"][1])
-    assert reference["plug_in"][0] < 0.5
-    for cell in claim["cells"]:
-        if cell["direction"] == "above":
-            inside = cell["low"] > cell["bound"]
-        else:
-            inside = cell["high"] < cell["bound"]
-        assert (cell["verdict"] == "holds") == inside
+    lost, error, _ = reference["plug_in"]
+    quarter = (1 - lost) / 4
+    assert [cell["generator"] for cell in claim["cells"]] == list(reference)
+    for cell, bound in zip(claim["cells"], (1.0, lost), strict=True):
+        assert cell["bound"] == pytest.approx(bound, abs=5 * error + 0.005)
+        assert cell["tolerance"] == pytest.approx(quarter, abs=5 * error + 0.005)
+        verdict = stored.by_interval(cell)
+        assert cell["verdict"] == ("inconclusive" if verdict == "violated" else verdict)
+    families = claim["negative_control"]["families"]
+    assert [own["family"] for own in families] == ["predictive as plug_in", "plug_in as predictive"]
     ledger.record(
         "claim predictive_sampling: implied task variance",
         status=claim["verdict"],
-        tightness=max(c["measured"] / c["bound"] for c in claim["cells"] if c["bound"] == 0.5),
-        control_rejected=claim["negative_control"]["rejected"],
+        tightness=max(abs(c["measured"] - c["bound"]) / c["tolerance"] for c in claim["cells"]),
+        control_rejected=all(own["rejected"] for own in families),
     )

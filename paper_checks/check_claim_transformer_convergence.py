@@ -50,13 +50,17 @@ def test_verdicts_follow_from_the_intervals(ledger) -> None:
         assert cell.get("missed", False) == (by_interval == "violated")
     verdicts = [cell["verdict"] for cell in judged]
     assert claim["verdict"] == ("inconclusive" if "inconclusive" in verdicts else "holds")
+    families = claim["negative_control"]["families"]
+    shares = stored.config()["preset"]["convergence"]["shares"]
+    assert len(families) == len(KINDS) * len(shares)
     for kind in KINDS:
         own = [cell["verdict"] for cell in judged if cell["kind"] == kind]
+        asked = [one["rejected"] for one in families if one["family"].startswith(f"{kind}, ")]
         ledger.record(
             f"claim {CLAIM}: {kind} falls with n",
             status="holds" if set(own) == {"holds"} else "inconclusive",
             tightness=f"{own.count('holds')} of {len(own)} decided",
-            control_rejected=claim["negative_control"]["rejected"],
+            control_rejected=len(asked) == len(shares) and all(asked),
         )
 
 

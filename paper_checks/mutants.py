@@ -552,8 +552,30 @@ SIZES_MUTANTS = planted_in(
         1,
     ),
 )
+KNOWN, OF_LOOPS = "tests/test_known_loops.py", "tests/test_claims.py"
+MEASURED_RIGHT = f"{KNOWN}::test_what_measures_the_transformer_measures_them_right"
+NOTICED = f"{OF_LOOPS}::test_known_total_variations_are_measured_right_and_wrong_factors_noticed"
+NORMAL_LAWS = f"{KNOWN}::test_known_total_variations_are_those_of_normal_laws"
+GROWN = f"{OF_LOOPS}::test_growth_is_shown_beside_what_the_recursion_allows_and_not_judged"
+KNOWN_MUTANTS = planted_in(
+    "",
+    ("measure", "jnp.log1p(-real_share) + log_mixture", "log_mixture", MEASURED_RIGHT),
+    ("measure", "jnp.log(real_share) + prefix", "prefix", MEASURED_RIGHT),
+    ("known_loops", "law.mean + shift * law.std", "law.mean + shift", MEASURED_RIGHT),
+    (
+        "known_loops",
+        "(rows.ys - law.mean) / law.std",
+        "rows.ys - law.mean",
+        f"{KNOWN}::test_shifts_follow_their_recursion",
+    ),
+    ("claims/transformer", "np.sqrt(labels)", "labels", NORMAL_LAWS),
+    ("claims/transformer", "- logit(1 - alpha)", "- logit(alpha)", NORMAL_LAWS),
+    ("claims/transformer", "own = ratio / factor", "own = ratio", NOTICED),
+    ("claims/transformer", "total - start[:, None]", "total", GROWN),
+)
 SHORT = (
     *SIZES_MUTANTS[8:],
+    *KNOWN_MUTANTS[6:],
     *SYNTHETIC_MUTANTS[2::6],
     *STABILITY_MUTANTS[:1],
     *COLLAPSE_MUTANTS[::9],
@@ -565,7 +587,7 @@ SHORT = (
 
 EVERY = (
     *(*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS),
-    *(*STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS),
+    *(*STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS, *KNOWN_MUTANTS),
 )
 
 

@@ -1,5 +1,7 @@
 """The transformer over sizes: the claim holds where it is right, and says what the bounds give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,8 @@ from icl_stl.claims import CLAIMS, Evidence, convergence, judge
 from icl_stl.config import PRESETS, ConvergenceSize
 from icl_stl.experiments import SizedNeighbours, SizedTransformers
 
-TINY = PRESETS["tiny"]
-SIZE = TINY.convergence
+SIZE = replace(PRESETS["tiny"].convergence, replicates=12)
+TINY = replace(PRESETS["tiny"], convergence=SIZE)
 NAME = "transformer_convergence"
 PREFIXES = len(SIZE.task.prefixes)
 
@@ -122,12 +124,13 @@ def test_the_control_is_not_rejected_where_there_is_no_floor(kind):
     found = good(CLAIMS[NAME].experiments(TINY))
     for experiment, arrays in found.items():
         if isinstance(experiment, SizedTransformers):
-            arrays[kind] = around(0.1 / experiment.size.samples, *arrays[kind].shape[:1], 3) + (
-                0 * arrays[kind]
-            )
+            runs, length = arrays[kind].shape
+            arrays[kind] = around(np.full(length, 0.1 / experiment.size.samples), runs, 3)
     entry = judged(found)
     assert entry["verdict"] == "holds"
     assert not entry["negative_control"]["rejected"]
+    stands = {own["family"] for own in entry["negative_control"]["families"] if not own["rejected"]}
+    assert stands == {f"{kind}, alpha = {share:g}" for share in SIZE.shares}
 
 
 def test_exponents_are_those_of_the_curves(entry):

@@ -25,7 +25,7 @@ from icl_stl.claims import (
     stability,
     synthetic,
 )
-from icl_stl.claims.transformer import drift_bound
+from icl_stl.claims.transformer import allowed_growth, drift_bound
 from icl_stl.console import claims_markdown
 from icl_stl.plots import (
     DRAWINGS,
@@ -157,11 +157,12 @@ def test_the_drift_figure_shows_measured_means_and_bounds(results):
 def test_the_share_figure_shows_the_growth_since_generation_2(results):
     (ax,) = drawn("constant_real_share", results).axes
     consuming = [result for name, result in results.loops.items() if name != "real-only"]
-    for line, result in zip(ax.lines, consuming, strict=False):
+    for k, result in enumerate(consuming):
+        measured, allowed = ax.lines[2 * k : 2 * k + 2]
         whole = result["drift"][..., -1].mean(0)
-        np.testing.assert_array_equal(line.get_xdata(), np.arange(2, G + 1))
-        np.testing.assert_allclose(line.get_ydata(), whole[2:] - whole[2], rtol=0, atol=1e-15)
-    assert ax.lines[len(consuming)].get_ydata()[0] == 0.05
+        np.testing.assert_array_equal(measured.get_xdata(), np.arange(2, G + 1))
+        np.testing.assert_allclose(measured.get_ydata(), whole[2:] - whole[2], rtol=0, atol=1e-15)
+        np.testing.assert_array_equal(allowed.get_ydata(), allowed_growth(result).mean(0))
 
 
 def test_the_quality_figures_show_excess_gap_and_errors(results):
@@ -496,11 +497,13 @@ def test_the_error_figure_shows_measured_errors_and_their_triangle(results):
         assert len(bars(ax)) == len(consuming)
         for k, loop in enumerate(consuming):
             share = real_share(loop.regime, loop.samples, 1)
-            where = {"regime": loop.regime.name, "alpha": share, "prefix": prefix}
-            cells = cells_of(results, "one_step_error", **where)
+            where = {"regime": loop.regime.name, "alpha": share}
+            cells = cells_of(results, "one_step_error", loop=None, prefix=prefix, **where)
             assert column(cells, "generation") == list(range(1, G + 1))
             assert_cells(bars(ax)[k], cells)
             assert lines(ax, "--")[k] == column(cells, "bound")
+            known = cells_of(results, "one_step_error", loop="known", **where)
+            assert_cells(bars(figure.axes[-1])[k], known)
     assert figure.axes[0].get_title() == "first label"
 
 

@@ -166,7 +166,7 @@ def _draw_constant_real_share(stored: Stored) -> Figure:
     ax = figure.subplots()
     looks = looks_of(stored.loops)
     for name, result in stored.loops.items():
-        if result.label == "real-only":
+        if result.label == "real-only" or result.generations < BURN_IN:
             continue
         x = generations(ax, result)[BURN_IN:]
         whole = result["drift"][:, BURN_IN:, -1]

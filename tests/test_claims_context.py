@@ -15,7 +15,7 @@ from icl_stl.plots import DRAWINGS, Stored
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(
     PRESET,
-    in_context=ContextSizes(designs=200, runs=3000, networks=3, prompts=5, generations=4),
+    in_context=ContextSizes(designs=200, runs=5000, networks=3, prompts=5, generations=4),
 )
 CHOSEN = _experiments(SMALL)
 
@@ -133,6 +133,7 @@ def test_loops_that_do_what_the_claim_says(good):
             cell["loop"] == "network"
             or "alpha times" in cell["quantity"]
             or "rare" in cell["quantity"]
+            or cell.get("vacuous", False)
         )
         if cell.get("test", "positive") in ("positive", "equal") and cell["bound"] is not None:
             difference = cell["measured"] - cell["bound"]

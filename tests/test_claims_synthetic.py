@@ -6,6 +6,7 @@ from scipy import optimize, stats
 
 from icl_stl import bounds, references
 from icl_stl.claims import CLAIMS, Cell, Claim, Evidence, Judged, judge, synthetic
+from icl_stl.claims._cells import GROUPS
 from icl_stl.config import PRESETS
 
 TINY = PRESETS["tiny"]
@@ -170,7 +171,7 @@ def test_a_vertex_and_its_pseudo_values():
     assert synthetic.vertex(x, 3 - 2 * (x - 1.3) ** 2) == pytest.approx(1.3)
     values = np.random.default_rng(0).normal(size=200)
     pseudo = synthetic.jackknifed(lambda kept: float(values[kept].mean()), 200)
-    groups = [values[np.arange(200) % 20 == g].mean() for g in range(20)]
+    groups = [values[np.arange(200) % GROUPS == g].mean() for g in range(GROUPS)]
     np.testing.assert_allclose(pseudo, groups, atol=1e-12)
 
 
@@ -298,7 +299,7 @@ def test_a_size_that_does_better_refutes_the_prediction(problem, world, key, lam
     entry = changed(problem, world, key, lower_at(lam, 0.3))
     assert entry["verdict"] == verdict
     bad = failing(entry)
-    assert {c["family"] for c in bad} == {
+    assert {c["case"] for c in bad} == {
         f"{problem.replace('_', ' ')}, {world}, {'risk' if key == 'excess' else 'gap'}"
     }
     regret = [c for c in bad if c["quantity"].startswith("regret")]
@@ -338,7 +339,19 @@ def test_synthetic_rows_that_do_not_help_beside_fresh_data_are_noticed():
 def test_means_that_are_not_the_closed_forms_are_violated(factor):
     entry = changed("ols", "fresh", "excess", lambda values, lams: factor * values)
     assert entry["verdict"] == "violated"
-    assert {c["quantity"] for c in failing(entry)} == {"mean beside its closed form"}
+    assert {c["quantity"] for c in failing(entry)} == {"mean risk beside its closed form"}
+
+
+def test_a_control_of_means_is_accepted_where_the_world_is_the_other():
+    def mirrored(values, lams):
+        rows = [round(20 * lam) for lam in lams]
+        mean = [synthetic.closed_form("gaussian_mean", "fixed", "risk", 20, m) for m in rows]
+        return around(np.array(mean), len(values), 0)
+
+    control = changed("gaussian_mean", "fresh", "excess", mirrored)["negative_control"]
+    accepted = {one["family"] for one in control["families"] if not one["rejected"]}
+    assert "gaussian mean, fresh, risk: closed form of the other world" in accepted
+    assert not control["rejected"]
 
 
 def test_controls_are_accepted_where_the_worlds_are_exchanged():

@@ -160,6 +160,23 @@ def test_another_rise_or_fall_is_violated(words, change):
     assert any(words in cell["quantity"] for cell in bad)
 
 
+def test_places_of_peaks_can_be_told_apart():
+    """Those of neighbouring generations, and by far those that the control exchanges."""
+    apart = [synthetic.peak(b) / synthetic.peak(a) for a, b in ((1, 5), (5, 10), (10, 20))]
+    wide = (1 + synthetic.PLACE) / (1 - synthetic.PLACE)
+    assert wide < min(apart)
+    assert 1.9 * wide < apart[0]
+
+
+def test_a_peak_that_stays_accepts_its_control():
+    """The curve of generation 1 in every generation: then its place is no wrong statement."""
+    entry = phase_with(lambda over, lams: over[:, :, 1:2] * np.ones_like(over))
+    accepted = {f["family"] for f in entry["negative_control"]["families"] if not f["rejected"]}
+    assert accepted == {f"place, generation {i}" for i in (5, 10, 20)}
+    assert entry["verdict"] == "violated"
+    assert not entry["negative_control"]["rejected"]
+
+
 def test_a_peak_that_nothing_shows_is_undecided():
     entry = phase_with(lambda over, lams: 0 * over)
     places = [c for c in entry["cells"] if c["quantity"] == "lambda of the peak"]

@@ -228,27 +228,6 @@ def cells(**keys) -> list[dict]:
     return found
 
 
-def test_verdicts_follow_from_the_intervals(ledger) -> None:
-    claim = stored.claim(NAME)
-    judged = [cell for cell in claim["cells"] if cell["verdict"] != "finding"]
-    assert claim["failed"] == []
-    for cell in judged:
-        assert cell["verdict"] == stored.by_interval(cell)
-    verdicts = [cell["verdict"] for cell in judged]
-    whole = next((v for v in ("violated", "inconclusive") if v in verdicts), "holds")
-    assert claim["verdict"] == whole
-    for cell in claim["cells"]:
-        if cell["bound"] is None:
-            assert cell["verdict"] == "finding"
-            assert cell["loop"].startswith("transformer") or cell["quantity"] == ERROR
-    ledger.record(
-        f"claim {NAME}: verdicts from intervals",
-        status=claim["verdict"],
-        tightness=f"{1 - verdicts.count('inconclusive') / len(verdicts):.0%} decided",
-        control_rejected=claim["negative_control"]["rejected"],
-    )
-
-
 def test_bounds_of_the_orthogonal_design(ledger) -> None:
     worst = 0.0
     for cell in cells(loop="one generation"):

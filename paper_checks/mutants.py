@@ -302,6 +302,14 @@ NETWORK = f"{QUERIES}::test_the_law_equals_a_literal_loop"
 FACTORS = f"{QUERIES}::test_the_weights_that_act_are_products_of_trained_factors"
 CAPS = f"{QUERIES}::test_caps_hold_and_leave_small_matrices_alone"
 JUDGED = "tests/test_claims_solvable.py"
+KNOWN_BEFORE, VACUOUS, EXCEEDED = (
+    f"{JUDGED}::test_{name}"
+    for name in (
+        "what_counts_as_equal_in_the_gap_identity_was_known_before",
+        "a_bound_above_the_largest_loss_is_vacuous_and_never_judged",
+        "exceedances_of_a_vacuous_bound_are_vacuous",
+    )
+)
 CONTEXT, RELABEL, IN_CONTEXT = (
     f"tests/test_{room}.py" for room in ("references_context", "context_loops", "claims_context")
 )
@@ -356,6 +364,9 @@ LOOP_MUTANTS = (
         ("judging", "(claim.proved and cell.proved)", "claim.proved", JUDGED),
         ("_cells", "count * whole - (count - 1) * statistic", "statistic", JUDGED),
         ("solvable", "(gap > limits)", "(gap < limits)", JUDGED, 1),
+        ("solvable", "WITHIN * scale", "WITHIN * abs(float(gap.mean()))", KNOWN_BEFORE),
+        ("solvable", "bits.constants(loop, loss).M", "1.0", VACUOUS),
+        ("solvable", "limit=float(limits.mean())", "limit=None", EXCEEDED),
     ),
     *planted_in(
         "",
@@ -403,6 +414,11 @@ COLLAPSE_MUTANTS = (
         ("collapse", "jnp.where(index == 0, 1.0, share)", "share", LOSES),
     ),
 )
+MOST_INFLUENCE = "test_a_bound_above_the_largest_influence_in_ridge_is_vacuous"
+APART = "test_the_control_of_convergence_asks_where_thresholds_lie_apart"
+RANGE_OF_LABELS = (
+    "tests/test_certificates.py::test_a_certificate_from_the_range_of_labels_on_is_vacuous"
+)
 CONTEXT_MUTANTS = (
     *planted_in(
         "references/",
@@ -433,6 +449,9 @@ CONTEXT_MUTANTS = (
         ("context_loop", "0.5 - added", "0.9 - added", IN_CONTEXT),
         ("context_loop", "TIGHT - np.abs(values / limits - 1)", "TIGHT", IN_CONTEXT),
         ("context_loop", "limits + slack - values", "np.abs(limits + slack - values)", IN_CONTEXT),
+        ("context_loop", "np.sqrt(g + 1)", "np.inf", f"{IN_CONTEXT}::{MOST_INFLUENCE}"),
+        ("context_loop", "TASK.dim <= k < m", "0 < k < m", f"{IN_CONTEXT}::{APART}"),
+        ("certificates", "**data), trivial)", "**data))", RANGE_OF_LABELS),
     ),
 )
 PAIRS, JUDGED_PAIRS = "tests/test_stability.py", "tests/test_claims_stability.py"
@@ -499,6 +518,8 @@ SYNTHETIC_MUTANTS = planted_in(
         "margins = np.abs(values[:, highest] - values[:, index])",
         HOW_MUCH,
     ),
+    ("claims/synthetic", "mirror, objective, n", "world, objective, n", HOW_MUCH),
+    ("claims/synthetic", "-1 if at == 0 else 0", "0", HOW_MUCH),
     ("claims/judging", "among * less", "less", HOW_MUCH),
     ("claims/judging", "level / cell.among", "level", HOW_MUCH),
 )

@@ -368,8 +368,37 @@ def evidence(change=lambda name, arrays: arrays):
 def test_the_claim_holds_for_certificates_above_what_is_found():
     entry = judge(CLAIM, evidence())
     assert (entry["verdict"], entry["negative_control"]["rejected"]) == ("holds", True)
-    findings = [c for c in entry["cells"] if c["verdict"] == "finding"]
-    assert {c["loop"] for c in findings} == set(networks(PRESET)) - {"one linear layer"}
+    vacuous = [c for c in entry["cells"] if c.get("vacuous")]
+    others = [c for c in entry["cells"] if c["verdict"] == "finding" and c not in vacuous]
+    deeper = set(networks(PRESET)) - {"one linear layer"}
+    assert {c["loop"] for c in others} == deeper | {"causal certificate"}
+
+
+def test_a_certificate_from_the_range_of_labels_on_is_vacuous():
+    """Changes from 2 B_y on, sensitivities to labels and row sums from the context length on."""
+
+    chosen = networks(replace(PRESET, certificates=SIZES))
+    trivial = 2 * chosen["one linear layer"].label_bound
+
+    def at(factor):
+        def changed(name, arrays):
+            arrays = {key: values.copy() for key, values in arrays.items()}
+            arrays["certified"][:] = factor * trivial
+            arrays["kappa"][:, 0] = arrays["row_sum"][:, 0] = factor * SIZES.context
+            return arrays
+
+        entry = judge(CLAIM, evidence(changed))
+        assert entry["verdict"] == "holds"
+        return [c["quantity"] for c in entry["cells"] if c.get("vacuous")]
+
+    assert at(0.999) == []
+    empty = at(1.0)
+    assert len(empty) == 3 * SIZES.networks * len(networks(PRESET))
+    assert {words.partition(" found")[0] for words in empty} == {
+        "worst change",
+        "label sensitivity",
+        "row sum",
+    }
 
 
 @pytest.mark.parametrize("key", ["certified", "kappa", "row_sum"])
@@ -396,7 +425,10 @@ def test_a_linear_layer_of_another_exponent_violates_the_claim():
     def slow(name, arrays):
         return {**arrays, "by_context": np.sqrt(arrays["by_context"])}
 
-    assert judge(CLAIM, evidence(slow))["verdict"] == "violated"
+    entry = judge(CLAIM, evidence(slow))
+    assert entry["verdict"] == "violated"
+    accepted = [f["family"] for f in entry["negative_control"]["families"] if not f["rejected"]]
+    assert accepted == ["one linear layer: exponent -1/2"]
 
 
 @pytest.mark.parametrize("name", ["one layer, capped", "two causal layers, capped, norm"])

@@ -15,7 +15,7 @@ from icl_stl.plots import DRAWINGS, Stored
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(
     PRESET,
-    in_context=ContextSizes(designs=200, runs=3000, networks=3, prompts=5, generations=4),
+    in_context=ContextSizes(designs=200, runs=5000, networks=3, prompts=5, generations=4),
 )
 CHOSEN = _experiments(SMALL)
 
@@ -133,6 +133,7 @@ def test_loops_that_do_what_the_claim_says(good):
             cell["loop"] == "network"
             or "alpha times" in cell["quantity"]
             or "rare" in cell["quantity"]
+            or cell.get("vacuous", False)
         )
         if cell.get("test", "positive") in ("positive", "equal") and cell["bound"] is not None:
             difference = cell["measured"] - cell["bound"]
@@ -226,6 +227,29 @@ def test_loops_that_do_something_else_violate_it(good, change, loop, words):
     assert entry["verdict"] == "violated"
     found = [c for c in entry["cells"] if c["loop"] == loop and words in c["quantity"]]
     assert "violated" in {cell["verdict"] for cell in found}
+
+
+def test_a_bound_above_the_largest_influence_in_ridge_is_vacuous(good):
+    """Predictions are no longer than labels: each generation adds a label of length 1 to them."""
+    name = "influence of one label, largest over its inputs"
+    own = [c for c in judged(good)["cells"] if (c["loop"], c["quantity"]) == ("ridge", name)]
+    assert {c["generation"] for c in own} == {1, 20}
+    for cell in own:
+        most = np.sqrt(cell["generation"] + 1)
+        assert cell.get("vacuous", False) == (cell["bound"] >= most)
+        assert cell["measured"] < cell["bound"]
+    assert {c.get("vacuous", False) for c in own} == {True, False}
+    seen = good["influence"]
+    moved = (seen["changed"] - seen["predictions"])[:, 0]
+    reached = np.einsum("rkgd,rmd->rkgm", moved, seen["xs"])
+    lengths = np.linalg.norm(reached, axis=-1).max(axis=(0, 1))
+    assert (lengths <= np.sqrt(np.arange(len(lengths)) + 1)).all()
+
+
+def test_the_control_of_convergence_asks_where_thresholds_lie_apart(good):
+    families = [f["family"] for f in judged(good)["negative_control"]["families"]]
+    asked = [family for family in families if "threshold" in family]
+    assert asked == [f"linear attention, {k} kept: threshold rho < 1" for k in (3, 6)]
 
 
 def test_a_control_that_is_right_is_not_rejected(good):

@@ -6,6 +6,7 @@ from scipy import optimize, stats
 
 from icl_stl import bounds, references
 from icl_stl.claims import CLAIMS, Cell, Claim, Evidence, Judged, judge, synthetic
+from icl_stl.claims._cells import GROUPS
 from icl_stl.config import PRESETS
 
 TINY = PRESETS["tiny"]
@@ -159,6 +160,23 @@ def test_another_rise_or_fall_is_violated(words, change):
     assert any(words in cell["quantity"] for cell in bad)
 
 
+def test_places_of_peaks_can_be_told_apart():
+    """Those of neighbouring generations, and by far those that the control exchanges."""
+    apart = [synthetic.peak(b) / synthetic.peak(a) for a, b in ((1, 5), (5, 10), (10, 20))]
+    wide = (1 + synthetic.PLACE) / (1 - synthetic.PLACE)
+    assert wide < min(apart)
+    assert 1.9 * wide < apart[0]
+
+
+def test_a_peak_that_stays_accepts_its_control():
+    """The curve of generation 1 in every generation: then its place is no wrong statement."""
+    entry = phase_with(lambda over, lams: over[:, :, 1:2] * np.ones_like(over))
+    accepted = {f["family"] for f in entry["negative_control"]["families"] if not f["rejected"]}
+    assert accepted == {f"place, generation {i}" for i in (5, 10, 20)}
+    assert entry["verdict"] == "violated"
+    assert not entry["negative_control"]["rejected"]
+
+
 def test_a_peak_that_nothing_shows_is_undecided():
     entry = phase_with(lambda over, lams: 0 * over)
     places = [c for c in entry["cells"] if c["quantity"] == "lambda of the peak"]
@@ -170,7 +188,7 @@ def test_a_vertex_and_its_pseudo_values():
     assert synthetic.vertex(x, 3 - 2 * (x - 1.3) ** 2) == pytest.approx(1.3)
     values = np.random.default_rng(0).normal(size=200)
     pseudo = synthetic.jackknifed(lambda kept: float(values[kept].mean()), 200)
-    groups = [values[np.arange(200) % 20 == g].mean() for g in range(20)]
+    groups = [values[np.arange(200) % GROUPS == g].mean() for g in range(GROUPS)]
     np.testing.assert_allclose(pseudo, groups, atol=1e-12)
 
 
@@ -298,7 +316,7 @@ def test_a_size_that_does_better_refutes_the_prediction(problem, world, key, lam
     entry = changed(problem, world, key, lower_at(lam, 0.3))
     assert entry["verdict"] == verdict
     bad = failing(entry)
-    assert {c["family"] for c in bad} == {
+    assert {c["case"] for c in bad} == {
         f"{problem.replace('_', ' ')}, {world}, {'risk' if key == 'excess' else 'gap'}"
     }
     regret = [c for c in bad if c["quantity"].startswith("regret")]
@@ -338,7 +356,19 @@ def test_synthetic_rows_that_do_not_help_beside_fresh_data_are_noticed():
 def test_means_that_are_not_the_closed_forms_are_violated(factor):
     entry = changed("ols", "fresh", "excess", lambda values, lams: factor * values)
     assert entry["verdict"] == "violated"
-    assert {c["quantity"] for c in failing(entry)} == {"mean beside its closed form"}
+    assert {c["quantity"] for c in failing(entry)} == {"mean risk beside its closed form"}
+
+
+def test_a_control_of_means_is_accepted_where_the_world_is_the_other():
+    def mirrored(values, lams):
+        rows = [round(20 * lam) for lam in lams]
+        mean = [synthetic.closed_form("gaussian_mean", "fixed", "risk", 20, m) for m in rows]
+        return around(np.array(mean), len(values), 0)
+
+    control = changed("gaussian_mean", "fresh", "excess", mirrored)["negative_control"]
+    accepted = {one["family"] for one in control["families"] if not one["rejected"]}
+    assert "gaussian mean, fresh, risk: closed form of the other world" in accepted
+    assert not control["rejected"]
 
 
 def test_controls_are_accepted_where_the_worlds_are_exchanged():

@@ -546,9 +546,9 @@ def test_parts_below_zero_are_stacked_downwards(results):
 
 def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
     figure = drawn("generalization_gap", results)
-    top, others, bottom, ratios = figure.axes
+    top, others_panel, bottom, ratios = figure.axes
     bits, rest, grey = gap_series(results)
-    for ax, below, series in ((top, bottom, bits), (others, ratios, rest)):
+    for ax, below, series in ((top, bottom, bits), (others_panel, ratios, rest)):
         for k, curve in enumerate(series.values()):
             rate = "gap_bound" in curve[0]
             measured = column(curve, "gap_quantile" if rate else "measured")
@@ -560,6 +560,14 @@ def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
     shown = [cell for curve in [*bits.values(), *rest.values(), *grey] for cell in curve]
     cells = results.claims["generalization_gap"]["cells"]
     others = [cell for cell in cells if cell["quantity"].startswith("variance")]
+    for ax, series in ((top, bits), (others_panel, rest)):
+        vacuous = [
+            [c.get("gap_bound", c["bound"]) for c in curve if c.get("vacuous")]
+            for curve in series.values()
+        ]
+        crosses = [line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "x"]
+        assert crosses[: len(vacuous)] == vacuous
+    assert any(map(any, [[c.get("vacuous") for c in curve] for curve in bits.values()]))
     assert len(shown) == len(cells) - len(others)
     assert all((cell in shown) != (cell in others) for cell in cells)
 

@@ -241,7 +241,7 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
             empty = np.array([cell.get("vacuous", False) for cell in curve])
             top.plot(x[empty], bound[empty], "kx", markersize=9)
             bottom.plot(x, _tightness(curve), **look, linestyle="-.")
-        if place == 0:
+        if any(cell.get("vacuous") for curve in series.values() for cell in curve):
             top.plot([], [], "kx", markersize=9, label="vacuous: at least the largest loss")
         top.plot([], [], "k-", label="95 % quantile of the gap")
         top.plot([], [], "k--", label="its bound")

@@ -28,6 +28,7 @@ SHAPED = [
     "problems",
     "solvable",
     "context_loops",
+    "known_loops",
     "certificates",
 ]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")

@@ -266,7 +266,8 @@ JAX = (
     *(
         f"icl_stl.{module}"
         for module in (
-            *("batches", "certificates", "collapse", "context_loops", "devices", "laboratory"),
+            *("batches", "certificates", "collapse", "context_loops", "devices", "known_loops"),
+            "laboratory",
             *("learners", "loops", "measure", "models", "problems", "query_models", "runs"),
             *("sizes", "solvable", "stability", "tasks"),
         )

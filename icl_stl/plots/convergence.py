@@ -118,7 +118,7 @@ def _constants(stored: Stored, claim: str) -> dict[str, Any]:
     return {entry["name"]: entry["value"] for entry in constants_of(stored, claim)}
 
 
-def _fitted(value: Mapping[str, float], form: str = ".2g") -> str:
+def _fitted(value: Mapping[str, float], form: str = ".3g") -> str:
     return f"{value['fitted']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 

@@ -49,8 +49,8 @@ MARKERS = _Endless(("o", "s", "^", "D", "v", "P", "X", "*", "h"))
 that of the first 72 no two look the same."""
 
 BARS = (
-    "Bars are the claim's intervals of the mean over whole loops: Student's, each side at the level "
-    "at which its cell was decided."
+    "Bars are the claim's intervals of the mean over whole loops: Student's, each side at the "
+    "level at which its cell was decided."
 )
 
 Cell = Mapping[str, Any]

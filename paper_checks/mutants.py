@@ -594,7 +594,89 @@ KNOWN_MUTANTS = planted_in(
     ("claims/transformer", "own = ratio / factor", "own = ratio", NOTICED),
     ("claims/transformer", "total - start[:, None]", "total", GROWN),
 )
+MEANS = "tests/test_judging.py"
+BY_HAND, UNSURE, FORMULA = (
+    f"{MEANS}::{name}"
+    for name in (
+        "test_skewness_by_hand",
+        "test_what_few_cells_do_not_know_counts_below_the_level_alone",
+        "test_student_with_known_skew_is_its_formula",
+    )
+)
+WHO, SIGNS, BOUNDED, POOLED = (
+    f"{MEANS}::{name}"
+    for name in (
+        "test_what_decides",
+        "test_two_values_are_not_decided_by_their_signs_alone",
+        "test_bernstein_is_the_level_at_which_the_bound_is_0",
+        "test_skew_is_pooled_over_a_family_of_cells_with_spread",
+    )
+)
+ALONE, NEVER_JUDGED, FAMILIES, UNSEEN = (
+    f"{MEANS}::{name}"
+    for name in (
+        "test_a_claim_holds_if_every_cell_does_at_the_level_and_cells_alone_by_holm",
+        "test_what_is_vacuous_or_true_by_definition_is_never_judged",
+        "test_every_family_of_a_control_is_needed",
+        "test_forty_loops_without_the_rare_event_decide_nothing",
+    )
+)
+JUDGING_MUTANTS = planted_in(
+    "",
+    ("intervals", "np.sqrt(r * (r - 1)) / (r - 2)", "1", BY_HAND),
+    ("intervals", "np.maximum(0, -np.asarray(skew", "np.maximum(0, np.asarray(skew", FORMULA),
+    ("intervals", "(2 * x**2 + 1) * mills", "(x**2 + 1) * mills", FORMULA),
+    ("intervals", "np.log(8 * (r - 1)) / 2", "np.log(8 * r) / 2", FORMULA),
+    ("intervals", "np.log(LEVEL) - own) / 2", "np.log(LEVEL) - own) / 3", UNSURE),
+    ("intervals", "(growth**2 - usual**2)", "growth**2", UNSURE),
+    ("intervals", "(seen**2 * np.asarray(cells))", "seen**2", UNSURE),
+    ("intervals", "25 * np.square(skew)", "np.square(skew)", f"{MEANS}::test_cochrans_rule"),
+    ("intervals", "1 - np.exp(-1)))", "0.5))", f"{MEANS}::test_log_concave_by_hand"),
+    (
+        "intervals",
+        "sums >= sums[0] - near",
+        "sums > sums[0] + near",
+        f"{MEANS}::test_sign_flips_by_hand",
+    ),
+    ("intervals", "2 * np.exp(-(root**2))", "np.exp(-(root**2))", BOUNDED),
+    ("intervals", "7 * (high - low) / (3 * (r - 1))", "7 * (high - low) / (3 * r)", BOUNDED),
+    ("intervals", 'chosen & (by == "none") & self.spread', 'chosen & (by == "none")', UNSEEN),
+    (
+        "intervals",
+        "skew = sign * self.skew",
+        "skew = self.skew",
+        f"{MEANS}::test_skew_counts_where_it_is_adverse",
+    ),
+    (
+        "intervals",
+        "(r >= MANY) & (np.abs",
+        "(np.abs",
+        f"{MEANS}::test_few_replicates_are_not_decided_by_signs",
+    ),
+    ("intervals", "np.maximum(10 * log_concave_p", "np.minimum(10 * log_concave_p", SIGNS),
+    ("intervals", "low, high = sorted(", "high, low = sorted(", WHO),
+    ("intervals", "(total / seen)[family]", "total[family]", POOLED),
+    ("claims/judging", "(p_for <= LEVEL).all()", "(p_for <= LEVEL).any()", ALONE),
+    ("claims/judging", 'and set(untested) <= {"holds"}', "", ALONE),
+    ("claims/judging", "if whole:", "if False:", ALONE),
+    ("claims/judging", ">= self.ceiling", "> self.ceiling", NEVER_JUDGED),
+    ("claims/judging", "self.finding or self.by_definition or", "self.finding or", NEVER_JUDGED),
+    (
+        "claims/judging",
+        'if "family" not in cell.keys:',
+        "if False:",
+        f"{MEANS}::test_a_control_without_family_is_refused",
+    ),
+    ("claims/judging", "bool(families) and not failed", "not failed", FAMILIES),
+    (
+        "claims/judging",
+        "families.setdefault(cell.family, [])",
+        'families.setdefault("", [])',
+        FAMILIES,
+    ),
+)
 SHORT = (
+    *JUDGING_MUTANTS[4::8],
     *SIZES_MUTANTS[8:],
     *KNOWN_MUTANTS[6:],
     *SYNTHETIC_MUTANTS[2::6],
@@ -608,7 +690,8 @@ SHORT = (
 
 EVERY = (
     *(*MUTANTS, *LOOP_MUTANTS, *CONTEXT_MUTANTS, *COLLAPSE_MUTANTS),
-    *(*STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS, *KNOWN_MUTANTS),
+    *(*STABILITY_MUTANTS, *SYNTHETIC_MUTANTS, *SIZES_MUTANTS),
+    *(*KNOWN_MUTANTS, *JUDGING_MUTANTS),
 )
 
 

@@ -179,6 +179,8 @@ class Tested(NamedTuple):
     """G1 of the margins, pooled over the cells of a family."""
     by: Decider | Literal["binomial"] = "binomial"
     """What decides."""
+    cells: float = 1
+    """Cells of the family that have spread."""
 
 
 def tested(cells: Sequence[Cell]) -> list[Tested]:
@@ -225,8 +227,10 @@ def _tested_means(cells: Sequence[Cell]) -> list[Tested]:
     p_against = np.minimum(1, np.where(equal, 2 * np.minimum(less, more), among * less))
     by = np.where(equal & (below > above), by_below, by)
     return [
-        Tested(float(a), float(b), float(skew), str(who))  # type: ignore[arg-type]
-        for a, b, skew, who in zip(p_for, p_against, tests.skew, by, strict=True)
+        Tested(float(a), float(b), float(skew), str(who), float(count))  # type: ignore[arg-type]
+        for a, b, skew, who, count in zip(
+            p_for, p_against, tests.skew, by, tests.cells, strict=True
+        )
     ]
 
 
@@ -358,25 +362,31 @@ def rejected(claim: str, control: Sequence[Cell]) -> list[Rejected]:
     ]
 
 
-def _mean_and_ends(values: Floats, skew: float, levels: tuple[float, float]) -> list[float]:
-    """Mean, and the ends of an interval of which each misses it with its own chance."""
+def _mean_and_ends(
+    values: Floats, tests: Tested | None, levels: tuple[float, float]
+) -> list[float]:
+    """Mean, and the ends of an interval of which each misses it with its own chance.
+
+    Without a test, or where skew lets Student decide nothing, the interval is Student's.
+    """
     mean = float(values.mean())
     if values.size < 2:
         return [mean] * 3
     stderr = t_test(values).stderr
-    if skew == 0:
+    if tests is None or tests.skew is None or tests.by != "Student":
         down, up = (t_half_width(stderr, values.size, level) for level in levels)
     else:
-        sides = zip((skew, -skew), levels, strict=True)
-        down, up = (corrected_half_width(stderr, own, values.size, level) for own, level in sides)
+        sides = zip((tests.skew, -tests.skew), levels, strict=True)
+        down, up = (
+            corrected_half_width(stderr, skew, values.size, level, tests.cells)
+            for skew, level in sides
+        )
     return [mean, mean - down, mean + up]
 
 
 def _json(cell: Cell, verdict: str, level: float, tests: Tested | None) -> Json:
-    # Without a test, or where skew lets Student decide nothing, intervals are Student's.
-    skew = tests.skew if tests is not None and tests.by == "Student" else None
-    mean, low, high = _mean_and_ends(cell.measured, 0.0, (level, level))
-    ends = _mean_and_ends(cell.margins, skew or 0.0, (level, level / cell.among))
+    mean, low, high = _mean_and_ends(cell.measured, None, (level, level))
+    ends = _mean_and_ends(cell.margins, tests, (level, level / cell.among))
     judged = dict(zip(("margin", "margin_low", "margin_high"), ends, strict=True))
     if cell.test == "rate":
         low, high = binomial_interval(cell.margins, level)

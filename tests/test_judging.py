@@ -257,9 +257,9 @@ def test_no_spread_decides_nothing_but_exact_cells(value):
 
 
 def test_forty_loops_without_the_rare_event_decide_nothing():
-    """An event of chance 0.01 that costs 200 where its absence gains 1: the mean is -1."""
+    """An event of chance 0.01 that costs 1000 where its absence gains 5: the mean is -5."""
     rng = np.random.default_rng(0)
-    trials = np.where(rng.random((200, 40)) < 0.01, -200.0, 1.0)
+    trials = np.where(rng.random((200, 40)) < 0.01, -1000.0, 5.0)
     without = trials.min(1) > 0
     assert 0.5 < without.mean() < 0.8
     assert {verdict for own in trials for verdict in found(cell(own))} == {"inconclusive"}

@@ -6,7 +6,7 @@ with its own real set. No test of a mean keeps its level for every law (Bahadur 
 each says what it assumes of the law of the margins:
 
 ====================  ======================================================  ===================
-``student_p``         skew at most sqrt(R)/5, corrected for it                6 replicates or more
+``student_p``         25 G1^2 <= R, G1 the skew seen; corrected for it        6 replicates or more
 ``log_concave_p``     a log-concave density: normal, gamma, exponential, ...  12 or more
 ``sign_flip_p``       symmetric about its mean                                6 or more
 ``bernstein_p``       bounded, with known limits                              any

@@ -361,7 +361,7 @@ def in_words(made: Plan) -> str:
     sure = ""
     if band is not None:
         sure = f" (95 % {_ratio(band[0])} to {_ratio(band[1])})"
-        sure = " (95 % of the resampled laws agree)" if band[0] == band[1] == lam else sure
+        sure = " (the same for 95 % of the resampled laws)" if band[0] == band[1] == lam else sure
     if lam == 0:
         text = f"Generate nothing{sure}: {what} is smallest without synthetic rows."
         text += f" Against them speaks {held}." if held else ""
@@ -398,7 +398,7 @@ def regret_in_words(objective: Objective) -> str:
     low, high = CHECKED[objective]
     text = "Where it can be checked (clipped mean of a normal law, n = 20), following the bound on "
     text += f"the {objective} gave {low:g} to {high:g} times the least {objective} of the sizes "
-    more = ": it advised none where the most were best" if objective == "risk" else ""
+    more = ": each time it advised none, where the most were best" if objective == "risk" else ""
     return f"{text}tried{more}."
 
 

@@ -340,7 +340,7 @@ def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, 
         at |= {"b": b, "kappa": kappa}
         words.append(
             f"b and κ, n times the largest changes of loss and law seen under one replaced prompt "
-            f"(n = {size})"
+            f"(n = {size}, loops of transformer_convergence)"
         )
     else:
         assumed = ["κ", "b", *assumed]
@@ -373,7 +373,7 @@ def _stability(claims: Mapping[str, Json], samples: int) -> tuple[int, float, fl
     sizes = {n for name, n in found if name == "b" and ("kappa", n) in found}
     if not sizes:
         return None
-    n = min(sizes, key=lambda n: abs(math.log(n / samples)))
+    n = min(sorted(sizes), key=lambda n: abs(math.log(n / samples)))
     return n, found["b", n], found["kappa", n]
 
 

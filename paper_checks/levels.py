@@ -446,13 +446,16 @@ chance of at most 0.05. A false `holds` is that of a claim that is wrong in one 
 margin is exactly 0 while all others are 5 standard deviations, or wrong in all; a false `violated`
 that of a claim that is true with all mean margins at 0. Skew -0.8 is adverse to `holds`, +0.8 to
 `violated`. {trials} trials of every setting: a share of 0.05 has a standard error of {error:.4f}.
-Said beforehand: a level may exceed 0.05 by {allowed} of them, {most:.3f}. Of {count} shares,
-{above} do; {above_3} exceed it by 3. The largest is {largest:.3f}.
+Said beforehand: a level may exceed 0.05 by {allowed} of them, {most:.3f}. Of {count} shares
+in settings that meet the assumptions {above} do; {above_3} exceed it by 3. The largest is
+{largest:.3f}. Where they are not met, as with rare events behind noise, verdicts are false far more
+often, and nothing can be done: see the last table. The events of the first table have no noise
+about them: where none was seen, margins have no spread and decide nothing.
 
 ## False verdicts
 
 `holds / violated`, the largest share over all numbers of cells, families and correlations. -: not
-tested, with too few loops nothing is decided.
+tested: with so few loops no mean is decided.
 
 {by_law}
 

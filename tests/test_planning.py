@@ -100,7 +100,9 @@ def test_sentences():
     assert made.sentence.startswith(start)
     assert f"the bound on the gap falls by {100 * made.gain:.0f} %." in made.sentence
     nothing = plan(gap(2000), law, resampled)
-    assert nothing.sentence.startswith("Generate nothing (95 % of the resampled laws agree): ")
+    assert nothing.sentence.startswith(
+        "Generate nothing (the same for 95 % of the resampled laws): "
+    )
     assert "the generator, which passes the chance" in nothing.sentence
     assert "they help no real set of up to 1e+09 rows" in nothing.sentence
     wide = plan(gap(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))

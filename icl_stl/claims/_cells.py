@@ -79,6 +79,11 @@ def exact(
     return Cell(margins, measured, bound, keys, "exact", ceiling=ceiling)
 
 
+def formula(value: float, bound: float, keys: Json, *, equal: bool = False) -> Cell:
+    """One formula beside another, of which no loop can speak: shown, not judged."""
+    return replace(exact(value, bound, keys, equal=equal), finding=True)
+
+
 def of_family(cell: Cell, *words: str) -> Cell:
     """A cell of the control, in the family that its loop, its regime and these words name."""
     family = ", ".join([cell.keys["loop"], cell.keys["regime"], *words])

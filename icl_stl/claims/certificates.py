@@ -173,9 +173,8 @@ def _causal_logarithm() -> list[Cell]:
 def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> list[Cell]:
     """One network: certified, found, typical; and its label sensitivity.
 
-    The worst change certified is vacuous from the range of the labels on, in which predictions may
-    be clipped. While a label moves through that range a clipped prediction moves as much at most:
-    m |∂f/∂y_j| is at most m on average, and so is Σ |∂f/∂y_j|.
+    The worst change certified is vacuous from the range of the labels on: predictions clipped to
+    it do better. Those of networks are not, and may change by more.
     """
     m, trivial = experiment.task.context, 2 * experiment.label_bound
     certified, found = seen["certified"][r], seen["adversarial"][r]
@@ -204,7 +203,7 @@ def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> 
     ]
     for key, what in (("kappa", "label sensitivity"), ("row_sum", "row sum")):
         limit, value = seen[key][r]
-        cells.append(_at_most(value, limit, where(f"{what} found, at most certified"), m))
+        cells.append(_at_most(value, limit, where(f"{what} found, at most certified")))
     return cells
 
 
@@ -247,7 +246,7 @@ CLAIMS = (
         statement="one example of a prompt changes a trained network's prediction by at most what "
         "its weights certify; a search finds less than that and more than chance does; on "
         "extremal prompts the certificates of one layer are attained. One linear layer: exponent "
-        "-1 in the context length. Deeper certificates are upper bounds alone, marked as vacuous "
+        "-1 in the context length. Other certificates are upper bounds alone, marked as vacuous "
         "where they exceed the range of the labels",
         source="derived here: statements 27, 30 to 32 and 53 to 56. That transformers are stable "
         "in context: paper, abstract-level claim; the generic form: Li et al. 2023",

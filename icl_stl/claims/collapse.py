@@ -251,7 +251,8 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
                 cells.append(replace(own, finding=True))
             task = exact.task_covariance(inputs, noise, SCALE)[0, 0] * u / SCALE**2
             what = {**keys, "quantity": f"{POSTERIOR}, recursion / closed form"}
-            cells.append(_same(task, float(exact.posterior_variance(u, n)), what))
+            own = _same(task, float(exact.posterior_variance(u, n)), what)
+            cells.append(replace(own, finding=True))
     return cells, control
 
 

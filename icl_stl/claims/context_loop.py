@@ -413,12 +413,14 @@ def _mean_square(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         if k:
             at = _where("linear attention", "new examples", m, k, last)
             stable = {**at, "quantity": "closed form of the factor of the mean, against 1"}
-            cells.append(_at_most(np.array([factors.mean]), 1.0, stable))
+            stays = _at_most(np.array([factors.mean]), 1.0, stable)
+            cells.append(replace(stays, finding=True))  # of formulas no loop can speak
             grows = {
                 **at,
                 "quantity": "1, against the closed form of the factor of the mean square",
             }
-            cells.append(_at_most(np.array([1.0]), factors.square, grows))
+            above = _at_most(np.array([1.0]), factors.square, grows)
+            cells.append(replace(above, finding=True))
         constants.append(
             {
                 "name": f"factors of linear attention with new inputs, {k} of {m} kept",

@@ -288,7 +288,9 @@ def _measured_beside_formulas(evidence: Evidence) -> list[Cell]:
                     shift = _each(evidence, experiment, "shift")[:, i]
                     keys["shift"] = float((1 - experiment.size.share) * shift.mean())
                 bound = float(limits.get(name, np.nan))
-                cells.append(Cell(bound - measured, measured, bound, keys, finding=True))
+                ceiling = np.inf if name == "kl" else M
+                own = Cell(bound - measured, measured, bound, keys, finding=True, ceiling=ceiling)
+                cells.append(own)
     return cells
 
 

@@ -1,4 +1,4 @@
-"""Judging claims: statements fixed before anything is run, against what was measured.
+"""Judging claims: statements whose form and tolerance the code fixes, against measurements.
 
 A claim names what has to be measured for it and turns that into cells. A cell has a margin for
 every replicate, one whole loop. The claim `holds` if every cell is decided in favour of the
@@ -83,7 +83,8 @@ class Cell:
     looked at. For the statement, that all are positive, the worst p-value is one as it stands (an
     intersection-union test); against it, it has to be multiplied by their number."""
     ceiling: float = np.inf
-    """The largest value that what the bound bounds can take."""
+    """The largest value that what the bound bounds can take; of networks, whose outputs know no
+    range, that of predictions clipped to the range of the labels."""
     limit: float | None = None
     """The bound, mean over replicates, where `bound` is something else: of a `rate`, that whose
     exceedances are counted."""
@@ -94,7 +95,7 @@ class Cell:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound says nothing: nothing that it bounds can be larger."""
+        """Whether the bound says nothing that its ceiling does not."""
         return (self.bound if self.limit is None else self.limit) >= self.ceiling
 
     @property
@@ -434,8 +435,9 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
     published for what is measured; otherwise it is `inconclusive` and marked as `missed`.
 
     A cell's `low` and `high` bound the measured mean, by Student over replicates, `margin_low` and
-    `margin_high` the mean margin, by the test that decided (`by`, `skew`): each side at the level
-    at which the cell was decided, or Holm stopped. `p_for` and `p_against` are the p-values from
+    `margin_high` the mean margin, by Student corrected for the skew where that decided (`by`): each
+    side at the level at which the cell was decided, or Holm stopped. Where skew let Student decide
+    nothing an interval beyond 0 is no verdict. `p_for` and `p_against` are the p-values from
     which verdicts follow. `replicates` are whole loops: of the transformer, or of the smallest of
     its solvable experiments. The control is rejected if every family is. With fewer than 3 usable
     replicates nothing is decided. Where one failed (`failed`), numbers are those of the others, and

@@ -23,6 +23,7 @@ from icl_stl.claims._cells import (
     exponent_cell,
     finite,
     fitted_exponents,
+    formula,
     of_family,
     run_count,
     share_constant,
@@ -238,7 +239,7 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                 "n": n,
             }
             of_variance = {**keys, "quantity": "variance of the gap, loss z, against its proxy"}
-            cells.append(exact(float(variance[i]), NOISE**2 * proxy, of_variance, equal=True))
+            cells.append(formula(float(variance[i]), NOISE**2 * proxy, of_variance, equal=True))
             # The gap of the loss z is the error of the mean, so its variance is the excess risk.
             of_loops = {**keys, "quantity": "variance of the gap, loss z, of loops"}
             cells.append(equal(excess[:, i], float(variance[i]), of_loops))
@@ -330,7 +331,7 @@ def _certificate_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
             to_previous=to_previous[:, i],
         )
         keys = where(experiment, i)
-        # The risk of predicting 0: a larger one is that of a layer worse than none.
+        # Nothing better than predicting 0 has a larger gap than its risk.
         cells.append(_exceedance(gap[:, i], bound.total, keys, 1 + settings["noise"] ** 2))
         control.append(of_family(_exceedance(gap[:, i], bound.shift, keys), "shift alone"))
         quantile = float(np.quantile(gap[:, i], 1 - DELTA))
@@ -465,7 +466,7 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
         ]
         if experiment is not subsample:
             keys = where(experiment, last, quantity="closed form of the excess against pi^2/6")
-            cells.append(exact(float(curve[last]), np.pi**2 / 6, keys))
+            cells.append(formula(float(curve[last]), np.pi**2 / 6, keys))
         other, words = {
             mean: (known[subsample], "excess of the fixed budget"),
             subsample: (known[mean], "excess of all data"),
@@ -485,7 +486,7 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
         keys = where(mean, i, quantity="drift over that of generation 0")
         cells.append(equal(drift[:, i] / curve[0], float(curve[i] / curve[0]), keys))
         keys = where(mean, i, quantity="closed form of that against H_{i+1}")
-        cells.append(exact(float(curve[i] / curve[0]), harmonic, keys))
+        cells.append(formula(float(curve[i] / curve[0]), harmonic, keys))
         wrong = equal(drift[:, i] / curve[0], harmonic, {**keys, "quantity": "drift"})
         control.append(of_family(wrong, "drift attains H_{i+1}"))
         keys = where(biased, i, quantity="drift over injected error")
@@ -614,7 +615,7 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
                 cells.append(equal(excess[:, i], float(known[i]), keys))
                 if np.isfinite(allowed):
                     what = {**keys, "quantity": f"closed form of the excess against {allowed:g}"}
-                    cells.append(exact(float(known[i]), allowed, what))
+                    cells.append(formula(float(known[i]), allowed, what))
             else:  # synthetic augmentation of least squares with new inputs: a bound alone
                 cells.append(below(excess[:, i], allowed * excess[:, 0], keys))
             if name == "fully synthetic":

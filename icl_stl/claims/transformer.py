@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logit, ndtr
 
 from icl_stl import bounds
+from icl_stl.claims.collapse import exact_plug_in_variance
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
 from icl_stl.experiments import KnownLoops
@@ -254,7 +255,7 @@ def _judge_predictive_sampling(evidence: Evidence) -> Judged:
     prior = evidence.preset.task.prior_scale**2
     ratios = {name: values.astype(float) / prior for name, values in evidence.generators.items()}
     bayes = {name: float(ratios[f"bayes_{name}"].mean()) for name in GENERATORS}
-    exact = {**bayes, "predictive": 1.0}
+    exact = {"predictive": 1.0, "plug_in": exact_plug_in_variance(evidence.preset.task)}
     tolerance = LIKE_BAYES * (exact["predictive"] - exact["plug_in"])
 
     def cell(generator: str, other: str) -> Cell:
@@ -274,6 +275,11 @@ def _judge_predictive_sampling(evidence: Evidence) -> Judged:
         [cell(one, other) for one, other in zip(GENERATORS, GENERATORS[::-1], strict=True)],
         [
             {"name": "prior task variance", "value": prior, "provenance": "certified"},
+            {
+                "name": "the ratio of the exact Bayes predictor, plug_in, over drawn inputs",
+                "value": exact["plug_in"],
+                "provenance": "certified",
+            },
             *(
                 {
                     "name": f"the same ratio for the exact Bayes predictor, {name}",

@@ -50,7 +50,7 @@ that of the first 72 no two look the same."""
 
 BARS = (
     "Bars are the claim's intervals of the mean over whole loops: Student's, each side at the "
-    "level at which its cell was decided."
+    "level at which its cell was decided, 5 % where the whole claim holds."
 )
 
 Cell = Mapping[str, Any]

@@ -535,9 +535,9 @@ def _caption_real_share_threshold(stored: Stored) -> str:
         "generators of two loops of bits whose real sets differ in one row. The threshold is "
         f"(1 - α)κ = 1. {' '.join(said)} Curves are means over pairs of loops, without intervals; "
         "exponents carry jackknife intervals over groups of loops. Bars on the curve of the "
-        "largest n are the claim's intervals of the mean over pairs of loops, simultaneous over "
-        "its cells (each side at the level of Holm's procedure); the dashed line joins the "
-        "recursion at the same generations."
+        "largest n are the claim's intervals of the mean over pairs of loops, each side at the "
+        "level at which its cell was decided; the dashed line joins the recursion at the same "
+        "generations."
     )
 
 

@@ -157,7 +157,7 @@ def _caption_one_step_error(stored: Stored) -> str:
     return (
         "Measured one-step errors (points) and their bounds (dashed). Below: one-step errors and "
         f"drifts where they are known, measured over exact: {CALIBRATED:.0%} are allowed (grey), "
-        f"factors of {PLANTED[0]} and {PLANTED[1]} (dashed) must be noticed."
+        f"factors of {PLANTED[0]} and {PLANTED[1]} (dashed) must be noticed. Bars: 5 % a side."
     )
 
 
@@ -224,7 +224,7 @@ def _caption_predictive_sampling(stored: Stored) -> str:
     return (
         "The task variance that generated prompts imply, over the prior's. Left: with the model's "
         "own deviation and with the noise alone, beside the exact Bayes predictor (ticks) and what "
-        "the claim allows (shaded). Right: by generation, a finding."
+        "the claim allows (shaded); bars 5 % a side. Right: by generation, a finding."
     )
 
 

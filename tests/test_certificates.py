@@ -384,7 +384,6 @@ def test_a_certificate_from_the_range_of_labels_on_is_vacuous():
         def changed(name, arrays):
             arrays = {key: values.copy() for key, values in arrays.items()}
             arrays["certified"][:] = factor * trivial
-            arrays["kappa"][:, 0] = arrays["row_sum"][:, 0] = factor * SIZES.context
             return arrays
 
         entry = judge(CLAIM, evidence(changed))
@@ -393,12 +392,8 @@ def test_a_certificate_from_the_range_of_labels_on_is_vacuous():
 
     assert at(0.999) == []
     empty = at(1.0)
-    assert len(empty) == 3 * SIZES.networks * len(networks(PRESET))
-    assert {words.partition(" found")[0] for words in empty} == {
-        "worst change",
-        "label sensitivity",
-        "row sum",
-    }
+    assert len(empty) == SIZES.networks * len(networks(PRESET))
+    assert {words.partition(" found")[0] for words in empty} == {"worst change"}
 
 
 @pytest.mark.parametrize("key", ["certified", "kappa", "row_sum"])

@@ -266,7 +266,7 @@ def test_predictive_sampling_by_hand(predictive, plug_in, verdict, missed):
         ratio = generators[f"transformer_{cell['generator']}"].mean() / 4
         np.testing.assert_allclose(cell["measured"], ratio, rtol=1e-13)
         assert cell["bound"] == pytest.approx(bound)
-        assert cell["tolerance"] == pytest.approx(LIKE_BAYES * (1 - exact[1]))
+        assert cell["tolerance"] == pytest.approx(LIKE_BAYES * (1 - PLUG_IN))
 
 
 def test_the_control_of_predictive_sampling_can_fail():

@@ -251,7 +251,13 @@ def test_claims_hold_where_they_are_right(name):
     wrong = [c for c in entry["cells"] if c["verdict"] not in ("holds", "finding")]
     assert not wrong
     findings = [c for c in entry["cells"] if c["verdict"] == "finding"]
-    assert len(findings) == {"generalization_gap": 14, "real_share_threshold": 1}.get(name, 0)
+    formulas = [c for c in findings if c.get("test") == "exact" and not c.get("vacuous")]
+    assert all(c["margin"] >= -1e-12 for c in formulas)
+    assert len(formulas) == {"generalization_gap": 8, "accumulation": 8, "mad_loops": 22}.get(
+        name, 0
+    )
+    shown = {"generalization_gap": 14, "real_share_threshold": 1}.get(name, 0)
+    assert len(findings) == len(formulas) + shown
     assert entry["verdict"] == "holds"
     assert entry["negative_control"]["rejected"]
     assert entry["failed"] == []

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.special import gammaln
+from scipy.special import gammaln, lambertw
 
 from icl_stl.bounds._check import numbers, probability, share
 
@@ -188,12 +188,23 @@ def log_concave_p(margins: ArrayLike) -> Floats:
     """P-value against "the mean is at most 0", for every log-concave law of the margins.
 
     The chance of a margin above 0 is then at most 1 - 1/e, attained by an exponential tail, so the
-    number of positive margins is at most binomial with that chance. `[R, K]` -> K.
+    number of positive margins is at most binomial with that chance. If all are positive, it matters
+    how near to each other they are, too: given the largest, M, each other one lies in [M - g M, M]
+    with a chance of at most 1 - exp(-λ), 1 + exp(-λ)/λ = 1/g, so that for the range g M of all
+    R (1 - exp(-λ))^(R-1) is a p-value as well. `[R, K]` -> K.
 
-    Source: published: P(X > E X) <= 1 - 1/e for log-concave densities (Grünbaum 1960).
+    Source: published: P(X > E X) <= 1 - 1/e for log-concave densities (Grünbaum 1960); derived
+    here: the range. With Y = M - X given X <= M, log P(Y > y) is concave and 0 at 0: it is at most
+    y/w log P(Y > w) beyond w = g M, so that M <= E Y <= w + w exp(-λ)/λ, exp(-λ) = P(Y > w).
     """
     values = np.asarray(margins, float)
-    return np.asarray(stats.binom.sf((values > 0).sum(0) - 1, len(values), 1 - np.exp(-1)))
+    r, largest = len(values), values.max(0)
+    p = stats.binom.sf((values > 0).sum(0) - 1, r, 1 - np.exp(-1))
+    all_positive = values.min(0) > 0
+    gap = np.where(all_positive, 1 - values.min(0) / np.where(all_positive, largest, 1.0), 0.0)
+    near = r * -np.expm1(-lambertw(gap / (1 - gap)).real)
+    near = near * (near / r) ** (r - 2)
+    return np.asarray(np.where(all_positive, np.minimum(p, near), p))
 
 
 def sign_flip_p(margins: ArrayLike) -> Floats:

@@ -653,6 +653,12 @@ JUDGING_MUTANTS = planted_in(
         "(np.abs",
         f"{MEANS}::test_few_replicates_are_not_decided_by_signs",
     ),
+    (
+        "intervals",
+        "near * (near / r) ** (r - 2)",
+        "(near / r) ** (r - 1)",
+        f"{MEANS}::test_positive_margins_that_are_near_to_each_other_say_more",
+    ),
     ("intervals", "np.maximum(10 * log_concave_p", "np.minimum(10 * log_concave_p", SIGNS),
     ("intervals", "low, high = sorted(", "high, low = sorted(", WHO),
     ("intervals", "(total / seen)[family]", "total[family]", POOLED),

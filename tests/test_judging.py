@@ -141,7 +141,7 @@ def test_cochrans_rule():
 
 
 def test_log_concave_by_hand():
-    values = np.ones((12, 2))
+    values = np.repeat(np.linspace(0.1, 10, 12)[:, None], 2, axis=1)
     values[0, 1] = -1
     q = 1 - np.exp(-1)
     expected = [q**12, q**12 + 12 * q**11 * (1 - q)]
@@ -150,6 +150,21 @@ def test_log_concave_by_hand():
     tail = 1 - np.random.default_rng(0).exponential(size=200_000)
     error = (q * (1 - q) / tail.size) ** 0.5
     assert abs((tail > 0).mean() - q) < ERRORS * error
+
+
+def test_positive_margins_that_are_near_to_each_other_say_more():
+    # g = 1/10: 1 + exp(-λ)/λ = 10 at λ = 0.10049, so 12 (1 - exp(-λ))^11 = 7.3e-11.
+    near = np.linspace(9, 10, 12)[:, None]
+    assert 1 + np.exp(-0.1004884) / 0.1004884 == pytest.approx(10, rel=1e-4)
+    assert log_concave_p(near)[0] == pytest.approx(12 * (1 - np.exp(-0.1004884)) ** 11, rel=1e-3)
+    assert log_concave_p(np.ones((12, 1)))[0] == 0
+    # Of every log-concave law of mean 0 a p-value: here of the one that attains the chance 1 - 1/e.
+    for replicates in (4, 6):
+        tail = 1 - np.random.default_rng(1).exponential(size=(replicates, 100_000))
+        p = log_concave_p(tail)
+        for level in (0.1, 0.01, 0.001):
+            assert (p <= level).mean() <= level + ERRORS * (level / p.size) ** 0.5
+        assert (p <= 0.01).any()
 
 
 def test_sign_flips_by_hand():

@@ -356,8 +356,6 @@ def test_committed_networks_are_ordered(ledger) -> None:
     for cell in claim["cells"]:
         if cell["verdict"] != "finding":
             assert cell["verdict"] == stored.by_interval(cell) == "holds"
-        if "sensitivity found" in cell["quantity"] or "row sum found" in cell["quantity"]:
-            assert cell.get("vacuous", False) == (cell["bound"] >= cell["context"])
     for cell in cells_of(loop="causal certificate"):
         assert cell["measured"] == pytest.approx(1, rel=1e-12)
     deep = [c for name, own in by_loop.items() if name.startswith("two") for c in own]

@@ -215,7 +215,8 @@ def test_recommended_sizes_are_certified_minima(ledger, law) -> None:
         kind = "gap" if cell["objective"] == "gap" else "risk"
         given = (n, i, fitted, p["b"], p["kappa"], world, kind)
         curve = [objective(lam, *given) for lam in cell["lams"]]
-        np.testing.assert_allclose(p["curve"], curve, rtol=1e-8)
+        # A mean is a bound with probability 1e-12: what is left of its fluctuation is some 1e-8.
+        np.testing.assert_allclose(p["curve"], curve, rtol=1e-7)
         dense = [
             objective(lam, *given)
             for lam in np.expm1(np.linspace(0, np.log1p(max(cell["lams"])), 400))

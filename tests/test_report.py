@@ -618,7 +618,7 @@ def test_the_sliders_start_at_what_the_run_measured(parsed):
     for size, error in ((at["n"], first), (at["n"] / at["alpha"], eps)):
         assert law["floor"] + law["c"] * size ** -law["a"] == pytest.approx(error, rel=3e-3)
     known = {c["name"]: c["value"] for entry in claims for c in entry["constants"]}
-    size = re.search(r"one replaced prompt \(n = (\d+)\)", said)[1]
+    size = re.search(r"one replaced prompt \(n = (\d+), loops", said)[1]
     sizes = [int(name.removeprefix("b, n = ")) for name in known if name.startswith("b, n = ")]
     away = [abs(np.log(other / at["n"])) for other in sizes]
     assert abs(np.log(int(size) / at["n"])) == min(away) < max(away)

@@ -631,7 +631,7 @@ JUDGING_MUTANTS = planted_in(
     ("intervals", "(growth**2 - usual**2)", "growth**2", UNSURE),
     ("intervals", "(seen**2 * np.asarray(cells))", "seen**2", UNSURE),
     ("intervals", "25 * np.square(skew)", "np.square(skew)", f"{MEANS}::test_cochrans_rule"),
-    ("intervals", "1 - np.exp(-1)))", "0.5))", f"{MEANS}::test_log_concave_by_hand"),
+    ("intervals", "r, 1 - np.exp(-1))", "r, 0.5)", f"{MEANS}::test_log_concave_by_hand"),
     (
         "intervals",
         "sums >= sums[0] - near",

@@ -291,27 +291,3 @@ def test_total_variation_of_rows_is_an_integral_over_inputs() -> None:
     expected = references.ols_total_variation(np.linalg.norm(task), noise)
     assert_mean(distance, expected)
     assert references.ols_total_variation([0.0, 1e12], 1.0) == pytest.approx([0.0, 1.0])
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: references.ols_single_fit(4, 3, 1.0), r"samples = 4 .* from 5 on, dim \+ 2"),
-        (lambda: references.ols_replace(9, 4, 3, 1.0, 2), r"n_syn = 4 .* from 5 on, dim \+ 2"),
-        (lambda: references.ols_single_fit(9, 0, 1.0), r"dim = 0 .* from 1 on"),
-        (
-            lambda: references.ols_augment_same_inputs(9, 12, 3, 1.0, 2),
-            r"n_syn = 12 .*multiples of samples = 9",
-        ),
-        (
-            lambda: references.ols_augment_upper_bound(9, 9, 3, 1.0, 2, 0.0),
-            r"weight = 0\.0 .*\(0, 1\]",
-        ),
-        (lambda: references.ols_fresh_real(4, 9, 3, 1.0, 2), r"samples = 4 "),
-        (lambda: references.ols_fresh_combined(9, 9, 3, 1.0, 2, -0.1), r"weight = -0\.1"),
-        (lambda: references.ols_total_variation(-1.0, 1.0), r"distance = -1\.0"),
-    ],
-)
-def test_bad_arguments_are_refused(call, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -60,7 +60,7 @@ D, S, G, C, P, T = (
     )
 )
 
-OUTSIDE = "tests/test_arguments.py::test_what_is_outside_its_range_is_refused_by_name_and_value"
+OUT = "tests/test_arguments.py::test_what_is_outside_its_range_is_refused_by_name_and_value"
 
 MUTANTS = (
     # drift
@@ -271,9 +271,7 @@ MUTANTS = (
     Mutant("__main__", "commands[options.command].error(str(problem))", "return 1", C),
     Mutant("__main__", 'return "inf" if value > 0', 'return "-inf" if value > 0', C),
     Mutant("__main__", "bool(bound.total > 1)", "False", C),
-    Mutant(
-        "_check", "above = array > low if open_low", "above = array >= low if open_low", OUTSIDE
-    ),
+    Mutant("_check", "above = array > low if open_low", "above = array >= low if open_low", OUT),
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from icl_stl import bounds
 from icl_stl.claims import CLAIMS, Evidence, convergence, judge
-from icl_stl.config import PRESETS, ConvergenceSize
+from icl_stl.config import PRESETS
 from icl_stl.experiments import SizedNeighbours, SizedTransformers
 
 SIZE = replace(PRESETS["tiny"].convergence, replicates=12)
@@ -249,21 +249,3 @@ def test_the_sign_of_the_effect_is_shown_in_pairs(optimum):
     for cell in signs:
         if cell.keys["objective"] != "gap":
             assert cell.measured.mean() > 0  # here more is worse
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"samples": (250,)}, "^samples must be at least 2 different numbers"),
-        ({"samples": (250, 250)}, "^samples must be at least 2 different numbers"),
-        ({"lams": (1, 4)}, "^lams must be numbers with 0"),
-        ({"lams": (0, -1)}, "^lams must be numbers of at least 0"),
-        ({"lams": (0, 0.001)}, "^lams must be whole numbers of prompts beside n = 250"),
-        ({"law_samples": (5000,)}, r"^law_samples must be at most .* \(4000\)"),
-        ({"replicates": 2}, "^replicates must be .* at least 3, but it is 2"),
-        ({"shares": (0.3,)}, "^alpha = 0.3 asks for"),
-    ],
-)
-def test_sizes_that_cannot_run_are_refused(settings, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        ConvergenceSize(**settings)

@@ -3,14 +3,15 @@
 import gc
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import reference
 from hypothesis import settings
 from jaxtyping import install_import_hook
-from reference import STANDARD_ERRORS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling takes longer than running: half as long without most optimisations.
@@ -44,13 +45,29 @@ TOLERANCES = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-10
 """Relative and absolute tolerance where two ways of computing the same number are compared."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The same switch as that of the checks, which may be run together with the tests."""
+    with suppress(ValueError):
+        parser.addoption("--long", action="store_true", help="all trials, not some of them")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: run with --long only; its short form always is")
+    if config.getoption("--long"):
+        reference.CASES *= 10
     # What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = getattr(config, "cache", None)
     if cache is not None:
         directory: Path = cache.mkdir("jax")
         jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="of the long form"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,7 +129,7 @@ def assert_mean() -> Callable[..., None]:
         sample = np.asarray(values, np.float64)
         stderr = sample.std(axis=0, ddof=1) / sample.shape[0] ** 0.5
         distance = np.abs(sample.mean(axis=0) - expected)
-        assert np.all(distance <= STANDARD_ERRORS * stderr), (
+        assert np.all(distance <= reference.STANDARD_ERRORS * stderr), (
             f"{(distance / stderr).max():.1f} standard errors from what is expected"
         )
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from reference import CASES
 
 import icl_stl
 from icl_stl import code, results, runs, sweeps
@@ -33,9 +34,8 @@ SCRIPTS = ROOT / "scripts"
 SECONDS = 600
 """Far more than anything here needs, so that only what hangs is stopped."""
 
-KILLS = int(os.environ.get("ICL_STL_KILLS", "10"))
-"""How often runs are killed at random: 100 in the long form, which also kills between all files."""
-LONG = KILLS >= 100
+KILLS = CASES // 100
+"""How often runs are killed at random."""
 
 MAIN, LOOP, SOLVABLE = "reproduce_theorem", "run_loop", "run_loop of ols"
 EXPERIMENTS = "reproduce_theorem of experiments"
@@ -208,7 +208,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
     [
         "claims.json",
         *(
-            pytest.param(name, marks=pytest.mark.skipif(not LONG, reason="of the long form"))
+            pytest.param(name, marks=pytest.mark.long)
             for name in ("checkpoints/replace-*.npz", "loops.csv", "drift.svg", "quality.svg")
         ),
     ],

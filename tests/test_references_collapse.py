@@ -1,11 +1,7 @@
-import inspect
-import re
-
 import numpy as np
 import pytest
 from scipy import special
 
-from icl_stl.references import collapse
 from icl_stl.references.collapse import (
     design_divergences,
     divergences,
@@ -263,15 +259,3 @@ def test_a_share_well_above_the_critical_one_is_enough():
     first = u - 1 / alpha + alpha * u / (alpha * u - 1)
     assert reread_limit(u, alpha) == pytest.approx(first, abs=2e-3)
     assert reread_limit(u, 1 / u) < 0.05 * u
-
-
-def test_the_table_of_the_module_names_every_function_with_its_statement():
-    table, statement = {}, 0
-    for line in collapse.__doc__.splitlines():
-        number = re.search(r"  (\d+)$", line)
-        statement = int(number[1]) if number else statement
-        table |= dict.fromkeys(re.findall(r"``(\w+)``", line), statement)
-    functions = {name for name in collapse.__all__ if inspect.isfunction(getattr(collapse, name))}
-    assert functions == set(table)
-    for name in functions:
-        assert f"statement {table[name]}" in inspect.getdoc(getattr(collapse, name)), name

@@ -1,6 +1,7 @@
 """Settings of the whole suite, made before the package is imported, and what all files share."""
 
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,6 +13,8 @@ import pytest
 import reference
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling takes longer than running: half as long without most optimisations.
@@ -88,6 +91,32 @@ def _few_programs() -> Iterator[None]:
         kept.cache_clear()
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Of other processes: the package can be imported, and programs compile once, and quickly."""
+    cache = getattr(request.config, "cache", None)
+    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        **{"PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"},
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def environment_without_jax(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The same where neither JAX nor PyTorch can be imported."""
+    folder = tmp_path_factory.mktemp("without")
+    for module in ("jax", "torch"):
+        (folder / f"{module}.py").write_text(f'raise ImportError("{module} was imported")\n')
+    return {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{environment['PYTHONPATH']}"}
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ SCRIPTS = ROOT / "scripts"
 SECONDS = 600
 """Far more than anything here needs, so that only what hangs is stopped."""
 
-KILLS = CASES // 100
+KILLS = 100 if CASES > 1000 else 4
 """How often runs are killed at random."""
 
 MAIN, LOOP, SOLVABLE = "reproduce_theorem", "run_loop", "run_loop of ols"
@@ -52,14 +52,11 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported; one cache of compiled programs for all runs here."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+def environment(environment, tmp_path_factory):
+    """One cache of compiled programs for all runs here, with what other tests have compiled."""
     home = tmp_path_factory.mktemp("cache") / "home"
-    known = getattr(request.config, "cache", None)
-    if known is not None:  # what other tests have compiled
-        shutil.copytree(known.mkdir("scripts"), home)
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(home), "COLUMNS": "100"}
+    shutil.copytree(environment["XDG_CACHE_HOME"], home)
+    return {**environment, "XDG_CACHE_HOME": str(home)}
 
 
 LIMITED = """
@@ -200,7 +197,8 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
     with ThreadPoolExecutor(2) as threads:
         ended = list(threads.map(trial, range(KILLS)))
     assert [number for number, (_, same) in enumerate(ended) if not same] == []
-    assert sum(status == -signal.SIGKILL for status, _ in ended) >= 0.8 * KILLS
+    killed_ones = sum(status == -signal.SIGKILL for status, _ in ended)
+    assert killed_ones >= KILLS - max(1, KILLS // 5)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import re
 import runpy
 import subprocess
@@ -391,18 +390,15 @@ def test_files_that_say_nothing_are_refused(tmp_path):
 # --- the script ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def call(tmp_path_factory):
+@pytest.fixture
+def call(environment_without_jax):
     """Run the script where JAX cannot be imported."""
-    without = tmp_path_factory.mktemp("without")
-    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join(filter(None, [str(without), str(ROOT), os.environ.get("PYTHONPATH")]))
 
     def run(*arguments, cwd):
         return subprocess.run(
             [sys.executable, SCRIPT, *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment_without_jax,
             capture_output=True,
             text=True,
             timeout=60,

@@ -523,18 +523,7 @@ def test_only_whole_sweeps_are_merged(tmp_path):
 # --- the script ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported, and programs compile once."""
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"}
-
-
-def test_help_and_check_need_no_jax(environment, tmp_path):
-    (tmp_path / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
+def test_help_and_check_need_no_jax(environment_without_jax, tmp_path):
     example = ROOT / "scripts" / "example_sweep.toml"
     for arguments, words in (
         (["--help"], ["GRID", "--out", "--workers", "--cluster", "--merge", "--retries"]),
@@ -542,7 +531,7 @@ def test_help_and_check_need_no_jax(environment, tmp_path):
     ):
         done = subprocess.run(
             [sys.executable, SCRIPT, *arguments],
-            env={**environment, "PYTHONPATH": path},
+            env=environment_without_jax,
             cwd=tmp_path,
             capture_output=True,
             text=True,

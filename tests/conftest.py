@@ -55,22 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: run with --long only; its short form always is")
-    if config.getoption("--long"):
-        reference.CASES *= 10
+    reference.LONG = config.getoption("--long")
     # What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = getattr(config, "cache", None)
     if cache is not None:
         directory: Path = cache.mkdir("jax")
         jax.config.update("jax_compilation_cache_dir", str(directory))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
-        for item in items:
-            if "long" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="of the long form"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from reference import CASES
+from reference import trials
 
 import icl_stl
 from icl_stl import code, results, runs, sweeps
@@ -34,7 +34,7 @@ SCRIPTS = ROOT / "scripts"
 SECONDS = 600
 """Far more than anything here needs, so that only what hangs is stopped."""
 
-KILLS = 100 if CASES > 1000 else 4
+KILLS = trials(4, 100)
 """How often runs are killed at random."""
 
 MAIN, LOOP, SOLVABLE = "reproduce_theorem", "run_loop", "run_loop of ols"
@@ -201,16 +201,10 @@ def test_runs_killed_at_random_moments_end_with_the_same_numbers(
     assert killed_ones >= KILLS - max(1, KILLS // 5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "claims.json",
-        *(
-            pytest.param(name, marks=pytest.mark.long)
-            for name in ("checkpoints/replace-*.npz", "loops.csv", "drift.svg", "quality.svg")
-        ),
-    ],
-)
+BETWEEN = ["claims.json", "checkpoints/replace-*.npz", "loops.csv", "drift.svg", "quality.svg"]
+
+
+@pytest.mark.parametrize("name", trials(BETWEEN[:1], BETWEEN))
 def test_a_main_job_killed_between_two_files_ends_with_the_same_numbers(
     environment, undisturbed, tmp_path, name
 ):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from batched_calls import CALLS
+from reference import trials
 
 from icl_stl import devices
 from icl_stl.console import progress
@@ -29,7 +30,7 @@ def test_two_programs_of_large_batches_end_side_by_side():
     ends(2, "fresh", *CALLS)
 
 
-@pytest.mark.parametrize("devices", [4, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 8))])
+@pytest.mark.parametrize("devices", trials([4], [1, 4, 8]))
 def test_they_end_on_any_number_of_devices(devices):
     ends(devices, "fresh", "solve-pos")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 
 from icl_stl import executors, grids, tables
 from icl_stl.bounds.__main__ import main as bounds_calculator
@@ -602,7 +602,7 @@ def strip(row):
 
 
 BY_NAME = settings(
-    max_examples=CASES // 5,
+    max_examples=trials(200, 2000),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

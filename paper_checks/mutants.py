@@ -283,17 +283,10 @@ def planted_in(room: str, *faults: Fault) -> tuple[Mutant, ...]:
     return tuple(Mutant(*fault, room=room) for fault in faults)
 
 
-def check(name: str) -> str:
-    """A check of the closed forms."""
-    return f"paper_checks/check_references.py::test_{name}"
-
-
-ENUMERATED, SPREAD, FINDS, LIMITS = (
-    check("laws_against_enumeration"),
-    check("means_and_least_squares_against_spread_of_noise"),
-    check("every_problem_finds_its_closed_form"),
-    check("limits_and_integrals"),
+MEAN, SQUARES, SYMBOLS = (
+    f"tests/test_references_{room}.py" for room in ("gaussian", "regression", "discrete")
 )
+FINDS = "paper_checks/check_references.py::test_every_problem_finds_its_closed_form"
 CERTIFIED, QUERIES = "tests/test_certificates.py", "tests/test_query_models.py"
 ATTAINED = f"{CERTIFIED}::test_one_softmax_layer_attains_its_certificate"
 LINEAR = f"{CERTIFIED}::test_linear_layers_attain_their_certificates"
@@ -333,12 +326,12 @@ SHIFTED = f"{PROBLEMS}::test_the_drift_of_a_mean_is_that_of_shifted_normal_laws"
 LOOP_MUTANTS = (
     *planted_in(
         "references/",
-        ("_common", "** (2 * np.arange(1.0, last + 1))", "** np.arange(1.0, last + 1)", SPREAD),
-        ("gaussian", "square / m * batch_gain(shares)", "square / n * batch_gain(shares)", SPREAD),
-        ("gaussian", "fresh_limit(0.0, 1.0, w) / m", "fresh_limit(0.0, 1.0, w)", LIMITS),
-        ("regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SPREAD),
-        ("discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", ENUMERATED),
-        ("discrete", "c**2 * (before + (1 - before)", "c * (before + (1 - before)", ENUMERATED),
+        ("_common", "** (2 * np.arange(1.0, last + 1))", "** np.arange(1.0, last + 1)", MEAN),
+        ("gaussian", "square / m * batch_gain(shares)", "square / n * batch_gain(shares)", MEAN),
+        ("gaussian", "fresh_limit(0.0, 1.0, w) / m", "fresh_limit(0.0, 1.0, w)", MEAN),
+        ("regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SQUARES),
+        ("discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", SYMBOLS),
+        ("discrete", "c**2 * (before + (1 - before)", "c * (before + (1 - before)", SYMBOLS),
         ("lookup", "noise, last, regime.weight)", "noise, last)", FINDS, 1),
         ("bernoulli", "(1 - w) * gamma[:-1]", "gamma[:-1]", "tests/test_references_bernoulli.py"),
     ),

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_references_gaussian import accumulate_weights, assert_mean, random_weights
+from test_references_gaussian import accumulate_weights, random_weights
 
 from icl_stl import references
 from icl_stl.bounds import anchored_weights, drift_recursion
@@ -145,17 +145,6 @@ def test_smoothing_forgets_the_law_only_without_real_rows() -> None:
     for loop in (references.smoothed_augment, references.smoothed_accumulate):
         mean = loop(law, 10, 10, 1.0, 200).mean
         np.testing.assert_allclose(mean, np.tile((10 * law + 1) / 12, (201, 1)), rtol=1e-12)
-
-
-def test_augment_in_simulation() -> None:
-    rng = np.random.default_rng(4)
-    law, n, m, last, runs = np.array([0.5, 0.2, 0.3]), 20, 60, 5, 20_000
-    real = rng.multinomial(n, law, size=runs)
-    now, errors = real / n, []
-    for _ in range(last + 1):
-        errors.append(((now - law) ** 2).sum(axis=1))
-        now = (real + rng.multinomial(m, now)) / (n + m)
-    assert_mean(np.stack(errors, 1), references.law_augment(law, n, m, last).error)
 
 
 def enumerate_one_sided(weights, m, error):

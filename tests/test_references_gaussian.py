@@ -150,22 +150,6 @@ def test_drawing_from_the_pool_equals_enumeration_of_all_draws(n, m, last) -> No
     np.testing.assert_allclose(expected, errors, rtol=1e-12)
 
 
-def test_drawing_from_the_pool_in_simulation() -> None:
-    rng = np.random.default_rng(1)
-    n, m, last, runs = 6, 4, 8, 20_000
-    pool = rng.normal(size=(runs, n))
-    squares = np.empty((runs, last + 1))
-    for i in range(last + 1):
-        fit = rng.permuted(pool, axis=1)[:, :n].mean(axis=1)
-        squares[:, i] = fit**2
-        pool = np.concatenate([pool, fit[:, None] + rng.normal(size=(runs, m))], axis=1)
-    expected = references.mean_accumulate_subsample(n, m, 1.0, last)
-    assert_mean(squares, expected)
-    kept = references.mean_accumulate(n, m, 1.0, last)
-    assert (expected[1:] > kept[1:]).all()
-    assert (expected[1:] < references.mean_replace(n, n, 1.0, last)[1:]).all()
-
-
 def gap_by_linear_algebra(n, m, w, last):
     """All parts of the gap from coefficients on rows, swapped rows and a new synthetic row."""
     size = 2 * n + last * m + 1

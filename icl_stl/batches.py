@@ -13,67 +13,49 @@ from platform import machine
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import code as code_of
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.config import Training
 from icl_stl.devices import default_cache, on_host, over_replicates, use_all_cores
-from icl_stl.experiments import SolvableLoops
+from icl_stl.experiments import Loops
 from icl_stl.grids import Setting
-from icl_stl.learners import adam_transformer
-from icl_stl.loops import Sizes, generation_keys, next_generation
-from icl_stl.measure import measure_generation
-from icl_stl.models import Params
-from icl_stl.problems import PROBLEMS
-from icl_stl.references import lookup
+from icl_stl.problems import InContext, expected_excess
 from icl_stl.regimes import AugmentSameInputs, FreshReal, Regime
 from icl_stl.results import Arrays, Floats
 from icl_stl.runs import (
-    Replicate,
+    Numbers,
+    State,
+    before_generation_0,
     draw_replicate,
-    parameter_shapes,
+    follow,
+    generation_step,
     settings_of_jax,
     versions,
 )
 from icl_stl.solvable import batch_size, loop, measurements
-from icl_stl.tasks import sample_prompts
 
 
 class Shape(NamedTuple):
     """What settings of the transformer have in common where one program serves them."""
 
-    task: LinearRegression
-    architecture: Architecture
-    training: Training
+    problem: InContext
     """With the learning rate and weight decay of every setting left out."""
     regime: Regime
     """With places for the synthetic prompts of every setting; its inputs are new or reused."""
     samples: int
     """Places for real prompts."""
-    held_out: int
-
-
-class Numbers(NamedTuple):
-    """What they differ in: arguments of the program, one of each for every loop."""
-
-    seed: Any
-    sizes: Sizes
-    fresh: Any
-    """Whether every generation sees new real prompts."""
-    learning_rate: Any
-    weight_decay: Any
 
 
 class Program(NamedTuple):
     """Loops of one shape, side by side; compiled."""
 
     draw: Any
-    """numbers -> replicates."""
+    """Seeds -> replicates."""
     step: Any
-    """(replicates, θ_{i-1}, numbers, i) -> θ_i, observations by name."""
-    nothing: Params
-    """Zeros in place of parameters before generation 0."""
+    """(replicates, state, numbers, i) -> state, observations by name."""
+    nothing: State
+    """Before generation 0."""
 
 
 def places(rows: int, training: Training) -> int:
@@ -86,7 +68,7 @@ def places(rows: int, training: Training) -> int:
     return 1 << max((max(1, rows) - 1).bit_length(), small.bit_length() - 1)
 
 
-def shape_of(setting: Setting) -> Shape | SolvableLoops:
+def shape_of(setting: Setting) -> Shape | Loops:
     """The shape: settings that share it share a program."""
     if setting.learner != "transformer":
         return setting.experiment
@@ -95,110 +77,38 @@ def shape_of(setting: Setting) -> Shape | SolvableLoops:
     lam = places(setting.n_syn, training) / samples
     same_inputs = isinstance(setting.rule, AugmentSameInputs)
     regime = AugmentSameInputs.from_lam(lam) if same_inputs else FreshReal(lam)
-    return Shape(setting.task, setting.architecture, training, regime, samples, setting.held_out)
+    problem = InContext(setting.task, setting.architecture, training, setting.held_out)
+    return Shape(problem, regime, samples)
 
 
-def numbers_of(setting: Setting) -> Numbers:
-    """The numbers in which it differs from others of its shape."""
-    sizes = Sizes(
-        np.int32(setting.samples), np.int32(setting.n_syn), np.float32(setting.real_share)
-    )
-    return Numbers(
-        np.int32(setting.seed),
-        sizes,
-        np.bool_(setting.rule.fresh_real),
-        np.float32(setting.learning_rate),
-        np.float32(setting.weight_decay),
-    )
+def numbers_of(settings: Sequence[Setting]) -> Numbers:
+    """The numbers in which they differ from others of their shape: one of each for every one."""
+    of = {
+        "share": np.array([setting.real_share for setting in settings], np.float32),
+        "samples": np.array([setting.samples for setting in settings], np.int32),
+        "n_syn": np.array([setting.n_syn for setting in settings], np.int32),
+        "fresh": np.array([setting.rule.fresh_real for setting in settings], np.bool_),
+        "learning_rate": np.array([setting.learning_rate for setting in settings], np.float32),
+        "weight_decay": np.array([setting.weight_decay for setting in settings], np.float32),
+    }
+    return Numbers(**of)
 
 
 # --- the transformer -----------------------------------------------------------------------------
 
 
-def generation_step(shape: Shape) -> Any:
-    """One generation of one loop: (replicate, θ_{i-1}, numbers, i) -> θ_i, observations by name."""
-    task = shape.task
-
-    def step(
-        replicate: Replicate, previous: Params, numbers: Numbers, index: Any
-    ) -> tuple[Params, dict[str, Any]]:
-        key, real, held_out = replicate
-        learner = adam_transformer(
-            task,
-            shape.architecture,
-            shape.training,
-            learning_rate=numbers.learning_rate,
-            weight_decay=numbers.weight_decay,
-        )
-
-        def draw_real(key: Any, count: int) -> Any:
-            drawn = sample_prompts(task, key, count)
-            return jax.tree.map(lambda a, b: jnp.where(numbers.fresh, a, b), drawn, real)
-
-        generation = next_generation(
-            key,
-            learner,
-            shape.regime,
-            real,
-            previous,
-            index,
-            draw_real=draw_real,
-            from_first=True,
-            sizes=numbers.sizes,
-        )
-        seen = measure_generation(
-            task,
-            learner,
-            held_out,
-            generation_keys(key, index).observe,
-            generation,
-            real_share=generation.real_share,
-        )
-        assert seen.eps is not None
-        fitted = generation.params
-        return fitted, {
-            "excess_risk": jnp.mean(seen.excess_squared_risk),
-            "excess_nll": seen.kl[-1] / task.context,
-            "drift": seen.drift.mean[-1],
-            "drift_stderr": jnp.sqrt(seen.drift.variance[-1] / shape.held_out),
-            "eps": seen.eps.mean[-1],
-            "eps_stderr": jnp.sqrt(seen.eps.variance[-1] / shape.held_out),
-            "gap": seen.risk - seen.training_risk,
-            "implied_task_variance": seen.implied_task_variance,
-            "training_loss": fitted.loss,
-            "diverged_at": fitted.diverged_at,
-        }
-
-    return step
-
-
-def _stacked(settings: Sequence[Setting], width: int) -> Numbers:
-    """The numbers of settings, `[width]` each; the last one fills what is left."""
-    filled = [*settings, *[settings[-1]] * (width - len(settings))]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(numbers_of, filled))  # type: ignore[no-any-return]
-
-
 @lru_cache(maxsize=4)
 def transformer_program(shape: Shape, width: int) -> Program:
     """The program of a shape for so many loops at a time."""
-    task, architecture, training, _, samples, held_out = shape
-    preset = Preset(
-        "sweep",
-        task=task,
-        architecture=architecture,
-        training=training,
-        samples=samples,
-        replicates=width,
-        shares=(),
-        held_out=held_out,
-    )
-    shapes = parameter_shapes(preset, adam_transformer(task, architecture, training))
-    nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    some = jax.tree.map(lambda a: np.stack([a] * width), numbers_of(Setting()))
-    first = partial(draw_replicate, task, samples, held_out, 0)  # of `runs.draw_replicates`
-    draw = over_replicates(lambda numbers: first(numbers.seed)).compiled(some)
-    step = over_replicates(generation_step(shape), shared=1)
-    return Program(draw, step.compiled(on_host(draw(some)), nothing, some, np.int32(0)), nothing)
+    problem, regime, samples = shape
+    first = partial(draw_replicate, problem, samples, 0)  # of `runs.draw_replicates`
+    some = np.zeros(width, np.int32)
+    draw = over_replicates(first).compiled(some)
+    replicates = on_host(draw(some))
+    nothing = before_generation_0(problem, regime, replicates, 0)
+    numbers = numbers_of([Setting()] * width)
+    step = generation_step(problem, regime).compiled(replicates, nothing, numbers, np.int32(0))
+    return Program(draw, step, nothing)
 
 
 def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
@@ -206,16 +116,22 @@ def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
     shape = shape_of(settings[0])
     assert isinstance(shape, Shape)
     program = transformer_program(shape, width)
-    numbers = _stacked(settings, width)
-    replicates, params = on_host(program.draw(numbers)), program.nothing
-    seen = []
-    for index in range(max(setting.generations for setting in settings) + 1):
-        made = program.step(replicates, params, numbers, np.int32(index))
-        params, observed = on_host(made)
-        seen.append(observed)
-    stacked = {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
+    filled = [*settings, *[settings[-1]] * (width - len(settings))]
+    replicates = on_host(program.draw(np.array([setting.seed for setting in filled], np.int32)))
+    last = max(setting.generations for setting in settings)
+    seen = follow(program.step, replicates, program.nothing, numbers_of(filled), last)
+    count = shape.problem.held_out
+    shown = {
+        "excess_risk": seen["excess_squared_risk"].mean(-1),
+        "excess_nll": seen["excess_nll"],
+        "gap": seen["risk"] - seen["training_risk"],
+        **{name: seen[name] for name in ("implied_task_variance", "training_loss", "diverged_at")},
+    }
+    for name in ("drift", "eps"):
+        shown[name] = seen[name][..., -1]
+        shown[f"{name}_stderr"] = np.sqrt(seen[f"{name}_variance"][..., -1] / count)
     return [
-        {name: values[k, : setting.generations + 1] for name, values in stacked.items()}
+        {name: values[k, : setting.generations + 1] for name, values in shown.items()}
         for k, setting in enumerate(settings)
     ]
 
@@ -233,9 +149,9 @@ class SolvableProgram(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def solvable_program(experiment: SolvableLoops) -> SolvableProgram:
+def solvable_program(experiment: Loops) -> SolvableProgram:
     """The program of an experiment."""
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    problem = experiment.problem
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     observe = measurements(problem, regime)
 
@@ -273,12 +189,8 @@ def run_solvable(setting: Setting) -> Arrays:
     }
     return {
         **_means(observed),
-        "excess_risk_closed_form": lookup.excess_risk(
-            experiment.problem,
-            experiment.regime,
-            experiment.samples,
-            experiment.generations,
-            dict(experiment.settings),
+        "excess_risk_closed_form": expected_excess(
+            experiment.problem, experiment.regime, experiment.samples, experiment.generations
         ),
     }
 

@@ -10,17 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from icl_stl.devices import many, over_replicates
+from icl_stl.devices import many
 from icl_stl.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.learners.orthogonal import implied_variance, sample_labels
-from icl_stl.loops import Sizes, generation_keys, next_generation
-from icl_stl.measure import measure_generation
-from icl_stl.regimes import Augment
 from icl_stl.results import Arrays
-from icl_stl.runs import Replicate, draw_replicates, make_learner, parameter_shapes
+from icl_stl.runs import at_shares
 from icl_stl.tasks import standard_normal
 
 FLOATS = 2**20
@@ -161,42 +157,11 @@ def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:
     Each array is `[runs, shares, G + 1]`: `implied_task_variance`, `excess_squared_risk` (mean over
     positions) and `drift` of whole prompts. Generation 0 is fitted as the main job's.
     """
-    preset = replace(experiment.preset, replicates=experiment.runs)
-    learner = make_learner(preset, "transformer", plug_in=True)
-    shapes = parameter_shapes(preset, learner)
-    nothing = jax.tree.map(lambda s: np.zeros(s.shape[1:], s.dtype), shapes)
-    n = preset.samples
-
-    def loops(replicate: Replicate, shares: Any) -> dict[str, Any]:
-        found: dict[str, Any] = jax.lax.map(partial(loop, replicate), shares)
-        return found
-
-    def loop(replicate: Replicate, share: Any) -> dict[str, Any]:
-        key, real, held_out = replicate
-
-        def advance(previous: Any, index: Any) -> Any:
-            sizes = Sizes(n, n, jnp.where(index == 0, 1.0, share))
-            generation = next_generation(
-                key, learner, Augment(0.5), real, previous, index, sizes=sizes
-            )
-            seen = measure_generation(
-                preset.task,
-                learner,
-                held_out,
-                generation_keys(key, index).observe,
-                generation,
-                real_share=None,
-            )
-            return generation.params, {
-                "implied_task_variance": seen.implied_task_variance,
-                "excess_squared_risk": jnp.mean(seen.excess_squared_risk),
-                "drift": seen.drift.mean[-1],
-            }
-
-        indices = jnp.arange(experiment.generations + 1)
-        seen: dict[str, Any] = jax.lax.scan(advance, nothing, indices)[1]
-        return seen
-
-    shares = np.array(experiment.shares, np.float32)
-    spread = over_replicates(loops, shared=1, quick_compilation=True)
-    return jax.tree.map(np.asarray, spread(draw_replicates(preset, seed), shares))  # type: ignore[no-any-return]
+    e, problem = experiment, replace(experiment.problem, plug_in=True)
+    seen = at_shares(problem, e.samples, e.shares, e.generations, e.runs, seed)
+    return {
+        "implied_task_variance": seen["implied_task_variance"],
+        "excess_squared_risk": seen["excess_squared_risk"].mean(-1),
+        "drift": seen["drift"][..., -1],
+        "diverged_at": seen["diverged_at"],
+    }

@@ -20,12 +20,13 @@ import numpy as np
 from icl_stl import devices as devices_module
 from icl_stl import runs
 from icl_stl.benchmarks import Measures, Size, draw_prompts, peak_memory
-from icl_stl.config import Preset
 from icl_stl.devices import over_replicates
 from icl_stl.executors import available_cores
+from icl_stl.experiments import Job
 from icl_stl.learners import Fitted, Learner, adam_transformer
 from icl_stl.measure import normal_kl, predictions
 from icl_stl.models import transformer
+from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
@@ -195,29 +196,19 @@ def speeds(
 # --- loops, compiling, memory --------------------------------------------------------------------
 
 
-def _preset(size: Size, seeds: int, steps: int) -> Preset:
-    return Preset(
-        "benchmark",
-        task=size.task,
-        architecture=size.architecture,
-        training=replace(size.training, steps=steps),
-        samples=size.samples,
-        generations=1,
-        replicates=seeds,
-        shares=(0.5,),
-        held_out=size.evaluated,
-    )
+def _job(size: Size, seeds: int, steps: int) -> Job:
+    training = replace(size.training, steps=steps)
+    problem = InContext(size.task, size.architecture, training, size.evaluated)
+    return Job(problem, size.samples, 1, seeds)
 
 
 def _generation_step(size: Size, seeds: int, steps: int) -> tuple[Any, tuple[Any, ...]]:
     """One generation of many loops (generate, mix, train, measure) and arguments for it."""
-    preset = _preset(size, seeds, steps)
-    learner = runs.make_learner(preset, "transformer")
-    shapes = runs.parameter_shapes(preset, learner)
-    state = runs.State(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
-    places, sizes = runs.program_of(preset, REGIME)
-    arguments = (runs.draw_replicates(preset, 0), state, sizes, np.float32(1), np.int32(1))
-    return runs.generation_step(preset, learner, places), arguments
+    job, n = _job(size, seeds, steps), size.samples
+    replicates = runs.draw_replicates(job.problem, n, seeds, 0)
+    state = runs.before_generation_0(job.problem, REGIME, replicates, 0)
+    numbers = runs.Numbers(np.float32(0.5), np.int32(n), np.int32(n)).each(seeds)
+    return runs.generation_step(job.problem, REGIME), (replicates, state, numbers, np.int32(1))
 
 
 def _loop(size: Size, seeds: int, steps: int) -> Callable[[], Any]:
@@ -305,14 +296,13 @@ def recompilations(size: Size, *, devices: int, cache: Path, precision: str = "h
     _configure(devices, precision)
     _keep_programs(cache)
     seen, _ = _count_events()
-    preset = _preset(size, devices, 2)
+    job = _job(size, devices, 2)
 
     def once(seed: int) -> tuple[int, int]:
         compiled, read = seen[COMPILED], seen[READ]
         with TemporaryDirectory() as folder:
             run_folder = runs.Folder(Path(folder), {"seed": seed})
-            learner = runs.make_learner(preset, "transformer")
-            runs.run_loops(preset, learner, [REGIME], seed=seed, folder=run_folder)
+            runs.run_loops(job, [REGIME], seed=seed, folder=run_folder)
         read = seen[READ] - read
         return seen[COMPILED] - compiled - read, read
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from icl_stl.config import (
-    Architecture,
     LinearRegression,
     Preset,
     QueryArchitecture,
@@ -17,20 +16,8 @@ from icl_stl.config import (
     whole,
 )
 from icl_stl.descriptions import key
+from icl_stl.problems import Categorical, InContext, LinearAttention, Problem
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, Regime
-
-PROBLEMS = (
-    "bernoulli",
-    "gaussian_mean",
-    "clipped_mean",
-    "gaussian",
-    "categorical",
-    "ols",
-    "ridge",
-    "linear_attention",
-    "empirical_bayes",
-    "shrinkage",
-)
 
 IN_CONTEXT = ("ridge", "least_squares", "linear_attention")
 
@@ -59,11 +46,11 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class SolvableLoops(Experiment):
-    """Many independent loops of one solvable problem."""
+class Loops(Experiment):
+    """Many independent loops of one problem: arrays `[runs, G + 1]` by name."""
 
-    problem: str
-    """A name in `problems.PROBLEMS`."""
+    problem: Problem
+    """Real law and learner."""
     regime: Regime
     """The data regime."""
     samples: int
@@ -72,16 +59,14 @@ class SolvableLoops(Experiment):
     """G, generations after generation 0."""
     runs: int
     """Independent loops."""
-    settings: tuple[tuple[str, Any], ...] = ()
-    """Arguments of the problem, by name."""
-    observe: Literal["risks", "measurements", "identity", "certificate", "implied"] = "risks"
-    """What is recorded of every generation: `risks` (excess, gap, drift); `measurements`, the same
-    and the one-step error;
+    observe: Literal["risks", "measurements", "identity", "certificate", "implied"] = "measurements"
+    """What is recorded of every generation: `measurements`, what the problem observes (excess, gap,
+    drift, one-step error, as far as it knows them); `risks`, the same without the one-step error;
     `identity`, the terms of the gap identity; `certificate`, what the certificate of linear
     attention asks for; `implied`, the task variance that prompts show, and the excess."""
 
     def __post_init__(self) -> None:
-        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        _check_problem(self.problem)
         for name in ("samples", "runs"):
             whole(name, getattr(self, name), 1)
         whole("generations", self.generations, 0)
@@ -95,8 +80,42 @@ class SolvableLoops(Experiment):
 
     @property
     def words(self) -> str:
-        what = f"{self.problem}, {self.regime.name}, n{self.samples}, {self.observe}"
-        return what.replace("_", " ")
+        return f"{self.problem.words}, {self.regime.name}, n{self.samples}, {self.observe}"
+
+
+def _check_problem(problem: Any) -> None:
+    right = "a problem of icl_stl.problems, or of a class that derives from its Problem"
+    require(isinstance(problem, Problem), "problem", problem, right)
+    try:
+        hash(problem)
+    except TypeError as error:
+        right = "a frozen dataclass whose fields can be hashed, as tuples and numbers can"
+        raise ValueError(f"problem must be {right}, but of {problem.name!r} {error}") from None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Whole loops of one problem, followed generation by generation: `runs.run_loops`."""
+
+    problem: Problem
+    """Real law and learner."""
+    samples: int
+    """n, real rows of a replicate."""
+    generations: int
+    """Generations after generation 0."""
+    replicates: int
+    """Whole loops, each with its own real set."""
+
+    def __post_init__(self) -> None:
+        _check_problem(self.problem)
+        for name, least in (("samples", 1), ("generations", 0), ("replicates", 1)):
+            whole(name, getattr(self, name), least)
+
+
+def job_of(preset: Preset) -> Job:
+    """The main job of a preset."""
+    problem = InContext(preset.task, preset.architecture, preset.training, preset.held_out)
+    return Job(problem, preset.samples, preset.generations, preset.replicates)
 
 
 @dataclass(frozen=True)
@@ -125,11 +144,11 @@ class LoopSize:
 
 @dataclass(frozen=True)
 class SizedLoops(Experiment):
-    """Loops of one solvable problem at many sizes, all of a run with the same randomness."""
+    """Loops of one problem at many sizes, all of a run with the same randomness."""
 
     generation_axis: ClassVar[int | None] = 2
-    problem: str
-    """A name in `problems.PROBLEMS`."""
+    problem: Problem
+    """Real law and learner."""
     world: Literal["fixed", "fresh", "same-inputs"]
     """The real set stays; or n new real rows in every generation; or it stays and synthetic rows
     have its inputs, in turn."""
@@ -139,13 +158,11 @@ class SizedLoops(Experiment):
     """G, generations after generation 0."""
     runs: int
     """Independent runs of all sizes."""
-    settings: tuple[tuple[str, Any], ...] = ()
-    """Arguments of the problem, by name."""
     observe: Literal["risks", "measurements"] = "risks"
     """`risks` (excess, gap, drift), or `measurements`, the same and the one-step error."""
 
     def __post_init__(self) -> None:
-        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        _check_problem(self.problem)
         require(self.world in WORLDS, "world", self.world, f"one of {tuple(WORLDS)}")
         require(bool(self.sizes), "sizes", self.sizes, "at least one size")
         whole("runs", self.runs, 1)
@@ -168,8 +185,8 @@ class SizedLoops(Experiment):
 
     @property
     def words(self) -> str:
-        what = f"{len(self.sizes)} sizes of {self.problem}, {self.world}, n{self.samples}"
-        return what.replace("_", " ")
+        count = len(self.sizes)
+        return f"{count} sizes of {self.problem.words}, {self.world}, n{self.samples}"
 
 
 WORLDS: dict[str, Callable[[float], Regime]] = {
@@ -184,8 +201,8 @@ WORLDS: dict[str, Callable[[float], Regime]] = {
 class NeighbouringLoops(Experiment):
     """Pairs of solvable loops whose real sets differ in one row."""
 
-    problem: str
-    """A name in `problems.PROBLEMS`."""
+    problem: Problem
+    """Real law and learner."""
     regime: Regime
     """The data regime."""
     samples: int
@@ -194,8 +211,6 @@ class NeighbouringLoops(Experiment):
     """G, generations after generation 0."""
     runs: int
     """Independent pairs."""
-    settings: tuple[tuple[str, Any], ...] = ()
-    """Arguments of the problem, by name."""
     coupling: Literal["common", "maximal"] = "common"
     """Common random numbers, right for distances of parameters; or the maximal coupling of laws on
     symbols, right for total variation and for numbers of rows."""
@@ -203,29 +218,28 @@ class NeighbouringLoops(Experiment):
     """Whether the terms of the contraction of linear attention are recorded."""
 
     def __post_init__(self) -> None:
-        require(self.problem in PROBLEMS, "problem", self.problem, f"one of {PROBLEMS}")
+        _check_problem(self.problem)
         for name in ("samples", "runs"):
             whole(name, getattr(self, name), 1)
         whole("generations", self.generations, 0)
         self.regime.synthetic_size(self.samples)
         require(
-            self.coupling == "common" or self.problem == "categorical",
+            self.coupling == "common" or isinstance(self.problem, Categorical),
             "coupling",
             self.coupling,
             "'common' unless the problem is 'categorical'",
         )
-        known = self.problem == "linear_attention" and "penalty" in dict(self.settings)
         require(
-            known or not self.contraction,
+            isinstance(self.problem, LinearAttention) or not self.contraction,
             "contraction",
             self.contraction,
-            "False unless the problem is 'linear_attention' and its settings name the penalty",
+            "False unless the problem is 'linear_attention'",
         )
 
     @property
     def words(self) -> str:
-        what = f"neighbours of {self.problem}, {self.regime.name}, n{self.samples}, {self.coupling}"
-        return what.replace("_", " ")
+        where = f"{self.regime.name}, n{self.samples}, {self.coupling}"
+        return f"neighbours of {self.problem.words}, {where}"
 
 
 @dataclass(frozen=True)
@@ -235,24 +249,17 @@ class _OfOneSize(Experiment):
     Loops of all sizes have the same real prompts and randomness as far as they go.
     """
 
-    task: LinearRegression
-    """The real law."""
-    architecture: Architecture | QueryArchitecture
-    """The network."""
-    training: Training
-    """How one generation is fitted: the same steps for every size."""
+    problem: InContext
+    """Prompts, network, training (the same steps for every size) and held-out prompts."""
     size: LoopSize
     """The prompts there are."""
     places: LoopSize
     """The most that the program has places for."""
     runs: int
     """Whole loops."""
-    held_out: int
-    """Real prompts, and as many generated ones, on which a generation is measured."""
 
     def __post_init__(self) -> None:
         whole("runs", self.runs, 1)
-        whole("held_out", self.held_out, 2)
         whole("places.n_syn", self.places.n_syn, 1)
         for name in ("samples", "n_syn"):
             most = getattr(self.places, name)
@@ -410,9 +417,10 @@ class PlugInLoops(Experiment):
     """Loops of the transformer that writes labels with the noise σ alone."""
 
     generation_axis: ClassVar[int | None] = 2
-    preset: Preset
-    """Task, architecture, training and sizes; its numbers of replicates and generations and its
-    shares do not matter."""
+    problem: InContext
+    """Prompts and network."""
+    samples: int
+    """n, real prompts, and synthetic ones of a generation."""
     shares: tuple[float, ...]
     """Shares of the real law in the objective; 0 is the regime `replace`."""
     generations: int
@@ -421,14 +429,14 @@ class PlugInLoops(Experiment):
     """Whole loops for each share, those of the main job's first replicates."""
 
     def __post_init__(self) -> None:
-        for name in ("generations", "runs"):
+        for name in ("samples", "generations", "runs"):
             whole(name, getattr(self, name), 1)
         require(min(self.shares) >= 0, "shares", self.shares, "at least 0")
         require(max(self.shares) <= 1, "shares", self.shares, "at most 1")
 
     @property
     def words(self) -> str:
-        return f"plug-in transformer, n{self.preset.samples}"
+        return f"plug-in transformer, n{self.samples}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from icl_stl import problems
 from icl_stl.config import (
     Architecture,
     LinearRegression,
@@ -42,7 +43,7 @@ from icl_stl.config import (
     task_noise,
 )
 from icl_stl.descriptions import canonical
-from icl_stl.experiments import SolvableLoops
+from icl_stl.experiments import Loops
 from icl_stl.regimes import (
     MAD_LOOPS,
     Accumulate,
@@ -406,7 +407,7 @@ class Setting:
     @property
     def real_share(self) -> float:
         """Share of the real law in the objective of generation 1."""
-        return float(self.rule.real_share(self.samples, 1))
+        return float(self.rule.share(1))
 
     @property
     def task(self) -> LinearRegression:
@@ -424,47 +425,39 @@ class Setting:
         return Training(self.steps, self.batch, self.learning_rate, self.weight_decay)
 
     @property
-    def experiment(self) -> SolvableLoops:
+    def problem(self) -> problems.Problem:
+        """The problem of a solvable learner."""
+        linear: dict[str, Any] = {"dim": self.dim, "noise": self.noise}
+        match self.learner:
+            case "ols":
+                return problems.Ols(**linear)
+            case "ridge":
+                return problems.Ridge(**linear, penalty=self.penalty or 0.1)
+            case "lsa":
+                return problems.LinearAttention(
+                    **linear,
+                    examples=self.context,
+                    law=self.law,
+                    penalty=self.penalty or 0.001,
+                    generator=self.generator,
+                )
+            case "empirical-bayes":
+                repeats = max(1, self.context // self.dim)
+                return problems.EmpiricalBayes(**linear, repeats=repeats, plug_in=self.plug_in)
+            case "gaussian":
+                return problems.GaussianMean(self.noise)
+            case "gaussian-variance":
+                return problems.Gaussian(self.noise)
+            case "categorical":
+                law = (1 / self.symbols,) * self.symbols
+                return problems.Categorical(law, self.pseudo_count)
+            case _:
+                return problems.Bernoulli(self.kappa, injected=self.injected)
+
+    @property
+    def experiment(self) -> Loops:
         """The loops of a solvable learner, all but their seed."""
-        regression: dict[str, Any] = {"dim": self.dim, "noise": self.noise}
-        penalty = {"penalty": self.penalty}
-        of_learner: dict[str, dict[str, Any]] = {
-            "ols": regression,
-            "ridge": regression | penalty,
-            "lsa": {
-                **regression,
-                **penalty,
-                "examples": self.context,
-                "law": self.law,
-                "generator": self.generator,
-            },
-            "empirical-bayes": {
-                **regression,
-                "repeats": max(1, self.context // self.dim),
-                "plug_in": self.plug_in,
-            },
-            "gaussian": {"noise": self.noise},
-            "gaussian-variance": {"noise": self.noise},
-            "categorical": {
-                "probabilities": (1 / self.symbols,) * self.symbols,
-                "pseudo_count": self.pseudo_count,
-            },
-            "bernoulli": {
-                "kappa": self.kappa,
-                "probability": 0.5,
-                "centre": 0.5,
-                "injected": self.injected,
-            },
-        }
-        return SolvableLoops(
-            PROBLEM_OF[self.learner],
-            self.rule,
-            self.samples,
-            self.generations,
-            self.runs,
-            tuple(sorted(of_learner[self.learner].items())),
-            "measurements",
-        )
+        return Loops(self.problem, self.rule, self.samples, self.generations, self.runs)
 
     @property
     def columns(self) -> dict[str, Any]:

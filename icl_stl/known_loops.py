@@ -6,24 +6,20 @@ N(0, 1), so that total variations are those of normal laws on a line:
 `claims.transformer.known_total_variation`.
 """
 
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import LinearRegression
-from icl_stl.devices import over_replicates
 from icl_stl.experiments import KnownLoops
 from icl_stl.learners import Learner
-from icl_stl.loops import Generation, Sizes, self_consume
-from icl_stl.measure import measure_generation
 from icl_stl.models import InContextModel, bayes, generate_labels
-from icl_stl.regimes import Augment
+from icl_stl.problems import InContext
 from icl_stl.results import Arrays
-from icl_stl.runs import Replicate, draw_replicate
+from icl_stl.runs import at_shares
 from icl_stl.tasks import Normal, Prompts, sample_inputs
 
 
@@ -70,6 +66,23 @@ def shifted_learner(task: LinearRegression, injected: float) -> Learner:
     return Learner(fit, generate, model.predict)
 
 
+@dataclass(frozen=True)
+class Shifted(InContext):
+    """Prompts and that learner, whose shift is observed too."""
+
+    injected: float = 0.0
+    """The error of one fit, in predictive deviations."""
+
+    def make_learner(self, learning_rate: Any = None, weight_decay: Any = None) -> Learner:
+        return shifted_learner(self.task, self.injected)
+
+    def observe(
+        self, key: Any, truth: Any, held_out: Any, generation: Any, **more: Any
+    ) -> dict[str, Any]:
+        seen = super().observe(key, truth, held_out, generation, **more)
+        return {"shift": generation.params, **seen}
+
+
 def run_experiment(experiment: KnownLoops, seed: int) -> Arrays:
     """Run the loops of all shares from the same real sets, measured as the transformer's are.
 
@@ -77,43 +90,7 @@ def run_experiment(experiment: KnownLoops, seed: int) -> Arrays:
         `shift`, c of each generation, `[runs, shares, G + 1]`; `drift` and `eps`, its measured
         total variations by prefix, `[runs, shares, G + 1, P]`.
     """
-    task, n = experiment.task, experiment.samples
-    learner = shifted_learner(task, experiment.injected)
-
-    def loop(replicate: Replicate, share: Any) -> dict[str, Any]:
-        def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
-            seen = measure_generation(
-                task,
-                learner,
-                replicate.held_out,
-                key,
-                generation,
-                real_share=generation.real_share,
-            )
-            assert seen.eps is not None
-            return {
-                "shift": generation.params,
-                "drift": seen.drift.mean,
-                "eps": seen.eps.mean,
-            }
-
-        found: dict[str, Any] = self_consume(
-            replicate.key,
-            learner,
-            replicate.real,
-            experiment.generations,
-            regime=Augment(0.5),
-            observe=observe,
-            sizes=Sizes(n, n, share),
-        )
-        return found
-
-    def loops(index: Any, seed: Any, shares: Any) -> dict[str, Any]:
-        replicate = draw_replicate(task, n, experiment.held_out, index, seed)
-        found: dict[str, Any] = jax.lax.map(partial(loop, replicate), shares)
-        return found
-
-    spread = over_replicates(loops, shared=2, quick_compilation=True)
-    indices = np.arange(experiment.runs, dtype=np.int32)
-    found: Arrays = spread(indices, np.int32(seed), np.array(experiment.shares, np.float32))
-    return jax.tree.map(np.asarray, found)  # type: ignore[no-any-return]
+    e = experiment
+    problem = Shifted(e.task, None, held_out=e.held_out, injected=e.injected)
+    seen = at_shares(problem, e.samples, e.shares, e.generations, e.runs, seed)
+    return {name: seen[name] for name in ("shift", "drift", "eps")}

@@ -25,6 +25,7 @@ from icl_stl.experiments import (
     Experiment,
     KnownLoops,
     LayerPrompts,
+    Loops,
     NeighbouringLoops,
     NeighbouringTransformers,
     PlugInLoops,
@@ -32,12 +33,11 @@ from icl_stl.experiments import (
     SizedLoops,
     SizedNeighbours,
     SizedTransformers,
-    SolvableLoops,
 )
 from icl_stl.results import Arrays
 
 RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
-    SolvableLoops: solvable.run_experiment,
+    Loops: solvable.run_experiment,
     SizedLoops: solvable.run_sizes,
     SizedTransformers: sizes.run_experiment,
     SizedNeighbours: sizes.run_neighbours,

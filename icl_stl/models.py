@@ -311,10 +311,11 @@ def bayes(task: LinearRegression) -> InContextModel:
     )
 
 
-def in_chunks(function: Callable[[Any], Any], rows: Any) -> Any:
+def in_chunks(function: Callable[[Any], Any], rows: Any, there: Any = None) -> Any:
     """A function of many rows, `CHUNK` rows at a time.
 
-    The first rows again fill the last chunk.
+    The first rows again fill the last chunk. Where `there` is given, `[N]`, a chunk of which no row
+    is there is left out: its results are ones.
     """
     count = jax.tree.leaves(rows)[0].shape[0]
     size = min(CHUNK, count)
@@ -323,7 +324,18 @@ def in_chunks(function: Callable[[Any], Any], rows: Any) -> Any:
         filled = jnp.concatenate([a, a[: -count % size]])
         return filled.reshape(-1, size, *a.shape[1:])
 
-    found = jax.lax.map(function, jax.tree.map(cut, rows))
+    def some(given: tuple[Any, Any]) -> Any:
+        some_rows, needed = given
+        if needed is None:
+            return function(some_rows)
+        types = jax.eval_shape(function, some_rows)
+
+        def ones() -> Any:
+            return jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), types)
+
+        return jax.lax.cond(needed.any(), lambda: function(some_rows), ones)
+
+    found = jax.lax.map(some, jax.tree.map(cut, (rows, there)))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], found)
 
 

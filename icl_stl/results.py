@@ -25,15 +25,12 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from icl_stl import regimes
 from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, digest, key
 from icl_stl.regimes import (
-    Accumulate,
-    AccumulateFresh,
-    AccumulateSubsample,
     Anchored,
     Augment,
-    AugmentSameInputs,
     FreshReal,
     RealOnly,
     Regime,
@@ -127,7 +124,7 @@ class LoopResult:
     @property
     def generations(self) -> int:
         """G, the generations after generation 0."""
-        return int(self.observations["diverged_at"].shape[1]) - 1
+        return int(next(iter(self.observations.values())).shape[1]) - 1
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -180,11 +177,7 @@ def regime_of(label: str) -> Regime:
 
 
 REGIMES: Mapping[str, type[Regime]] = {
-    f"{cls.__module__}.{cls.__qualname__}": cls
-    for cls in (
-        *(Augment, AugmentSameInputs, Replace, RealOnly, FreshReal),
-        *(AccumulateFresh, Accumulate, AccumulateSubsample, Anchored),
-    )
+    f"{kind.__module__}.{kind.__qualname__}": kind for kind in regimes.REGIMES.values()
 }
 """The regimes of this package, as descriptions name them."""
 
@@ -494,7 +487,7 @@ def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
         flat: dict[str, NDArray[Any]] = {}
         for quantity, values in result.observations.items():
             flat |= _columns(quantity, values)
-        replicates, generations = result.observations["diverged_at"].shape
+        replicates, generations = next(iter(result.observations.values())).shape[:2]
         for r, i in np.ndindex(replicates, generations):
             numbers = {column: repr(values[r, i].item()) for column, values in flat.items()}
             place = {"regime": name, "replicate": str(r), "generation": str(i)}

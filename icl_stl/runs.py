@@ -13,9 +13,9 @@ import platform
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,63 +27,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import __version__, code
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.config import LinearRegression, require
 from icl_stl.descriptions import canonical, describe, key
-from icl_stl.devices import Ready, Report, Spread, over_replicates
-from icl_stl.learners import Fitted, Learner, adam_transformer, bayes_learner
+from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
+from icl_stl.experiments import Job
+from icl_stl.learners import Learner
 from icl_stl.loops import Sizes, generation_keys, next_generation, room_for_rows
-from icl_stl.measure import (
-    Estimate,
-    HeldOut,
-    Measurements,
-    draw_held_out,
-    implied_task_variance,
-    measure_generation,
-)
+from icl_stl.measure import implied_task_variance
 from icl_stl.models import Params
+from icl_stl.problems import Problem
+from icl_stl.problems.in_context import InContext
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share, synthetic_size
 from icl_stl.results import Arrays, LoopResult, labels_of, write_atomically, write_json
-from icl_stl.tasks import Prompts, sample_prompts
+from icl_stl.rows import Data, row_count
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder; another version is refused."""
 
 Watch = Callable[[LoopResult], None]
-
-
-# Learners and programs are made once for all presets that agree in what concerns them: a second run
-# in one process compiles nothing.
-
-
-@lru_cache(maxsize=16)
-def _transformer(
-    task: LinearRegression, architecture: Architecture, training: Training, plug_in: bool
-) -> Learner:
-    return adam_transformer(task, architecture, training, plug_in=plug_in)
-
-
-@lru_cache(maxsize=16)
-def _bayes(task: LinearRegression, plug_in: bool) -> Learner:
-    return bayes_learner(task, plug_in=plug_in)
-
-
-def make_learner(preset: Preset, name: str, *, plug_in: bool = False) -> Learner:
-    """The learner of this name, `transformer` or `bayes`."""
-    if name == "bayes":
-        return _bayes(preset.task, plug_in)
-    if name == "transformer":
-        return _transformer(preset.task, preset.architecture, preset.training, plug_in)
-    raise ValueError(f"learner must be 'transformer' or 'bayes', but it is {name!r}")
-
-
-class Observation(NamedTuple):
-    """What is recorded of one generation of one replicate."""
-
-    measurements: Measurements
-    training_loss: jax.Array
-    """Mean loss of the last tenth of the training, nats a label (NaN without training)."""
-    diverged_at: jax.Array
-    """Training step with the first loss that is not finite, -1 if none."""
 
 
 # --- one generation of all replicates ------------------------------------------------------------
@@ -93,43 +54,52 @@ class Replicate(NamedTuple):
     """What a replicate starts from; with a first axis `[R]`, all replicates."""
 
     key: jax.Array
-    real: Prompts
-    held_out: HeldOut
+    truth: Any
+    real: Data
+    held_out: Any
 
 
-def draw_replicate(
-    task: LinearRegression, samples: int, held_out: int, index: Any, seed: Any
-) -> Replicate:
+def draw_replicate(problem: Problem, samples: int, index: Any, seed: Any) -> Replicate:
     """Replicate r is drawn from `fold_in(key(seed), r)`, so more replicates keep the first ones."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
-    real = sample_prompts(task, keys[1], samples)
-    return Replicate(keys[0], real, draw_held_out(task, keys[2], held_out))
+    key = jax.random.fold_in(jax.random.key(seed), index)
+    return Replicate(*problem.start(key, samples))
 
 
 @lru_cache(maxsize=16)
-def _drawing(task: LinearRegression, samples: int, held_out: int) -> Spread:
-    return over_replicates(partial(draw_replicate, task, samples, held_out), shared=1)
+def _drawing(problem: Problem, samples: int) -> Spread:
+    return over_replicates(partial(draw_replicate, problem, samples), shared=1)
 
 
-def draw_replicates(preset: Preset, seed: int) -> Replicate:
-    """All replicates of a preset under a seed."""
-    draw = _drawing(preset.task, preset.samples, preset.held_out)
-    drawn: Replicate = draw(np.arange(preset.replicates, dtype=np.int32), np.int32(seed))
+def draw_replicates(problem: Problem, samples: int, replicates: int, seed: int) -> Replicate:
+    """All replicates under a seed."""
+    drawn: Replicate = _drawing(problem, samples)(
+        np.arange(replicates, dtype=np.int32), np.int32(seed)
+    )
     return drawn
 
 
-def parameter_shapes(preset: Preset, learner: Learner) -> Params:
-    """Shapes of the parameters of all replicates, found without any computation."""
-    one = _shapes_of_one(preset.task, learner)
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((preset.replicates, *s.shape), s.dtype), one)
+@lru_cache(maxsize=64)
+def _shapes_of_one(problem: Problem, regime: Regime, samples: int, generations: int) -> "State":
+    def state(key: Any) -> State:
+        real = problem.start(key, samples)[2]
+        params = problem.learner.fit(key, real, jnp.ones(samples) / samples)
+        return State(params, room_for_rows(regime, real, generations))
+
+    shapes: State = jax.eval_shape(state, jax.eval_shape(lambda: jax.random.key(0)))
+    return shapes
 
 
-@lru_cache(maxsize=16)
-def _shapes_of_one(task: LinearRegression, learner: Learner) -> Params:
-    def fit(key: Any) -> Params:
-        return learner.fit(key, sample_prompts(task, key, 1), jnp.ones(1))
-
-    return jax.eval_shape(fit, jax.eval_shape(lambda: jax.random.key(0)))
+def before_generation_0(
+    problem: Problem, regime: Regime, replicates: Replicate, generations: int
+) -> "State":
+    """Zeros in place of parameters, and places for rows if the regime keeps them."""
+    count, samples = jax.tree.leaves(replicates.real)[0].shape[:2]
+    shapes = _shapes_of_one(problem, regime, samples, generations)
+    nothing = jax.tree.map(lambda s: np.zeros((count, *s.shape), s.dtype), shapes.params)
+    if not regime.keeps_history:
+        return State(nothing)
+    room = jax.vmap(lambda real: room_for_rows(regime, real, generations))(replicates.real)
+    return State(nothing, room)
 
 
 class State(NamedTuple):
@@ -137,113 +107,152 @@ class State(NamedTuple):
 
     params: Params
     """θ_i."""
-    kept: Prompts | tuple[()] = ()
-    """The prompts of all generations so far, for a regime that keeps them."""
+    kept: Data = ()
+    """The rows of all generations so far, for a regime that keeps them."""
 
 
-def generation_step(preset: Preset, learner: Learner, regime: Regime) -> Spread:
-    """One generation of all replicates: (replicates, state, sizes, α_i, i) -> state, observations.
+class Numbers(NamedTuple):
+    """What loops that share a program differ in: one of each for every replicate, `[R]`."""
 
-    With sizes, not None, the regime says no more than how many places there are for prompts, and
-    their share takes the place of α_i: see `program_of`. With those of the regime `RealOnly` and
-    i = 0 this is generation 0 of every regime.
+    share: Any
+    """α_i of this generation, for all but generation 0."""
+    samples: Any = None
+    """Real rows that there are, where the program has places for more: see `loops.Sizes`."""
+    n_syn: Any = None
+    """Synthetic rows of a generation that there are."""
+    fresh: Any = True
+    """Whether real rows are new, in a regime in which they may be."""
+    learning_rate: Any = None
+    """Instead of the training's, where it is a number of the program."""
+    weight_decay: Any = None
+    """Likewise."""
+
+    def each(self, replicates: int) -> "Numbers":
+        """The same for all replicates."""
+        return Numbers(*(None if a is None else np.broadcast_to(a, (replicates,)) for a in self))
+
+
+def numbers_of_size(size: Any, *, fresh: bool = False) -> Numbers:
+    """Of a `LoopSize`."""
+    share = np.float32(size.share)
+    return Numbers(share, np.int32(size.samples), np.int32(size.n_syn), np.bool_(fresh))
+
+
+@lru_cache(maxsize=32)
+def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Spread:
+    """One generation of all replicates: (replicates, state, numbers, i) -> state, observations.
+
+    Whoever follows loops from outside a program follows this: whole jobs, loops of many sizes,
+    sweeps.
+
+    Args:
+        problem: Real law and learner.
+        regime: The data regime, with places for all rows.
+        parts: Whether the gap of prompts is measured by parts.
     """
-    return _generation_step(preset.task, preset.samples, preset.held_out, learner, regime)
-
-
-@lru_cache(maxsize=16)
-def _generation_step(
-    task: LinearRegression, samples: int, held_out: int, learner: Learner, regime: Regime
-) -> Spread:
-
-    def draw_real(key: Any, count: int) -> Prompts:
-        return sample_prompts(task, key, count)
 
     def step(
-        replicate: Replicate, previous: State, sizes: Sizes | None, share: Any, index: Any
-    ) -> tuple[State, Observation]:
-        key, real, test = replicate
+        replicate: Replicate, previous: State, numbers: Numbers, index: Any
+    ) -> tuple[State, dict[str, Any]]:
+        key, truth, real, held_out = replicate
+        of, sizes, more = problem.learner, None, {}
+        if numbers.learning_rate is not None and isinstance(problem, InContext):
+            of = problem.make_learner(numbers.learning_rate, numbers.weight_decay)
+        if numbers.samples is not None:
+            sizes = Sizes(numbers.samples, numbers.n_syn, numbers.share)
+        if parts:
+            more["real_places"] = row_count(real)
         generation = next_generation(
             key,
-            learner,
+            of,
             regime,
             real,
             previous.params,
             index,
             kept=previous.kept,
-            draw_real=draw_real,
+            draw_real=lambda key, count: problem.draw(key, truth, count),
+            from_first=True,
             sizes=sizes,
-            share=share,
+            share=numbers.share,
+            fresh=numbers.fresh,
         )
-        state = State(generation.params, generation.kept)
-        key_observe = generation_keys(key, index).observe
-        mixed = None if regime.keeps_history else generation.real_share
-        measurements = measure_generation(
-            task, learner, test, key_observe, generation, real_share=mixed
+        seen = problem.observe(
+            generation_keys(key, index).observe,
+            truth,
+            held_out,
+            generation,
+            one_step=not regime.keeps_history,
+            **more,
         )
-        fitted = generation.params
-        if isinstance(fitted, Fitted):
-            return state, Observation(measurements, fitted.loss, fitted.diverged_at)
-        return state, Observation(measurements, jnp.array(jnp.nan), jnp.array(-1))
+        return State(generation.params, generation.kept), seen
 
-    return over_replicates(step, shared=3)
+    return over_replicates(step, shared=1)
 
 
-def program_of(preset: Preset, regime: Regime) -> tuple[Regime, Sizes | None]:
-    """The regime whose `generation_step` serves this one, and the sizes to give it.
+def follow(
+    step: Any, replicates: Replicate, state: State, numbers: Numbers, generations: int
+) -> Arrays:
+    """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`."""
+    seen = []
+    for index in range(generations + 1):
+        state, observed = on_host(step(replicates, state, numbers, np.int32(index)))
+        seen.append(observed)
+    return {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
+
+
+def at_shares(
+    problem: Problem, samples: int, shares: Sequence[float], generations: int, runs: int, seed: int
+) -> Arrays:
+    """Loops at several shares beside as many synthetic rows as real ones: `[runs, shares, G + 1]`.
+
+    All from the same real sets and randomness, those of `draw_replicates`.
+    """
+    regime = Augment(0.5)
+    replicates = draw_replicates(problem, samples, runs, seed)
+    start = before_generation_0(problem, regime, replicates, 0)
+    step, found = generation_step(problem, regime), []
+    for share in shares:
+        numbers = Numbers(np.float32(share), np.int32(samples), np.int32(samples)).each(runs)
+        found.append(follow(step, replicates, start, numbers, generations))
+    return {name: np.stack([one[name] for one in found], axis=1) for name in found[0]}
+
+
+def program_of(job: Job, regime: Regime, smallest: int) -> tuple[Regime, int | None]:
+    """The regime whose `generation_step` serves this one, and n_syn if that is one of its numbers.
 
     A real set beside equally many rows of the last generation is one program, whatever the share;
-    real rows alone are in the smallest of a preset's programs.
+    real rows alone are in the smallest.
     """
-    n = preset.samples
     if type(regime) not in (RealOnly, Augment, Replace):
         return regime, None
-    n_syn = synthetic_size(regime, n)
-    places = n_syn or min(filter(None, (synthetic_size(r, n) for r in preset.regimes)))
-    sizes = Sizes(np.int32(n), np.int32(n_syn), np.float32(real_share(regime, n, 1)))
-    return Augment.from_lam(places / n), sizes
-
-
-def _named(observation: Observation) -> Arrays:
-    """The observation's arrays by name; of an estimate `name` and `name_variance`."""
-    arrays: dict[str, Any] = {}
-    measurements, *others = observation
-    fields = {**measurements._asdict(), **dict(zip(Observation._fields[1:], others, strict=True))}
-    for name, value in fields.items():
-        if value is None:
-            continue
-        if isinstance(value, Estimate):
-            arrays[name], arrays[f"{name}_variance"] = value
-        else:
-            arrays[name] = value
-    return {name: np.asarray(value) for name, value in arrays.items()}
+    n_syn = synthetic_size(regime, job.samples)
+    return Augment.from_lam((n_syn or smallest) / job.samples), n_syn
 
 
 # --- the run folder ------------------------------------------------------------------------------
 
 
 def identity(
-    preset: Preset, learner: str, seed: int, module: str = "icl_stl.runs"
+    settings: Mapping[str, Any], replicates: int, seed: int, module: str = "icl_stl.runs"
 ) -> dict[str, Any]:
     """All that a run's numbers depend on: settings, seed, versions, code, platform.
 
     Args:
-        preset: Sizes.
-        learner: The learner, by name.
+        settings: What is run, as JSON.
+        replicates: How many loops there are at once.
         seed: Seed of all replicates.
         module: Where the numbers are computed: its code and all that it imports count.
     """
     return {
         "format": FORMAT,
-        "preset": asdict(preset),
-        "learner": learner,
+        **settings,
         "seed": seed,
         "versions": versions(),
         "source": code.digest(module),
         "jax": settings_of_jax(),
         "platform": f"{jax.devices()[0].device_kind} {platform.machine()}",
         # A program for one device and one for several round differently.
-        "devices": "one" if min(len(jax.devices()), preset.replicates) == 1 else "several",
+        "devices": "one" if min(len(jax.devices()), replicates) == 1 else "several",
     }
 
 
@@ -425,7 +434,7 @@ class _Loop:
     @property
     def generations(self) -> int:
         """How many generations are done."""
-        return self.observations["diverged_at"].shape[1] if self.observations else 0
+        return next(iter(self.observations.values())).shape[1] if self.observations else 0
 
     def start_from(self, other: "_Loop") -> None:
         """Take over generation 0 of another regime."""
@@ -436,9 +445,9 @@ class _Loop:
             if not self.without_eps or not key.startswith("eps")
         }
 
-    def add(self, state: State, observation: Observation) -> None:
+    def add(self, state: State, observation: Arrays) -> None:
         self.state = state
-        new = {key: values[:, None] for key, values in _named(observation).items()}
+        new = {key: np.asarray(values)[:, None] for key, values in observation.items()}
         old = self.observations
         self.observations = {
             key: np.concatenate([old[key], values], axis=1) if old else values
@@ -450,24 +459,22 @@ class _Loop:
         self.folder.save(self.file, {**leaves, **self.observations}, self.made_by)
 
 
-def _made_by(preset: Preset, learner: Learner, seed: int, regime: Regime | None) -> dict[str, Any]:
+def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
     """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all.
 
     Raises:
-        ValueError: If the learner or the regime cannot be told from others.
+        ValueError: If the problem or the regime cannot be told from others.
     """
-    sizes = (preset.task, preset.samples, preset.held_out, preset.replicates)
     return {
-        "sizes": key(sizes),
+        "sizes": key((job.samples, job.replicates)),
         "seed": seed,
-        "learner": key(learner, "learner"),
+        "problem": key(job.problem, "problem"),
         "regime": describe(regime, "regime"),
     }
 
 
 def run_loops(
-    preset: Preset,
-    learner: Learner,
+    job: Job,
     regimes: Iterable[Regime],
     *,
     seed: int,
@@ -475,11 +482,10 @@ def run_loops(
     report: Report = lambda text, done, total: None,
     watch: Watch = lambda result: None,
 ) -> dict[str, LoopResult]:
-    """Run all replicates of the given regimes, or take up where the folder left off.
+    """Run all replicates in the given regimes, or take up where the folder left off.
 
     Args:
-        preset: Sizes.
-        learner: The learner.
+        job: What is run.
         regimes: Data regimes.
         seed: Seed of all replicates.
         folder: Where every finished generation is stored.
@@ -490,51 +496,49 @@ def run_loops(
         The results by the label of their regime, such as `augment-0.5`: `results.labels_of`.
 
     Raises:
-        ValueError: If the learner or a regime cannot be told from others, or the folder has loops
+        ValueError: If the problem or a regime cannot be told from others, or the folder has loops
             of others.
     """
-    chosen = labels_of(regimes, preset.samples)
-    total = len(chosen) * preset.generations + 1
+    problem, n, last = job.problem, job.samples, job.generations
+    chosen = labels_of(regimes, n)
+    total = len(chosen) * last + 1
     report("drawing real sets", 0, total)
-    replicates = draw_replicates(preset, seed)
-    shapes = parameter_shapes(preset, learner)
-    nothing = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    replicates = draw_replicates(problem, n, job.replicates, seed)
+    smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:
-        if not regime.keeps_history:
-            return State(nothing)
-
-        def room(real: Prompts) -> Any:
-            return room_for_rows(regime, real, preset.generations)
-
-        return State(nothing, jax.vmap(room)(replicates.real))
+        return before_generation_0(problem, regime, replicates, last)
 
     def kept(name: str, regime: Regime | None, state: State) -> _Loop:
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(name, file, _made_by(preset, learner, seed, regime), folder, state)
+        return _Loop(name, file, _made_by(job, seed, regime), folder, state)
 
-    first = kept("generation-0", None, State(nothing))
+    first = kept("generation-0", None, empty(RealOnly()))
     loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
     done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
 
     # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
-    needed = [r for n, r in chosen.items() if loops[n].generations <= preset.generations]
+    needed = [r for name, r in chosen.items() if loops[name].generations <= last]
     if not first.generations:
         needed.append(RealOnly())
-    programs = {program_of(preset, regime)[0]: regime for regime in needed}
+    programs = {program_of(job, regime, smallest)[0]: regime for regime in needed}
     if programs:
         report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
 
-    def step(regime: Regime) -> Ready:
-        places, sizes = program_of(preset, regime)
-        program = generation_step(preset, learner, places)
-        return program.compiled(replicates, empty(regime), sizes, np.float32(0), np.int32(0))
+    def numbers(regime: Regime, index: int) -> Numbers:
+        n_syn = program_of(job, regime, smallest)[1]
+        share = np.float32(real_share(regime, n, max(index, 1)))
+        if n_syn is None:
+            return Numbers(share).each(job.replicates)
+        return Numbers(share, np.int32(n), np.int32(n_syn)).each(job.replicates)
 
-    def next_of(regime: Regime, state: State, index: int) -> tuple[State, Observation]:
-        sizes = program_of(preset, regime)[1]
-        share = np.float32(real_share(regime, preset.samples, index))
-        made: tuple[State, Observation] = step(regime)(
-            replicates, state, sizes, share, np.int32(index)
+    def step(regime: Regime) -> Ready:
+        program = generation_step(problem, program_of(job, regime, smallest)[0])
+        return program.compiled(replicates, empty(regime), numbers(regime, 0), np.int32(0))
+
+    def next_of(regime: Regime, state: State, index: int) -> tuple[State, Arrays]:
+        made: tuple[State, Arrays] = step(regime)(
+            replicates, state, numbers(regime, index), np.int32(index)
         )
         return made
 
@@ -548,18 +552,15 @@ def run_loops(
     for name, loop in loops.items():
         if not loop.generations:
             loop.start_from(first)
-        watch(LoopResult(chosen[name], preset.samples, loop.observations))
-        while loop.generations <= preset.generations:
+        watch(LoopResult(chosen[name], n, loop.observations))
+        while loop.generations <= last:
             index = loop.generations
             report(f"{name}, generation {index}", done, total)
             loop.add(*next_of(chosen[name], loop.state, index))
             done += 1
-            watch(LoopResult(chosen[name], preset.samples, loop.observations))
+            watch(LoopResult(chosen[name], n, loop.observations))
     report("measured", total, total)
-    return {
-        name: LoopResult(chosen[name], preset.samples, loop.observations)
-        for name, loop in loops.items()
-    }
+    return {name: LoopResult(chosen[name], n, loop.observations) for name, loop in loops.items()}
 
 
 @lru_cache(maxsize=16)
@@ -574,33 +575,36 @@ def _both_generators(task: LinearRegression, learners: tuple[Learner, ...], coun
 
 
 def implied_variances_by_generator(
-    preset: Preset, *, seed: int, folder: Folder, count: int = 10_000
+    job: Job, *, seed: int, folder: Folder, count: int = 10_000
 ) -> Arrays:
     """Implied task variance by generator, for generation 0's transformer and the Bayes predictor.
 
     Each generates `count` prompts in two ways, with the predictive deviation and with the noise σ
-    alone (plug-in). Needs a finished generation 0 in the folder.
+    alone (plug-in). Needs a finished generation 0 of prompts in the folder.
 
     Returns:
         `transformer_predictive`, `transformer_plug_in`, `bayes_predictive`, `bayes_plug_in`,
         each `[R]`.
     """
+    problem = job.problem
+    require(isinstance(problem, InContext), "problem", problem, "one of prompts")
+    assert isinstance(problem, InContext)
     name = f"predictive_sampling-{count}"
-    trained = _made_by(preset, make_learner(preset, "transformer"), seed, None)
+    trained = _made_by(job, seed, None)
     stored = folder.load(name, trained)
     if stored is not None:
         return stored
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), preset.replicates)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), job.replicates)
+    replicates = draw_replicates(problem, job.samples, job.replicates, seed)
     found: Arrays = {}
-    for learner_name in ("transformer", "bayes"):
-        structure = parameter_shapes(preset, make_learner(preset, learner_name))
-        params = structure
-        if structure:
-            first = _Loop("generation-0", "generation-0", trained, folder, State(structure))
-            params = first.state.params
-        learners = tuple(make_learner(preset, learner_name, plug_in=p) for p in (False, True))
-        predictive, plug_in = _both_generators(preset.task, learners, count)(keys, params)
-        found[f"{learner_name}_predictive"] = np.asarray(predictive)
-        found[f"{learner_name}_plug_in"] = np.asarray(plug_in)
+    for known, architecture in (("transformer", problem.architecture), ("bayes", None)):
+        of = replace(problem, architecture=architecture)
+        state = before_generation_0(of, RealOnly(), replicates, 0)
+        if state.params:
+            state = _Loop("generation-0", "generation-0", trained, folder, state).state
+        learners = tuple(replace(of, plug_in=plug_in).learner for plug_in in (False, True))
+        predictive, plug_in = _both_generators(problem.task, learners, count)(keys, state.params)
+        found[f"{known}_predictive"] = np.asarray(predictive)
+        found[f"{known}_plug_in"] = np.asarray(plug_in)
     folder.save(name, found, trained)
     return found

@@ -11,32 +11,34 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from icl_stl.config import require
 from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
-from icl_stl.experiments import SizedLoops, SolvableLoops
+from icl_stl.experiments import Loops, SizedLoops
 from icl_stl.learners import Data
 from icl_stl.loops import (
     Generation,
     Sizes,
     check_weights,
     generation_keys,
-    rows_of,
     self_consume,
 )
 from icl_stl.models import Params
-from icl_stl.problems import PROBLEMS, Solvable
+from icl_stl.problems import Problem
 from icl_stl.regimes import Regime, synthetic_size
 from icl_stl.results import Arrays
+from icl_stl.rows import rows_of
+
+Observe = Callable[[Any, Any, PRNGKeyArray, Generation], Any]
+"""(truth, held-out rows, key, generation) -> a pytree."""
 
 
 def loop(
-    problem: Solvable,
+    problem: Problem,
     regime: Regime,
     samples: int,
     generations: int,
     key: PRNGKeyArray,
-    observe: Callable[[Any, PRNGKeyArray, Generation], Any],
+    observe: Observe,
     sizes: Sizes | None = None,
 ) -> Any:
     """One loop from its key alone: truth, real set, generations; what `observe` sees of them.
@@ -47,58 +49,47 @@ def loop(
         samples: n.
         generations: G.
         key: Key of the loop.
-        observe: (truth, key, generation) -> a pytree.
+        observe: What is seen of a generation.
         sizes: See `loops.next_generation`.
     """
-    key_truth, key_real, key_loop = jax.random.split(key, 3)
-    truth = problem.truth(key_truth)
-    real = problem.draw(key_real, truth, samples)
+    key_loop, truth, real, held_out = problem.start(key, samples)
     return self_consume(
         key_loop,
         problem.learner,
         rows_of("problem.draw", real, real, samples),
         generations,
         regime=regime,
-        observe=lambda key, generation: observe(truth, key, generation),
+        observe=lambda key, generation: observe(truth, held_out, key, generation),
         draw_real=lambda key, count: problem.draw(key, truth, count),
         sizes=sizes,
     )
 
 
-def measurements(problem: Solvable, regime: Regime) -> Any:
-    """An observer of the numbers of every generation: excess, gap and, where known, drift and eps.
+def measurements(problem: Problem, regime: Regime, *, one_step: bool = True) -> Observe:
+    """An observer of what the problem records of a generation.
 
     Args:
         problem: Real law and learner.
         regime: The data regime; where it mixes in generations before the last there is no one-step
             error.
+        one_step: Whether it is wanted elsewhere.
     """
+    wanted = one_step and not regime.keeps_history
 
-    def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
-        params, rows, weights = generation.params, generation.training_set, generation.row_weights
-        losses = rows_of("problem.loss", problem.loss(params, rows), weights, weights.shape[0])
-        seen = {
-            "excess": problem.excess(truth, params),
-            "gap": problem.risk(truth, params) - weights @ losses,
-        }
-        key_drift, key_eps = jax.random.split(key)
-        if problem.drift is not None:
-            seen["drift"] = problem.drift(key_drift, truth, params)
-        if problem.eps is not None and not regime.keeps_history:
-            share = generation.real_share
-            seen["eps"] = problem.eps(key_eps, truth, generation.previous, params, share)
-        for name, value in seen.items():
-            asked = {"gap": "risk"}.get(name, name)
-            require(jnp.shape(value) == (), f"problem.{asked}", jnp.shape(value), "of the shape ()")
-        return seen
+    def observe(
+        truth: Any, held_out: Any, key: PRNGKeyArray, generation: Generation
+    ) -> dict[str, Any]:
+        return problem.observe(key, truth, held_out, generation, one_step=wanted)
 
     return observe
 
 
-def certificate_terms(problem: Solvable) -> Any:
+def certificate_terms(problem: Problem) -> Any:
     """An observer of what the certificate of linear attention asks for, and of the gap."""
 
-    def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+    def observe(
+        truth: Any, held_out: Any, key: PRNGKeyArray, generation: Generation
+    ) -> dict[str, Any]:
         gamma = generation.params
         losses = problem.loss(gamma, generation.training_set)
         return {
@@ -110,7 +101,7 @@ def certificate_terms(problem: Solvable) -> Any:
     return observe
 
 
-def implied_variances(problem: Solvable, samples: int) -> Any:
+def implied_variances(problem: Problem, samples: int) -> Any:
     """An observer of the task variance that prompts show, and of the excess.
 
     `fitted`: of the prompts that the generation learned from; `written`: of as many fresh prompts
@@ -120,7 +111,9 @@ def implied_variances(problem: Solvable, samples: int) -> Any:
     if implied is None:
         raise ValueError("problem must be one of prompts with a task, but its implied is None")
 
-    def observe(truth: Any, key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
+    def observe(
+        truth: Any, held_out: Any, key: PRNGKeyArray, generation: Generation
+    ) -> dict[str, Any]:
         fresh = problem.learner.generate(key, generation.params, samples)
         return {
             "fitted": implied(generation.training_set, generation.row_weights),
@@ -153,7 +146,7 @@ def _with_row(data: Data, row: Data, at: int) -> Data:
 
 
 def _swapped_pair(
-    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
+    problem: Problem, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
 ) -> tuple[_Swapped, Data]:
     """Two loops with shared randomness, real sets differing in row 0; that row."""
     key_truth, key_real, key_loop = jax.random.split(key, 3)
@@ -201,7 +194,7 @@ def _swapped_pair(
 
 
 def identity_terms(
-    problem: Solvable, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
+    problem: Problem, regime: Regime, samples: int, generations: int, key: PRNGKeyArray
 ) -> dict[str, Any]:
     """One loop's terms of the gap identity, `[G + 1]` each; generation 0 has the direct part alone.
 
@@ -227,7 +220,7 @@ def identity_terms(
 
 
 def batch_size(
-    problem: Solvable, regime: Regime, samples: int, generations: int, floats: int = 2**18
+    problem: Problem, regime: Regime, samples: int, generations: int, floats: int = 2**18
 ) -> int:
     """Loops that fit in memory of so many numbers at a time."""
     rows = jax.eval_shape(
@@ -239,7 +232,7 @@ def batch_size(
 
 
 def simulate(
-    problem: Solvable,
+    problem: Problem,
     regime: Regime,
     *,
     samples: int,
@@ -272,23 +265,22 @@ def simulate(
     return found
 
 
-def check_fit(problem: Solvable, regime: Regime, samples: int, generations: int, seed: int) -> None:
+def check_fit(problem: Problem, regime: Regime, samples: int, generations: int, seed: int) -> None:
     """`loops.check_weights` on one real set, since nothing is known inside of a program."""
-    key_truth, key_real, key_loop = jax.random.split(jax.random.key(seed), 3)
-    real = problem.draw(key_real, problem.truth(key_truth), samples)
+    key_loop, _, real, _ = problem.start(jax.random.key(seed), samples)
     real = rows_of("problem.draw", real, real, samples)
     check_weights(key_loop, problem.learner, regime, real, generations)
 
 
-def _measured_loop(of: tuple[Solvable, Regime, int, int], key: PRNGKeyArray) -> Any:
+def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:
     """One loop with its `measurements`: of (problem, regime, n, G)."""
     problem, regime = of[:2]
     return loop(*of, key, measurements(problem, regime))
 
 
-def _run(experiment: SolvableLoops, key: PRNGKeyArray) -> Any:
+def _run(experiment: Loops, key: PRNGKeyArray) -> Any:
     """One loop of an experiment."""
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    problem = experiment.problem
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     if experiment.observe == "identity":
         return identity_terms(problem, regime, n, last, key)
@@ -297,19 +289,17 @@ def _run(experiment: SolvableLoops, key: PRNGKeyArray) -> Any:
     elif experiment.observe == "implied":
         observe = implied_variances(problem, n)
     else:
-        if experiment.observe == "risks":
-            problem = problem._replace(eps=None)
-        observe = measurements(problem, regime)
+        observe = measurements(problem, regime, one_step=experiment.observe != "risks")
     return loop(problem, regime, n, last, key, observe)
 
 
 def run_experiment(
-    experiment: SolvableLoops,
+    experiment: Loops,
     seed: int,
     report: Report = lambda text, done, total: None,
 ) -> Arrays:
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
+    problem = experiment.problem
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     found: Arrays = many(
         _run,
@@ -324,14 +314,13 @@ def run_experiment(
 
 def _run_sizes(experiment: SizedLoops, key: PRNGKeyArray) -> Any:
     """One loop of every size."""
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
-    if experiment.observe == "risks":
-        problem = problem._replace(eps=None)
+    problem = experiment.problem
+    one_step = experiment.observe != "risks"
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     real, n_syn, share = (jnp.array(column) for column in zip(*experiment.rows, strict=True))
 
     def one(sizes: Sizes) -> Any:
-        observe = measurements(problem, regime)
+        observe = measurements(problem, regime, one_step=one_step)
         return loop(problem, regime, n, last, key, observe, sizes)
 
     return jax.vmap(one)(Sizes(real, n_syn, share.astype(jnp.float32)))
@@ -343,8 +332,9 @@ def run_sizes(experiment: SizedLoops, seed: int) -> Arrays:
     One program serves all sizes: every loop draws as many rows as the largest, and rows beyond its
     own size have no weight.
     """
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
-    size = batch_size(problem, experiment.regime, experiment.samples, experiment.generations)
+    size = batch_size(
+        experiment.problem, experiment.regime, experiment.samples, experiment.generations
+    )
     batch = max(1, size // len(experiment.sizes))
     found: Arrays = many(_run_sizes, experiment, experiment.runs, seed=seed, batch=batch)
     return found

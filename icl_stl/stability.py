@@ -17,11 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl_stl.config import LinearRegression, QueryArchitecture
 from icl_stl.devices import many
 from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
-from icl_stl.learners import Data, adam_transformer, maximal_coupling
+from icl_stl.learners import Data, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Generation, Sizes, coupled
 from icl_stl.measure import differences, parameter_distance
-from icl_stl.problems import PROBLEMS, Solvable, attention_law
+from icl_stl.problems import Bernoulli, Categorical, LinearAttention, attention_law
 from icl_stl.query_models import effective_weights
 from icl_stl.regimes import Augment, real_share
 from icl_stl.results import Arrays
@@ -87,14 +87,12 @@ def neighbouring_loops(experiment: NeighbouringLoops, key: PRNGKeyArray) -> dict
     the weight of the rows in which the training sets differ. Among symbols the first is swapped for
     the last, elsewhere a row for a new one of the real law.
     """
-    settings, regime = dict(experiment.settings), experiment.regime
-    problem: Solvable = PROBLEMS[experiment.problem](**settings)
-    n = experiment.samples
+    problem, regime, n = experiment.problem, experiment.regime, experiment.samples
     key_truth, key_real, key_loop = jax.random.split(key, 3)
     truth = problem.truth(key_truth)
     drawn = problem.draw(key_real, truth, n + 1)
     real, row = jax.tree.map(lambda a: a[:n], drawn), jax.tree.map(lambda a: a[n:], drawn)
-    if experiment.problem in ("bernoulli", "categorical"):  # the first symbol for the last
+    if isinstance(problem, Bernoulli | Categorical):  # the first symbol for the last
         real, row = real.at[0].set(0), jnp.full_like(row, max(1, jnp.size(truth) - 1))
 
     def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
@@ -106,9 +104,9 @@ def neighbouring_loops(experiment: NeighbouringLoops, key: PRNGKeyArray) -> dict
         }
         if problem.drift is not None:
             seen["tv"] = problem.drift(key, second, first)
-        if experiment.contraction:
+        if experiment.contraction and isinstance(problem, LinearAttention):
             share = real_share(regime, n, 1)
-            seen |= contraction_terms(generation, share, n, settings["penalty"])
+            seen |= contraction_terms(generation, share, n, problem.penalty)
         return seen
 
     found: dict[str, Any] = coupled(
@@ -126,8 +124,9 @@ def neighbouring_loops(experiment: NeighbouringLoops, key: PRNGKeyArray) -> dict
 
 def run_loops(experiment: NeighbouringLoops, seed: int) -> Arrays:
     """What many pairs of solvable loops show: `[runs, G + 1]`."""
-    problem = PROBLEMS[experiment.problem](**dict(experiment.settings))
-    size = batch_size(problem, experiment.regime, experiment.samples, experiment.generations)
+    size = batch_size(
+        experiment.problem, experiment.regime, experiment.samples, experiment.generations
+    )
     found: Arrays = many(
         neighbouring_loops, experiment, experiment.runs, seed=seed, batch=max(1, size // 2)
     )
@@ -176,11 +175,11 @@ def neighbouring_transformers(
     in generation 0 alone: what they differ by later came through the generator. What is recorded:
     `measure.differences`.
     """
-    task, n = experiment.task, experiment.places.samples
-    learner = adam_transformer(task, experiment.architecture, experiment.training)
+    problem, n = experiment.problem, experiment.places.samples
+    task, learner = problem.task, problem.learner
     key_real, key_places, key_loop = jax.random.split(key, 3)
     # One draw for all: each takes a while to compile.
-    ends = np.cumsum((n, experiment.neighbours, experiment.held_out, CANDIDATES))
+    ends = np.cumsum((n, experiment.neighbours, problem.held_out, CANDIDATES))
     drawn = sample_prompts(task, key_real, int(ends[-1]))
     real, new, test, candidates = (
         jax.tree.map(lambda a, own=slice(end - count, end): a[own], drawn)
@@ -195,13 +194,13 @@ def neighbouring_transformers(
 
     def acting(fitted: Any) -> Any:
         """The matrices that act, where the network has factors and caps."""
-        if isinstance(experiment.architecture, QueryArchitecture):
-            return effective_weights(experiment.architecture, fitted.weights)
+        if isinstance(problem.architecture, QueryArchitecture):
+            return effective_weights(problem.architecture, fitted.weights)
         return fitted.weights
 
     def observe(key: PRNGKeyArray, generation: Generation) -> dict[str, Any]:
         own = jax.tree.map(lambda a: a[0], generation.params)
-        fresh = learner.generate(key, own, experiment.held_out)
+        fresh = learner.generate(key, own, problem.held_out)
         compared = differences(task, learner, generation.params, acting, test, bayes, fresh)
         return compared._asdict()
 

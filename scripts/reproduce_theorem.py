@@ -8,7 +8,7 @@ with the same numbers. Nobody else may write the folder meanwhile.
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from icl_stl import console, results
 from icl_stl.claims import CLAIMS, Claim, Evidence, judge
 from icl_stl.claims.judging import Json
 from icl_stl.config import PRESETS, Preset, meant, require
+from icl_stl.experiments import job_of
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,20 @@ def measure(
     from icl_stl import devices, laboratory, runs  # noqa: PLC0415
 
     devices.use_all_cores(devices.default_cache())
-    identity = runs.identity(preset, "transformer", arguments.seed)
+    job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
+    identity = runs.identity(of, preset.replicates, arguments.seed)
     folder = runs.Folder(out, identity, fresh=arguments.fresh)
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
-    learner = runs.make_learner(preset, "transformer")
     wants_generators = any(claim.generators for claim in claims)
     loops, generators = {}, {}
     if ordered or wants_generators:
         with console.progress("transformer") as report:
-            loops = runs.run_loops(
-                preset, learner, ordered, seed=arguments.seed, folder=folder, report=report
-            )
+            loops = runs.run_loops(job, ordered, seed=arguments.seed, folder=folder, report=report)
             if wants_generators:
                 report("both generators of generation 0", 1, 1)
                 generators = runs.implied_variances_by_generator(
-                    preset, seed=arguments.seed, folder=folder
+                    job, seed=arguments.seed, folder=folder
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:

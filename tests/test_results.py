@@ -248,7 +248,7 @@ class Custom(Regime):
     def synthetic_size(self, samples):
         return samples
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return self.share
 
 

@@ -11,7 +11,7 @@ import pytest
 from icl_stl import code, devices, laboratory, runs
 from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.experiments import Regeneration, SolvableLoops
+from icl_stl.experiments import Loops, Regeneration
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
 from icl_stl.regimes import Anchored, Augment, RealOnly, Replace
@@ -470,11 +470,11 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         run.__module__ = module
         return run
 
-    kinds = {SolvableLoops: "icl_stl.solvable", Regeneration: "icl_stl.collapse"}
+    kinds = {Loops: "icl_stl.solvable", Regeneration: "icl_stl.collapse"}
     fakes = {kind: runner(module) for kind, module in kinds.items()}
     monkeypatch.setattr(laboratory, "RUNNERS", fakes)
     wanted = [
-        SolvableLoops("gaussian", Replace(), 4, 1, 2),
+        Loops("gaussian", Replace(), 4, 1, 2),
         Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2),
     ]
 

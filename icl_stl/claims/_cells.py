@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from icl_stl.claims.judging import Cell, Evidence, Json, Judged
 from icl_stl.config import Preset
-from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
+from icl_stl.experiments import Experiment, Loops, NeighbouringLoops
 from icl_stl.intervals import LEVEL, t_half_width
 from icl_stl.regimes import real_share
 from icl_stl.results import Floats
@@ -44,11 +44,11 @@ def run_count(preset: Preset, part: float = 1.0) -> int:
     return max(2 * GROUPS, round(part * preset.solvable_runs))
 
 
-def where(experiment: SolvableLoops | NeighbouringLoops, generation: int, **more: Any) -> Json:
+def where(experiment: Loops | NeighbouringLoops, generation: int, **more: Any) -> Json:
     """Where a cell of a solvable loop is."""
     n = experiment.samples
     return {
-        "loop": experiment.problem.replace("_", " "),
+        "loop": experiment.problem.words,
         "regime": experiment.regime.name,
         "alpha": real_share(experiment.regime, n, max(generation, 1)),
         "generation": generation,
@@ -148,6 +148,6 @@ def finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def share_constant(experiment: SolvableLoops) -> Json:
-    name = f"alpha, {experiment.problem}, {experiment.regime.name}"
+def share_constant(experiment: Loops) -> Json:
+    name = f"alpha, {experiment.problem.name}, {experiment.regime.name}"
     return constant(name, real_share(experiment.regime, experiment.samples, 1), "certified")

@@ -12,7 +12,8 @@ import numpy as np
 
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import LinearRegression, Preset
-from icl_stl.experiments import Experiment, LayerPrompts, PlugInLoops, Regeneration, SolvableLoops
+from icl_stl.experiments import Experiment, LayerPrompts, Loops, PlugInLoops, Regeneration
+from icl_stl.problems import EmpiricalBayes, InContext, Shrinkage
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, Regime, Replace, real_share
@@ -60,30 +61,17 @@ def _signal(noise: float) -> float:
 
 def _orthogonal(
     preset: Preset,
-    problem: str,
+    kind: type[EmpiricalBayes | Shrinkage],
     regime: Regime,
     design: tuple[int, float],
     generations: int,
     *,
     plug_in: bool = True,
-) -> SolvableLoops:
+) -> Loops:
     repeats, noise = design
-    settings = {
-        "dim": DIM,
-        "noise": noise,
-        "plug_in": plug_in,
-        "prior_scale": SCALE,
-        "repeats": repeats,
-    }
-    return SolvableLoops(
-        problem,
-        regime,
-        preset.collapse.prompts,
-        generations,
-        preset.collapse.runs,
-        tuple(settings.items()),
-        "implied",
-    )
+    problem = kind(DIM, repeats, noise, SCALE, plug_in)
+    sizes = preset.collapse
+    return Loops(problem, regime, sizes.prompts, generations, sizes.runs, "implied")
 
 
 GENERATORS = ("plug-in", "predictive")
@@ -127,19 +115,17 @@ def _refits(start: float, noises: tuple[float, ...], generations: int) -> attent
 def _experiments(preset: Preset) -> dict[str, Experiment]:
     sizes = preset.collapse
     loops: dict[str, Experiment] = {
-        "plug-in 0": _orthogonal(preset, "empirical_bayes", Replace(), LOOP, GENERATIONS),
-        f"plug-in {SHARE}": _orthogonal(
-            preset, "empirical_bayes", Augment(SHARE), LOOP, GENERATIONS
-        ),
+        "plug-in 0": _orthogonal(preset, EmpiricalBayes, Replace(), LOOP, GENERATIONS),
+        f"plug-in {SHARE}": _orthogonal(preset, EmpiricalBayes, Augment(SHARE), LOOP, GENERATIONS),
     }
     loops["predictive 0"] = _orthogonal(
-        preset, "empirical_bayes", Replace(), LOOP, GENERATIONS, plug_in=False
+        preset, EmpiricalBayes, Replace(), LOOP, GENERATIONS, plug_in=False
     )
     for regime in (Replace(), Augment(SHARE)):
         name = f"least squares {regime.name}"
-        loops[name] = _orthogonal(preset, "shrinkage", regime, LOOP, GENERATIONS)
+        loops[name] = _orthogonal(preset, Shrinkage, regime, LOOP, GENERATIONS)
     for design in DESIGNS:
-        loops[f"design {design}"] = _orthogonal(preset, "empirical_bayes", Replace(), design, 0)
+        loops[f"design {design}"] = _orthogonal(preset, EmpiricalBayes, Replace(), design, 0)
     return {
         **loops,
         "again": Regeneration(
@@ -154,7 +140,11 @@ def _experiments(preset: Preset) -> dict[str, Experiment]:
         ),
         "layer": _layer(preset),
         "transformer": PlugInLoops(
-            preset, TRANSFORMER_SHARES, sizes.transformer_generations, sizes.transformer_runs
+            InContext(preset.task, preset.architecture, preset.training, preset.held_out),
+            preset.samples,
+            TRANSFORMER_SHARES,
+            sizes.transformer_generations,
+            sizes.transformer_runs,
         ),
     }
 
@@ -190,15 +180,15 @@ class _Seen:
 
 
 def _of(loop: str, experiment: Any, generation: int, quantity: str, **more: Any) -> Json:
-    settings = dict(experiment.settings)
+    problem = experiment.problem
     return {
         "loop": loop,
         "regime": experiment.regime.name,
         "alpha": real_share(experiment.regime, experiment.samples, max(generation, 1)),
         "generation": generation,
         "quantity": quantity,
-        "repeats": settings["repeats"],
-        "signal": _signal(settings["noise"]),
+        "repeats": problem.repeats,
+        "signal": _signal(problem.noise),
         "n": experiment.samples,
         **more,
     }
@@ -217,8 +207,7 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         ("predictive 0", False),
     ):
         experiment: Any = seen.experiments[name]
-        settings = dict(experiment.settings)
-        n, noise = settings["repeats"], settings["noise"]
+        n, noise = experiment.problem.repeats, experiment.problem.noise
         u = _signal(noise)
         # The posterior mean is the least-squares task, shrunk; both are of generation 0's prompts.
         shrunk = (n * u / (1 + n * u)) ** 2

@@ -25,6 +25,7 @@ from icl_stl.experiments import (
 )
 from icl_stl.intervals import LEVEL, t_half_width, t_test
 from icl_stl.planning import Problem, useful_sizes
+from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
 from icl_stl.results import Floats
 
@@ -58,16 +59,17 @@ def _places(size: ConvergenceSize, samples: int) -> LoopSize:
     return LoopSize(max(n for n, _ in own), max(1, *(n_syn for _, n_syn in own)))
 
 
+def _problem(size: ConvergenceSize) -> InContext:
+    return InContext(size.task, size.architecture, size.training, size.held_out)
+
+
 def _sized(size: ConvergenceSize, world: Any, n: int, lam: float) -> SizedTransformers:
     """Loops of one size."""
     return SizedTransformers(
-        size.task,
-        size.architecture,
-        size.training,
+        _problem(size),
         LoopSize(n, round(lam * n)),
         _places(size, n),
         size.replicates,
-        size.held_out,
         world,
         size.generations,
     )
@@ -93,13 +95,10 @@ def _neighbours(size: ConvergenceSize) -> dict[int, SizedNeighbours]:
     """Loops whose real sets differ in one prompt: constants of stability, by n."""
     return {
         n: SizedNeighbours(
-            size.task,
-            size.architecture,
-            size.training,
+            _problem(size),
             LoopSize(n, Augment(max(size.shares)).synthetic_size(n)),
             _places(size, n),
             size.replicates,
-            size.held_out,
             size.neighbours,
         )
         for n in size.samples

@@ -7,6 +7,7 @@ difference is 0 up to the stated tolerance) or a one-sided test.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,17 @@ from icl_stl.claims._cells import (
 )
 from icl_stl.claims.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.config import Preset
-from icl_stl.experiments import Experiment, NeighbouringLoops, SolvableLoops
+from icl_stl.experiments import Experiment, Loops, NeighbouringLoops
 from icl_stl.intervals import t_test
+from icl_stl.problems import (
+    Bernoulli,
+    ClippedMean,
+    GaussianMean,
+    LinearAttention,
+    Ols,
+    expected_excess,
+)
 from icl_stl.references import bernoulli as bits
-from icl_stl.references import lookup
 from icl_stl.regimes import (
     Accumulate,
     AccumulateFresh,
@@ -63,34 +71,35 @@ ATTENTION_NOISE = 0.5
 
 # --- the gap identity ----------------------------------------------------------------------------
 
+_risks = partial(Loops, observe="risks")
+
 IDENTITY_BITS = tuple(bits.BernoulliLoop(4, 6, 0.4, kappa, centre=0.5) for kappa in (0.5, 1.0, 1.5))
 """Loops small enough to be enumerated; with κ = 1.5 the amplifier is clipped."""
 
 
-def _identity_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
+def _identity_experiments(preset: Preset) -> tuple[Loops, ...]:
     return tuple(
-        SolvableLoops(problem, Augment(0.5), n, 4, run_count(preset, part), settings, "identity")
-        for problem, n, part, settings in (
-            ("gaussian_mean", 20, 4.0, ()),
-            ("ols", 30, 2.0, (("dim", 3),)),
-            ("linear_attention", 100, 1.2, (("dim", 2), ("examples", 8))),
+        Loops(problem, Augment(0.5), n, 4, run_count(preset, part), "identity")
+        for problem, n, part in (
+            (GaussianMean(), 20, 4.0),
+            (Ols(3), 30, 2.0),
+            (LinearAttention(2, 8), 100, 1.2),
         )
     )
 
 
-def _gap_of_one_fit(experiment: SolvableLoops) -> float:
+def _gap_of_one_fit(experiment: Loops) -> float:
     """The gap of one fit to the real rows: what counts as equal is a share of it.
 
     Of linear attention that of least squares with as many weights and its noise, R*.
     """
-    n, settings = experiment.samples, dict(experiment.settings)
-    if experiment.problem == "gaussian_mean":
-        return 2 * NOISE**2 / n
-    dim, deviation = settings["dim"], NOISE
-    if experiment.problem == "linear_attention":
-        moments = bounds.sphere_moments(dim, settings["examples"], ATTENTION_NOISE)
-        dim, deviation = dim**2, float(np.sqrt(moments.risk))
-    return references.ols_gap_single_fit(n, dim, deviation)
+    n, problem = experiment.samples, experiment.problem
+    if isinstance(problem, Ols):
+        return references.ols_gap_single_fit(n, problem.dim, NOISE)
+    if isinstance(problem, LinearAttention):
+        moments = bounds.sphere_moments(problem.dim, problem.examples, ATTENTION_NOISE)
+        return references.ols_gap_single_fit(n, problem.dim**2, float(np.sqrt(moments.risk)))
+    return 2 * NOISE**2 / n
 
 
 PARTS = ("direct", "indirect", "synthetic", "shift")
@@ -135,7 +144,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
             wrong = right + (1 - w) * direct
             cell = Cell(gap - wrong, gap, float(wrong.mean()), keys, "equal", tolerance)
             control.append(of_family(cell))
-        if experiment.problem == "gaussian_mean":
+        if isinstance(experiment.problem, GaussianMean):
             n, n_syn = experiment.samples, experiment.regime.synthetic_size(experiment.samples)
             known = references.mean_gap_parts(n, n_syn, NOISE, experiment.generations)
             cells += [
@@ -148,7 +157,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 for i in range(1, experiment.generations + 1)
             ]
         constants.append(share_constant(experiment))
-        constants.append(constant(f"gap of one fit, {experiment.problem}", scale, "certified"))
+        constants.append(constant(f"gap of one fit, {experiment.problem.name}", scale, "certified"))
     return Judged(cells, control, constants)
 
 
@@ -163,16 +172,15 @@ GAUSSIAN_LOOPS = {1: "synthetic augmentation", 4: "synthetic augmentation, 4 : 1
 """λ, and the sampled loops of the Gaussian mean that are of it."""
 
 
-def _gap_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
+def _gap_experiments(preset: Preset) -> tuple[Loops, ...]:
     return (
-        SolvableLoops("clipped_mean", Augment(0.5), 50, 5, run_count(preset)),
-        SolvableLoops(
-            "linear_attention",
+        _risks(ClippedMean(), Augment(0.5), 50, 5, run_count(preset)),
+        Loops(
+            LinearAttention(4, 20, ATTENTION_NOISE),
             Augment(0.5),
             1000,
             5,
             max(120, run_count(preset, 0.04)),
-            (("dim", 4), ("examples", 20), ("noise", ATTENTION_NOISE), ("law", "sphere")),
             "certificate",
         ),
         *(_mad_experiments(preset)["gaussian_mean", name] for name in GAUSSIAN_LOOPS.values()),
@@ -277,7 +285,7 @@ def _exceedance(gap: Floats, bound: Floats | float, keys: Json, ceiling: float =
     )
 
 
-def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
+def _clipped_cells(evidence: Evidence, experiment: Loops) -> Judged:
     """The Gaussian mean of clipped data: every constant of the bound is certified but the drift."""
     gap, drift = (wide(evidence, experiment, name) for name in ("gap", "drift"))
     kappa = 2 / np.sqrt(2 * np.pi)  # B = σ
@@ -312,27 +320,28 @@ def _clipped_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
     return Judged(cells, control, known)
 
 
-def _certificate_cells(evidence: Evidence, experiment: SolvableLoops) -> Judged:
+def _certificate_cells(evidence: Evidence, experiment: Loops) -> Judged:
     """The certificate of linear attention: nothing in it is measured but two realised distances."""
     gap, to_best, to_previous = (
         wide(evidence, experiment, name) for name in ("gap", "to_best", "to_previous")
     )
-    n, settings = experiment.samples, dict(experiment.settings)
+    n, problem = experiment.samples, experiment.problem
+    assert isinstance(problem, LinearAttention)
     cells, control, ratios = [], [], []
     for i in range(1, experiment.generations + 1):
         bound = bounds.linear_attention_gap(
             n,
             experiment.regime.synthetic_size(n),
-            dim=settings["dim"],
-            context=settings["examples"],
-            sigma=settings["noise"],
+            dim=problem.dim,
+            context=problem.examples,
+            sigma=problem.noise,
             delta=DELTA,
             to_optimum=to_best[:, i],
             to_previous=to_previous[:, i],
         )
         keys = where(experiment, i)
         # Nothing better than predicting 0 has a larger gap than its risk.
-        cells.append(_exceedance(gap[:, i], bound.total, keys, 1 + settings["noise"] ** 2))
+        cells.append(_exceedance(gap[:, i], bound.total, keys, 1 + problem.noise**2))
         control.append(of_family(_exceedance(gap[:, i], bound.shift, keys), "shift alone"))
         quantile = float(np.quantile(gap[:, i], 1 - DELTA))
         ratios.append(float(bound.total.mean()) / quantile if quantile > 0 else None)
@@ -347,34 +356,27 @@ BIAS = 0.02
 """c of the injected error c N^(-1/4)."""
 
 
-def _rate_experiments(preset: Preset) -> dict[str, tuple[SolvableLoops, ...]]:
+def _one_sided(injected: float) -> Bernoulli:
+    """The amplifier that adds an error to bits that are all 0."""
+    return Bernoulli(1.0, probability=0.0, centre=0.0, injected=injected)
+
+
+def _injected(experiment: Loops) -> float:
+    assert isinstance(experiment.problem, Bernoulli)
+    return experiment.problem.injected
+
+
+def _rate_experiments(preset: Preset) -> dict[str, tuple[Loops, ...]]:
     quarter = run_count(preset, 0.25)
-    one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0))
     return {
-        "1/2": tuple(
-            SolvableLoops("gaussian_mean", Augment(0.5), n, 3, quarter) for n in RATE_SIZES
-        ),
+        "1/2": tuple(_risks(GaussianMean(), Augment(0.5), n, 3, quarter) for n in RATE_SIZES),
         "1/4": tuple(
-            SolvableLoops(
-                "bernoulli",
-                Augment(0.5),
-                n,
-                3,
-                quarter,
-                (*one_sided, ("injected", BIAS * (2 * n) ** -0.25)),
-            )
+            _risks(_one_sided(BIAS * (2 * n) ** -0.25), Augment(0.5), n, 3, quarter)
             for n in RATE_SIZES
         ),
-        "growth": (
-            SolvableLoops(
-                "bernoulli", Replace(), 200, 20, quarter, (*one_sided, ("injected", 0.005))
-            ),
-        ),
+        "growth": (_risks(_one_sided(0.005), Replace(), 200, 20, quarter),),
         "saturation": tuple(
-            SolvableLoops(
-                "bernoulli", Augment(alpha), 100, 30, quarter, (*one_sided, ("injected", 0.01))
-            )
-            for alpha in (0.2, 0.5)
+            _risks(_one_sided(0.01), Augment(alpha), 100, 30, quarter) for alpha in (0.2, 0.5)
         ),
     }
 
@@ -411,7 +413,7 @@ def _judge_rates(evidence: Evidence) -> Judged:
     cells.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
     control.append(of_family(exponent_cell(slopes, 0.5, keys, SLOPE_TOLERANCE), "growth"))
     for experiment in chosen["saturation"]:
-        injected = dict(experiment.settings)["injected"]
+        injected = _injected(experiment)
         alpha = real_share(experiment.regime, experiment.samples, 1)
         ratio = wide(evidence, experiment, "drift") / injected
         known = references.one_sided_augment(injected, alpha, experiment.generations) / injected
@@ -433,15 +435,14 @@ ACCUMULATED = 20
 """n of the accumulating least squares: small, so that old and new inputs differ."""
 
 
-def _accumulation_experiments(preset: Preset) -> tuple[SolvableLoops, ...]:
-    all_runs, twice, dim = run_count(preset), run_count(preset, 2), (("dim", 10),)
-    one_sided = (("probability", 0.0), ("centre", 0.0), ("kappa", 1.0), ("injected", 0.002))
+def _accumulation_experiments(preset: Preset) -> tuple[Loops, ...]:
+    all_runs, twice, half = (run_count(preset, part) for part in (1, 2, 0.5))
     return (
-        SolvableLoops("gaussian_mean", Accumulate(), 100, 20, twice),
-        SolvableLoops("gaussian_mean", AccumulateSubsample(), 100, 20, twice),
-        SolvableLoops("ols", Accumulate(), ACCUMULATED, 20, all_runs, dim),
-        SolvableLoops("ols", AccumulateFresh(), ACCUMULATED, 20, all_runs, dim),
-        SolvableLoops("bernoulli", Accumulate(), 100, 20, run_count(preset, 0.5), one_sided),
+        _risks(GaussianMean(), Accumulate(), 100, 20, twice),
+        _risks(GaussianMean(), AccumulateSubsample(), 100, 20, twice),
+        _risks(Ols(), Accumulate(), ACCUMULATED, 20, all_runs),
+        _risks(Ols(), AccumulateFresh(), ACCUMULATED, 20, all_runs),
+        _risks(_one_sided(0.002), Accumulate(), 100, 20, half),
     )
 
 
@@ -479,7 +480,7 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
         ]
     drift = wide(evidence, mean, "drift")
     curve = references.mean_total_variation(variance, NOISE)
-    injected = dict(biased.settings)["injected"]
+    injected = _injected(biased)
     attained = wide(evidence, biased, "drift") / injected
     for i in SHOWN:
         harmonic = float(bounds.drift_accumulate_constant(1.0, i).total)
@@ -514,12 +515,11 @@ def _threshold_experiments(preset: Preset) -> dict[str, tuple[NeighbouringLoops,
     return {
         side: tuple(
             NeighbouringLoops(
-                "bernoulli",
+                Bernoulli(THRESHOLD_KAPPA),
                 Augment.from_lam(lam),
                 n,
                 30,
                 run_count(preset, part),
-                (("kappa", THRESHOLD_KAPPA),),
             )
             for n in sizes
         )
@@ -580,31 +580,23 @@ MAD_REGIMES: Mapping[str, Regime] = {
 }
 
 
-def _mad_experiments(preset: Preset) -> dict[tuple[str, str], SolvableLoops]:
+def _mad_experiments(preset: Preset) -> dict[tuple[str, str], Loops]:
     return {
-        (problem, name): SolvableLoops(problem, regime, 100, 20, run_count(preset, part), settings)
-        for problem, part, settings in (("gaussian_mean", 2.0, ()), ("ols", 0.3, (("dim", 10),)))
+        (problem.name, name): _risks(problem, regime, 100, 20, run_count(preset, part))
+        for problem, part in ((GaussianMean(NOISE), 2.0), (Ols(10, NOISE), 0.3))
         for name, regime in MAD_REGIMES.items()
-        if (problem, name)
+        if (problem.name, name)
         not in (("gaussian_mean", "fresh data"), ("ols", "fresh data, best weight"))
     }
 
 
-def _mad_closed_form(problem: str, regime: Regime, last: int) -> Floats:
-    settings = {"noise": NOISE, "dim": 10}
-    known = lookup.excess_risk(problem, regime, 100, last, settings)
-    single: Floats = known / known[0]
-    return single
-
-
 def _judge_mad_loops(evidence: Evidence) -> Judged:
     cells, control = [], []
-    for (problem, name), experiment in _mad_experiments(evidence.preset).items():
-        known = _mad_closed_form(problem, experiment.regime, experiment.generations)
-        single = lookup.excess_risk(
-            problem, experiment.regime, 100, 0, {"noise": NOISE, "dim": 10}
-        )[0]
-        excess = wide(evidence, experiment, "excess") / single
+    for (_, name), experiment in _mad_experiments(evidence.preset).items():
+        law = expected_excess(
+            experiment.problem, experiment.regime, experiment.samples, experiment.generations
+        )
+        known, excess = law / law[0], wide(evidence, experiment, "excess") / law[0]
         # Generation 0 is the fit on real data alone, of the same real set.
         limit = {"fully synthetic": np.inf, "fresh data": 1.0, "fresh data, best weight": 1.0}
         allowed = limit.get(name, 1.5)

@@ -37,6 +37,7 @@ from icl_stl.experiments import (
     NeighbouringLoops,
     NeighbouringTransformers,
 )
+from icl_stl.problems import Bernoulli, Categorical, InContext, LinearAttention, Ols
 from icl_stl.regimes import Augment, real_share
 from icl_stl.results import Floats
 
@@ -52,7 +53,7 @@ SHOWN = (1, 2, 5, 10)
 AMPLIFIERS = {0.5: (0.5, 20), 1.0: (0.2, 20), 1.5: (0.5, 100)}
 """κ: real share and n. For κ > 1 the real set is large enough that clipping hardly happens."""
 
-ATTENTION = (("dim", 2), ("examples", 8), ("penalty", 1e-2))
+ATTENTION = LinearAttention(2, 8, penalty=1e-2)
 """Linear attention, fitted by ridge."""
 
 QUANTITIES = {
@@ -70,22 +71,21 @@ QUANTITIES = {
 def _amplifier(preset: Preset, kappa: float) -> NeighbouringLoops:
     alpha, n = AMPLIFIERS[kappa]
     runs = run_count(preset, 10)
-    return NeighbouringLoops("bernoulli", Augment(alpha), n, LAST, runs, (("kappa", kappa),))
+    return NeighbouringLoops(Bernoulli(kappa), Augment(alpha), n, LAST, runs)
 
 
 def _bootstrap(preset: Preset, part: float, coupling: Any) -> NeighbouringLoops:
     runs = run_count(preset, part)
-    return NeighbouringLoops("categorical", Augment(0.5), 20, LAST, runs, (), coupling)
+    return NeighbouringLoops(Categorical(), Augment(0.5), 20, LAST, runs, coupling)
 
 
 def _attention(preset: Preset, n: int, *, contraction: bool = False) -> NeighbouringLoops:
     return NeighbouringLoops(
-        "linear_attention",
+        ATTENTION,
         Augment(0.5),
         n,
         LAST,
         run_count(preset, 0.05),
-        ATTENTION,
         contraction=contraction,
     )
 
@@ -101,13 +101,10 @@ def _neighbours(
         sizes = [(share, n) for share in size.shares for n in size.samples]
     most = max(Augment(share).synthetic_size(n) for share, n in sizes)
     return NeighbouringTransformers(
-        size.task,
-        architecture,
-        size.training,
+        InContext(size.task, architecture, size.training, size.held_out),
         LoopSize(n, Augment(share).synthetic_size(n)),
         LoopSize(max(n for _, n in sizes), most),
         size.replicates,
-        size.held_out,
         size.generations,
         size.neighbours,
         size.searched,
@@ -155,7 +152,7 @@ def _attained(evidence: Evidence) -> Judged:
                 keys |= {"curve": measured.mean(0).tolist(), "theory": theory.tolist()}
             cells.append(equal(measured[:, i], float(theory[i]), keys, ATTAINED))
             control.append(equal(measured[:, i], float(wrong[i]), keys, ATTAINED))
-        constants.append(constant(f"kappa, {experiment.problem}, {words}", kappa, "certified"))
+        constants.append(constant(f"kappa, {experiment.problem.name}, {words}", kappa, "certified"))
     return Judged(cells, control, constants)
 
 
@@ -263,7 +260,7 @@ def _measured_recursion(evidence: Evidence) -> Judged:
                 keys = _in_words(experiment, int(i), quantity=words, kind=name)
                 keys |= {"most": float(most[i]), "passing": float(passing[:, i].mean())}
                 rows = n if i == 0 else n / share
-                drawn = experiment.training.steps * experiment.training.batch
+                drawn = experiment.problem.training.steps * experiment.problem.training.batch
                 keys["visits"] = drawn / rows
                 bound = float(theory[i])
                 cells.append(Cell(bound - mean[:, i], mean[:, i], bound, keys, finding=True))
@@ -283,19 +280,18 @@ RATE_LAST = 10
 
 
 def _rate_loops(preset: Preset) -> Mapping[str, Sequence[NeighbouringLoops]]:
-    bits = (("kappa", 0.5),)
     runs, twice = run_count(preset), run_count(preset, 2)
     return {
         "bernoulli, kappa = 0.5": [
-            NeighbouringLoops("bernoulli", Augment(0.5), n, RATE_LAST, runs, bits)
+            NeighbouringLoops(Bernoulli(0.5), Augment(0.5), n, RATE_LAST, runs)
             for n in (50, 200, 800)
         ],
         "bootstrap, maximal coupling": [
-            NeighbouringLoops("categorical", Augment(0.5), n, RATE_LAST, twice, (), "maximal")
+            NeighbouringLoops(Categorical(), Augment(0.5), n, RATE_LAST, twice, "maximal")
             for n in (50, 200, 800)
         ],
         "least squares": [
-            NeighbouringLoops("ols", Augment(0.5), n, RATE_LAST, runs // 4, (("dim", 3),))
+            NeighbouringLoops(Ols(3), Augment(0.5), n, RATE_LAST, runs // 4)
             for n in (100, 400, 1600)
         ],
         "linear attention": [_attention(preset, n) for n in (100, 400, 1600)],
@@ -319,7 +315,8 @@ def _judge_stability_rate(evidence: Evidence) -> Judged:
     cells, control = [], []
     late = range(RATE_LAST // 2, RATE_LAST + 1)
     for words, group in _rate_loops(evidence.preset).items():
-        name = "tv" if group[0].problem in ("bernoulli", "categorical") else "parameters"
+        symbols = isinstance(group[0].problem, Bernoulli | Categorical)
+        name = "tv" if symbols else "parameters"
         values = [wide(evidence, experiment, name) for experiment in group]
 
         def at_last(index: int, kept: Bools, values: list[Floats] = values) -> float:
@@ -401,7 +398,7 @@ def _judge_architecture(evidence: Evidence) -> Judged:
                 keys = _in_words(experiment, 1, kind="kappa", architecture=words)
                 keys["quantity"] = "kappa_c, how much of a distance the generator passes on"
                 cells.append(Cell(kappa, kappa, np.nan, keys))
-        excess = wide(evidence, experiment, "kl")
+        excess = wide(evidence, experiment, "excess_nll")
         for i in (0, experiment.generations):
             keys = _in_words(experiment, i, kind="kl", architecture=words)
             keys["quantity"] = "excess negative log-likelihood, nats a label"

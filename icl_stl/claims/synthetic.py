@@ -32,6 +32,7 @@ from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.experiments import LoopSize, SizedLoops
 from icl_stl.intervals import LEVEL
 from icl_stl.planning import Problem, nearly_best
+from icl_stl.problems import ClippedMean, GaussianMean, LinearAttention, Ols, Solvable
 from icl_stl.results import Floats
 
 NOISE = 1.0
@@ -44,7 +45,7 @@ NOISE = 1.0
 def _where(experiment: SizedLoops, generation: int, size: LoopSize, **more: Any) -> Json:
     """Where a cell is: which of the loops of a run."""
     return {
-        "loop": experiment.problem.replace("_", " "),
+        "loop": experiment.problem.words,
         "regime": experiment.world,
         "alpha": size.share,
         "generation": generation,
@@ -68,7 +69,7 @@ def _place(found: Floats, expected: float, keys: Json, tolerance: float) -> Cell
 
 # --- rise and fall -------------------------------------------------------------------------------
 
-PHASE_SETTINGS = (("dim", 2),)
+PHASE_PROBLEM = Ols(2)
 PHASE_ROWS = 10
 """n: as few rows as least squares with d = 2 needs for moments of its squared error."""
 
@@ -116,7 +117,7 @@ def peak(generation: int) -> float:
 def _phase_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
     sizes = tuple(LoopSize(PHASE_ROWS, PHASE_ROWS * lam) for lam in PHASE_LAMS)
     last, runs = max(PHASE_GRIDS), run_count(preset, 1.2)
-    return (SizedLoops("ols", "same-inputs", sizes, last, runs, PHASE_SETTINGS),)
+    return (SizedLoops(PHASE_PROBLEM, "same-inputs", sizes, last, runs),)
 
 
 def _place_cell(
@@ -146,7 +147,7 @@ def _judge_phase(evidence: Evidence) -> Judged:
     over = (
         excess - excess[:, :1]
     )  # the real set stays, so real-only is the same in every generation
-    single = references.ols_single_fit(PHASE_ROWS, dict(PHASE_SETTINGS)["dim"], NOISE)
+    single = references.ols_single_fit(PHASE_ROWS, PHASE_PROBLEM.dim, NOISE)
     lams = np.array(PHASE_LAMS, float)
     generations = list(PHASE_GRIDS)
     cells, control = [], []
@@ -224,7 +225,7 @@ def _golden_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
         for step in GOLDEN_STEPS
     )
     last = GOLDEN_GENERATIONS[-1]
-    return (SizedLoops("gaussian_mean", "fresh", sizes, last, run_count(preset, 0.5)),)
+    return (SizedLoops(GaussianMean(), "fresh", sizes, last, run_count(preset, 0.5)),)
 
 
 def _judge_golden(evidence: Evidence) -> Judged:
@@ -291,12 +292,12 @@ OBJECTIVES: tuple[Objective, ...] = ("risk", "gap")
 OBSERVED = {"risk": "excess", "gap": "gap"}
 """What is measured of an objective: the excess risk, or risk less empirical risk."""
 
-STUDIED: Mapping[str, tuple[int, tuple[tuple[str, Any], ...], float]] = {
-    "gaussian_mean": (20, (), 3.0),
-    "ols": (20, (("dim", 4),), 0.6),
-    "linear_attention": (20, (("dim", 2), ("examples", 8)), 0.1),
+STUDIED: Mapping[str, tuple[int, Solvable, float]] = {
+    "gaussian_mean": (20, GaussianMean(), 3.0),
+    "ols": (20, Ols(4), 0.6),
+    "linear_attention": (20, LinearAttention(2, 8), 0.1),
 }
-"""Problem: n, settings, and its part of the runs."""
+"""By name of the problem: n, the problem, and its part of the runs."""
 
 
 def _gaussian_form(world: World, objective: Objective, n: int, n_syn: int) -> Any:
@@ -314,7 +315,7 @@ def _gaussian_form(world: World, objective: Objective, n: int, n_syn: int) -> An
 
 
 def _ols_form(world: World, objective: Objective, n: int, n_syn: int) -> Any:
-    last, dim = SHOWN[-1], dict(STUDIED["ols"][1])["dim"]
+    last, dim = SHOWN[-1], 4
     if n_syn == 0:
         one = references.ols_gap_single_fit if objective == "gap" else references.ols_single_fit
         return np.full(last + 1, one(n, dim, NOISE))
@@ -368,9 +369,8 @@ def _sizes(problem: str, world: World) -> tuple[LoopSize, ...]:
 
 
 def _experiment(preset: Preset, problem: str, world: World) -> SizedLoops:
-    _, settings, part = STUDIED[problem]
-    runs = run_count(preset, part)
-    return SizedLoops(problem, world, _sizes(problem, world), SHOWN[-1], runs, settings)
+    _, of, part = STUDIED[problem]
+    return SizedLoops(of, world, _sizes(problem, world), SHOWN[-1], run_count(preset, part))
 
 
 def _solvable_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
@@ -465,7 +465,7 @@ def _regret(values: Floats, chosen: int) -> Floats:
 
 def _shown(experiment: SizedLoops, objective: Objective, values: Floats, i: int) -> Json:
     """What a figure needs: curves over λ, measured and exact, and what they add up from."""
-    n, problem, world = experiment.samples, experiment.problem, experiment.world
+    n, problem, world = experiment.samples, experiment.problem.name, experiment.world
     found: Json = {
         "lams": [size.n_syn / n for size in experiment.sizes],
         "curve": values.mean(0).tolist(),
@@ -600,8 +600,7 @@ def _certified_experiments(preset: Preset) -> tuple[SizedLoops, ...]:
     n = CERTIFIED_ROWS
     sizes, runs = tuple(LoopSize(n, round(n * lam)) for lam in LAMS), run_count(preset, 0.15)
     return tuple(
-        SizedLoops("clipped_mean", w, sizes, SHOWN[-1], runs, (("clip", CLIP),), "measurements")
-        for w in WORLDS
+        SizedLoops(ClippedMean(CLIP), w, sizes, SHOWN[-1], runs, "measurements") for w in WORLDS
     )
 
 

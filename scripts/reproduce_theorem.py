@@ -14,11 +14,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from icl_stl import console, results
-from icl_stl.claims import CLAIMS, Claim, Evidence, judge
-from icl_stl.claims.judging import Json
+from icl_stl import console
 from icl_stl.config import PRESETS, Preset, meant, require
-from icl_stl.experiments import job_of
+from icl_stl.lab import results
+from icl_stl.lab.experiments import job_of
+from icl_stl.studies import CLAIMS, Claim, Evidence, judge
+from icl_stl.studies.judging import Json
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def measure(
 ) -> tuple[Evidence, dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     # These load JAX: only when the arguments are known to be good.
-    from icl_stl import devices, laboratory, runs  # noqa: PLC0415
+    from icl_stl import devices
+    from icl_stl.lab import runs  # noqa: PLC0415
+    from icl_stl.studies import laboratory
 
     devices.use_all_cores(devices.default_cache())
     job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
@@ -89,12 +92,13 @@ def measure(
 
 def judged_by(claim: Claim, preset: Preset) -> str:
     """The code that a claim's numbers and its verdict come from, as one digest."""
-    from icl_stl import code, laboratory  # noqa: PLC0415  (loads JAX)
+    from icl_stl.lab import code
+    from icl_stl.studies import laboratory  # noqa: PLC0415  (loads JAX)
 
     kinds = {type(experiment) for experiment in claim.experiments(preset)}
     modules = {claim.judge.__module__, *(laboratory.RUNNERS[kind].__module__ for kind in kinds)}
     if claim.regimes(preset) or claim.generators:
-        modules.add("icl_stl.runs")
+        modules.add("icl_stl.lab.runs")
     # The list of all claims is not what one of them is judged by.
     return code.digest(*sorted(modules), without=("icl_stl.claims",))
 
@@ -194,7 +198,8 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
             "claims": entries,
         },
     )
-    from icl_stl import plots, report  # noqa: PLC0415
+    from icl_stl.report import page as report  # noqa: PLC0415
+    from icl_stl.studies import plots
 
     drawn = plots.draw_folder(out)
     page = report.write_report(out)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import bounds, error_law, executors, grids, learners, planning, problems, runs
+from icl_stl import bounds, learners, problems
 from icl_stl.config import (
     PRESETS,
     Architecture,
@@ -31,7 +31,8 @@ from icl_stl.config import (
     StabilitySize,
     Training,
 )
-from icl_stl.experiments import (
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import (
     CertifiedNetworks,
     ContextLoops,
     LayerPrompts,
@@ -41,8 +42,11 @@ from icl_stl.experiments import (
     PlugInLoops,
     SizedLoops,
 )
+from icl_stl.lab.results import regime_of, write_json
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning import error_law
+from icl_stl.planning import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
-from icl_stl.results import regime_of, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf

@@ -100,7 +100,7 @@ def judged_by(claim: Claim, preset: Preset) -> str:
     if claim.regimes(preset) or claim.generators:
         modules.add("icl_stl.lab.runs")
     # The list of all claims is not what one of them is judged by.
-    return code.digest(*sorted(modules), without=("icl_stl.claims",))
+    return code.digest(*sorted(modules), without=("icl_stl.studies",))
 
 
 def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]:

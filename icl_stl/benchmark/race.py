@@ -218,7 +218,7 @@ def _serve(connection: Any, contestant: Contestant, cores: frozenset[int] | None
         if cores is not None:
             os.sched_setaffinity(0, cores)
         module, _, function = contestant.prepare.partition(":")
-        prepare = getattr(importlib.import_module(f"icl_stl.{module}"), function)
+        prepare = getattr(importlib.import_module(f"icl_stl.benchmark.{module}"), function)
         run = prepare(**contestant.settings)
         connection.send((True, None))
         while (asked := connection.recv()) is not None:

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -68,22 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _few_programs() -> Iterator[None]:
     """No program outlives its file: thousands need more memory maps than a process may have."""
     yield
-    # After the import hook.
-    from icl_stl import devices  # noqa: PLC0415
-    from icl_stl.lab import runs  # noqa: PLC0415
-    from icl_stl.lab.sweeps import batches  # noqa: PLC0415
-    from icl_stl.studies.convergence import loops as sizes  # noqa: PLC0415
-
-    for kept in (
-        devices._runs,
-        runs._drawing,
-        runs._generation_step,
-        runs._both_generators,
-        sizes._program,
-        batches.transformer_program,
-        batches.solvable_program,
-    ):
-        kept.cache_clear()
+    for name, module in [*sys.modules.items()]:
+        for value in [*vars(module).values()] if name.startswith("icl_stl.") else ():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
     jax.clear_caches()
     gc.collect()
 

@@ -1,0 +1,89 @@
+"""What all commands have in common: what stops them, run folders, the start of JAX."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from traceback import walk_tb
+
+from icl_stl import console, results
+
+STOPPED, UNREAD = 130, 141
+"""Exit status of a command that Ctrl-C, or the end of whoever read its output, has stopped."""
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Whatever stops the block becomes a line of words and an exit status; see `icl_stl.commands`.
+
+    What the output's encoding does not have is shown as `?`. A `ValueError` that the package has
+    not raised itself is a fault, and shown with its traceback.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {stop.args[0] if stop.args else 'nothing is kept'}", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+        raise SystemExit(UNREAD) from None
+    except OSError as error:
+        console.stopped_by(error)
+    except ValueError as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if not frame.f_globals["__name__"].startswith("icl_stl"):
+            raise
+        console.refuse(str(error))
+
+
+@contextmanager
+def run_folder(out: Path, option: str = "out", *, fresh: bool = False) -> Iterator[None]:
+    """A folder that this process alone writes; damaged checkpoints in it are left out.
+
+    Args:
+        out: The folder.
+        option: The option that asks for it.
+        fresh: Whether the command, given again, would start anew.
+
+    Raises:
+        ValueError: If it cannot be written, or another process writes it.
+    """
+    results.make_folder(out, option)
+    with results.sole_writer(out, option):
+        results.leave_out_damaged(out / "checkpoints")
+        try:
+            yield
+        except KeyboardInterrupt:
+            again = f"the same command{' without --fresh' if fresh else ''} goes on"
+            raise KeyboardInterrupt(f"{out} keeps what is finished: {again}") from None
+
+
+def start_jax(*, used: bool = True) -> None:
+    """JAX on all cores, programs kept between runs; loads it, so only for good arguments.
+
+    Args:
+        used: Whether this process computes, and not its workers alone.
+
+    Raises:
+        ValueError: If the environment asks for devices that this machine does not have.
+    """
+    import jax
+
+    from icl_stl import devices
+
+    devices.use_all_cores(devices.default_cache())
+    try:
+        if used:
+            jax.devices()
+    except RuntimeError as error:
+        platforms, why = os.environ.get("JAX_PLATFORMS", ""), str(error).partition("\n")[0]
+        raise ValueError(
+            f"JAX_PLATFORMS must name devices of this machine, but it is {platforms!r}: {why}"
+        ) from None

@@ -62,23 +62,30 @@ def arguments_of(
     import tyro  # noqa: PLC0415  (figures need this module, not the command line)
 
     words = sys.argv[1:] if words is None else words
-    given = list(_given(words))
+    given, hints = list(_given(words)), get_type_hints(kind)
     for option, value in given:
         if not value:
             refuse(f"{option or 'an argument'} must have a value, but it is {value!r}")
+    for option in {word for word in words if word[:2] == "--"} - {option for option, _ in given}:
+        if get_origin(hints.get(_field(option))) is tuple:
+            refuse(f"{option} must have a value, or be left out")
     try:
         return tyro.cli(kind, prog=prog, args=words)
     except SystemExit as end:
         if end.code == 2:
-            _suggest(kind, given)
+            _suggest(hints, given)
         raise
 
 
-def _suggest(kind: type[Any], given: Sequence[tuple[str, str]]) -> None:
+def _field(option: str) -> str:
+    """The field of an option."""
+    return option.lstrip("-").replace("-", "_")
+
+
+def _suggest(hints: Mapping[str, Any], given: Sequence[tuple[str, str]]) -> None:
     """Name the nearest word wherever one of a few was asked for and another is given."""
-    hints = get_type_hints(kind)
     for option, value in given:
-        hint = hints.get(option.lstrip("-").replace("-", "_"))
+        hint = hints.get(_field(option))
         known = get_args(hint) if get_origin(hint) is Literal else ()
         if known and value not in known and (words := meant(value, known)):
             print(f"{option} {value}{words}", file=sys.stderr)

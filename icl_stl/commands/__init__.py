@@ -7,6 +7,7 @@ a file that cannot be read or written; 130 for Ctrl-C, 141 where nobody reads th
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Annotated, Any, NoReturn, Union
 
 from icl_stl import __version__, console
 from icl_stl.commands.running import answered
@@ -33,7 +34,7 @@ def usage() -> str:
     return "\n".join(
         (
             "usage: icl-stl COMMAND [OPTIONS], icl-stl COMMAND --help, icl-stl --version",
-            "       icl-stl --completion {bash,zsh,tcsh}  (to be sourced by the shell)",
+            '       eval "$(icl-stl --completion bash)", or zsh: the shell completes commands',
             "",
             *lines,
         )
@@ -50,9 +51,25 @@ def run(name: str, words: Sequence[str] | None = None, prog: str | None = None) 
     """
     with answered():
         module = import_module(f"icl_stl.commands.{name}")
+        if name == "bounds":
+            return int(module.main(words, prog))
         status: int = module.main(console.arguments_of(module.Arguments, words, prog))
         return status
-    return 0  # unreachable: whatever stops a command raises
+
+
+def completion(shell: str) -> NoReturn:
+    """Print what a shell has to read to complete commands and their options."""
+    import tyro
+
+    modules = {name: import_module(f"icl_stl.commands.{name}") for name in COMMANDS}
+    kinds: Any = Union[
+        *(
+            Annotated[module.Arguments, tyro.conf.subcommand(name)]
+            for name, module in modules.items()
+        )
+    ]
+    tyro.cli(kinds, prog="icl-stl", args=["--tyro-print-completion", shell])
+    raise AssertionError("tyro ends when it has printed it")
 
 
 def main() -> int:
@@ -65,7 +82,10 @@ def main() -> int:
             print(usage())
         elif name == "--version":
             print(__version__)
+        elif name == "--completion" and words in (["bash"], ["zsh"]):
+            completion(*words)
         else:
+            given = " ".join([name, *words])
             known = f"one of {', '.join(COMMANDS)}{meant(name, COMMANDS)}"
-            console.refuse(f"the command must be {known}, but it is {name!r}; see icl-stl --help")
+            console.refuse(f"the command must be {known}, but it is {given!r}; see icl-stl --help")
     return 0

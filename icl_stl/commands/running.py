@@ -44,6 +44,15 @@ def answered() -> Iterator[None]:
 
 
 @contextmanager
+def keeping(words: str) -> Iterator[None]:
+    """Ctrl-C in this block says what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(words) from None
+
+
+@contextmanager
 def run_folder(out: Path, option: str = "out", *, fresh: bool = False) -> Iterator[None]:
     """A folder that this process alone writes; damaged checkpoints in it are left out.
 
@@ -53,16 +62,20 @@ def run_folder(out: Path, option: str = "out", *, fresh: bool = False) -> Iterat
         fresh: Whether the command, given again, would start anew.
 
     Raises:
-        ValueError: If it cannot be written, or another process writes it.
+        ValueError: If it cannot be written, another process writes it, or it is somebody else's.
     """
     results.make_folder(out, option)
     with results.sole_writer(out, option):
+        checkpoints = [*(out / "checkpoints").glob("*.npz")]
+        if checkpoints and not fresh and not (out / "config.json").exists():
+            raise ValueError(
+                f"{option} must be a run folder or a new one, but {out} has checkpoints and no "
+                "config.json; --fresh deletes them and starts anew"
+            )
         results.leave_out_damaged(out / "checkpoints")
-        try:
+        again = "the same command without --fresh" if fresh else "the same command"
+        with keeping(f"{out} keeps what is finished, and {again} goes on"):
             yield
-        except KeyboardInterrupt:
-            again = f"the same command{' without --fresh' if fresh else ''} goes on"
-            raise KeyboardInterrupt(f"{out} keeps what is finished: {again}") from None
 
 
 def start_jax(*, used: bool = True) -> None:
@@ -82,8 +95,9 @@ def start_jax(*, used: bool = True) -> None:
     try:
         if used:
             jax.devices()
-    except RuntimeError as error:
-        platforms, why = os.environ.get("JAX_PLATFORMS", ""), str(error).partition("\n")[0]
+    except (AssertionError, RuntimeError) as error:  # of what JAX was not even installed for
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        why = str(error).partition("\n")[0] or "there is none"
         raise ValueError(
             f"JAX_PLATFORMS must name devices of this machine, but it is {platforms!r}: {why}"
         ) from None

@@ -189,6 +189,6 @@ def tell(out: Path, outcomes: Sequence[sweeps.Outcome]) -> int:
     usable, failures = sweeps.write_tables(out, outcomes)
     for failure in failures[:10]:
         print(f"failed: {failure.words}")
-    apart = f", {len(failures)} failed ({out}/failures.csv)" if failures else ""
-    print(f"{out}/sweep.csv: {usable} settings{apart}")
+    named = " (failures.csv)" if failures else ""
+    print(f"{out}/sweep.csv: {usable} settings, {len(failures)} failed{named}")
     return len(failures)

@@ -224,7 +224,7 @@ def _serve(connection: Any, contestant: Contestant, cores: frozenset[int] | None
         connection.send((True, None))
         while (asked := connection.recv()) is not None:
             connection.send((True, run(**asked)))
-    except EOFError:
+    except (BrokenPipeError, EOFError):  # nobody asks any more
         return
     except ModuleNotFoundError as error:
         hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""

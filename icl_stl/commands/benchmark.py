@@ -119,8 +119,8 @@ def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
     for name in benchmarks.PARTS:
         if plan.parts and name not in plan.parts:
             continue
-        done = f"{out}/benchmark.json has {', '.join(parts)}" if parts else "nothing is kept"
-        with keeping(f"{done}; the same command starts anew"), console.progress(name) as report:
+        done = f"{out}/benchmark.json has {', '.join(parts) or 'nothing'}"
+        with keeping(f"{done}, and the same command starts anew"), console.progress(name) as report:
             parts[name] = benchmarks.measure(name, plan, report)
         content = benchmarks.content(machine, plan, parts)
         results.write_json(out / "benchmark.json", content)

@@ -95,7 +95,7 @@ _interrupts: list[bool] = []
 
 
 def interrupt(*signalled: Any) -> NoReturn:
-    """Ctrl-C: where JAX loses what is raised in a callback of its own, the next report raises it."""
+    """Ctrl-C; where JAX loses what is raised in a callback of its own, the next report raises."""
     _interrupts.append(True)
     raise KeyboardInterrupt
 

@@ -23,11 +23,12 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import code, results, runs, sweeps
-from icl_stl.claims import CLAIMS
 from icl_stl.commands import figures, reproduce
 from icl_stl.config import PRESETS
-from icl_stl.grids import grid_settings
+from icl_stl.lab import code, results, runs
+from icl_stl.lab.sweeps import sweeps
+from icl_stl.lab.sweeps.grids import grid_settings
+from icl_stl.studies import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -406,7 +407,7 @@ def test_no_damage_of_results_is_drawn_shown_or_kept(drawn, name):
 def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
     assert earlier(drawn) == ["drift"]
     digest = code.digest
-    others = {"icl_stl.claims.transformer", "icl_stl.runs"}
+    others = {"icl_stl.studies.transformer.claims", "icl_stl.lab.runs"}
     for changed in others:
         with monkeypatch.context() as other:
             other.setattr(
@@ -415,7 +416,7 @@ def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
             with pytest.raises(ValueError, match=r"^only must .*of drift was found by other code"):
                 earlier(drawn)
     with monkeypatch.context() as other:  # of a claim that is judged anew
-        unlike = {"icl_stl.claims.solvable", "icl_stl.solvable"}
+        unlike = {"icl_stl.studies.solvable.claims", "icl_stl.lab.solvable"}
         other.setattr(code, "digest", lambda *m, **k: "x" if unlike & {*m} else digest(*m, **k))
         assert earlier(drawn)
 

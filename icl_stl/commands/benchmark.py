@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from icl_stl import benchmarks, console, results
+from icl_stl import console
+from icl_stl.benchmark import race as benchmarks
 from icl_stl.commands.running import keeping
 from icl_stl.config import meant, require
+from icl_stl.lab import results
 
 MOST_REPEATS = 1000
 """More are a slip of the pen."""
@@ -88,8 +90,8 @@ def show(part: benchmarks.Part) -> None:
 
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
-    from icl_stl import plots
-    from icl_stl.plots.benchmark import speeds
+    from icl_stl.benchmark.figure import speeds
+    from icl_stl.studies import plots
 
     parts = content["parts"]
     if not speeds(parts).axes:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import tyro
 
 from icl_stl.config import PRESETS
-from icl_stl.grids import OPTIONS, RegimeName
+from icl_stl.lab.sweeps.grids import OPTIONS, RegimeName
 
 if TYPE_CHECKING:
-    from icl_stl.claims import Claim
+    from icl_stl.studies import Claim
 
 Kind = Literal["claims", "presets", "learners", "regimes"]
 
@@ -35,7 +35,7 @@ def main(arguments: Arguments) -> int:
         if len(arguments.kinds) != 1:
             print(f"{kind}:")
         if kind == "claims":
-            from icl_stl.claims import CLAIMS
+            from icl_stl.studies import CLAIMS
 
             print_claims(CLAIMS)
         elif kind == "presets":

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import tyro
 from rich.table import Table
 
-from icl_stl import console, results
+from icl_stl import console
 from icl_stl.config import require
+from icl_stl.lab import results
 
 if TYPE_CHECKING:
-    from icl_stl.error_law import ErrorLaw, ResampledLaws
-    from icl_stl.planning import Plan, Problem
+    from icl_stl.planning.error_law import ErrorLaw, ResampledLaws
+    from icl_stl.planning.plan import Plan, Problem
 
 CONSTANTS = ("floor", "c", "a")
 """Those of the error law."""
@@ -100,8 +101,8 @@ class Laws(NamedTuple):
 
 def chosen_law(arguments: Arguments) -> Laws:
     """The error law, as it might be instead, and where it comes from."""
-    from icl_stl import planning
-    from icl_stl.error_law import ErrorLaw, fit_error_law, resampled_laws
+    from icl_stl.planning import plan as planning
+    from icl_stl.planning.error_law import ErrorLaw, fit_error_law, resampled_laws
 
     given = {name: getattr(arguments, name) for name in ("c", "a", "floor")}
     ways = {
@@ -141,7 +142,7 @@ def chosen_law(arguments: Arguments) -> Laws:
 
 def chosen_problem(arguments: Arguments) -> "Problem":
     """The loop that the options describe."""
-    from icl_stl.planning import Problem
+    from icl_stl.planning.plan import Problem
 
     problem = Problem(
         n=arguments.n,
@@ -167,7 +168,7 @@ def assumptions(arguments: Arguments, law: "ErrorLaw") -> list[str]:
 
 def warnings(arguments: Arguments, plans: Plans, laws: Laws) -> list[str]:
     """What a reader of the plans has to know, in plain words."""
-    from icl_stl.planning import no_law_helps
+    from icl_stl.planning.plan import no_law_helps
 
     said = []
     if laws.source != "given" and laws.resampled is None:
@@ -209,7 +210,7 @@ def _band(band: tuple[float, float] | None, style: str = ".3g") -> str:
 
 def law_in_words(laws: Laws) -> str:
     """The error law with its bands, on one line."""
-    from icl_stl.error_law import interval
+    from icl_stl.planning.error_law import interval
 
     known = [f"{name} = {getattr(laws.law, name):.4g}" for name in CONSTANTS]
     if laws.resampled is not None:
@@ -220,7 +221,7 @@ def law_in_words(laws: Laws) -> str:
 
 def table(plans: Plans) -> Table:
     """What was planned, a line each, the objectives side by side."""
-    from icl_stl.planning import PARTS
+    from icl_stl.planning.plan import PARTS
 
     shown = Table()
     shown.add_column("", no_wrap=True)
@@ -288,8 +289,8 @@ def planned(plan: "Plan", regret: Any) -> dict[str, Any]:
 
 def main(arguments: Arguments) -> int:
     """Plan; the exit status."""
-    from icl_stl import planning
-    from icl_stl.error_law import interval
+    from icl_stl.planning import plan as planning
+    from icl_stl.planning.error_law import interval
 
     seed, count, out = arguments.seed, arguments.resamples, arguments.out
     require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
@@ -320,7 +321,7 @@ def main(arguments: Arguments) -> int:
             "plans": {name: planned(p, planning.CHECKED.get(name)) for name, p in plans.items()},
         }
         results.write_json(out / "plan.json", as_json(content))
-        from icl_stl import plots
+        from icl_stl.studies import plots
 
         plots.write_figure(lambda: plots.trade_off(own), out / "trade_off")
     print(law_in_words(laws))

@@ -9,7 +9,8 @@ from pathlib import Path
 from signal import SIGINT, default_int_handler, getsignal, signal
 from traceback import walk_tb
 
-from icl_stl import console, results
+from icl_stl import console
+from icl_stl.lab import results
 
 STOPPED, UNREAD = 130, 141
 """Exit status of a command that Ctrl-C, or the end of whoever read its output, has stopped."""

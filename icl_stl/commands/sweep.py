@@ -17,9 +17,10 @@ from typing import Annotated
 
 import tyro
 
-from icl_stl import console, executors, grids, sweeps
+from icl_stl import console
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.config import require
+from icl_stl.lab.sweeps import executors, grids, sweeps
 
 SECONDS, QUIET_SECONDS = 0.2, 5.0
 """Between two reports of progress, on a terminal and where there is none."""
@@ -136,7 +137,7 @@ def run(
     where: AbstractContextManager[Executor | None] = nullcontext()
     workers = arguments.workers
     start_jax(used=cluster is None and not workers)  # as workers do; numbers depend on it
-    from icl_stl import batches
+    from icl_stl.lab.sweeps import batches
 
     code = batches.code()
     left, damaged = sweeps.prepare(settings, out, code, fresh=arguments.fresh)

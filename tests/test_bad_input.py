@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib import import_module
 from inspect import unwrap
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 import icl_stl
 from icl_stl import bounds, learners, problems
+from icl_stl.commands import COMMANDS
 from icl_stl.config import (
     PRESETS,
     Architecture,
@@ -43,8 +45,8 @@ from icl_stl.lab.experiments import (
 )
 from icl_stl.lab.results import regime_of, write_json
 from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning import error_law
-from icl_stl.planning import plan as planning
+from icl_stl.planning.plan import error_law
+from icl_stl.planning.plan import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +74,7 @@ REFUSED = [
     ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
     ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
     ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
+    ("reproduce_theorem", "--only --preset tiny", ["--only", "a value"]),
     ("reproduce_theorem", "--preset quik", ["preset", "quik", "did you mean 'quick'?"]),
     ("reproduce_theorem", "--preset TINY", ["preset", "TINY", "did you mean 'tiny'?"]),
     ("reproduce_theorem", "--preset=papr", ["preset", "papr", "did you mean 'paper'?"]),
@@ -91,7 +94,7 @@ REFUSED = [
     (
         "reproduce_theorem",
         "--out others",
-        ["out", "others has checkpoints", "another --out, or --fresh"],
+        ["out", "others has checkpoints", "--fresh deletes them"],
     ),
     (
         "reproduce_theorem",
@@ -139,7 +142,7 @@ REFUSED = [
     ("run_loop", "--samples 1e400", ["samples", "1e400", "INT"]),
     ("run_loop", f"--samples {10**400}", ["samples", str(10**400), "whole number"]),
     ("run_loop", f"--generations {HUGE}", ["generations", str(HUGE), "smaller", "GB"]),
-    ("run_loop", "--generations 0", ["generations", "0", "at least 1"]),
+    ("run_loop", "--generations -1", ["generations", "-1", "at least 0"]),
     (
         "run_loop",
         f"--regime accumulate --generations {10**8}",
@@ -221,6 +224,8 @@ REFUSED = [
     ("make_figures", "--check --force", ["force", "True", "left out with check"]),
     ("plan_synthetic_size", "", ["--n"]),
     ("plan_synthetic_size", "--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
+    ("plan_synthetic_size", "--n 100 --floor 0", ["c and a must be given"]),
+    ("plan_synthetic_size", "--n 9 --errors --kappa 1", ["--errors", "a value"]),
     ("plan_synthetic_size", changed(LAW, "n", "nan"), ["n", "nan", "[1, 1e+100]"]),
     ("plan_synthetic_size", changed(LAW, "n", "1e400"), ["n = inf", "[1, 1e+100]"]),
     ("plan_synthetic_size", changed(LAW, "c", "-1"), ["c", "-1.0", "[0, inf)"]),
@@ -230,7 +235,7 @@ REFUSED = [
     ("plan_synthetic_size", f"{LAW} --delta 0", ["delta", "0.0", "(0, 1)"]),
     ("plan_synthetic_size", f"{LAW} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a"]),
     ("plan_synthetic_size", "--n 100 --c 0.3", ["a must be given"]),
-    ("plan_synthetic_size", "--n 100 --floor 0.3", ["c must be given"]),
+    ("plan_synthetic_size", "--n 100 --floor 0.3", ["c and a must be given"]),
     ("plan_synthetic_size", changed(LAW, "n", "2000.5"), ["n", "2000.5", "a whole number of rows"]),
     ("plan_synthetic_size", f"{LAW} --kappa -1", ["kappa = -1.0", "[0, 1e+100]"]),
     ("plan_synthetic_size", f"{LAW} --b -1", ["b = -1.0"]),
@@ -281,6 +286,9 @@ REFUSED = [
     ("bounds", changed(BEST, "a", "0"), ["a = 0.0", "(0, inf)"]),
     ("bounds", f"{BEST} --objective rsk", ["objective", "'rsk'", "risk"]),
     ("bounds", "drift --eps 0.1 --generation 3", ["--alpha", "[0, 1]"]),
+    ("bounds", "drift", ["--eps and --eps-file", "--alpha must be", "--generation must be"]),
+    ("bounds", "drift --eps 0.1 --generation=-inf --alpha 0.5", ["generation = -inf", "[0, inf]"]),
+    ("bounds", "drift --regime replace --alpha 0.5", ["--alpha must be left out", "replace"]),
     ("bounds", "drift --alpha 0.5 --eps-file folder", ["eps-file", "folder is not", "no file"]),
     ("bounds", "drift --alpha 0.5 --eps-file empty.csv", ["eps-file", "'empty.csv'", "numbers"]),
     ("bounds", "drift --alpha 0.5 --eps-file long.txt", ["eps-file", "'long.txt'", "at most"]),
@@ -380,8 +388,8 @@ def without_jax(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
     """The libraries that need no JAX are imported before anything is timed."""
-    for script in {script for script, *_ in REFUSED}:
-        runpy.run_path(str(path_of(script)))
+    for name in ("tyro", "scipy.optimize", *(f"icl_stl.commands.{name}" for name in COMMANDS)):
+        import_module(name)
 
 
 @pytest.mark.parametrize(("script", "line", "named"), REFUSED, ids=lambda v: str(v)[:60])
@@ -544,7 +552,7 @@ TABLE = [
     (Preset, {"name": "bad"}, "samples", [0, -1, 10.5, NAN], "a whole number of at least 1"),
     (Preset, {"name": "bad"}, "held_out", [1], "a whole number of at least 2"),
     (Preset, {"name": "bad"}, "shares", [(0.5, 0.5)], "different numbers"),
-    (Preset, {"name": "bad"}, "generations", [0], "must be"),
+    (Preset, {"name": "bad"}, "generations", [-1], "must be"),
     (Augment, {}, "alpha", [0.0, 1.0, -0.5, NAN, INF], "in (0, 1)"),
     (Augment, {"alpha": 0.5}, "weight", [1.5, -0.1, NAN], "in [0, 1]"),
     (Augment.from_lam, {}, "lam", [0.0, -1.0, NAN, INF], "a positive number"),

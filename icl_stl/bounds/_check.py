@@ -24,11 +24,7 @@ class Constant(NamedTuple):
 
 
 def numbers(name: str, value: ArrayLike) -> FloatArray:
-    """``value`` as float64: a number, or an array of them; true, false and texts are none.
-
-    Raises:
-        ValueError: If it is none; the message names it.
-    """
+    """``value`` as float64: a number, or an array of them; true, false and texts are none."""
     try:
         given = np.asarray(value)
         if given.dtype.kind not in "bcSUMm" and not any(map(_is_no_number, _entries(value))):

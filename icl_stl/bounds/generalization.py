@@ -123,33 +123,16 @@ def generalization_gap(
     chi_i and V_i of `recursive_stability`; b/n + (M + 2b) sqrt(ln(1/delta)/(2n)) for i = 0.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share n/N in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
-        b: loss stability, change of the loss per changed share of the training set, >= 0.
-        kappa: generator stability, >= 0.
-        delta: probability of failure in (0, 1).
         discrepancy: d, sup over parameters of |risk on the real law - risk on generation i-1's
             law|, >= 0: its mean over loops or, if ``pathwise``, its realised value. M times the
             total variation bounds it.
         gamma: recursive stability of generation i-1 in [0, 1], where it is known better than
             kappa tells; then chi_i = alpha/n + (1-alpha) gamma.
         pathwise: use the realised discrepancy; M + 2b becomes 2M + 2b.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; sup_z |loss(A(S), z) - loss(A(S'), z)| <= b Ham(S, S')/|S|;
-        TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
-
-    Source:
-        derived here: THEORY.md statements 14 and 15. That such a bound exists: paper,
+    Returns: Gap in the broadcast shape.
+    Assumes: Loss in [0, M]; sup_z |loss(A(S), z) - loss(A(S'), z)| <= b Ham(S, S')/|S|; TV(D_A(S),
+        D_A(S')) <= kappa Ham(S, S')/|S|.
+    Source: derived here, THEORY.md statements 14 and 15. That such a bound exists: paper,
         abstract-level claim.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
@@ -208,20 +191,8 @@ def discrepancy_at_rate(
 
     Args:
         n: size of the real set, >= 1; generation 0 learns from n, later ones from n/alpha examples.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        c: constant of the error, >= 0.
-        a: rate of the error, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-
-    Returns:
-        the mean distance between the law that generation i is trained on and the real law.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 3 and 73.
+    Returns: the mean distance between the law that generation i is trained on and the real law.
+    Source: derived here, THEORY.md statements 3 and 73.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     rate, i = positive("a", a), generation_index("generation", generation)
@@ -259,30 +230,11 @@ def generalization_gap_at_rate(
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share n/N in [0, 1]; 0 is the limit of ever more synthetic data.
         generation: i, a whole number >= 0 or inf (limit of the loop first, then of alpha).
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the mean one-step error in total variation, >= 0.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1).
-        floor: e, error that no amount of data removes, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a},
-        E eps_i <= e + c N^{-a}.
-
-    Source:
-        derived here: THEORY.md statements 3, 14 and 73.
+    Returns: Gap in the broadcast shape.
+    Assumes: As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a}, E eps_i <= e
+        + c N^{-a}.
+    Source: derived here, THEORY.md statements 3, 14 and 73.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     i, loss = generation_index("generation", generation), positive("M", M)
@@ -314,26 +266,10 @@ def expected_gap(
     r"""Mean generalization gap: (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n]; b/n for i = 0.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         M: largest loss, > 0; decides only whether the bound is vacuous.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`; the loss need not be bounded.
-
-    Source:
-        derived here: THEORY.md statement 13.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `generalization_gap`; the loss need not be bounded.
+    Source: derived here, THEORY.md statement 13.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     i = generation_index("generation", generation)
@@ -365,26 +301,10 @@ def excess_risk(
     E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         M: largest loss, > 0; decides only whether the bound is vacuous.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `expected_gap`, and a learner that minimises the empirical risk.
-
-    Source:
-        derived here: THEORY.md statement 18.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `expected_gap`, and a learner that minimises the empirical risk.
+    Source: derived here, THEORY.md statement 18.
     """
     gap = expected_gap(
         n, alpha, generation, M=M, b=b, kappa=kappa, discrepancy=discrepancy, provenance=provenance
@@ -410,29 +330,9 @@ def excess_risk_at_rate(
 
     `excess_risk` with discrepancy M times the drift of generation i - 1.
 
-    Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the mean one-step error, >= 0.
-        a: its rate, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
-
-    Source:
-        derived here: THEORY.md statements 3, 18 and 73.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
+    Source: derived here, THEORY.md statements 3, 18 and 73.
     """
     gap = generalization_gap_at_rate(
         n,
@@ -473,29 +373,11 @@ def weighted_gap(
     `fresh_data_stability`.
 
     Args:
-        n: size of the real set, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-        weight: w in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
         b: loss stability in weighted shares, >= 0.
         kappa: generator stability in weighted shares, >= 0.
-        delta: probability of failure in (0, 1).
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        fresh: whether every generation draws new real data.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`, changed shares counted with their weights.
-
-    Source:
-        derived here: THEORY.md statement 12.
+    Returns: Gap in the broadcast shape.
+    Assumes: As `generalization_gap`, changed shares counted with their weights.
+    Source: derived here, THEORY.md statement 12.
     """
     size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
     w, i = share("weight", weight), generation_index("generation", generation)
@@ -532,29 +414,15 @@ def uniform_convergence_gap(
     any learner and any generator.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
         log_size: natural logarithm of the number of parameters, or of an eta-net of the losses in
             sup norm (`log_cover_ball`), >= 0.
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0
             (or the difference of risks at one parameter, if positive).
         cover_radius: eta, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        UniformGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over loops
-        does not do for ``discrepancy``: it must hold for the realised one.
-
-    Source:
-        derived here: THEORY.md statement 17.
+    Returns: UniformGap in the broadcast shape.
+    Assumes: Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over
+        loops does not do for ``discrepancy``: it must hold for the realised one.
+    Source: derived here, THEORY.md statement 17.
     """
     size, real_share = sample_size("n", n), share("alpha", alpha)
     loss, logs = positive("M", M), nonnegative("log_size", log_size) + _log_odds(delta)
@@ -578,15 +446,8 @@ def log_cover_ball(
         radius: W > 0, radius of the ball.
         lipschitz: L >= 0, Lipschitz constant of the loss in the parameters.
         cover_radius: eta > 0.
-
-    Returns:
-        natural logarithm of the size, in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        published: Kolmogorov and Tikhomirov 1959 (volume argument).
+    Returns: natural logarithm of the size, in the broadcast shape.
+    Source: published: Kolmogorov and Tikhomirov 1959 (volume argument).
     """
     q = sample_size("dimension", dimension)
     reach = positive("radius", radius) * nonnegative("lipschitz", lipschitz)
@@ -606,23 +467,10 @@ def bousquet_elisseeff(
 
     Args:
         n: independent examples, >= 1.
-        beta: replace-one uniform stability of the loss, >= 0.
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
-        provenance: how the constants are known.
-
-    Returns:
-        StableAlgorithmGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Independent examples of one law: not the mixed set of a loop, whose parts depend on
+    Returns: StableAlgorithmGap in the broadcast shape.
+    Assumes: Independent examples of one law: not the mixed set of a loop, whose parts depend on
         each other.
-
-    Source:
-        published: Bousquet and Elisseeff 2002 (replace-one form).
+    Source: published: Bousquet and Elisseeff 2002 (replace-one form).
     """
     size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
     fluctuation = (2 * size * change + loss) * np.sqrt(_log_odds(delta) / (2 * size))
@@ -644,23 +492,10 @@ def bousquet_klochkov_zhivotovskiy(
 
     Args:
         n: independent examples, >= 1.
-        beta: replace-one uniform stability of the loss, >= 0.
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
-        provenance: how the constants are known.
-
-    Returns:
-        StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
+    Returns: StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
         some thousands on.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Independent examples of one law.
-
-    Source:
-        derived here: THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
+    Assumes: Independent examples of one law.
+    Source: derived here, THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
         the constants are ours).
     """
     size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
@@ -703,27 +538,13 @@ def coupled_gap(
     of `bousquet_elisseeff` and `bousquet_klochkov_zhivotovskiy` in each place.
 
     Args:
-        n: size of the real set, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-        M: largest loss, > 0.
         b: loss stability of one fit, >= 0.
         beta_real: beta_i, the most that one swap in the real set changes the loss of generation i
             when the loop is run again with the same randomness, >= 0.
-        delta: probability of failure in (0, 1).
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        CoupledGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
-
-    Source:
-        derived here: THEORY.md statement 16.
+    Returns: CoupledGap in the broadcast shape.
+    Assumes: Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
+    Source: derived here, THEORY.md statement 16.
     """
     size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
     loss, half = positive("M", M), probability("delta", delta) / 2
@@ -750,15 +571,8 @@ def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> Float
     Args:
         delta: probability in (0, 1) that any generation's bound fails.
         generation: i, a whole number >= 1.
-
-    Returns:
-        the probability for generation i; they sum to ``delta``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 19.
+    Returns: the probability for generation i; they sum to ``delta``.
+    Source: derived here, THEORY.md statement 19.
     """
     i = generation_index("generation", generation, first=1)
     return (6 * probability("delta", delta) / (np.pi * i) ** 2)[()]

@@ -81,19 +81,8 @@ def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> Sphe
 
     E|h|^2 = 1 + (d - 1 + sigma^2 d)/k; the others are polynomials in 1/k, sigma^2 and g.
 
-    Args:
-        dim: d >= 1.
-        context: examples in the prompt, k >= 1.
-        sigma: standard deviation of the label noise, >= 0.
-
-    Returns:
-        SphereMoments in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 48.
+    Returns: SphereMoments in the broadcast shape.
+    Source: derived here, THEORY.md statement 48.
     """
     d, k = sample_size("dim", dim), sample_size("context", context)
     v = nonnegative("sigma", sigma) ** 2
@@ -263,30 +252,17 @@ def linear_attention_gap(
     Args:
         n: real prompts, kept for ever, >= 1.
         n_syn: synthetic prompts of generation i, m >= 0; 0 for generation 0.
-        dim: d >= 1, dimension of the inputs.
-        context: k >= 1, labelled examples in a prompt.
-        sigma: standard deviation of the label noise, >= 0.
-        delta: probability of failure in (0, 1).
         to_optimum: D, realised Frobenius distance to the best layer, >= 0.
         to_previous: E, realised Frobenius distance to generation i-1, >= 0.
         generator_noise: s >= 0, standard deviation of the generator's uniform noise; by default
             sqrt(R*), the best layer's residual, for which the shift of Gamma* vanishes.
-
-    Returns:
-        LinearAttentionGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        The law of prompts of this module; generation i's synthetic prompts have the real law
+    Returns: LinearAttentionGap in the broadcast shape.
+    Assumes: The law of prompts of this module; generation i's synthetic prompts have the real law
         except for the query's label, <Gamma_{i-1}, x h^T> + s e; their inputs, contexts and noise
         are independent of everything before. Nothing of the learner. One generation, chosen
         beforehand: for every generation give ``delta_for_every_generation(delta, i)``.
-
-    Source:
-        derived here: THEORY.md statement 50 (scalar: Bernstein; vectors: Pinelis 1994; matrices:
-        Tropp 2012).
+    Source: derived here, THEORY.md statement 50 (scalar: Bernstein; vectors: Pinelis 1994;
+        matrices: Tropp 2012).
     """
     problem = _problem(dim, context, sigma, delta, generator_noise, _EVENTS)
     return _certificate(
@@ -319,27 +295,14 @@ def linear_attention_gap_prior(
 
     Args:
         n: real prompts, kept for ever, >= 1.
-        n_syn: synthetic prompts a generation, m >= 1.
         generation: i, a whole number >= 0.
-        dim: d >= 1, dimension of the inputs.
-        context: k >= 1, labelled examples in a prompt.
-        sigma: standard deviation of the label noise, >= 0.
-        delta: probability of failure in (0, 1).
         ridge: penalty per training prompt, > 0: a fit to N prompts minimises the sum of squares
             plus N ridge |Gamma|^2.
         generator_noise: s >= 0, by default sqrt(R*).
-
-    Returns:
-        LinearAttentionGap in the broadcast shape; the distances in ``constants`` are certified.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `linear_attention_gap`, and that every generation is fitted by ridge regression.
-
-    Source:
-        derived here: THEORY.md statement 51.
+    Returns: LinearAttentionGap in the broadcast shape; the distances in ``constants`` are
+        certified.
+    Assumes: As `linear_attention_gap`, and that every generation is fitted by ridge regression.
+    Source: derived here, THEORY.md statement 51.
     """
     i, penalty = generation_index("generation", generation), positive("ridge", ridge)
     size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)

@@ -1,4 +1,9 @@
-"""How much synthetic data the bounds recommend, with a certificate of global optimality."""
+"""How much synthetic data the bounds recommend, with a certificate of global optimality.
+
+Generations count from 1; the limit, inf, is the safer design. ``b``, ``kappa`` and ``fresh`` are
+without effect on ``uniform``, ``delta`` on ``risk``, ``log_size`` on both ``gap`` and ``risk``. The
+one-step error of ``c``, ``a`` and ``floor`` is a mean, for ``uniform`` that of every loop.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -340,34 +345,12 @@ def optimal_size(
     general.
 
     Args:
-        n: size of the real set, >= 1.
-        M: largest loss, > 0.
-        b: loss stability, >= 0; without effect on ``uniform``.
-        kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1); without effect on ``risk``.
-        generation: i >= 1, or inf for the loop's limit, the safer design.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
         max_lam: largest ratio allowed, in [0, inf].
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-        provenance: how the constants are known.
-
-    Returns:
-        OptimalSize; its value at lam = inf is the objective's limit.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As the bound that is minimised (`synthetic_trade_off`); n given. The certificate holds up to
-        rounding, for which 1e-12 is set aside, and 1e-10 in finite generations beyond 200.
-
-    Source:
-        derived here: THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off: paper,
-        abstract-level claim.
+    Returns: OptimalSize; its value at lam = inf is the objective's limit.
+    Assumes: As the bound that is minimised (`synthetic_trade_off`); n given. The certificate holds
+        up to rounding, for which 1e-12 is set aside, and 1e-10 in finite generations beyond 200.
+    Source: derived here, THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off:
+        paper, abstract-level claim.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
@@ -416,36 +399,14 @@ def synthetic_trade_off(
     r^{2i}.
 
     Args:
-        n: real rows, >= 1: of the fixed set, or of every generation.
         lam: lambda = n_syn/n, in [0, inf], any shape; inf is the limit.
-        M: largest loss, > 0.
-        b: loss stability, >= 0; without effect on ``uniform``.
-        kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-        delta: probability of failure in (0, 1); without effect on ``risk``.
-        generation: i >= 1, or inf for the loop's limit.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        fresh: whether every generation draws n new real rows; without effect on ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the shape of ``lam``; ``fluctuation`` is 0 for ``risk``, ``stability`` for
+    Returns: Gap in the shape of ``lam``; ``fluctuation`` is 0 for ``risk``, ``stability`` for
         ``uniform``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As the bound evaluated, and one-step errors: for ``gap`` and ``risk`` in the mean,
-        E eps_0 <= e + c n^{-a} and E eps_i <= e + c N^{-a}; for ``uniform`` surely, eps_0 <= e + c
+    Assumes: As the bound evaluated, and one-step errors: for ``gap`` and ``risk`` in the mean, E
+        eps_0 <= e + c n^{-a} and E eps_i <= e + c N^{-a}; for ``uniform`` surely, eps_0 <= e + c
         n^{-a} and eps_i <= e + c N^{-a} in every loop: nothing concentrates the realised errors
         around their mean there, and with a law of mean errors the number is no bound.
-
-    Source:
-        derived here: THEORY.md statements 12, 14, 17, 18, 73 and 76.
+    Source: derived here, THEORY.md statements 12, 14, 17, 18, 73 and 76.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
@@ -675,28 +636,8 @@ def closed_form_size(  # noqa: PLR0911
     kappa = 0, i = inf, c = 0: max(0, (G/(2F))^{2/3} - 1) for H = 0, max(0, (H/F)^{1/2} - 1) for
     G = 0. Fresh real rows change nothing for kappa = 0; for the risk kappa then plays no part.
 
-    Args:
-        n: size of the real set, >= 1.
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1).
-        generation: i >= 1 or inf.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-
-    Returns:
-        lambda*, or None.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
+    Returns: lambda*, or None.
+    Source: derived here, THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
@@ -769,24 +710,10 @@ def proved_directions(
 ) -> dict[str, str]:
     r"""How every optimal ratio moves with the constants, where that is proved.
 
-    Args:
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        a: rate of the one-step error, > 0.
-        generation: i >= 1 or inf.
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-
-    Returns:
-        ``rises``, ``falls`` (weakly) or ``unmoved`` for each constant a statement exists for, as
-        it grows; ``floor`` where it is above 0. No other is there unless i = inf, a < 1 and
+    Returns: ``rises``, ``falls`` (weakly) or ``unmoved`` for each constant a statement exists for,
+        as it grows; ``floor`` where it is above 0. No other is there unless i = inf, a < 1 and
         kappa <= 1/2 (kappa <= 1 with fresh real rows).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 25, 75 and 77.
+    Source: derived here, THEORY.md statements 25, 75 and 77.
     """
     change, rate = float(nonnegative("b", b)), float(positive("a", a))
     i = float(generation_index("generation", generation, first=1))

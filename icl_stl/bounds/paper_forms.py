@@ -51,18 +51,9 @@ def accumulated_error(
     i eps as alpha -> 0, at most eps/alpha for a constant share.
 
     Args:
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         one_step: eps, error of one generation in total variation, >= 0.
-
-    Returns:
-        PaperForm with one term.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with one term.
+    Source: paper, abstract-level claim.
     """
     real_share, i = share("alpha", alpha), generation_index("generation", generation)
     factor = geometric(1 - real_share, real_share, i).total
@@ -76,19 +67,11 @@ def augmentation_trade_off(
     r"""Shape of the paper's bound with growing synthetic data: n^{-1/4} log i + n^{-1} sum 1/k^2.
 
     Args:
-        n: size of the real set, >= 1.
         generation: i, a whole number >= 1 or inf; the sum runs over k = 1..i.
         leading: constant of the first term, >= 0.
         second: constant of the second term, >= 0.
-
-    Returns:
-        PaperForm with two terms.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with two terms.
+    Source: paper, abstract-level claim.
     """
     size, i = sample_size("n", n), generation_index("generation", generation, first=1)
     first = times(nonnegative("leading", leading), size**-0.25 * np.log(i))
@@ -106,15 +89,8 @@ def transformer_factor(
         weight_norm: B_W, >= 0.
         depth: L, number of layers, >= 0.
         constant: its unknown constant, >= 0.
-
-    Returns:
-        PaperForm with one term, inf where it overflows.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with one term, inf where it overflows.
+    Source: paper, abstract-level claim.
     """
     norm, layers = nonnegative("weight_norm", weight_norm), nonnegative("depth", depth)
     factor = np.exp(norm * layers)

@@ -242,15 +242,8 @@ def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     Args:
         keys: n >= 1.
         oscillation: b, largest minus smallest logit, in [0, inf].
-
-    Returns:
-        the weight in (0, 1]; attained when one logit exceeds all others by b.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 27.
+    Returns: the weight in (0, 1]; attained when one logit exceeds all others by b.
+    Source: derived here, THEORY.md statement 27.
     """
     count = real("keys", keys, 1, inf, open_high=True)
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
@@ -273,25 +266,10 @@ def replace_one_path(
     cancellation.
 
     Args:
-        layers: the layers in order.
         examples: m >= 1; the m example tokens are the keys (add 1 if the query is one too).
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token, at most 2 R_0; None for 2 R_0.
-        label_embedding: |E_y|, change of a token per unit of its label, >= 0.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate; label sensitivity kappa = |w_o| |E_y| [prod (r + b) - prod r].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Example tokens are keys, the query token is the same in both prompts.
-
-    Source:
-        derived here: THEORY.md statement 29. That depth and weight norms enter exponentially:
+    Returns: Certificate; label sensitivity kappa = |w_o| |E_y| [prod (r + b) - prod r].
+    Assumes: Example tokens are keys, the query token is the same in both prompts.
+    Source: derived here, THEORY.md statement 29. That depth and weight norms enter exponentially:
         paper, abstract-level claim.
     """
     m, start, moved, out = _prompt(examples, radius, change, readout)
@@ -330,26 +308,12 @@ def replace_one(
     layer without MLP it is 2 R |w_o| sum_h |U_h| omega(m, 2 G_h)/m, which is attained.
 
     Args:
-        layers: the layers in order.
         examples: m >= 1; the m example tokens are the keys.
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token, at most 2 R_0; None for 2 R_0.
         label_embedding: |E_y|, >= 0, for the label sensitivity, which is that of
             `replace_one_path`.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `replace_one_path`.
-
-    Source:
-        derived here: THEORY.md statement 30.
+    Returns: Certificate.
+    Assumes: As `replace_one_path`.
+    Source: derived here, THEORY.md statement 30.
     """
     m, start, moved, out = _prompt(examples, radius, change, readout)
     others, replaced, radii = 0.0, moved, [start]
@@ -392,26 +356,11 @@ def causal_replace_one(
     the first position costs a logarithm per extra layer: no O(1/T) certificate exists.
 
     Args:
-        layers: the layers in order.
         tokens: T >= 1; the prediction is read at the last one.
         position: j in 1..T, the replaced token.
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token; None for 2 R_0.
-        label_embedding: |E_y|, >= 0.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate with ``constant`` = T ``change``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Token k attends to tokens 1..k. An example of two tokens, x and y, needs both changes.
-
-    Source:
-        derived here: THEORY.md statement 31.
+    Returns: Certificate with ``constant`` = T ``change``.
+    Assumes: Token k attends to tokens 1..k. An example of two tokens, x and y, needs both changes.
+    Source: derived here, THEORY.md statement 31.
     """
     length, start, moved, out = _prompt(tokens, radius, change, readout, "tokens")
     j = _one("position", generation_index("position", position, first=1))
@@ -445,15 +394,9 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
         tokens: T >= 1.
         position: j in 1..T.
         layers: s >= 1, averages taken one after the other.
-
-    Returns:
-        the bound, exact for s = 1 and 2; at j = 1 the harmonic numbers give (1 + ln T)^{s-1}/T.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 31.
+    Returns: the bound, exact for s = 1 and 2; at j = 1 the harmonic numbers give (1 + ln
+        T)^{s-1}/T.
+    Source: derived here, THEORY.md statement 31.
     """
     last = real("tokens", tokens, 1, inf, open_high=True)
     first = generation_index("position", position, first=1)
@@ -474,19 +417,11 @@ def linear_attention(
     f = x_q^T Gamma (1/m) sum_i x_i y_i: worst change 2 |Gamma| B_x^2 B_y/m, kappa = |Gamma| B_x^2.
 
     Args:
-        examples: m >= 1.
         gamma_norm: spectral norm of Gamma, >= 0.
         input_radius: B_x, bound on |x|, >= 0.
         label_radius: B_y, bound on |y|, >= 0.
-
-    Returns:
-        the worst change of the prediction and the label sensitivity, both attained.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 32.
+    Returns: the worst change of the prediction and the label sensitivity, both attained.
+    Source: derived here, THEORY.md statement 32.
     """
     m = real("examples", examples, 1, inf, open_high=True)
     norm = nonnegative("gamma_norm", gamma_norm)
@@ -503,19 +438,10 @@ def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLi
         examples: m >= 1, each of two tokens, and a query.
         logit_norm: G >= 0, twice the norm of the query-key product.
         depth: L >= 0.
-
-    Returns:
-        bound on the change of the prediction, inf where it overflows.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Tokens in the unit ball, one head, value norm and MLP norms at most 1, ReLU, no residual:
-        it does not hold as it stands for trained networks with residuals.
-
-    Source:
-        published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
+    Returns: bound on the change of the prediction, inf where it overflows.
+    Assumes: Tokens in the unit ball, one head, value norm and MLP norms at most 1, ReLU, no
+        residual: it does not hold as it stands for trained networks with residuals.
+    Source: published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
     """
     m = real("examples", examples, 1, inf, open_high=True)
     g, layers = nonnegative("logit_norm", logit_norm), nonnegative("depth", depth)
@@ -534,15 +460,8 @@ def gaussian_head(
         mean_change: bound on |mu - mu'|, >= 0.
         log_scale_change: bound on |log s - log s'|, >= 0.
         least_scale: s_min > 0, lower bound on both standard deviations.
-
-    Returns:
-        the bound, not capped at 1; tight to first order.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 33.
+    Returns: the bound, not capped at 1; tight to first order.
+    Source: derived here, THEORY.md statement 33.
     """
     mean = nonnegative("mean_change", mean_change) / positive("least_scale", least_scale)
     scale = nonnegative("log_scale_change", log_scale_change)
@@ -581,26 +500,14 @@ def context_loop(
     gamma_g <= q^g c/m.
 
     Args:
-        examples: m >= 1.
         alpha: share of the examples whose real labels are kept, in [0, 1].
-        generation: g, a whole number >= 0 or inf.
         c: replace-one constant, |f(x; S) - f(x; S^(j))| <= c/m, >= 0.
         kappa: label sensitivity, |f - f'| <= (kappa/m) sum |y - y'|, >= 0.
         kept: whether the replaced example is among the kept ones.
-        provenance: how ``c`` and ``kappa`` are known.
-
-    Returns:
-        ContextLoop in the broadcast shape; infinite at g = inf where q >= 1 and the example is
+    Returns: ContextLoop in the broadcast shape; infinite at g = inf where q >= 1 and the example is
         kept. The threshold on alpha is `phase_threshold`.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Both runs share inputs and relabelling noise; labels clipped to where c and kappa hold.
-
-    Source:
-        derived here: THEORY.md statement 34. That a constant real share keeps it bounded:
+    Assumes: Both runs share inputs and relabelling noise; labels clipped to where c and kappa hold.
+    Source: derived here, THEORY.md statement 34. That a constant real share keeps it bounded:
         paper, abstract-level claim.
     """
     one = nonnegative("c", c) / real("examples", examples, 1, inf, open_high=True)
@@ -626,17 +533,9 @@ def context_error(
         start: e_0, error with the real context, >= 0.
         one_round: eps_0, error with the true function's labels in place of the relabelled ones.
         alpha: share of the examples whose real labels are kept, in [0, 1].
-        generation: g, a whole number >= 0 or inf.
         kappa: label sensitivity, >= 0.
-
-    Returns:
-        the bound in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 35.
+    Returns: the bound in the broadcast shape.
+    Source: derived here, THEORY.md statement 35.
     """
     first, later = nonnegative("start", start), nonnegative("one_round", one_round)
     _, power, total = _context_powers(alpha, kappa, generation, extra=0)

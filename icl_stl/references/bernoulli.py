@@ -164,18 +164,8 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
     the loop reaches; for c = 1/2, kappa <= 1, e = 0 these are (1+kappa)^2/4, kappa (1+kappa) and
     kappa. The loss z has M = 1, b = 0 and effect 1.
 
-    Args:
-        loop: the loop.
-        loss: one of the two losses of this module.
-
-    Returns:
-        Constants; those of the squared loss are the smallest.
-
-    Raises:
-        ValueError: for another loss.
-
-    Source:
-        derived here: THEORY.md statement 52.
+    Returns: Constants; those of the squared loss are the smallest.
+    Source: derived here, THEORY.md statement 52.
     """
     _check(loop)
     if loss is value_loss:
@@ -263,15 +253,7 @@ def _law(values: FloatArray, probability: FloatArray) -> Law:
 def model_laws(loop: BernoulliLoop, generations: int) -> list[Law]:
     """Exact law of theta_i for i = 0..generations.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        one Law a generation.
-
-    Raises:
-        ValueError: for a loop outside its range.
+    Returns: one Law a generation.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)
@@ -282,15 +264,7 @@ def model_laws(loop: BernoulliLoop, generations: int) -> list[Law]:
 def drift(loop: BernoulliLoop, generations: int) -> Drift:
     """Mean distance of every generation from the real law, and the errors made on the way.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        Drift with generations + 1 entries.
-
-    Raises:
-        ValueError: for a loop outside its range.
+    Returns: Drift with generations + 1 entries.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)
@@ -309,16 +283,7 @@ def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss
     E sup |risk on the real law - risk on Bern(theta_i)|, the sup over the models that the loop
     reaches: `Constants.effect` times E |theta_i - p|. Generation i of a bound takes entry i - 1.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-        loss: one of the two losses of this module.
-
-    Returns:
-        one number a generation.
-
-    Raises:
-        ValueError: for a loop outside its range or another loss.
+    Returns: one number a generation.
     """
     return constants(loop, loss).effect * drift(loop, generations).distance
 
@@ -327,18 +292,9 @@ def gap_parts(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) 
     """Every term of the gap identity, exactly, for i = 0..generations.
 
     Args:
-        loop: the loop.
-        generations: last generation, >= 0.
         loss: ``loss(theta, z)`` for an array of models and z = 0 or 1.
-
-    Returns:
-        GapParts with generations + 1 entries; the first has no synthetic points.
-
-    Raises:
-        ValueError: for a loop outside its range.
-
-    Source:
-        derived here: THEORY.md statement 13.
+    Returns: GapParts with generations + 1 entries; the first has no synthetic points.
+    Source: derived here, THEORY.md statement 13.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)
@@ -412,15 +368,9 @@ def gap_law(loop: BernoulliLoop, generation: int, loss: Loss = squared_loss) -> 
     """Exact law of the gap of one generation.
 
     Args:
-        loop: the loop.
         generation: i >= 0.
         loss: ``loss(theta, z)`` for an array of models and z = 0 or 1.
-
-    Returns:
-        Law of the risk on the real law minus the weighted empirical risk.
-
-    Raises:
-        ValueError: for a loop outside its range.
+    Returns: Law of the risk on the real law minus the weighted empirical risk.
     """
     generation = last_generation(generation)
     chain = _chain(loop, generation)
@@ -449,18 +399,8 @@ def influence(loop: BernoulliLoop, generations: int) -> Influence:
     clipping the share is chi_i of `icl_stl.bounds.recursive_stability` (or `weighted_stability`)
     and gamma_i = kappa chi_i.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        Influence, arrays of shape (generations + 1, n).
-
-    Raises:
-        ValueError: for a loop outside its range.
-
-    Source:
-        derived here: THEORY.md statements 8 and 52.
+    Returns: Influence, arrays of shape (generations + 1, n).
+    Source: derived here, THEORY.md statements 8 and 52.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)

@@ -82,19 +82,9 @@ def label_covariance(
     labels have sigma^2 L L^T.
 
     Args:
-        inputs: X, shape (..., m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
         plug_in: with the deviation sigma; else with the predictive one, which gives C.
-
-    Returns:
-        shape (..., m, m).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 65.
+    Returns: shape (..., m, m).
+    Source: derived here, THEORY.md statement 65.
     """
     covariance, factor, pivots = _factors(inputs, noise, prior_scale)
     if not flag("plug_in", plug_in):
@@ -111,20 +101,8 @@ def task_covariance(
     Plug-in: sum_k sigma^2/(sigma^2 + s_k) (S_{k-1} - S_k), S_k the posterior covariance after k
     examples; predictive: tau^2 I - S_m.
 
-    Args:
-        inputs: X, shape (..., m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        shape (..., d, d).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 65.
+    Returns: shape (..., d, d).
+    Source: derived here, THEORY.md statement 65.
     """
     X = real("inputs", inputs)
     variance, own = float(positive("noise", noise)) ** 2, flag("plug_in", plug_in)
@@ -150,17 +128,8 @@ def divergences(inputs: ArrayLike, noise: float, prior_scale: float) -> Divergen
 
     Args:
         inputs: X, shape (m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
-
-    Returns:
-        Divergences.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 66.
+    Returns: Divergences.
+    Source: derived here, THEORY.md statement 66.
     """
     _, _, pivots = _factors(inputs, noise, prior_scale)
     excess = (pivots / noise) ** 2 - 1  # s_k/sigma^2
@@ -206,19 +175,8 @@ def posterior_variance(signal: ArrayLike, repeats: float, *, plug_in: bool = Tru
     Plug-in: sum_{k=1}^n 1/(c+k)^2 = psi'(1+c) - psi'(1+c+n), at most min(pi^2/6, 1/(c+1/2))
     whatever the prior; predictive: u n/(n+c).
 
-    Args:
-        signal: u = d tau^2/sigma^2 > 0; c = 1/u.
-        repeats: n, visits of each direction, >= 1 or inf.
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 67.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 67.
     """
     u, n = _signal(signal), _repeats(repeats)
     return _squares(u, n) if flag("plug_in", plug_in) else u / (1 + 1 / (u * n))
@@ -231,18 +189,9 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
     I - (d/2) [psi(c+n+1) - psi(c+1)].
 
     Args:
-        signal: u = d tau^2/sigma^2 > 0; c = 1/u.
         repeats: n >= 1, visits of each direction.
-        dim: d >= 1.
-
-    Returns:
-        Divergences.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 67.
+    Returns: Divergences.
+    Source: derived here, THEORY.md statement 67.
     """
     c, n, half = 1 / float(_signal(signal)), rows("repeats", repeats), rows("dim", dim) / 2
     information = half * float(np.log1p(n / c))
@@ -259,18 +208,8 @@ def refit(signal: ArrayLike, repeats: float) -> FloatArray:
     T_n(u) = (1 + c/n)^2 sum_{k=1}^n 1/(c+k)^2 - 1/n, c = 1/u: maximum marginal likelihood on
     infinitely many prompts that were written with the prior u. Units as `posterior_variance`.
 
-    Args:
-        signal: u > 0.
-        repeats: n >= 1, visits of each direction, or inf.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 68.
     """
     u, n = _signal(signal), _repeats(repeats)
     return (1 + 1 / (u * n)) ** 2 * _squares(u, n) - 1 / n
@@ -279,18 +218,8 @@ def refit(signal: ArrayLike, repeats: float) -> FloatArray:
 def refit_bound(signal: ArrayLike, repeats: float) -> FloatArray:
     r"""Upper bound of T_n(u): [1 - (n+c+1/4)/(n (c+n+1/2))]/(c+1/2), below u/(1+u/2).
 
-    Args:
-        signal: u > 0; c = 1/u.
-        repeats: n >= 1, visits of each direction, or inf.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 68.
     """
     c, n = 1 / _signal(signal), _repeats(repeats)
     lost = 0.0 if np.isinf(n) else (n + c + 0.25) / (n * (c + n + 0.5))
@@ -305,21 +234,8 @@ def signal_path(
     u_0 is the real one; u_{g+1} = alpha u_0 + (1-alpha) T_n(u_g) if labels are written plug-in,
     u_{g+1} = alpha u_0 + (1-alpha) u_g = u_0 if they are written with the predictive deviation.
 
-    Args:
-        signal: u_0 = d tau^2/sigma^2 > 0.
-        repeats: n >= 1, visits of each direction, or inf.
-        generations: G, the last generation, >= 0.
-        alpha: real share in [0, 1].
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        u_0..u_G, shape (G + 1,). With n = 1 and alpha = 0 it is 0 from generation 1 on.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: u_0..u_G, shape (G + 1,). With n = 1 and alpha = 0 it is 0 from generation 1 on.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     path = np.full(last_generation(generations) + 1, start)
@@ -333,18 +249,8 @@ def signal_path(
 def signal_bound(signal: float, generations: int) -> FloatArray:
     r"""Without real data u_g <= 1/(1/u_0 + g/2), hence v_g <= 2 sigma^2/(d g).
 
-    Args:
-        signal: u_0 > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        shape (G + 1,).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: shape (G + 1,).
+    Source: derived here, THEORY.md statement 68.
     """
     g = np.arange(last_generation(generations) + 1.0)
     return np.asarray(1 / (1 / float(_signal(signal)) + g / 2))
@@ -356,18 +262,9 @@ def signal_limit(signal: float, repeats: float, alpha: float) -> float:
     The map has a slope in [0, 1 - alpha), so the fixed point is unique and bisection finds it.
 
     Args:
-        signal: u_0 > 0.
-        repeats: n >= 1, visits of each direction, or inf.
         alpha: real share in [0, 1]; 0 for alpha = 0.
-
-    Returns:
-        u*.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: u*.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     if kept == 0:
@@ -385,18 +282,8 @@ def signal_limit(signal: float, repeats: float, alpha: float) -> float:
 def signal_limits(signal: float, alpha: float) -> tuple[float, float]:
     r"""Between what u* lies: alpha u_0 and alpha u_0 + (1-alpha) pi^2/6.
 
-    Args:
-        signal: u_0 > 0.
-        alpha: real share in [0, 1].
-
-    Returns:
-        lower, upper.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: lower, upper.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     return kept * start, kept * start + (1 - kept) * np.pi**2 / 6
@@ -408,15 +295,8 @@ def shrinkage(signal: ArrayLike, repeats: int) -> FloatArray:
     Args:
         signal: u >= 0.
         repeats: n >= 1, visits of each direction.
-
-    Returns:
-        shape (..., n).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (..., n).
+    Source: derived here, THEORY.md statement 69.
     """
     seen = nonnegative("signal", signal)[..., None] * np.arange(float(rows("repeats", repeats)))
     return np.asarray(seen / (1 + seen))
@@ -430,16 +310,8 @@ def excess_error(factors: ArrayLike, signal: float) -> FloatArray:
 
     Args:
         factors: f, shape (..., n); f_0 does not matter.
-        signal: u = d tau^2/sigma^2 > 0 of the real law.
-
-    Returns:
-        shape (...).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (...).
+    Source: derived here, THEORY.md statement 69.
     """
     f, u = real("factors", factors), float(_signal(signal))
     n = f.shape[-1]
@@ -456,15 +328,8 @@ def written_square(factors: ArrayLike) -> FloatArray:
 
     Args:
         factors: f_0..f_{n-1}, shape (n,).
-
-    Returns:
-        shape (n,).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (n,).
+    Source: derived here, THEORY.md statement 69.
     """
     f = real("factors", factors)
     sums = np.ones(len(f))
@@ -484,16 +349,8 @@ def regenerated(signal: float, generations: int) -> FloatArray:
 
     Args:
         signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        u_0..u_G = m v_g/sigma^2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u_0..u_G = m v_g/sigma^2.
+    Source: derived here, THEORY.md statement 70.
     """
     start = float(_signal(signal))
     limit, h = regenerated_limit(start), start / (1 + start)
@@ -506,15 +363,8 @@ def regenerated_limit(signal: float) -> float:
 
     Args:
         signal: u_0 = m tau^2/sigma^2 > 0.
-
-    Returns:
-        u*, about half of u_0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u*, about half of u_0.
+    Source: derived here, THEORY.md statement 70.
     """
     start = float(_signal(signal))
     return start**2 / (1 + 2 * start)
@@ -527,17 +377,8 @@ def reread(signal: float, generations: int, alpha: float) -> FloatArray:
 
     Args:
         signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
-        generations: G, the last generation, >= 0.
-        alpha: real share in [0, 1].
-
-    Returns:
-        u_0..u_G = m v_g/sigma^2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u_0..u_G = m v_g/sigma^2.
+    Source: derived here, THEORY.md statement 70.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     path = np.full(last_generation(generations) + 1, start)
@@ -552,15 +393,8 @@ def reread_limit(signal: float, alpha: float) -> float:
     Args:
         signal: u_0 = m tau^2/sigma^2 > 0.
         alpha: real share in [0, 1]; without one the limit is 0.
-
-    Returns:
-        u*, about u_0 - 1/alpha + 1 for alpha far above 1/u_0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u*, about u_0 - 1/alpha + 1 for alpha far above 1/u_0.
+    Source: derived here, THEORY.md statement 70.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     b = kept * start - 1

@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     nonnegative,
     positive,
     real,
-    sample_size,
     share,
     times,
     to_infinity,
@@ -65,9 +65,8 @@ def uniform_gap(
     Source: derived here, THEORY.md statement 19. That a constant share suffices: paper,
         abstract-level claim.
     """
-    size, real_share, loss = sample_size("n", n), share("alpha", alpha), positive("M", M)
+    size, real_share, loss, change, scale = checked(n=n, alpha=alpha, M=M, b=b, c=c)
     rate = real("a", a, 0, 1, open_low=True)
-    change, scale = nonnegative("b", b), nonnegative("c", c)
     worst = uniform_recursive_stability(n, alpha, kappa)
     drift = times(1 - real_share, real_share ** (rate - 1))
     injected = times(real_share, size * worst.influence + (1 - real_share))
@@ -123,7 +122,7 @@ def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
         where nothing settles, 0 where one generation forgets everything.
     Source: derived here, THEORY.md statement 19.
     """
-    real_share, follow = share("alpha", alpha), nonnegative("kappa", kappa)
+    real_share, follow = checked(alpha=alpha, kappa=kappa)
     gap = one_minus_product(real_share, follow)
     return TimeScales(_settling(real_share), _settling(np.maximum(gap, 0.0)))
 

@@ -14,11 +14,11 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     constants,
     earlier_shares,
     generation_index,
     nonnegative,
-    positive,
     real,
     share,
     times,
@@ -134,8 +134,7 @@ def drift_constant_share(
         and for fresh real data.
     Source: derived here, THEORY.md statement 3.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     series = geometric(1 - real_share, real_share, i)
     return _two_terms(
         times(first, series.power), times(later, series.total), provenance, eps0=first, eps=later
@@ -220,7 +219,7 @@ def drift_accumulate_constant(
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
     """
-    error, i = nonnegative("eps", eps), generation_index("generation", generation)
+    error, i = checked(eps=eps, generation=generation)
     earlier = times(error, harmonic(i + 1) - 1)
     return _two_terms(earlier, error, provenance, eps=error)
 
@@ -240,8 +239,7 @@ def drift_accumulate_growing(
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
     """
-    error, a = nonnegative("eps0", eps0), positive("rate", rate)
-    i = generation_index("generation", generation)
+    error, a, i = checked(eps0=eps0, rate=rate, generation=generation)
     own = error * (i + 1) ** -a
     return _two_terms(error * growing_sum(a, i), own, provenance, eps0=error, rate=a)
 
@@ -266,8 +264,7 @@ def drift_anchored(
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 5.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     exponent = np.log1p(-real_share) + log_product(-real_share, i)
     forgotten = np.where(real_share == 0, harmonic(i), -np.expm1(exponent) / real_share)
     kept = np.where(i == 0, 1.0, np.exp(exponent))
@@ -300,8 +297,7 @@ def drift_root_share(
     Assumes: A metric whose square is convex in each argument, as Hellinger's and W2's are.
     Source: derived here, THEORY.md statement 6.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     factor = np.sqrt(1 - real_share)
     series = geometric(factor, real_share / (1 + factor), i)
     return _two_terms(

@@ -9,6 +9,7 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     flag,
@@ -16,9 +17,7 @@ from icl_stl.bounds._check import (
     nonnegative,
     positive,
     probability,
-    real,
     sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -135,17 +134,15 @@ def generalization_gap(
     Source: derived here, THEORY.md statements 14 and 15. That such a bound exists: paper,
         abstract-level claim.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i = generation_index("generation", generation)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
+    size, real_share, i = checked(n=n, alpha=alpha, generation=generation)
+    distance, follow, loss, sensitivity = checked(discrepancy=discrepancy, kappa=kappa, M=M, b=b)
     shift = np.where(i == 0, 0.0, times(1 - real_share, distance))
     known = {"M": M, "b": b, "kappa": kappa, "discrepancy": discrepancy}
     known |= {} if gamma is None else {"gamma": gamma}
-    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    spread = propagation(real_share, follow, i)
     if gamma is not None:
         given = size * influence_from_stability(n, alpha, gamma)
         spread = spread._replace(influence=np.where(i == 0, 1.0, given))
-    loss, sensitivity = positive("M", M), nonnegative("b", b)
     change = np.where((i > 0) & flag("pathwise", pathwise), 2.0, 1.0) * loss + 2 * sensitivity
     return _gap(
         shift,
@@ -194,8 +191,7 @@ def discrepancy_at_rate(
     Returns: the mean distance between the law that generation i is trained on and the real law.
     Source: derived here, THEORY.md statements 3 and 73.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    rate, i = positive("a", a), generation_index("generation", generation)
+    size, real_share, rate, i = checked(n=n, alpha=alpha, a=a, generation=generation)
     rho = 1 - real_share
     earlier = geometric(rho, real_share, np.maximum(i - 1, 0))
     later = np.where(
@@ -206,8 +202,8 @@ def discrepancy_at_rate(
     transient = np.where(np.isinf(i), 0.0, earlier.power)
     mixed = np.where(i == 0, 0.0, times(rho, transient + later))
     kept = times(rho, geometric(rho, real_share, i).total)
-    decaying = times(nonnegative("c", c) * size**-rate, mixed)
-    return (decaying + times(nonnegative("floor", floor), kept))[()]
+    scale, stays = checked(c=c, floor=floor)
+    return (times(scale * size**-rate, mixed) + times(stays, kept))[()]
 
 
 @to_infinity
@@ -236,12 +232,9 @@ def generalization_gap_at_rate(
         + c N^{-a}.
     Source: derived here, THEORY.md statements 3, 14 and 73.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i, loss = generation_index("generation", generation), positive("M", M)
-    spread, sensitivity = (
-        propagation(real_share, nonnegative("kappa", kappa), i),
-        nonnegative("b", b),
-    )
+    size, real_share, i, loss = checked(n=n, alpha=alpha, generation=generation, M=M)
+    follow, sensitivity = checked(kappa=kappa, b=b)
+    spread = propagation(real_share, follow, i)
     return _gap(
         loss * discrepancy_at_rate(n, alpha, generation, c=c, a=a, floor=floor),
         _stability_part(size, real_share, i, sensitivity, spread),
@@ -271,15 +264,14 @@ def expected_gap(
     Assumes: As `generalization_gap`; the loss need not be bounded.
     Source: derived here, THEORY.md statement 13.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i = generation_index("generation", generation)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
-    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    size, real_share, i = checked(n=n, alpha=alpha, generation=generation)
+    distance, follow, change, loss = checked(discrepancy=discrepancy, kappa=kappa, b=b, M=M)
+    spread = propagation(real_share, follow, i)
     return _gap(
         np.where(i == 0, 0.0, times(1 - real_share, distance)),
-        _stability_part(size, real_share, i, nonnegative("b", b), spread),
+        _stability_part(size, real_share, i, change, spread),
         np.asarray(0.0),
-        positive("M", M),
+        loss,
         constants(provenance, M=M, b=b, kappa=kappa, discrepancy=discrepancy),
     )
 
@@ -379,10 +371,8 @@ def weighted_gap(
     Assumes: As `generalization_gap`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, i = share("weight", weight), generation_index("generation", generation)
-    loss, change = positive("M", M), nonnegative("b", b)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
+    size, synthetic, w, i = checked(n=n, n_syn=n_syn, weight=weight, generation=generation)
+    loss, change, distance = checked(M=M, b=b, discrepancy=discrepancy)
     stability = fresh_data_stability if flag("fresh", fresh) else weighted_stability
     loop = stability(n, n_syn, weight, kappa, generation)
     real_part = w**2 / size if fresh else times(w, loop.influence)
@@ -424,9 +414,9 @@ def uniform_convergence_gap(
         loops does not do for ``discrepancy``: it must hold for the realised one.
     Source: derived here, THEORY.md statement 17.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    loss, logs = positive("M", M), nonnegative("log_size", log_size) + _log_odds(delta)
-    shift = times(1 - real_share, real("discrepancy", discrepancy, 0, np.inf))
+    size, real_share, loss, distance = checked(n=n, alpha=alpha, M=M, discrepancy=discrepancy)
+    logs = nonnegative("log_size", log_size) + _log_odds(delta)
+    shift = times(1 - real_share, distance)
     cover = 2 * nonnegative("cover_radius", cover_radius)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
     shift, cover, fluctuation, loss = common_shape(shift, cover, fluctuation, loss)
@@ -472,7 +462,7 @@ def bousquet_elisseeff(
         each other.
     Source: published: Bousquet and Elisseeff 2002 (replace-one form).
     """
-    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    size, change, loss = checked(n=n, beta=beta, M=M)
     fluctuation = (2 * size * change + loss) * np.sqrt(_log_odds(delta) / (2 * size))
     return _stable_gap(change, fluctuation, loss, constants(provenance, beta=beta, M=M))
 
@@ -498,7 +488,7 @@ def bousquet_klochkov_zhivotovskiy(
     Source: derived here, THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
         the constants are ours).
     """
-    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    size, change, loss = checked(n=n, beta=beta, M=M)
     logs = _log_odds(delta) + np.log(2)
     levels = np.sqrt(2) * np.e * np.maximum(2.0, logs) * _ceil_log2(size)
     fluctuation = loss * np.sqrt(logs / (2 * size))
@@ -546,12 +536,13 @@ def coupled_gap(
     Assumes: Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
     Source: derived here, THEORY.md statement 16.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    loss, half = positive("M", M), probability("delta", delta) / 2
+    size, synthetic, loss, change = checked(n=n, n_syn=n_syn, M=M, b=b)
+    distance, swapped = checked(discrepancy=discrepancy, beta_real=beta_real)
+    half = probability("delta", delta) / 2
     alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
-    one_fit = nonnegative("b", b) / (size + synthetic)
-    shift = times(rho, real("discrepancy", discrepancy, 0, np.inf))
-    real_part = alpha * _smaller_gap(size, nonnegative("beta_real", beta_real), loss, half)
+    one_fit = change / (size + synthetic)
+    shift = times(rho, distance)
+    real_part = alpha * _smaller_gap(size, swapped, loss, half)
     synthetic_part = rho * _smaller_gap(synthetic, one_fit, loss, half)
     shift, real_part, synthetic_part, loss = common_shape(shift, real_part, synthetic_part, loss)
     total = shift + real_part + synthetic_part

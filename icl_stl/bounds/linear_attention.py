@@ -14,13 +14,11 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     Constant,
     FloatArray,
+    checked,
     common_shape,
     constants,
-    generation_index,
     nonnegative,
-    positive,
     probability,
-    sample_size,
     times,
     to_infinity,
 )
@@ -84,8 +82,8 @@ def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> Sphe
     Returns: SphereMoments in the broadcast shape.
     Source: derived here, THEORY.md statement 48.
     """
-    d, k = sample_size("dim", dim), sample_size("context", context)
-    v = nonnegative("sigma", sigma) ** 2
+    d, k, noise = checked(dim=dim, context=context, sigma=sigma)
+    v = noise**2
     # Moments of t = w^T x and y = t + sigma e, and of xi = x y - w through |xi|^2 and w^T xi.
     t4 = 3 * d / (d + 2)
     y4, t2y2, ty3 = t4 + 6 * v + _NOISE_FOURTH * v**2, t4 + v, t4 + 3 * v
@@ -189,7 +187,7 @@ def _problem(
     events: FloatArray | float,
 ) -> _Problem:
     moments = sphere_moments(dim, context, sigma)
-    d, noise = sample_size("dim", dim), nonnegative("sigma", sigma)
+    d, noise = checked(dim=dim, sigma=sigma)
     spread = np.sqrt(moments.risk) if generator_noise is None else generator_noise
     return _Problem(
         moments,
@@ -265,14 +263,9 @@ def linear_attention_gap(
         matrices: Tropp 2012).
     """
     problem = _problem(dim, context, sigma, delta, generator_noise, _EVENTS)
-    return _certificate(
-        problem,
-        sample_size("n", n),
-        nonnegative("n_syn", n_syn),
-        nonnegative("to_optimum", to_optimum),
-        nonnegative("to_previous", to_previous),
-        "measured",
-    )
+    synthetic = nonnegative("n_syn", n_syn)
+    size, best, before = checked(n=n, to_optimum=to_optimum, to_previous=to_previous)
+    return _certificate(problem, size, synthetic, best, before, "measured")
 
 
 @to_infinity
@@ -304,8 +297,7 @@ def linear_attention_gap_prior(
     Assumes: As `linear_attention_gap`, and that every generation is fitted by ridge regression.
     Source: derived here, THEORY.md statement 51.
     """
-    i, penalty = generation_index("generation", generation), positive("ridge", ridge)
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    i, penalty, size, synthetic = checked(generation=generation, ridge=ridge, n=n, n_syn=n_syn)
     events = np.where(i == 0, 3, 2 * i + 5)
     problem = _problem(dim, context, sigma, delta, generator_noise, events)
     synthetic = np.where(i == 0, 0.0, synthetic)

@@ -16,14 +16,14 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     constants,
+    extended,
     flag,
     generation_index,
     nonnegative,
+    one,
     positive,
-    probability,
-    real,
-    sample_size,
     to_infinity,
 )
 from icl_stl.bounds._series import geometric
@@ -356,7 +356,7 @@ def optimal_size(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
     landscape = problem.landscape()
-    cap = float(_number("max_lam", real("max_lam", max_lam, 0, np.inf)))
+    cap = one("max_lam", extended("max_lam", max_lam))
     search = branch_and_bound(landscape, cap)
     lam = polished(landscape, search, cap)
     regime = _regime(lam, cap)
@@ -411,7 +411,7 @@ def synthetic_trade_off(
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
-    parts = problem.landscape().parts(real("lam", lam, 0, np.inf))
+    parts = problem.landscape().parts(extended("lam", lam))
     shift, stability, fluctuation = (part[()] for part in parts)
     total = shift + stability + fluctuation
     record = problem.record(provenance)
@@ -457,22 +457,13 @@ class Problem(NamedTuple):
                 f"objective = {self.objective!r} is outside the admissible range: "
                 "gap, risk, uniform"
             )
-        return Problem(
-            n=_number("n", sample_size("n", self.n)),
-            M=_number("M", positive("M", self.M)),
-            b=_number("b", nonnegative("b", self.b)),
-            kappa=_number("kappa", nonnegative("kappa", self.kappa)),
-            c=_number("c", nonnegative("c", self.c)),
-            a=_number("a", positive("a", self.a)),
-            delta=_number("delta", probability("delta", self.delta)),
-            generation=_number(
-                "generation", generation_index("generation", self.generation, first=1)
-            ),
-            objective=self.objective,
-            log_size=_number("log_size", nonnegative("log_size", self.log_size)),
-            floor=_number("floor", nonnegative("floor", self.floor)),
-            fresh=flag("fresh", self.fresh),
-        )
+        numbers = self._asdict()
+        fresh = flag("fresh", numbers.pop("fresh"))
+        del numbers["objective"]
+        generation_index("generation", self.generation, first=1)
+        for name, value in zip(numbers, checked(**numbers), strict=True):
+            numbers[name] = one(name, value)
+        return self._replace(fresh=fresh, **numbers)
 
     def record(self, provenance: Provenance) -> tuple[Constant, ...]:
         """The constants and where they come from."""
@@ -512,12 +503,6 @@ class Problem(NamedTuple):
             fields[name] = fields[name] * factor
             changed.append(float(Problem(**fields).landscape().slope(lam)))
         return changed[0] - changed[1]
-
-
-def _number(name: str, value: FloatArray) -> float:
-    if value.ndim:
-        raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
-    return float(value)
 
 
 class Search(NamedTuple):

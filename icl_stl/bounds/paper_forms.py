@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     Constant,
     FloatArray,
+    checked,
     constants,
     generation_index,
-    nonnegative,
-    sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -55,9 +53,9 @@ def accumulated_error(
     Returns: PaperForm with one term.
     Source: paper, abstract-level claim.
     """
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    real_share, i, error = checked(alpha=alpha, generation=generation, one_step=one_step)
     factor = geometric(1 - real_share, real_share, i).total
-    return _form(times(nonnegative("one_step", one_step), factor), one_step=one_step)
+    return _form(times(error, factor), one_step=one_step)
 
 
 @to_infinity
@@ -73,9 +71,10 @@ def augmentation_trade_off(
     Returns: PaperForm with two terms.
     Source: paper, abstract-level claim.
     """
-    size, i = sample_size("n", n), generation_index("generation", generation, first=1)
-    first = times(nonnegative("leading", leading), size**-0.25 * np.log(i))
-    rest = nonnegative("second", second) * power_sum(np.asarray(2.0), i) / size
+    size, own, other = checked(n=n, leading=leading, second=second)
+    i = generation_index("generation", generation, first=1)
+    first = times(own, size**-0.25 * np.log(i))
+    rest = other * power_sum(np.asarray(2.0), i) / size
     return _form(first, rest, leading=leading, second=second)
 
 
@@ -92,6 +91,5 @@ def transformer_factor(
     Returns: PaperForm with one term, inf where it overflows.
     Source: paper, abstract-level claim.
     """
-    norm, layers = nonnegative("weight_norm", weight_norm), nonnegative("depth", depth)
-    factor = np.exp(norm * layers)
-    return _form(times(nonnegative("constant", constant), factor), constant=constant)
+    norm, layers, scale = checked(weight_norm=weight_norm, depth=depth, constant=constant)
+    return _form(times(scale, np.exp(norm * layers)), constant=constant)

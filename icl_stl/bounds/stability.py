@@ -9,13 +9,13 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     generation_index,
     nonnegative,
     real,
     sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -106,8 +106,7 @@ def recursive_stability(
     Assumes: TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
     Source: derived here, THEORY.md statement 8. The notion: paper, abstract-level claim.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    follow, i = nonnegative("kappa", kappa), generation_index("generation", generation)
+    size, real_share, follow, i = checked(n=n, alpha=alpha, kappa=kappa, generation=generation)
     spread = propagation(real_share, follow, i)
     variance = deviation(real_share, spread) ** 2 / size
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
@@ -148,8 +147,7 @@ def uniform_recursive_stability(
     Assumes: As `recursive_stability`.
     Source: derived here, THEORY.md statement 9.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    follow = nonnegative("kappa", kappa)
+    size, real_share, follow = checked(n=n, alpha=alpha, kappa=kappa)
     limit = propagation(real_share, follow, np.asarray(np.inf))
     largest = limit._replace(influence=np.maximum(limit.influence, 1.0))
     variance = deviation(real_share, largest) ** 2 / size
@@ -168,10 +166,8 @@ def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) 
     Assumes: As `recursive_stability`, generation by generation.
     Source: derived here, THEORY.md statement 8.
     """
-    size = sample_size("n", n)
-    real_shares, follow = np.broadcast_arrays(
-        np.atleast_1d(share("alphas", alphas)), np.atleast_1d(nonnegative("kappas", kappas))
-    )
+    size, *rest = checked(n=n, alphas=alphas, kappas=kappas)
+    real_shares, follow = np.broadcast_arrays(*map(np.atleast_1d, rest))
     chi = [np.broadcast_to(1.0, real_shares.shape[:-1])]
     for i in range(real_shares.shape[-1]):
         chi.append(real_shares[..., i] + times((1 - real_shares[..., i]) * follow[..., i], chi[-1]))
@@ -209,8 +205,8 @@ def synthetic_influence(
     Assumes: As `recursive_stability`.
     Source: derived here, THEORY.md statement 8.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    spread = propagation(real_share, nonnegative("kappa", kappa), generation_index("lag", lag))
+    size, real_share, follow, later = checked(n=n, alpha=alpha, kappa=kappa, lag=lag)
+    spread = propagation(real_share, follow, later)
     return (times(real_share, spread.power) / size)[()]
 
 
@@ -223,8 +219,8 @@ def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -
     Returns: chi_i in the broadcast shape.
     Source: derived here, THEORY.md statement 8.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    return (real_share / size + (1 - real_share) * share("gamma", gamma))[()]
+    size, real_share, swapped = checked(n=n, alpha=alpha, gamma=gamma)
+    return (real_share / size + (1 - real_share) * swapped)[()]
 
 
 @to_infinity
@@ -269,8 +265,7 @@ def contraction_stability(
         labels or of parameters.
     Source: derived here, THEORY.md statement 71.
     """
-    first, factors = nonnegative("start", start), nonnegative("contraction", contraction)
-    put = nonnegative("injected", injected)
+    first, factors, put = checked(start=start, contraction=contraction, injected=injected)
     if factors.ndim == 0 or factors.shape[-1:] != put.shape[-1:]:
         raise ValueError(
             "contraction and injected must have one number a generation on their last axis, but "
@@ -304,9 +299,9 @@ def weighted_stability(
     Assumes: As `recursive_stability`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, follow = share("weight", weight), nonnegative("kappa", kappa)
-    spread = propagation(w, follow, generation_index("generation", generation))
+    size, synthetic, w = checked(n=n, n_syn=n_syn, weight=weight)
+    follow, i = checked(kappa=kappa, generation=generation)
+    spread = propagation(w, follow, i)
     batches = times((1 - w) ** 2 / synthetic, spread.total * spread.square_ratio)
     variance = spread.influence**2 / size + batches
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
@@ -333,9 +328,9 @@ def fresh_data_stability(
     Assumes: As `weighted_stability`.
     Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, follow = share("weight", weight), nonnegative("kappa", kappa)
-    spread = propagation(w, follow, generation_index("generation", generation))
+    size, synthetic, w = checked(n=n, n_syn=n_syn, weight=weight)
+    follow, i = checked(kappa=kappa, generation=generation)
+    spread = propagation(w, follow, i)
     batch = w**2 / size + (1 - w) ** 2 / synthetic
     variance = batch * spread.total * spread.square_ratio + spread.power**2 / size
     return _stability(follow, spread.gap, spread.power / size, variance, provenance)

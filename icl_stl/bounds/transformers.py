@@ -12,14 +12,15 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     flag,
     generation_index,
     nonnegative,
-    positive,
+    one,
     real,
-    share,
+    sample_size,
     times,
     to_infinity,
 )
@@ -75,10 +76,8 @@ class RMSNorm:
 
     def __post_init__(self) -> None:
         """Refuse what is no norm."""
-        _one("dim", real("dim", self.dim, 1, inf, open_high=True))
-        _one("gain", nonnegative("gain", self.gain))
-        _one("eps", nonnegative("eps", self.eps))
-        _one("least_norm", nonnegative("least_norm", self.least_norm))
+        for name, value in vars(self).items():
+            one(name, *checked(**{name: value}))
 
     @property
     def radius(self) -> float:
@@ -245,7 +244,7 @@ def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     Returns: the weight in (0, 1]; attained when one logit exceeds all others by b.
     Source: derived here, THEORY.md statement 27.
     """
-    count = real("keys", keys, 1, inf, open_high=True)
+    count = sample_size("keys", keys)
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
 
 
@@ -280,7 +279,7 @@ def replace_one_path(
         mean = _product(growth.own + growth.other, mean)
         radii.append(growth.radius)
     per_mean = _product(out, query)
-    embedding = _one("label_embedding", nonnegative("label_embedding", label_embedding))
+    embedding = one("label_embedding", nonnegative("label_embedding", label_embedding))
     return Certificate(
         _product(per_mean, moved) / m,
         _product(per_mean, moved),
@@ -363,7 +362,7 @@ def causal_replace_one(
     Source: derived here, THEORY.md statement 31.
     """
     length, start, moved, out = _prompt(tokens, radius, change, readout, "tokens")
-    j = _one("position", generation_index("position", position, first=1))
+    j = one("position", generation_index("position", position, first=1))
     if j > length:
         raise ValueError(f"position = {position!r} is outside the admissible range [1, {tokens}]")
     reach = np.zeros(int(length))
@@ -376,7 +375,7 @@ def causal_replace_one(
         reach = kept + times(averaged, np.asarray(growth.other))
         radii.append(growth.radius)
     passed = _product(out, float(reach[int(j) - 1]))
-    embedding = _one("label_embedding", nonnegative("label_embedding", label_embedding))
+    embedding = one("label_embedding", nonnegative("label_embedding", label_embedding))
     return Certificate(
         _product(passed, moved),
         _product(passed, moved, length),
@@ -398,7 +397,7 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
         T)^{s-1}/T.
     Source: derived here, THEORY.md statement 31.
     """
-    last = real("tokens", tokens, 1, inf, open_high=True)
+    last = sample_size("tokens", tokens)
     first = generation_index("position", position, first=1)
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
@@ -423,10 +422,8 @@ def linear_attention(
     Returns: the worst change of the prediction and the label sensitivity, both attained.
     Source: derived here, THEORY.md statement 32.
     """
-    m = real("examples", examples, 1, inf, open_high=True)
-    norm = nonnegative("gamma_norm", gamma_norm)
+    m, norm, labels = checked(examples=examples, gamma_norm=gamma_norm, label_radius=label_radius)
     kappa = norm * nonnegative("input_radius", input_radius) ** 2
-    labels = nonnegative("label_radius", label_radius)
     return (2 * kappa * labels / m)[()], kappa[()]
 
 
@@ -443,8 +440,7 @@ def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLi
         residual: it does not hold as it stands for trained networks with residuals.
     Source: published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
     """
-    m = real("examples", examples, 1, inf, open_high=True)
-    g, layers = nonnegative("logit_norm", logit_norm), nonnegative("depth", depth)
+    m, g, layers = checked(examples=examples, logit_norm=logit_norm, depth=depth)
     return (2 / (2 * m - 1) * np.exp(layers * (np.log1p(g) + g)))[()]
 
 
@@ -463,10 +459,11 @@ def gaussian_head(
     Returns: the bound, not capped at 1; tight to first order.
     Source: derived here, THEORY.md statement 33.
     """
-    mean = nonnegative("mean_change", mean_change) / positive("least_scale", least_scale)
-    scale = nonnegative("log_scale_change", log_scale_change)
+    moved, least, scale = checked(
+        mean_change=mean_change, least_scale=least_scale, log_scale_change=log_scale_change
+    )
     density = 1 / sqrt(2 * pi)
-    return (density * mean + 2 * density * exp(-0.5) * scale)[()]
+    return (density * (moved / least) + 2 * density * exp(-0.5) * scale)[()]
 
 
 class ContextLoop(NamedTuple):
@@ -510,9 +507,10 @@ def context_loop(
     Source: derived here, THEORY.md statement 34. That a constant real share keeps it bounded:
         paper, abstract-level claim.
     """
-    one = nonnegative("c", c) / real("examples", examples, 1, inf, open_high=True)
+    m, swapped = checked(examples=examples, c=c)
     gap, power, total = _context_powers(alpha, kappa, generation, extra=1)
-    gamma, gap = common_shape(times(one, total if flag("kept", kept) else power), gap)
+    passed = total if flag("kept", kept) else power
+    gamma, gap = common_shape(times(swapped / m, passed), gap)
     return ContextLoop(gamma, gap > 0, constants(provenance, c=c, kappa=kappa))
 
 
@@ -537,7 +535,7 @@ def context_error(
     Returns: the bound in the broadcast shape.
     Source: derived here, THEORY.md statement 35.
     """
-    first, later = nonnegative("start", start), nonnegative("one_round", one_round)
+    first, later = checked(start=start, one_round=one_round)
     _, power, total = _context_powers(alpha, kappa, generation, extra=0)
     return (times(first, power) + times(later, total))[()]
 
@@ -545,8 +543,7 @@ def context_error(
 def _context_powers(
     alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, extra: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    kept, follow = share("alpha", alpha), nonnegative("kappa", kappa)
-    g = generation_index("generation", generation)
+    kept, follow, g = checked(alpha=alpha, kappa=kappa, generation=generation)
     gap, ratio = one_minus_product(kept, follow), (1 - kept) * follow
     return gap, geometric(ratio, gap, g).power, geometric(ratio, gap, g + extra).total
 
@@ -554,19 +551,13 @@ def _context_powers(
 def _prompt(
     count: int, radius: float, change: float | None, readout: float, name: str = "examples"
 ) -> tuple[float, float, float, float]:
-    m = _one(name, generation_index(name, count, first=1))
+    m = one(name, generation_index(name, count, first=1))
     if isinf(m):
         raise ValueError(f"{name} = {count!r} is outside the admissible range [1, inf)")
-    start = _one("radius", nonnegative("radius", radius))
+    start = one("radius", nonnegative("radius", radius))
     widest = 2 * start
-    moved = widest if change is None else _one("change", real("change", change, 0, widest))
-    return m, start, moved, _one("readout", nonnegative("readout", readout))
-
-
-def _one(name: str, value: FloatArray) -> float:
-    if value.ndim:
-        raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
-    return float(value)
+    moved = widest if change is None else one("change", real("change", change, 0, widest))
+    return m, start, moved, one("readout", nonnegative("readout", readout))
 
 
 def _product(*factors: float) -> float:

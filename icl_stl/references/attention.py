@@ -9,13 +9,11 @@ e uniform on [-sqrt(3), sqrt(3)]).
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from icl_stl.bounds import SphereMoments, sphere_moments
-from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._check import FloatArray, nonnegative, positive, real, share
 from icl_stl.references._common import last_generation, rows
-
-FloatArray = NDArray[np.float64]
 
 __all__ = [
     "GaussianMoments",

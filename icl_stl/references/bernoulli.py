@@ -14,13 +14,11 @@ from math import comb, log
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import xlog1py, xlogy
 
-from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.bounds._check import FloatArray, nonnegative, real, share
 from icl_stl.references._common import last_generation, rows
 
-FloatArray = NDArray[np.float64]
 Loss = Callable[[FloatArray, int], FloatArray]
 
 _SAME = 1e-12  # values closer than this are one: sums of shares are exact to far less

@@ -20,7 +20,7 @@ from icl_stl import console
 from icl_stl.bounds.optimum import Objective
 from icl_stl.config import require
 from icl_stl.lab import results
-from icl_stl.planning.plan import plan as planning
+from icl_stl.planning import plan as planning
 from icl_stl.planning.error_law import (
     ErrorLaw,
     ResampledLaws,

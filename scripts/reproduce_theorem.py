@@ -198,7 +198,7 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
             "claims": entries,
         },
     )
-    from icl_stl.report.page import page as report  # noqa: PLC0415
+    from icl_stl.report import page as report  # noqa: PLC0415
     from icl_stl.studies import plots
 
     drawn = plots.draw_folder(out)

@@ -12,7 +12,7 @@ import pytest
 from icl_stl import bounds, references
 from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
-from icl_stl.planning.plan import error_law
+from icl_stl.planning import error_law
 from icl_stl.references import (
     attention,
     bernoulli,
@@ -183,7 +183,7 @@ COUNTED = [
     (regression.ols_single_fit, {"samples": 20, "noise": 0.5}, "dim", 2),
     (collapse.shrinkage, {"signal": 1.0}, "repeats", 3),
     (attention.gaussian_moments, {"dim": 2, "tau": 1.0, "sigma": 0.5}, "context", 8),
-    (bernoulli.model_laws, {"loop": LOOP}, "generations", 2),
+    (bernoulli.drift, {"loop": LOOP}, "generations", 2),
     (bernoulli.binomial_law, {"probability": 0.5}, "count", 4),
 ]
 

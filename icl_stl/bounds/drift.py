@@ -30,16 +30,11 @@ _MOST = 10_000  # generations of a matrix of weights
 
 
 class Drift(NamedTuple):
-    """Bound on T_i, the distance between the law of generation i and the real law.
-
-    Attributes:
-        total: the bound, ``terms`` summed over their last axis.
-        terms: what each one-step error contributes.
-        constants: the errors and where they come from.
-    """
+    """Bound on T_i, the distance between the law of generation i and the real law."""
 
     total: FloatArray
     terms: FloatArray
+    """What each one-step error contributes."""
     constants: tuple[Constant, ...]
 
 

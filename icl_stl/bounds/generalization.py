@@ -34,22 +34,17 @@ from icl_stl.bounds.stability import (
 
 
 class Gap(NamedTuple):
-    """Bound on risk on the real law minus empirical risk on the mixed set of generation i.
-
-    Attributes:
-        shift: part paid for training on a law that has drifted.
-        stability: part paid for depending on single examples, in expectation.
-        fluctuation: part paid for holding with probability 1 - delta; 0 in expectation bounds.
-        total: their sum, never capped.
-        vacuous: whether the total exceeds the largest possible loss.
-        constants: the problem's constants and where they come from.
-    """
+    """Bound on risk on the real law minus empirical risk on the mixed set of generation i."""
 
     shift: FloatArray
+    """Part paid for training on a law that has drifted."""
     stability: FloatArray
+    """Part paid for depending on single examples, in expectation."""
     fluctuation: FloatArray
+    """Part paid for holding with probability 1 - delta; 0 in expectation bounds."""
     total: FloatArray
     vacuous: BoolArray
+    """Whether the total exceeds the largest possible loss."""
     constants: tuple[Constant, ...]
 
 

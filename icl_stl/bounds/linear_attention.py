@@ -31,45 +31,38 @@ _EVENTS = 6  # three deviations for the real set, three for the synthetic batch
 
 
 class SphereMoments(NamedTuple):
-    """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>.
-
-    Attributes:
-        square: E|h|^2.
-        fourth: E|h|^4.
-        scale: s_h = E|h|^2/d; the features x h^T have second moment s_h I.
-        optimum: g = 1/E|h|^2; the best layer is Gamma* = g I.
-        risk: R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2.
-        residual_fourth: E r^4.
-        leverage: E r^2 |x h^T|^2.
-    """
+    """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>."""
 
     square: FloatArray
+    """E|h|^2."""
     fourth: FloatArray
+    """E|h|^4."""
     scale: FloatArray
+    """s_h = E|h|^2/d; the features x h^T have second moment s_h I."""
     optimum: FloatArray
+    """g = 1/E|h|^2; the best layer is Gamma* = g I."""
     risk: FloatArray
+    """R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2."""
     residual_fourth: FloatArray
+    """E r^4."""
     leverage: FloatArray
+    """E r^2 |x h^T|^2."""
 
 
 class LinearAttentionGap(NamedTuple):
-    """Bound on the gap of linear attention, real and synthetic part bounded apart.
-
-    Attributes:
-        shift: difference of the risks on the real law and on the generator's law, exact for the
-            distances given; may be negative.
-        real: fluctuation of the real set.
-        synthetic: fluctuation of the synthetic batch.
-        total: their sum, never capped.
-        vacuous: whether the total exceeds 1 + sigma^2, the risk of predicting 0.
-        constants: moments and distances, and where they come from.
-    """
+    """Bound on the gap of linear attention, real and synthetic part bounded apart."""
 
     shift: FloatArray
+    """Difference of the risks on the real law and on the generator's law, exact for the distances
+    given; may be negative.
+    """
     real: FloatArray
+    """Fluctuation of the real set."""
     synthetic: FloatArray
+    """Fluctuation of the synthetic batch."""
     total: FloatArray
     vacuous: BoolArray
+    """Whether the total exceeds 1 + sigma^2, the risk of predicting 0."""
     constants: tuple[Constant, ...]
 
 

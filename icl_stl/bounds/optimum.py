@@ -43,26 +43,23 @@ _OVERFLOW = 1e308
 
 
 class OptimalSize(NamedTuple):
-    """Synthetic-to-real ratio of least bound, and the proof that no other ratio is better.
-
-    Attributes:
-        lam: lambda* = n_syn/n; 0 for no synthetic data, inf where the bound falls for ever.
-        value: the bound at lambda* (its limit at inf).
-        lower_bound: certified: no ratio admitted has a smaller bound; within 1e-6 of ``value``,
-            relatively, unless the search ends early, after 200,000 intervals (seen for kappa some
-            1e-9 above 1 and generations around 1e5: 1.4e-6).
-        regime: ``none``, ``interior``, ``unbounded``, or ``capped`` at the largest ratio allowed.
-        description: the regime in words.
-        sensitivities: d ln lambda*/d ln q for the constants q at an interior optimum, else empty.
-        constants: the problem's constants and where they come from.
-    """
+    """Synthetic-to-real ratio of least bound, and the proof that no other ratio is better."""
 
     lam: float
+    """lambda* = n_syn/n; 0 for no synthetic data, inf where the bound falls for ever."""
     value: float
+    """The bound at lambda* (its limit at inf)."""
     lower_bound: float
+    """Certified: no ratio admitted has a smaller bound; within 1e-6 of ``value``, relatively,
+    unless the search ends early, after 200,000 intervals (seen for kappa some 1e-9 above 1 and
+    generations around 1e5: 1.4e-6).
+    """
     regime: str
+    """``none``, ``interior``, ``unbounded``, or ``capped`` at the largest ratio allowed."""
     description: str
+    """The regime in words."""
     sensitivities: Mapping[str, float]
+    """d ln lambda*/d ln q for the constants q at an interior optimum, else empty."""
     constants: tuple[Constant, ...]
 
 
@@ -80,27 +77,24 @@ class Shapes(NamedTuple):
 
 @dataclass(frozen=True)
 class Landscape:
-    """B = A shift(lambda) + F floor(lambda) + H stability(lambda) + G fluctuation(lambda).
-
-    Attributes:
-        A: M c n^{-a} for the gap, twice that for the excess risk.
-        H: b/n.
-        G: (M + 2b) sqrt(ln(1/delta)/(2n)) for the gap, 0 for the excess risk.
-        kappa: generator stability.
-        a: rate of the one-step error.
-        generation: i >= 1 or inf.
-        F: M times the error floor for the gap, twice that for the excess risk.
-        fresh: whether every generation draws new real rows.
-    """
+    """B = A shift(lambda) + F floor(lambda) + H stability(lambda) + G fluctuation(lambda)."""
 
     A: float
+    """M c n^{-a} for the gap, twice that for the excess risk."""
     H: float
+    """b/n."""
     G: float
+    """(M + 2b) sqrt(ln(1/delta)/(2n)) for the gap, 0 for the excess risk."""
     kappa: float
+    """Generator stability."""
     a: float
+    """Rate of the one-step error."""
     generation: float
+    """i >= 1 or inf."""
     F: float = 0.0
+    """M times the error floor for the gap, twice that for the excess risk."""
     fresh: bool = False
+    """Whether every generation draws new real rows."""
 
     @to_infinity
     def parts(self, lam: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:

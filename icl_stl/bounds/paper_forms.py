@@ -22,16 +22,11 @@ from icl_stl.bounds._series import geometric, power_sum
 
 
 class PaperForm(NamedTuple):
-    """A bound of the paper's shape.
-
-    Attributes:
-        total: the sum of ``terms``.
-        terms: its parts, on the last axis.
-        constants: the stand-ins for unknown constants, all ``assumed``.
-    """
+    """A bound of the paper's shape; the constants stand in for unknown ones, all ``assumed``."""
 
     total: FloatArray
     terms: FloatArray
+    """Its parts, on the last axis."""
     constants: tuple[Constant, ...]
 
 

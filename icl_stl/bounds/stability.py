@@ -25,41 +25,34 @@ BoolArray = NDArray[np.bool_]
 
 
 class Stability(NamedTuple):
-    """Effect of replacing one example of the real set on generation i.
-
-    Attributes:
-        influence: chi_i, expected share of the training set that the swap changes.
-        gamma: kappa chi_i, recursive stability: expected total variation between the two models.
-        stable: the phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i.
-        variance_proxy: V_i, sum of squared influences of everything the loop ever drew.
-        constants: kappa and where it comes from.
-    """
+    """Effect of replacing one example of the real set on generation i."""
 
     influence: FloatArray
+    """chi_i, expected share of the training set that the swap changes."""
     gamma: FloatArray
+    """kappa chi_i, recursive stability: expected total variation between the two models."""
     stable: BoolArray
+    """The phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i."""
     variance_proxy: FloatArray
+    """V_i, sum of squared influences of everything the loop ever drew."""
     constants: tuple[Constant, ...]
 
 
 class Propagation(NamedTuple):
-    """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight.
-
-    Attributes:
-        influence: n chi_i = w (1 + r + ... + r^{i-1}) + r^i.
-        injected: its part w (1 + r + ... + r^{i-1}).
-        total: 1 + r + ... + r^{i-1}.
-        square_ratio: (1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio.
-        gap: 1 - r.
-        power: r^i.
-    """
+    """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight."""
 
     influence: FloatArray
+    """n chi_i = w (1 + r + ... + r^{i-1}) + r^i."""
     injected: FloatArray
+    """Its part w (1 + r + ... + r^{i-1})."""
     total: FloatArray
+    """1 + r + ... + r^{i-1}."""
     square_ratio: FloatArray
+    """(1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio."""
     gap: FloatArray
+    """1 - r."""
     power: FloatArray
+    """r^i."""
 
 
 def propagation(weight: FloatArray, kappa: FloatArray, i: FloatArray) -> Propagation:

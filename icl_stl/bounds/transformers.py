@@ -37,21 +37,18 @@ ACTIVATION_SLOPES = {
 
 
 class Certificate(NamedTuple):
-    """What replacing one in-context example can do to the prediction.
-
-    Attributes:
-        change: bound on |f(S) - f(S^(j))|.
-        constant: ``change`` times the number of examples, c in c/m.
-        label_sensitivity: kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|, over the labels of
-            all examples (of the one position for a causal model).
-        radii: bound on the token norms entering each layer, and leaving the last.
-        constants: the norms used and where they come from.
-    """
+    """What replacing one in-context example can do to the prediction."""
 
     change: float
+    """Bound on |f(S) - f(S^(j))|."""
     constant: float
+    """``change`` times the number of examples, c in c/m."""
     label_sensitivity: float
+    """kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|, over the labels of all examples (of the
+    one position for a causal model).
+    """
     radii: tuple[float, ...]
+    """Bound on the token norms entering each layer, and leaving the last."""
     constants: tuple[Constant, ...]
 
 
@@ -59,20 +56,17 @@ class Certificate(NamedTuple):
 class RMSNorm:
     """A root-mean-square norm n(h) = g h / sqrt(|h|^2/p + eps) before attention and before MLP.
 
-    Attributes:
-        dim: p, width of a token, >= 1.
-        gain: largest |g|, >= 0.
-        eps: the constant under the root, >= 0.
-        least_norm: rho, a proven or measured lower bound on the norm of tokens entering, >= 0.
-
-    Source:
-        derived here: THEORY.md statement 36.
+    Source: derived here, THEORY.md statement 36.
     """
 
     dim: int
+    """p, width of a token, >= 1."""
     gain: float = 1.0
+    """Largest |g|, >= 0."""
     eps: float = 1e-6
+    """The constant under the root, >= 0."""
     least_norm: float = 0.0
+    """rho, a proven or measured lower bound on the norm of tokens entering, >= 0."""
 
     def __post_init__(self) -> None:
         """Refuse what is no norm."""
@@ -95,31 +89,29 @@ class RMSNorm:
 class SoftmaxLayer:
     """A residual attention block and its MLP, known by the norms of its weights.
 
-    Attributes:
-        logits: |W_h| of every head, W_h = W_Q^T W_K / sqrt(d_head); [H], >= 0.
-        values: |U_h| of every head, U_h = W_O W_V; [H], >= 0.
-        mlp_in: |M_1|, 0 without an MLP.
-        mlp_out: |M_2|.
-        mlp_at_zero: |MLP(0)|.
-        activation_slope: sup |phi'|, see `ACTIVATION_SLOPES`.
-        norm: the norm before attention and MLP, None without.
-        oscillations: for the first layer, sharper bounds on the spread of a query's logits over
-            the keys, one a head; None for 2 |W_h| R^2.
-        diameters: likewise on the diameter of the values U_h h; None for 2 |U_h| R.
-
-    Source:
-        derived here: THEORY.md statements 27, 28 and 36.
+    Source: derived here, THEORY.md statements 27, 28 and 36.
     """
 
     logits: tuple[float, ...]
+    """|W_h| of every head, W_h = W_Q^T W_K / sqrt(d_head); [H], >= 0."""
     values: tuple[float, ...]
+    """|U_h| of every head, U_h = W_O W_V; [H], >= 0."""
     mlp_in: float = 0.0
+    """|M_1|, 0 without an MLP."""
     mlp_out: float = 0.0
+    """|M_2|."""
     mlp_at_zero: float = 0.0
+    """|MLP(0)|."""
     activation_slope: float = 1.0
+    """sup |phi'|, see `ACTIVATION_SLOPES`."""
     norm: RMSNorm | None = None
+    """The norm before attention and MLP, None without."""
     oscillations: tuple[float, ...] | None = None
+    """For the first layer, sharper bounds on the spread of a query's logits over the keys, one a
+    head; None for 2 |W_h| R^2.
+    """
     diameters: tuple[float, ...] | None = None
+    """Likewise on the diameter of the values U_h h; None for 2 |U_h| R."""
 
     def __post_init__(self) -> None:
         """Refuse norms that are none, and heads that do not match."""
@@ -169,16 +161,13 @@ class SoftmaxLayer:
 class LinearLayer:
     """A residual layer of linear self-attention, h + (1/m) sum_l (h^T W h_l) U h_l.
 
-    Attributes:
-        logit: |W|, >= 0.
-        value: |U|, >= 0.
-
-    Source:
-        derived here: THEORY.md statement 32.
+    Source: derived here, THEORY.md statement 32.
     """
 
     logit: float
+    """|W|, >= 0."""
     value: float
+    """|U|, >= 0."""
 
     def __post_init__(self) -> None:
         """Refuse norms that are none."""
@@ -204,24 +193,22 @@ Layer = SoftmaxLayer | LinearLayer
 
 
 class _Growth(NamedTuple):
-    """How differences between tokens grow in one layer.
-
-    Attributes:
-        mlp: mu, stretch by the residual MLP.
-        attended: what attention adds to a token's own difference, per unit of it.
-        attending: what it adds per unit of the mean difference of the keys.
-        replaced: for each head, how far m times the output can move with the replaced key: at
-            most, and per unit of that key's difference.
-        reach: diameter of all that attention can add to a token.
-        radius: bound on the norm of the tokens that leave.
-    """
+    """How differences between tokens grow in one layer."""
 
     mlp: float
+    """mu, stretch by the residual MLP."""
     attended: float
+    """What attention adds to a token's own difference, per unit of it."""
     attending: float
+    """What it adds per unit of the mean difference of the keys."""
     replaced: tuple[tuple[float, float], ...]
+    """For each head, how far m times the output can move with the replaced key: at most, and per
+    unit of that key's difference.
+    """
     reach: float
+    """Diameter of all that attention can add to a token."""
     radius: float
+    """Bound on the norm of the tokens that leave."""
 
     @property
     def own(self) -> float:
@@ -467,16 +454,12 @@ def gaussian_head(
 
 
 class ContextLoop(NamedTuple):
-    """Recursive stability of a frozen model that relabels part of its own context.
-
-    Attributes:
-        gamma: bound on the change of any prediction at generation g.
-        stable: q = (1-alpha) kappa < 1, under which gamma is bounded in g.
-        constants: c and kappa and where they come from.
-    """
+    """Recursive stability of a frozen model that relabels part of its own context."""
 
     gamma: FloatArray
+    """Bound on the change of any prediction at generation g."""
     stable: BoolArray
+    """q = (1-alpha) kappa < 1, under which gamma is bounded in g."""
     constants: tuple[Constant, ...]
 
 

@@ -37,19 +37,16 @@ _REFINEMENTS = 7
 
 
 class ErrorLaw(NamedTuple):
-    """Mean one-step error after a fit to N rows: floor + c N^{-a}.
-
-    Attributes:
-        floor: what no amount of data removes, >= 0.
-        c: size of the error that decays, >= 0.
-        a: its rate, in (0, 1].
-        assumed: in words, what the measurements could not decide.
-    """
+    """Mean one-step error after a fit to N rows: floor + c N^{-a}."""
 
     floor: float
+    """What no amount of data removes, >= 0."""
     c: float
+    """Size of the error that decays, >= 0."""
     a: float
+    """Its rate, in (0, 1]."""
     assumed: tuple[str, ...] = ()
+    """In words, what the measurements could not decide."""
 
     def at(self, sizes: ArrayLike) -> Floats:
         """The error at these training sizes."""
@@ -57,19 +54,16 @@ class ErrorLaw(NamedTuple):
 
 
 class ResampledLaws(NamedTuple):
-    """Laws fitted to measurements that might have been made instead, `[B]` each.
-
-    Attributes:
-        floor: their floors.
-        c: their sizes.
-        a: their rates.
-        source: ``standard errors`` or ``replicates``, what the measurements vary by.
-    """
+    """Laws fitted to measurements that might have been made instead, `[B]` each."""
 
     floor: Floats
+    """Their floors."""
     c: Floats
+    """Their sizes."""
     a: Floats
+    """Their rates."""
     source: str
+    """``standard errors`` or ``replicates``, what the measurements vary by."""
 
     def laws(self) -> list[ErrorLaw]:
         """One by one."""

@@ -30,37 +30,31 @@ __all__ = [
 
 
 class GaussianMoments(NamedTuple):
-    """What the gaussian law of a prompt decides.
-
-    Attributes:
-        square: E|h|^2.
-        scale: s_h = E|h|^2/d; the features x h^T have second moment s_h I.
-        optimum: g; the best layer is Gamma* = g I.
-        risk: R*, its risk.
-    """
+    """What the gaussian law of a prompt decides."""
 
     square: float
+    """E|h|^2."""
     scale: float
+    """s_h = E|h|^2/d; the features x h^T have second moment s_h I."""
     optimum: float
+    """g; the best layer is Gamma* = g I."""
     risk: float
+    """R*, its risk."""
 
 
 class Refit(NamedTuple):
-    """Refits of one number gamma to mixtures of real and generated prompts.
-
-    Attributes:
-        gamma: gamma_0, gamma_1, ...
-        energy: Q_g, the sum over positions of E|B_k|^2/k^2 under generation g's prompts.
-        factor: (gamma_{g+1} - gamma*)/(gamma_g - gamma*).
-        optimum: gamma*.
-        real_energy: Q under the real law.
-    """
+    """Refits of one number gamma to mixtures of real and generated prompts."""
 
     gamma: FloatArray
+    """gamma_0, gamma_1, ..."""
     energy: FloatArray
+    """Q_g, the sum over positions of E|B_k|^2/k^2 under generation g's prompts."""
     factor: FloatArray
+    """(gamma_{g+1} - gamma*)/(gamma_g - gamma*)."""
     optimum: float
+    """gamma*."""
     real_energy: float
+    """Q under the real law."""
 
 
 def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> GaussianMoments:

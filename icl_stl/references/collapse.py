@@ -4,7 +4,8 @@ A prompt has one task w, normal with variance tau^2 in each of d coordinates, an
 y_k = w^T x_k + sigma e_k. Its labels are written one after the other, each from the predictive law
 of the Bayes predictor: N(x^T m, sigma^2 + s) gives the real law, the ``plug-in`` law N(x^T m,
 sigma^2) does not. In the orthogonal design inputs visit sqrt(d) e_1, ..., sqrt(d) e_d in turn, n
-times each; u = d v/sigma^2 is a task variance v in units of the noise and c = 1/u.
+times each; u = d v/sigma^2 is a task variance v in units of the noise and c = 1/u. Where prompts
+are read and written again, m examples have u = m v/sigma^2.
 
 =====================================  =======================================  =========
 plug-in or predictive labels           ``label_covariance``,                    65
@@ -33,41 +34,16 @@ from scipy.special import digamma, polygamma
 from icl_stl.bounds._check import FloatArray, flag, nonnegative, numbers, positive, real, share
 from icl_stl.references._common import last_generation, rows
 
-__all__ = [
-    "Divergences",
-    "design_divergences",
-    "divergences",
-    "excess_error",
-    "label_covariance",
-    "posterior_variance",
-    "refit",
-    "refit_bound",
-    "regenerated",
-    "regenerated_limit",
-    "reread",
-    "reread_limit",
-    "shrinkage",
-    "signal_bound",
-    "signal_limit",
-    "signal_limits",
-    "signal_path",
-    "task_covariance",
-    "written_square",
-]
-
 
 class Divergences(NamedTuple):
-    """Kullback-Leibler divergences between real and plug-in labels of a prompt, in nats.
-
-    Attributes:
-        to_plug_in: KL(D_0 | D_plug), given the inputs.
-        from_plug_in: KL(D_plug | D_0), given the inputs.
-        information: I(w; y), what the labels say about the task.
-    """
+    """Kullback-Leibler divergences between real and plug-in labels of a prompt, in nats."""
 
     to_plug_in: float
+    """KL(D_0 | D_plug), given the inputs."""
     from_plug_in: float
+    """KL(D_plug | D_0), given the inputs."""
     information: float
+    """I(w; y), what the labels say about the task."""
 
 
 # --- any inputs ----------------------------------------------------------------------------------
@@ -347,8 +323,6 @@ def regenerated(signal: float, generations: int) -> FloatArray:
     The labels of a prompt are written anew with w' = posterior mean of the task given the old ones:
     u_{g+1} = h^2 (u_g + 1), h = u_0/(1+u_0). With w' drawn from the posterior it stays u_0.
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
     Returns: u_0..u_G = m v_g/sigma^2.
     Source: derived here, THEORY.md statement 70.
     """
@@ -361,8 +335,6 @@ def regenerated(signal: float, generations: int) -> FloatArray:
 def regenerated_limit(signal: float) -> float:
     r"""The limit of `regenerated`: u_0^2/(1 + 2 u_0), that is tau^2 m/(2 m + sigma^2/tau^2).
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0.
     Returns: u*, about half of u_0.
     Source: derived here, THEORY.md statement 70.
     """
@@ -375,8 +347,6 @@ def reread(signal: float, generations: int, alpha: float) -> FloatArray:
 
     u_{g+1} = alpha u_0 + (1-alpha) u_g^2/(1+u_g).
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
     Returns: u_0..u_G = m v_g/sigma^2.
     Source: derived here, THEORY.md statement 70.
     """
@@ -391,7 +361,6 @@ def reread_limit(signal: float, alpha: float) -> float:
     r"""The limit of `reread`: [b + sqrt(b^2 + 4 alpha^2 u_0)]/(2 alpha), b = alpha u_0 - 1.
 
     Args:
-        signal: u_0 = m tau^2/sigma^2 > 0.
         alpha: real share in [0, 1]; without one the limit is 0.
     Returns: u*, about u_0 - 1/alpha + 1 for alpha far above 1/u_0.
     Source: derived here, THEORY.md statement 70.

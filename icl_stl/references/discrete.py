@@ -22,17 +22,14 @@ from icl_stl.references._common import (
 
 
 class LawPath(NamedTuple):
-    """Exact moments of the fitted laws p_i.
-
-    Attributes:
-        mean: E p_i, [G+1, K].
-        error: E |p_i - p|^2, [G+1].
-        diversity: E (1 - |p_i|^2), the chance that two draws of p_i differ; [G+1].
-    """
+    """Exact moments of the fitted laws p_i."""
 
     mean: FloatArray
+    """E p_i, [G+1, K]."""
     error: FloatArray
+    """E |p_i - p|^2, [G+1]."""
     diversity: FloatArray
+    """E (1 - |p_i|^2), the chance that two draws of p_i differ; [G+1]."""
 
 
 def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> LawPath:

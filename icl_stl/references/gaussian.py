@@ -28,49 +28,41 @@ from icl_stl.references._common import (
 
 
 class BestWeight(NamedTuple):
-    """The weight of real data with the least error in the limit of many generations.
-
-    Attributes:
-        weight: w*, between 0 and 1.
-        error: the limit at w*.
-    """
+    """The weight of real data with the least error in the limit of many generations."""
 
     weight: float
+    """w*, between 0 and 1."""
     error: float
+    """The limit at w*."""
 
 
 class GapParts(NamedTuple):
     """Mean generalization gap of every generation, [G+1] each, and what it consists of.
 
     total = weight (direct + indirect) + (1 - weight) (synthetic + shift).
-
-    Attributes:
-        direct: a real row, swapped in the training set alone.
-        indirect: what the same swap changes by way of the synthetic rows.
-        synthetic: a synthetic row, swapped.
-        shift: risk on the real law less risk on the law of the generation before.
-        weight: of the real rows, 1 in generation 0.
-        total: the gap, risk on the real law less (weighted) empirical risk.
     """
 
     direct: FloatArray
+    """A real row, swapped in the training set alone."""
     indirect: FloatArray
+    """What the same swap changes by way of the synthetic rows."""
     synthetic: FloatArray
+    """A synthetic row, swapped."""
     shift: FloatArray
+    """Risk on the real law less risk on the law of the generation before."""
     weight: FloatArray
+    """Of the real rows, 1 in generation 0."""
     total: FloatArray
+    """The gap, risk on the real law less (weighted) empirical risk."""
 
 
 class MeanVariance(NamedTuple):
-    """Exact moments where mean and variance are both fitted.
-
-    Attributes:
-        mean_error: E (mu_i - mu)^2.
-        variance: E v_i, the mean fitted variance.
-    """
+    """Exact moments where mean and variance are both fitted."""
 
     mean_error: FloatArray
+    """E (mu_i - mu)^2."""
     variance: FloatArray
+    """E v_i, the mean fitted variance."""
 
 
 def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> FloatArray:

@@ -195,17 +195,19 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     number: dict[str, Any] = {"type": float, "metavar": "X"}
     drifts = commands["drift"]
     drifts.add_argument("--regime", choices=("augment", "replace", "accumulate"), default="augment")
+    _add(drifts, alpha=None)
     drifts.add_argument("--eps", help="one-step error of every generation, >= 0", **number)
     drifts.add_argument("--eps-file", metavar="FILE", help="one-step errors, one a generation")
-    _add(drifts, alpha=None, generation=None)
+    _add(drifts, generation=None)
     for name in ("gap", "stability"):
         _add(commands[name], "n", "alpha", "kappa", "generation")
     _add(commands["gap"], "M", "b", "c", "a", "delta")
     best = commands["optimum"]
-    _add(best, "n", "M", "b", "kappa", "c", "a", delta=0.05, log_size=0.0, floor=0.0)
+    _add(best, "n", "M", "b", "kappa", "c", "a", delta=0.05)
     best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
     objectives, what = ("gap", "risk", "uniform"), _MEANING.get("objective")
     best.add_argument("--objective", choices=objectives, default="gap", help=what)
+    _add(best, log_size=0.0, floor=0.0)
     best.add_argument("--fresh-real", dest="fresh", action="store_true", help=_MEANING.get("fresh"))
     best.add_argument(
         "--max-lam", default=np.inf, help="largest ratio allowed, >= 0, default inf", **number

@@ -1,6 +1,9 @@
 """Gap between the risk on the real law and the empirical risk on the mixed training set."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,6 +34,8 @@ from icl_stl.bounds.stability import (
     propagation,
     weighted_stability,
 )
+
+Bound = TypeVar("Bound")
 
 
 class Gap(NamedTuple):
@@ -87,9 +92,16 @@ def _gap(
     M: FloatArray,
     record: tuple[Constant, ...],
 ) -> Gap:
-    shift, stability, fluctuation, loss = common_shape(shift, stability, fluctuation, M)
-    total = shift + stability + fluctuation
-    return Gap(shift, stability, fluctuation, total, total > loss, record)
+    return summed(Gap, M, record, shift, stability, fluctuation)
+
+
+def summed(
+    kind: Callable[..., Bound], M: FloatArray, record: tuple[Constant, ...], *parts: FloatArray
+) -> Bound:
+    """A bound in the shape that its parts have in common; vacuous where their sum exceeds M."""
+    *shaped, loss = common_shape(*parts, M)
+    total = reduce(add, shaped)
+    return kind(*shaped, total, total > loss, record)
 
 
 def _log_odds(delta: ArrayLike) -> FloatArray:
@@ -414,10 +426,8 @@ def uniform_convergence_gap(
     shift = times(1 - real_share, distance)
     cover = 2 * nonnegative("cover_radius", cover_radius)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
-    shift, cover, fluctuation, loss = common_shape(shift, cover, fluctuation, loss)
-    total = shift + cover + fluctuation
     known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
-    return UniformGap(shift, cover, fluctuation, total, total > loss, known)
+    return summed(UniformGap, loss, known, shift, cover, fluctuation)
 
 
 @to_infinity
@@ -459,7 +469,8 @@ def bousquet_elisseeff(
     """
     size, change, loss = checked(n=n, beta=beta, M=M)
     fluctuation = (2 * size * change + loss) * np.sqrt(_log_odds(delta) / (2 * size))
-    return _stable_gap(change, fluctuation, loss, constants(provenance, beta=beta, M=M))
+    known = constants(provenance, beta=beta, M=M)
+    return summed(StableAlgorithmGap, loss, known, change, fluctuation)
 
 
 @to_infinity
@@ -487,22 +498,13 @@ def bousquet_klochkov_zhivotovskiy(
     logs = _log_odds(delta) + np.log(2)
     levels = np.sqrt(2) * np.e * np.maximum(2.0, logs) * _ceil_log2(size)
     fluctuation = loss * np.sqrt(logs / (2 * size))
-    return _stable_gap(
-        change * (2 + levels), fluctuation, loss, constants(provenance, beta=beta, M=M)
-    )
+    known = constants(provenance, beta=beta, M=M)
+    return summed(StableAlgorithmGap, loss, known, change * (2 + levels), fluctuation)
 
 
 def _ceil_log2(size: FloatArray) -> FloatArray:
     mantissa, exponent = np.frexp(size)
     return np.where(mantissa == 0.5, exponent - 1, exponent).astype(np.float64)
-
-
-def _stable_gap(
-    stability: FloatArray, fluctuation: FloatArray, M: FloatArray, record: tuple[Constant, ...]
-) -> StableAlgorithmGap:
-    stability, fluctuation, loss = common_shape(stability, fluctuation, M)
-    total = stability + fluctuation
-    return StableAlgorithmGap(stability, fluctuation, total, total > loss, record)
 
 
 @to_infinity
@@ -539,10 +541,8 @@ def coupled_gap(
     shift = times(rho, distance)
     real_part = alpha * _smaller_gap(size, swapped, loss, half)
     synthetic_part = rho * _smaller_gap(synthetic, one_fit, loss, half)
-    shift, real_part, synthetic_part, loss = common_shape(shift, real_part, synthetic_part, loss)
-    total = shift + real_part + synthetic_part
     known = constants(provenance, M=M, b=b, beta_real=beta_real, discrepancy=discrepancy)
-    return CoupledGap(shift, real_part, synthetic_part, total, total > loss, known)
+    return summed(CoupledGap, loss, known, shift, real_part, synthetic_part)
 
 
 def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArray) -> FloatArray:

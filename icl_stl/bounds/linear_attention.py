@@ -23,6 +23,7 @@ from icl_stl.bounds._check import (
     to_infinity,
 )
 from icl_stl.bounds._series import geometric
+from icl_stl.bounds.generalization import summed
 from icl_stl.bounds.stability import BoolArray
 
 _NOISE_FOURTH = 9 / 5  # E e^4 of the uniform law on [-sqrt(3), sqrt(3)]
@@ -202,17 +203,16 @@ def _certificate(
     moments = problem.moments
     alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
     excess = moments.risk - problem.noise**2 + moments.scale * (to_optimum**2 - to_previous**2)
-    shift, real, drawn, zero = common_shape(
+    known = moments._asdict() | {"generator_noise": problem.noise}
+    reached = {"to_optimum": to_optimum, "to_previous": to_previous}
+    return summed(
+        LinearAttentionGap,
+        moments.risk + moments.optimum,
+        constants("certified", **known) + constants(distances, **reached),
         times(rho, excess),
         alpha * _at(problem.real(size), to_optimum),
         times(rho, _at(problem.synthetic(synthetic), to_previous)),
-        moments.risk + moments.optimum,
     )
-    known = moments._asdict() | {"generator_noise": problem.noise}
-    reached = {"to_optimum": to_optimum, "to_previous": to_previous}
-    total = shift + real + drawn
-    record = constants("certified", **known) + constants(distances, **reached)
-    return LinearAttentionGap(shift, real, drawn, total, total > zero, record)
 
 
 def _at(deviations: _Deviations, distance: FloatArray) -> FloatArray:

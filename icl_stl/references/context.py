@@ -68,7 +68,7 @@ def attention_context(
         layer @ _gram(new[0]),
         layer @ _moment(*kept),
         start,
-        float(nonnegative("relabel_noise", relabel_noise)) ** 2 * _sandwich(layer, _gram(new[0])),
+        _square("relabel_noise", relabel_noise) * _sandwich(layer, _gram(new[0])),
         generations,
     )
 
@@ -103,7 +103,7 @@ def attention_context_limit(
     count, dim = kept[0].shape[-2] + new.shape[-2], new.shape[-1]
     layer = _layer(gamma, dim) / rows("examples", count)
     step = layer @ _gram(new)
-    noise = float(nonnegative("relabel_noise", relabel_noise)) ** 2 * _sandwich(layer, _gram(new))
+    noise = _square("relabel_noise", relabel_noise) * _sandwich(layer, _gram(new))
     stable = attention_context_factor(kept_xs, xs, gamma) < 1
     safe = np.where(stable[..., None, None], step, 0.0)
     mean = np.linalg.solve(np.eye(dim) - safe, layer @ _moment(*kept))[..., 0]
@@ -139,10 +139,7 @@ def attention_fresh_context(
     """
     w, c = real("task", task), float(positive("gain", gain))
     k, r = rows("kept", kept, 0), rows("relabelled", relabelled)
-    sigma, s = (
-        float(nonnegative(name, value)) ** 2
-        for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
-    )
+    sigma, s = _square("noise", noise), _square("relabel_noise", relabel_noise)
     alpha, outer = k / (k + r), np.outer(w, w)
     mean = [c * w]
     second = [c**2 * _sampled(outer, k + r, sigma)]
@@ -176,10 +173,7 @@ def attention_fresh_square(
     """
     w, now = real("task", task), real("weights", weights)
     k, r, d = rows("kept", kept, 0), rows("relabelled", relabelled), now.shape[-1]
-    sigma, s = (
-        float(nonnegative(name, value)) ** 2
-        for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
-    )
+    sigma, s = _square("noise", noise), _square("relabel_noise", relabel_noise)
     alpha = k / (k + r)
 
     own, both, new = ((a * b).sum(axis=-1) for a, b in ((w, w), (w, now), (now, now)))
@@ -257,8 +251,11 @@ def ridge_context(
     away = back.swapaxes(-1, -2) @ own @ (start - fixed)
     g = np.arange(last_generation(generations) + 1)[:, None]
     powers = (phi / (1 + phi))[..., None, :] ** g
-    s = float(nonnegative("relabel_noise", relabel_noise))
-    spread = s**2 * (phi / (1 + 2 * phi))[..., None, :] * (1 - powers**2)
+    spread = (
+        _square("relabel_noise", relabel_noise)
+        * (phi / (1 + 2 * phi))[..., None, :]
+        * (1 - powers**2)
+    )
     mean = fixed.swapaxes(-1, -2) + (powers * away.swapaxes(-1, -2)) @ back.swapaxes(-1, -2)
     wide = back[..., None, :, :]
     return ContextPath(mean, (wide * spread[..., None, :]) @ wide.swapaxes(-1, -2))
@@ -344,6 +341,10 @@ def _inputs(name: str, xs: ArrayLike) -> FloatArray:
     if array.ndim < 2 or array.shape[-1] < 1:
         raise ValueError(f"{name} has shape {array.shape}, outside the admissible [..., rows, d]")
     return array
+
+
+def _square(name: str, deviation: float) -> float:
+    return float(nonnegative(name, deviation)) ** 2
 
 
 def _examples(xs: ArrayLike, ys: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:

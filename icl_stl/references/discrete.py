@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import FloatArray, nonnegative, positive, real
 from icl_stl.bounds._series import resolvent
+from icl_stl.bounds.drift import anchored_weights
 from icl_stl.references._common import (
-    anchored,
     batch_coefficients,
     last_generation,
     mixing,
@@ -108,8 +108,7 @@ def law_anchored(
     Returns: LawPath; the mean is p in every generation.
     Source: derived here, THEORY.md statement 46.
     """
-    weight = float(real("alpha", alpha, 0, 1))
-    return law_loop(anchored(weight, last_generation(generations)), law, samples, n_syn)
+    return law_loop(anchored_weights(alpha, last_generation(generations)), law, samples, n_syn)
 
 
 def law_total_variation(

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import FloatArray, flag, nonnegative, positive, probability, share
+from icl_stl.bounds.drift import anchored_weights
 from icl_stl.references._common import (
     accumulate_gain,
-    anchored,
     augment_gain,
     batch_gain,
     best_fresh_weight,
@@ -141,7 +141,7 @@ def mean_anchored(
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
-    shares = anchored(float(share("alpha", alpha)), last_generation(generations))
+    shares = anchored_weights(alpha, last_generation(generations))
     return mean_loop(shares, samples, n_syn, noise)
 
 

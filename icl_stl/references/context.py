@@ -251,11 +251,8 @@ def ridge_context(
     away = back.swapaxes(-1, -2) @ own @ (start - fixed)
     g = np.arange(last_generation(generations) + 1)[:, None]
     powers = (phi / (1 + phi))[..., None, :] ** g
-    spread = (
-        _square("relabel_noise", relabel_noise)
-        * (phi / (1 + 2 * phi))[..., None, :]
-        * (1 - powers**2)
-    )
+    noise = _square("relabel_noise", relabel_noise)
+    spread = noise * (phi / (1 + 2 * phi))[..., None, :] * (1 - powers**2)
     mean = fixed.swapaxes(-1, -2) + (powers * away.swapaxes(-1, -2)) @ back.swapaxes(-1, -2)
     wide = back[..., None, :, :]
     return ContextPath(mean, (wide * spread[..., None, :]) @ wide.swapaxes(-1, -2))

@@ -211,7 +211,7 @@ REFUSED = [
     ("sweep", "good.toml --cluster cluster.toml", ["'partitions'", "partition, "]),
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
-    ("make_figures", "--results nowhere", ["nowhere/config.json", "scripts/reproduce_theorem.py"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
     ("make_figures", "--results folded", ["folded/config.json", "cannot be read", "directory"]),

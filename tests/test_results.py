@@ -324,9 +324,9 @@ def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
 
 
 def test_files_that_are_missing_or_damaged_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.csv does not exist; run scripts"):
+    with pytest.raises(ValueError, match=r"none\.csv does not exist; run icl-stl reproduce"):
         read_table(tmp_path / "none.csv", 8)
-    with pytest.raises(ValueError, match=r"none\.json does not exist; run scripts"):
+    with pytest.raises(ValueError, match=r"none\.json does not exist; run icl-stl reproduce"):
         read_json(tmp_path / "none.json")
     for content in (b"", b'{"a": ', b"\xff\xfe"):
         (tmp_path / "bad.json").write_bytes(content)

@@ -2,13 +2,13 @@
 
 import csv
 import errno
+import fcntl
 import io
 import json
 import os
 import platform
 import re
 import stat
-import sys
 import time
 import warnings
 import zlib
@@ -239,32 +239,17 @@ def check_file(path: Path, option: str) -> None:
         ) from None
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; a byte far off, so that the rest can be read."""
-        os.lseek(descriptor, 2**30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; None where the file system knows no locks."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                return None
-            raise
-        return True
+def _take(descriptor: int) -> bool | None:
+    """Lock an open file, unless another has; None where the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            return None
+        raise
+    return True
 
 
 def _holder(descriptor: int) -> str:
@@ -457,7 +442,7 @@ def read_json(path: Path) -> Any:
     try:
         content = json_of(text_of(path.read_bytes()))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
+        raise ValueError(f"{path} does not exist; run icl-stl reproduce first") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -538,7 +523,7 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     try:
         read = {name: _loops_of(name, rows) for name, rows in _rows_of(path).items()}
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
+        raise ValueError(f"{path} does not exist; run icl-stl reproduce first") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -16,7 +16,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -212,25 +213,21 @@ def peak_memory() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def _serve(connection: Any, contestant: Contestant, cores: frozenset[int] | None) -> None:
-    """A contestant's process: prepare, then measure whenever asked, until asked no more."""
-    try:
-        if cores is not None:
-            os.sched_setaffinity(0, cores)
-        module, _, function = contestant.prepare.partition(":")
-        prepare = getattr(importlib.import_module(f"icl_stl.{module}"), function)
-        run = prepare(**contestant.settings)
-        connection.send((True, None))
-        while (asked := connection.recv()) is not None:
-            connection.send((True, run(**asked)))
-    except EOFError:
-        return
-    except ModuleNotFoundError as error:
-        hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""
-        connection.send((False, f"{error.name} is not installed{hint}"))
-    except Exception as error:  # whatever it is, the others go on, and the report says it
-        lines = str(error).strip().splitlines() or [""]
-        connection.send((False, f"{type(error).__name__}: {lines[0]}"[:300]))
+_measure: Callable[..., Any]
+"""In a contestant's process: what measures one round."""
+
+
+def _prepare(contestant: Contestant, cores: frozenset[int] | None) -> None:
+    global _measure  # noqa: PLW0603  (the process is the contestant's alone)
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    module, _, function = contestant.prepare.partition(":")
+    prepare = getattr(importlib.import_module(f"icl_stl.{module}"), function)
+    _measure = prepare(**contestant.settings)
+
+
+def _ask(question: Mapping[str, Any]) -> Any:
+    return _measure(**question)
 
 
 class Team:
@@ -241,42 +238,31 @@ class Team:
     def __init__(self, contestant: Contestant):
         self.contestant = contestant
         context = multiprocessing.get_context("spawn")
-        self._members = []
-        for cores in contestant.cores:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, contestant, cores), daemon=True)
-            process.start()
-            theirs.close()
-            self._members.append((process, ours))
+        self._pools = [ProcessPoolExecutor(1, context) for _ in contestant.cores]
+        self._prepared = [
+            pool.submit(_prepare, contestant, cores)
+            for pool, cores in zip(self._pools, contestant.cores, strict=True)
+        ]
 
     def ready(self) -> None:
-        """Wait until every process has prepared.
+        """Wait until every process has prepared."""
+        self._answers(lambda: self._prepared)
 
-        Raises:
-            UnavailableError: If one cannot.
-        """
-        self._answers()
-
-    def _answers(self) -> list[Any]:
-        answers = []
-        for process, connection in self._members:
-            try:
-                fine, answer = connection.recv()
-            except (EOFError, ConnectionResetError):
-                process.join()
-                fine, answer = False, f"its process ended with status {process.exitcode}"
-            if not fine:
-                raise UnavailableError(answer)
-            answers.append(answer)
-        return answers
+    def _answers(self, asked: Callable[[], Sequence[Future[Any]]]) -> list[Any]:
+        try:
+            return [future.result() for future in asked()]
+        except ModuleNotFoundError as error:
+            hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""
+            raise UnavailableError(f"{error.name} is not installed{hint}") from None
+        except Exception as error:  # whatever it is, the others go on, and the report says it
+            first = str(error).strip().partition("\n")[0]
+            raise UnavailableError(f"{type(error).__name__}: {first}"[:300]) from None
 
     def ask(self, *each: Mapping[str, Any]) -> list[Any]:
         """What every process answers to its question, or to the only one; all work at once."""
-        questions = each if len(each) > 1 else (each or ({},)) * len(self._members)
-        for (_, connection), question in zip(self._members, questions, strict=True):
-            with suppress(BrokenPipeError):  # why it ended is found below
-                connection.send(dict(question))
-        return self._answers()
+        questions = each if len(each) > 1 else (each or ({},)) * len(self._pools)
+        pairs = list(zip(self._pools, questions, strict=True))
+        return self._answers(lambda: [pool.submit(_ask, dict(one)) for pool, one in pairs])
 
     def measure(self, **what: Any) -> Measures:
         """One round: all that was done, in the time of the slowest process."""
@@ -286,12 +272,8 @@ class Team:
 
     def close(self) -> None:
         """End the processes."""
-        for process, connection in self._members:
-            connection.close()
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -2,44 +2,32 @@
 
 import csv
 import errno
+import fcntl
 import io
 import json
 import os
 import platform
 import re
-import stat
-import sys
 import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from icl_stl import regimes
 from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, digest, key
-from icl_stl.regimes import (
-    Accumulate,
-    AccumulateFresh,
-    AccumulateSubsample,
-    Anchored,
-    Augment,
-    AugmentSameInputs,
-    FreshReal,
-    RealOnly,
-    Regime,
-    Replace,
-    real_share,
-)
+from icl_stl.regimes import Anchored, Augment, FreshReal, Regime, Replace, real_share
 from icl_stl.tables import json_of, rows_of, text_of
 
 SCHEMA = 1
@@ -47,6 +35,7 @@ SCHEMA = 1
 
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -168,27 +157,6 @@ def labels_of(regimes: Iterable[Regime], samples: int) -> dict[str, Regime]:
     }
 
 
-def regime_of(label: str) -> Regime:
-    """The inverse of `label`, for the regimes of the main job."""
-    name, _, share = label.partition("-")
-    plain: dict[str, Regime] = {"real-only": RealOnly(), "replace": Replace()}
-    if label in plain:
-        return plain[label]
-    if name == "augment" and share == repr(float(share)):
-        return Augment(float(share))
-    raise ValueError(f"regime must be one of real-only, replace, augment-SHARE, not {label!r}")
-
-
-REGIMES: Mapping[str, type[Regime]] = {
-    f"{cls.__module__}.{cls.__qualname__}": cls
-    for cls in (
-        *(Augment, AugmentSameInputs, Replace, RealOnly, FreshReal),
-        *(AccumulateFresh, Accumulate, AccumulateSubsample, Anchored),
-    )
-}
-"""The regimes of this package, as descriptions name them."""
-
-
 def regime_from(description: Mapping[str, Any]) -> Regime | None:
     """The regime of this `descriptions.describe(regime)`; None if it is not of this package.
 
@@ -198,7 +166,7 @@ def regime_from(description: Mapping[str, Any]) -> Regime | None:
     kind, fields = description["type"], description["fields"]
     if not isinstance(kind, str):
         return None
-    regime = REGIMES[kind](**fields)
+    regime: Regime = vars(regimes)[kind.removeprefix(f"{regimes.__name__}.")](**fields)
     if describe(regime) != description:
         raise ValueError(f"there is no {kind} of {fields}")
     return regime
@@ -215,9 +183,7 @@ def make_folder(path: Path, option: str = "out") -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.tmp"
-        probe.write_bytes(b"")
-        probe.unlink()
+        _probe(path)
     except OSError as error:
         raise ValueError(
             f"{option} must be a writable folder, but {path} is not: {error}"
@@ -231,47 +197,35 @@ def check_file(path: Path, option: str) -> None:
         ValueError: If it cannot; the message names it and the option that asks for it.
     """
     try:
-        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
-        if stat.S_ISDIR(kind):
+        if path.is_dir():
             raise ValueError(f"{option} must be a file, but {path} is a folder")
-        if not stat.S_ISREG(kind):  # a device would be replaced by a file
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise ValueError(f"{option} must be a plain file, but {path} is a device or a pipe")
         make_folder(path.absolute().parent, f"the folder of {option}")
-        probe = _temporary(path)
-        probe.write_bytes(b"")
-        probe.unlink()
+        _probe(path.parent, path.name)
     except OSError as error:
         raise ValueError(
             f"{option} must be a file that can be written, but {path} is not: {error.strerror}"
         ) from None
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _probe(folder: Path, name: str = "") -> None:
+    temporary = _temporary(folder / (name or "probe"))
+    temporary.write_bytes(b"")
+    temporary.unlink()
 
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; a byte far off, so that the rest can be read."""
-        os.lseek(descriptor, 2**30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
 
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; None where the file system knows no locks."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                return None
-            raise
-        return True
+def _take(descriptor: int) -> bool | None:
+    """Lock an open file, unless another has; None where the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            return None
+        raise
+    return True
 
 
 def _holder(descriptor: int) -> str:
@@ -444,6 +398,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
 
 
+def _read(path: Path, parse: Callable[[str], Content]) -> Content:
+    try:
+        return parse(text_of(path.read_bytes()))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, atomically; a number that JSON does not know is an error.
 
@@ -461,14 +426,7 @@ def read_json(path: Path) -> Any:
         ValueError: If there is no such file, it is no JSON, or it says that it is of another
             version of the form than `SCHEMA`; the message names it.
     """
-    try:
-        content = json_of(text_of(path.read_bytes()))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    content = _read(path, json_of)
     schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
     if schema != SCHEMA:
         raise ValueError(
@@ -532,8 +490,7 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     """The loops of a table written by `write_table`: float64, whole numbers int64.
 
     Args:
-        path: The table. One of an earlier version, which has no descriptions, is read if its
-            regimes are those of the main job: their labels say all.
+        path: The table.
         samples: n.
         regimes: The regimes in it that are not of this package: no code is run because a table
             names it.
@@ -542,16 +499,7 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
         ValueError: If the file is missing or is no such table, or has a regime that is neither of
             this package nor among those given; the message names it.
     """
-    try:
-        read = {name: _loops_of(name, rows) for name, rows in _rows_of(path).items()}
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    read = _read(path, _tables_of)
     given = {key(regime, "regime"): regime for regime in regimes}
     found = {}
     for name, (regime, description, arrays) in read.items():
@@ -565,15 +513,14 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     return found
 
 
-def _rows_of(path: Path) -> dict[str, list[dict[str, str]]]:
-    """The rows of a table by the label of their regime, in order."""
-    text = text_of(path.read_bytes())
+def _tables_of(text: str) -> dict[str, tuple[Regime | None, Any, Arrays]]:
+    """What `_loops_of` finds in the rows of each regime of a table, in order."""
     if not text.endswith("\n"):  # it is ours, and written whole
         raise ValueError("it ends within a row")
     found: dict[str, list[dict[str, str]]] = {}
-    for row in rows_of(text, PLACES[:3], more=True):
+    for row in rows_of(text, PLACES, more=True):
         found.setdefault(row.cells["regime"], []).append(row.cells)
-    return found
+    return {name: _loops_of(name, rows) for name, rows in found.items()}
 
 
 def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | None, Any, Arrays]:
@@ -582,11 +529,10 @@ def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | No
     shape = tuple(1 + max(column) for column in zip(*places, strict=True))
     if places != list(np.ndindex(*shape)):
         raise ValueError(f"the loops of {name} are not all there, in order")
-    said = {row.get("description") for row in rows}
+    said = {row["description"] for row in rows}
     if len(said) > 1:
         raise ValueError(f"{name} is described in {len(said)} ways")
-    (text,) = said
-    description = describe(regime_of(name)) if text is None else json.loads(text)
+    description = json.loads(said.pop())
     quantities: dict[tuple[str, bool], list[NDArray[Any]]] = {}
     for column in (column for column in rows[0] if column not in PLACES):
         cells = [row[column] for row in rows]

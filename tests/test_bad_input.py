@@ -42,7 +42,7 @@ from icl_stl.experiments import (
     SolvableLoops,
 )
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
-from icl_stl.results import regime_of, write_json
+from icl_stl.results import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf
@@ -687,7 +687,6 @@ TABLE = [
     ),
     (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
     (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
-    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
 ]
 
 CASES = [

@@ -146,6 +146,18 @@ def _set(owner: object, check: Callable[[str, Any], Any], *names: str) -> None:
         object.__setattr__(owner, name, check(name, getattr(owner, name)))
 
 
+def normalised(owner: object, **checks: Callable[..., Any]) -> None:
+    """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it.
+
+    Raises:
+        ValueError: If one is wrong; the message names it.
+    """
+    for name, check in checks.items():
+        value = getattr(owner, name)
+        alone = check in (amplification, injection, pseudo_counts, task_noise)
+        object.__setattr__(owner, name, check(value) if alone else check(name, value))
+
+
 def _counts(owner: object, *least: tuple[str, int]) -> None:
     """Check whole numbers of a frozen dataclass: names, and the least of each."""
     for name, smallest in least:

@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from icl_stl.config import require, whole
 from icl_stl.learners import Data, Learner
-from icl_stl.models import Params
-from icl_stl.regimes import Regime, Replace, real_share, real_shares, replaces, synthetic_size
+from icl_stl.models.causal import Params
+from icl_stl.regimes import Regime, Step, real_share, real_shares, synthetic_size
+from icl_stl.rows import in_one_type, in_turn, joined, precision, row_count, rows_of, spread
 from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
@@ -105,11 +106,6 @@ def _known(value: Any) -> Any:
         return None
 
 
-def row_count(data: Data) -> int:
-    """How many rows there are."""
-    return int(jax.tree.leaves(data)[0].shape[0])
-
-
 def real_rows(real: Data, name: str = "real", axes: int = 1) -> Data:
     """The real set as JAX's arrays.
 
@@ -163,62 +159,11 @@ def _same_numbers(where: str, given: Any, taken: Array, axes: int) -> None:
         )
 
 
-def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:
-    """Rows that a function returned, seen to be so many of the kind that they should be.
-
-    Args:
-        function: Its name.
-        rows: What it returned.
-        like: Rows of that kind, however many.
-        count: How many it was asked for.
-        ahead: Axes before that of the rows.
-
-    Returns:
-        The rows, as JAX's arrays.
-
-    Raises:
-        ValueError: If they are others; the message names the function.
-    """
-    wanted, found = str(jax.tree.structure(like)), str(jax.tree.structure(rows))
-    require(found == wanted, f"what {function} returns", found, f"of the structure {wanted}")
-    leaves = zip(
-        jax.tree_util.tree_leaves_with_path(rows),
-        jax.tree.leaves(like),
-        strict=True,
-    )
-    for (path, leaf), other in leaves:
-        shape = (*ahead, count, *jnp.shape(other)[1:])
-        where = f"what {function} returns{jax.tree_util.keystr(path)}"
-        own = jnp.shape(leaf)
-        require(own == shape, where, own, f"{count} rows like the real ones, of the shape {shape}")
-    return jax.tree.map(jnp.asarray, rows)
-
-
-def _of_one_type(*some: Data) -> tuple[Data, ...]:
-    """Rows of several sources in the type that all of theirs promote to."""
-
-    def leaf(*leaves: Array) -> tuple[Array, ...]:
-        dtype = jnp.result_type(*(a.dtype for a in leaves))
-        return tuple(a.astype(dtype) for a in leaves)
-
-    each = [leaf(*leaves) for leaves in zip(*map(jax.tree.leaves, some), strict=True)]
-    structure = jax.tree.structure(some[0])
-    return tuple(jax.tree.unflatten(structure, leaves) for leaves in zip(*each, strict=True))
-
-
-def _precision(data: Data) -> Any:
-    """The type of row weights."""
-    types = [a.dtype for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    if not types:
-        return jnp.zeros(0).dtype
-    return jnp.zeros(0, jnp.result_type(*types, jnp.float32)).real.dtype
-
-
 def _check(
     learner: Learner, regime: Regime, draw_real: DrawReal | None, sizes: Sizes | None = None
 ) -> None:
     """Refuse what the regime cannot do with these."""
-    if sizes is not None and (regime.keeps_history or isinstance(regime, Replace)):
+    if sizes is not None and (regime.keeps_history or type(regime).mix is not Regime.mix):
         raise ValueError(
             "regime must mix real rows with those of the last generation where sizes are given, "
             f"but it is {regime.name!r}"
@@ -276,12 +221,12 @@ def _start(
     """Find types and shapes, without any computation; refuse a fit that takes no weights."""
     n = row_count(real)
     n_syn, keys = synthetic_size(regime, n), generation_keys(key, 0)
-    places = _places(regime, n, generations)
+    places = _places(keys.fit, learner, regime, real, generations)
     program, params = jax.make_jaxpr(
         lambda rows, weights: learner.fit(keys.fit, rows, weights), return_shape=True
     )(
-        jax.eval_shape(lambda: _in_turn(real, places)),
-        jax.ShapeDtypeStruct((places,), _precision(real)),
+        jax.eval_shape(lambda: in_turn(real, places)),
+        jax.ShapeDtypeStruct((places,), precision(real)),
     )
 
     def sources(params: Params) -> list[Data]:
@@ -289,7 +234,7 @@ def _start(
         if regime.fresh_real and draw_real is not None:
             some.append(_drawn(draw_real, keys.real, real))
         if n_syn and generate_jointly is None:
-            some.append(_synthetic_rows(keys, learner, regime, real, params, n))
+            some.append(_synthetic_rows(keys, learner, regime, real, params, n, n_syn))
         elif n_syn and generate_jointly is not None:
             alone = jax.tree.map(lambda a: a[None], params)
             joint = _joint(generate_jointly, keys.generate, alone, real, n_syn, 1)
@@ -315,10 +260,46 @@ def _start(
     return _Start(real, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params))
 
 
-def _places(regime: Regime, samples: int, generations: int) -> int:
+def _places(key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, last: int) -> int:
     """How many rows a fit sees, those without weight too."""
-    room = max(1, generations) if regime.keeps_history else 1
-    return samples + (0 if regime.subsamples else room * synthetic_size(regime, samples))
+    n, n_syn = row_count(real), synthetic_size(regime, row_count(real))
+    if not _chooses(regime):
+        return n + (max(1, last) if regime.keeps_history else 1) * n_syn
+
+    def some() -> Data:
+        params = learner.fit(key, real, spread(1.0, n, n, precision(real)))
+        kept, rows = room_for_rows(regime, real, last), in_turn(real, n_syn) if n_syn else ()
+        return _mixed(regime, Step(key, 1, params, real, rows, kept, 0.5, n, n_syn))[0]
+
+    return row_count(jax.eval_shape(some))
+
+
+def _chooses(regime: Regime) -> bool:
+    """Whether it has a `mix` of its own."""
+    return type(regime).mix is not Regime.mix
+
+
+def _mixed(regime: Regime, step: Step) -> tuple[Data, Float[Array, " N"]]:
+    """What the regime mixes; where it chooses, of real rows alone in generation 0.
+
+    There are places for all real rows, then.
+    """
+    rows, weights = regime.mix(step)
+    if not _chooses(regime):
+        return rows, weights
+    count, places = row_count(step.real), row_count(rows)
+    name = f"mix of the regime {regime.name!r}"
+    rows, weights = rows_of(name, rows, step.real, places), jnp.asarray(weights)
+    right = f"weights of the shape ({places},), one a row"
+    require(weights.shape == (places,), f"what {name} returns", weights.shape, right)
+    weights = weights.astype(precision(rows))
+    if places < count:
+        rows = joined(rows, in_turn(step.real, count - places))
+        weights = jnp.concatenate([weights, jnp.zeros(count - places, weights.dtype)])
+    total, is_first = row_count(rows), jnp.asarray(step.index) == 0
+    alone = in_turn(step.real, total), spread(1.0, count, total, weights.dtype)
+    rows, weights = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), alone, (rows, weights))
+    return rows, weights
 
 
 _HEEDING: "WeakKeyDictionary[Any, set[Any]]" = WeakKeyDictionary()
@@ -342,7 +323,7 @@ def check_weights(
         generations: G.
     """
     count = row_count(real)
-    empty = _places(regime, count, generations) - count
+    empty = _places(key, learner, regime, real, generations) - count
     rows = [_known(leaf) for leaf in jax.tree.leaves(real)]
     if not empty or any(leaf is None for leaf in rows):
         return
@@ -354,7 +335,7 @@ def check_weights(
     if not apart.any():
         return
     even = jnp.arange(count + empty) < count
-    weights = (even / count).astype(_precision(real))
+    weights = (even / count).astype(precision(real))
     keys, n_syn = generation_keys(key, 0), synthetic_size(regime, count)
 
     @jax.jit
@@ -413,19 +394,7 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
     """
     if not regime.keeps_history:
         return ()
-    return _in_turn(real, max(1, generations) * synthetic_size(regime, row_count(real)))
-
-
-def _in_turn(real: Data, count: int, samples: Any = None) -> Data:
-    """So many of the first real rows, in turn."""
-    rows = jnp.arange(count) % (row_count(real) if samples is None else samples)
-    return jax.tree.map(lambda a: jnp.asarray(a)[rows], real)
-
-
-def _spread(share: Any, rows: Any, places: int, dtype: Any) -> Float[Array, " N"]:
-    """A share of the objective spread equally over the first rows of so many places."""
-    each = jnp.asarray(share / jnp.maximum(rows, 1), dtype)
-    return jnp.where(jnp.arange(places) < rows, each, 0)
+    return in_turn(real, max(1, generations) * synthetic_size(regime, row_count(real)))
 
 
 def _all_finite(params: Params) -> Bool[Array, ""]:
@@ -440,7 +409,7 @@ def first_generation(
 ) -> Generation:
     """Generation 0: fitted on the real set alone, the same in every regime."""
     count = row_count(real)
-    weights = _spread(1.0, count, count, _precision(real))
+    weights = spread(1.0, count, count, precision(real))
     params = learner.fit(generation_keys(key, 0).fit, real, weights)
     return Generation(params, params, real, weights, jnp.array(0), kept, finite=_all_finite(params))
 
@@ -458,16 +427,41 @@ def _joint(
     return rows_of("generate_jointly", generate(key, params, n_syn), real, n_syn, (loops,))
 
 
+AT_ONCE = 1024
+"""Places of synthetic rows that are filled together, where it is not known how many are needed."""
+
+
 def _synthetic_rows(
-    keys: Keys, learner: Learner, regime: Regime, real: Data, previous: Params, samples: Any
+    keys: Keys,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    previous: Params,
+    samples: Any,
+    there: Any,
 ) -> Data:
-    """What θ_{i-1} leaves behind."""
+    """What θ_{i-1} leaves behind: the first rows of so many places, copies of real rows after."""
     n_syn = synthetic_size(regime, row_count(real))
-    if not regime.reuses_inputs or learner.relabel is None:
-        made = learner.generate(keys.generate, previous, n_syn)
-        return rows_of("learner.generate", made, real, n_syn)
-    made = learner.relabel(keys.generate, previous, _in_turn(real, n_syn, samples))
-    return rows_of("learner.relabel", made, real, n_syn)
+    if regime.reuses_inputs and learner.relabel is not None:
+        made = learner.relabel(keys.generate, previous, in_turn(real, n_syn, samples))
+        return rows_of("learner.relabel", made, real, n_syn)
+
+    def generated(key: PRNGKeyArray, count: int) -> Data:
+        return rows_of("learner.generate", learner.generate(key, previous, count), real, count)
+
+    if n_syn <= AT_ONCE or _known(there) is not None:
+        return generated(keys.generate, n_syn)
+    types = jax.eval_shape(lambda: generated(keys.generate, AT_ONCE))
+
+    def some(part: Any) -> Data:
+        return jax.lax.cond(
+            part * AT_ONCE < there,
+            lambda: generated(jax.random.fold_in(keys.generate, part), AT_ONCE),
+            lambda: jax.tree.map(lambda a, b: a.astype(b.dtype), in_turn(real, AT_ONCE), types),
+        )
+
+    parts = jax.lax.map(some, jnp.arange(-(-n_syn // AT_ONCE)))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_syn], parts)
 
 
 def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], Data]) -> Data:
@@ -487,12 +481,6 @@ def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], 
     return jax.lax.cond(is_first, filled, made)
 
 
-def _lot(key: PRNGKeyArray, weights: Float[Array, " N"], count: int) -> Int[Array, " count"]:
-    """So many of the rows that have a weight, drawn without replacement."""
-    lottery = jnp.where(weights > 0, jax.random.uniform(key, weights.shape), -1.0)
-    return jax.lax.top_k(lottery, count)[1]
-
-
 def next_generation(
     key: PRNGKeyArray,
     learner: Learner,
@@ -507,6 +495,7 @@ def next_generation(
     from_first: bool = False,
     sizes: Sizes | None = None,
     share: Any | None = None,
+    fresh: Any = True,
 ) -> Generation:
     """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh.
 
@@ -527,8 +516,8 @@ def next_generation(
             no weight, whatever `previous` is: then one program serves all generations.
         sizes: How many rows there are, if fewer than the real set and the regime have places for;
             their share then takes the place of the regime's.
-        share: α_i if it is known already, as it must be of a regime whose `real_share` cannot be
-            traced with i.
+        share: α_i if it is known already, as it must be where i is traced.
+        fresh: Whether real rows are new, in a regime in which they are; may be traced.
 
     Raises:
         ValueError: If the regime needs more than the learner or the arguments give, or if a
@@ -546,7 +535,7 @@ def next_generation(
     elif share is None and index is not None:
         share = real_share(regime, n, int(index))
     elif share is None:
-        share = regime.real_share(n, generation)
+        raise ValueError("share must be given where generation is traced, but it is None")
     samples, made = (n, n_syn) if sizes is None else sizes[:2]
     if regime.keeps_history and not jax.tree.leaves(kept):
         raise ValueError(
@@ -557,40 +546,41 @@ def next_generation(
     if from_first:
         share = jnp.where(is_first, 1.0, share)
     if draw_real is not None and regime.fresh_real:
-        fresh, real = _of_one_type(_drawn(draw_real, keys.real, real), real)
-        real = jax.tree.map(lambda a, b: jnp.where(from_first & is_first, a, b), real, fresh)
-    parts, shares = [], []
-    if not replaces(regime, share):
-        parts, shares = [real], [(share, samples, n)]
-    if n_syn:
-        rows = synthetic
-        if rows is None:
-            rows = _unless_first(
-                is_first,
-                lambda: _synthetic_rows(keys, learner, regime, real, previous, samples),
-                lambda: _in_turn(real, n_syn),
-            )
-        if regime.keeps_history:
-            offset = jnp.maximum(generation - 1, 0) * n_syn
-            kept, rows = _of_one_type(kept, rows)
-            put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
-            kept = rows = jax.tree.map(put, kept, rows)
-            made = generation * n_syn
-        parts.append(rows)
-        shares.append((1 - share, made, row_count(rows)))
-    training_set = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *_of_one_type(*parts))
-    precision = _precision(training_set)
-    row_weights = jnp.concatenate([_spread(*own, precision) for own in shares])
-    if regime.subsamples:
-        chosen = _lot(keys.choose, row_weights, n)
-        training_set = jax.tree.map(lambda a: a[chosen], training_set)
-        row_weights = _spread(1.0, n, n, precision)
+        real = _fresh_or_not(draw_real, keys.real, real, fresh, from_first & is_first)
+    rows = synthetic
+    if n_syn and rows is None:
+        rows = _unless_first(
+            is_first,
+            lambda: _synthetic_rows(keys, learner, regime, real, previous, samples, made),
+            lambda: in_turn(real, n_syn),
+        )
+    if regime.keeps_history:
+        offset = jnp.maximum(generation - 1, 0) * n_syn
+        kept, rows = in_one_type(kept, rows)
+        put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
+        kept = jax.tree.map(put, kept, rows)
+    rows = () if rows is None else rows
+    step = Step(keys.choose, generation, previous, real, rows, kept, share, samples, made)
+    training_set, row_weights = _mixed(regime, step)
     params = learner.fit(keys.fit, training_set, row_weights)
     if from_first:
         previous = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), params, previous)
     return Generation(
         params, previous, training_set, row_weights, generation, kept, share, _all_finite(params)
     )
+
+
+def _fresh_or_not(
+    draw_real: DrawReal, key: PRNGKeyArray, real: Data, fresh: Any, is_first: Any
+) -> Data:
+    """New real rows, except in generation 0 and where they are not to be new."""
+    like = jax.eval_shape(lambda: _drawn(draw_real, key, real))
+    real = jax.tree.map(lambda a, b: a.astype(jnp.promote_types(a.dtype, b.dtype)), real, like)
+
+    def new() -> Data:
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), _drawn(draw_real, key, real), real)
+
+    return jax.lax.cond(jnp.logical_and(fresh, ~is_first), new, lambda: real)
 
 
 def self_consume(
@@ -742,7 +732,7 @@ def coupled(
             rows = _unless_first(
                 index == 0,
                 lambda: _joint(generate_jointly, keys.generate, params, real, n_syn, loops),
-                lambda: jax.vmap(lambda real: _in_turn(real, n_syn))(reals),
+                lambda: jax.vmap(lambda real: in_turn(real, n_syn))(reals),
             )
 
         def one(real: Data, params: Params, kept: Data, synthetic: Data) -> Generation:
@@ -817,7 +807,7 @@ def relabel_context(
             message names it.
     """
     start = Prompts(*real_rows(start, "start"))
-    start = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, _precision(a))), start)
+    start = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, precision(a))), start)
     count = row_count(start)
     whole("generations", generations, 0)
     if (known := _known(kept)) is not None:

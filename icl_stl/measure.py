@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from icl_stl.config import LinearRegression, require
-from icl_stl.learners import Learner
+from icl_stl.learners import Fitted, Learner
 from icl_stl.loops import Generation
-from icl_stl.models import Params, in_chunks
+from icl_stl.models.causal import Params, in_chunks
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 LOSS_RANGE = 1.0
@@ -41,11 +41,16 @@ def deficiency(log_p: Float[Array, "*n"], log_q: Float[Array, "*n"]) -> Float[Ar
     return -jnp.expm1(jnp.minimum(log_p - log_q, 0.0))
 
 
-def predictions(learner: Learner, params: Params, prompts: Prompts) -> Normal:
-    """The law of every label of every prompt, `[E, m]`, computed in chunks of equal size."""
+def predictions(
+    learner: Learner, params: Params, prompts: Prompts, there: Bool[Array, " E"] | None = None
+) -> Normal:
+    """The law of every label of every prompt, `[E, m]`, computed in chunks of equal size.
+
+    A chunk of which no prompt is `there` costs nothing, and its laws mean nothing.
+    """
     if learner.predict is None:
         raise ValueError("learner must be an in-context learner, but its predict is None")
-    laws: Normal = in_chunks(partial(learner.predict, params), prompts)
+    laws: Normal = in_chunks(partial(learner.predict, params), prompts, there)
     for name, own in zip(Normal._fields, laws, strict=True):
         shape = prompts.ys.shape
         require(
@@ -160,7 +165,8 @@ def measure_generation(
     count = test.ys.shape[0]
     fresh = learner.generate(key, generation.params, count)
     # One call for all prompts that θ_i reads: one compilation, one pass.
-    all_laws = predictions(learner, generation.params, _joined(test, fresh, rows))
+    there = jnp.concatenate([jnp.full(2 * count, True), generation.row_weights > 0])
+    all_laws = predictions(learner, generation.params, _joined(test, fresh, rows), there)
     on_test, on_fresh, on_rows = (
         _cut(all_laws, where)
         for where in (slice(0, count), slice(count, 2 * count), slice(2 * count, None))
@@ -194,6 +200,58 @@ def measure_generation(
         training_risk=jnp.sum(generation.row_weights * bounded_loss(task, on_rows, rows)),
         implied_task_variance=implied_task_variance(task, fresh),
     )
+
+
+def observation(
+    task: LinearRegression,
+    learner: Learner,
+    held_out: HeldOut,
+    key: PRNGKeyArray,
+    generation: Generation,
+    *,
+    one_step: bool = True,
+    real_places: int | None = None,
+) -> dict[str, Any]:
+    """Everything that is recorded of a generation of prompts, by name.
+
+    Those of `Measurements`, of an estimate `name` and `name_variance`; `excess_nll`, the mean of
+    KL(D_0 || D_θ_i) over the labels of a prompt, nats a label; `training_loss`, the mean loss of
+    the last tenth of the training, nats a label (nan without training); `diverged_at`, the training
+    step with the first loss that is not finite (-1 if none).
+
+    Args:
+        task: The real law.
+        learner: The learner.
+        held_out: Real prompts that no generation was trained on.
+        key: Randomness of fresh prompts.
+        generation: What is measured.
+        one_step: Whether the one-step error has a meaning: not where generations before the last
+            are in the training law.
+        real_places: How many rows of the training set are places of real ones, which come first;
+            if given, the gap is measured by parts too: `gap`, and those of `GapParts`, the excess
+            as `bounded_excess`.
+    """
+    share = generation.real_share
+    key_fresh, key_written = (key, key) if real_places is None else jax.random.split(key)
+    known = share if one_step else None
+    seen = measure_generation(task, learner, held_out, key_fresh, generation, real_share=known)
+    named: dict[str, Any] = {}
+    for name, value in seen._asdict().items():
+        if isinstance(value, Estimate):
+            named[name], named[f"{name}_variance"] = value
+        elif value is not None:
+            named[name] = value
+    named["excess_nll"] = seen.kl[-1] / task.context
+    fitted = generation.params
+    trained = isinstance(fitted, Fitted)
+    named["training_loss"] = fitted.loss if trained else jnp.array(jnp.nan)
+    named["diverged_at"] = fitted.diverged_at if trained else jnp.array(-1)
+    if real_places is not None:
+        parts = gap_parts(task, learner, held_out, key_written, generation, real_places)
+        later = {n: jnp.where(share < 1, getattr(parts, n), 0.0) for n in ("synthetic", "shift")}
+        named |= {"real": parts.real, "bounded_excess": parts.excess, **later}
+        named["gap"] = share * parts.real + (1 - share) * (later["synthetic"] + later["shift"])
+    return named
 
 
 class GapParts(NamedTuple):
@@ -254,17 +312,20 @@ def gap_parts(
     written = learner.generate(key, previous, count)
     real, synthetic = _cut(rows, slice(real_rows)), _cut(rows, slice(real_rows, None))
     everything = _joined(test, real, written, synthetic)
+    all_of, of_real, of_synthetic = jnp.full(count, True), weights[:real_rows], weights[real_rows:]
+    there = [all_of, of_real > 0, all_of, of_synthetic > 0]
+    by_bayes = jax.vmap(partial(bayes_predictive, task))
     known = _joined(
         held_out.bayes,
-        jax.vmap(lambda prompt: bayes_predictive(task, prompt))(real),
-        predictions(learner, previous, _joined(written, synthetic)),
+        in_chunks(by_bayes, real, there[1]),
+        predictions(learner, previous, _joined(written, synthetic), jnp.concatenate(there[2:])),
     )
-    laws = predictions(learner, params, everything)
+    laws = predictions(learner, params, everything, jnp.concatenate(there))
     beyond = bounded_loss(task, laws, everything) - bounded_loss(task, known, everything)
     on_test, beyond = jnp.mean(beyond[:count]), beyond[count:]
-    on_real, beyond = _weighted(weights[:real_rows], beyond[:real_rows]), beyond[real_rows:]
+    on_real, beyond = _weighted(of_real, beyond[:real_rows]), beyond[real_rows:]
     on_written = jnp.mean(beyond[:count])
-    on_synthetic = _weighted(weights[real_rows:], beyond[count:])
+    on_synthetic = _weighted(of_synthetic, beyond[count:])
     own = _cut(known, slice(count + real_rows, 2 * count + real_rows))
     shift = on_test + own_risk(task, held_out.bayes) - on_written - own_risk(task, own)
     return GapParts(on_test - on_real, on_written - on_synthetic, shift, on_test)
@@ -303,8 +364,8 @@ class Differences(NamedTuple):
     """Mean change of the bounded loss over prompts of the real law."""
     loss_max: Float[Array, " K"]
     """Its largest change over these prompts: a lower bound on the supremum."""
-    kl: Float[Array, ""]
-    """Excess negative log-likelihood of the model itself, nats a label."""
+    excess_nll: Float[Array, ""]
+    """Excess negative log-likelihood of the model itself over the Bayes predictor, nats a label."""
 
 
 def differences(
@@ -347,5 +408,5 @@ def differences(
         tv=jax.vmap(lambda own: jnp.mean(deficiency(own, logs[0]), axis=0))(logs[1:]),
         loss_mean=jnp.mean(change, axis=1),
         loss_max=jnp.max(change, axis=1),
-        kl=jnp.mean(excess),
+        excess_nll=jnp.mean(excess),
     )

@@ -22,8 +22,9 @@ import stored
 from binary_loop import BinaryLoop, amplifier, binomial
 from scipy import integrate, stats
 
-from icl_stl import devices, references, solvable, stability
-from icl_stl.experiments import NeighbouringLoops, SolvableLoops
+from icl_stl import devices, references
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import Loops, NeighbouringLoops
 from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import attention, bernoulli, lookup
@@ -42,6 +43,7 @@ from icl_stl.regimes import (
     mixing_weights,
     source_shares,
 )
+from icl_stl.studies.stability import loops as stability
 
 LAST = 5
 SHOWN = (1, 2, 5)
@@ -457,14 +459,14 @@ def terms_of(experiment, seed, known, total) -> Family:
 
 def gap_terms_of_mean(seed):
     settings, known = (("noise", SIGMA),), references.mean_gap_parts(6, 6, SIGMA, LAST)
-    run = SolvableLoops("gaussian_mean", Augment(0.5), 6, LAST, 40_000, settings, "identity")
+    run = Loops("gaussian_mean", Augment(0.5), 6, LAST, 40_000, settings, "identity")
     return terms_of(run, seed, known, known.total)
 
 
 def gap_terms_of_bits(seed):
     settings = (("kappa", 0.8), ("probability", 0.3))
     known = bernoulli.gap_parts(bernoulli.BernoulliLoop(4, 6, 0.3, 0.8), LAST)
-    run = SolvableLoops("bernoulli", Augment(0.4), 4, LAST, 60_000, settings, "identity")
+    run = Loops("bernoulli", Augment(0.4), 4, LAST, 60_000, settings, "identity")
     return terms_of(run, seed, known, known.gap)
 
 
@@ -847,11 +849,11 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
 
 PEAK = """
 import pathlib, resource
-from icl_stl.experiments import SolvableLoops
+from icl_stl.experiments import Loops
 from icl_stl.regimes import AccumulateSubsample
 from icl_stl.solvable import run_experiment
 
-run_experiment(SolvableLoops("gaussian_mean", AccumulateSubsample(), 1000, 20, {runs}), 0)
+run_experiment(Loops("gaussian_mean", AccumulateSubsample(), 1000, 20, {runs}), 0)
 status = pathlib.Path("/proc/self/status")
 if status.exists():  # what getrusage says includes the process that forked this one
     (kilobytes,) = (x.split()[1] for x in status.read_text().splitlines() if "VmHWM" in x)
@@ -876,7 +878,7 @@ def test_speed_of_least_squares(ledger, pytestconfig) -> None:
     if not pytestconfig.getoption("--long"):
         pytest.skip("times are measured with --long")
     start = time.perf_counter()
-    solvable.run_experiment(SolvableLoops("ols", Augment(0.5), 100, 20, 10_000, (("dim", 10),)), 0)
+    solvable.run_experiment(Loops("ols", Augment(0.5), 100, 20, 10_000, (("dim", 10),)), 0)
     seconds = time.perf_counter() - start
     assert seconds < 30
     ledger.record("10^4 least squares loops in 30 s", tightness=seconds / 30)

@@ -15,8 +15,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from icl_stl import benchmarks, console, results
+from icl_stl import console
+from icl_stl.benchmark import race as benchmarks
 from icl_stl.config import meant, require
+from icl_stl.lab import results
 
 MOST_REPEATS = 1000
 """More are a slip of the pen."""
@@ -89,8 +91,8 @@ def show(part: benchmarks.Part) -> None:
 
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
-    from icl_stl import plots  # noqa: PLC0415  (after the measuring)
-    from icl_stl.plots.benchmark import speeds  # noqa: PLC0415
+    from icl_stl.benchmark.figure import speeds  # noqa: PLC0415
+    from icl_stl.studies import plots  # noqa: PLC0415  (after the measuring)
 
     parts = content["parts"]
     if not speeds(parts).axes:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from icl_stl import console, results
+from icl_stl import console
 from icl_stl.config import require
+from icl_stl.lab import results
 
 SOURCES = ("claims.json", "loops.csv", "config.json")
 
@@ -39,7 +40,7 @@ def check(folder: Path) -> list[str]:
     ]
     if wrong:
         return wrong
-    from icl_stl import plots  # noqa: PLC0415  (only if there is anything to draw)
+    from icl_stl.studies import plots  # noqa: PLC0415  (only if there is anything to draw)
 
     return plots.check_folder(folder)
 
@@ -53,7 +54,7 @@ def draw(folder: Path, force: bool) -> list[str]:
             "is not the file that manifest.json was written with: it was changed, or the run was "
             "stopped before it had drawn; run that again, or give --force to draw what is there"
         )
-    from icl_stl import plots  # noqa: PLC0415  (only if there is anything to draw)
+    from icl_stl.studies import plots  # noqa: PLC0415  (only if there is anything to draw)
 
     try:
         return plots.draw_folder(folder)

@@ -19,7 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 import icl_stl
-from icl_stl import console, results
+from icl_stl import console
+from icl_stl.lab import results
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_stl import console, report
+from icl_stl import console
+from icl_stl.report import page as report
 
 
 @dataclass(frozen=True)

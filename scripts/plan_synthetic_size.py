@@ -16,10 +16,18 @@ import numpy as np
 import tyro
 from rich.table import Table
 
-from icl_stl import console, planning, results
+from icl_stl import console
 from icl_stl.bounds.optimum import Objective
 from icl_stl.config import require
-from icl_stl.error_law import ErrorLaw, ResampledLaws, fit_error_law, interval, resampled_laws
+from icl_stl.lab import results
+from icl_stl.planning import plan as planning
+from icl_stl.planning.error_law import (
+    ErrorLaw,
+    ResampledLaws,
+    fit_error_law,
+    interval,
+    resampled_laws,
+)
 
 CONSTANTS = ("floor", "c", "a")
 """Those of the error law."""
@@ -340,7 +348,7 @@ def show(arguments: Arguments, problem: planning.Problem, laws: Laws) -> int:
     if arguments.out is not None:
         content = written(plans, problem.objective, laws, assumed, warned)
         results.write_json(arguments.out / "plan.json", content)
-        from icl_stl import plots  # noqa: PLC0415
+        from icl_stl.studies import plots  # noqa: PLC0415
 
         figure = arguments.out / "trade_off.svg"
         plots.write_figure(lambda: plots.trade_off(own), figure.with_suffix(""))

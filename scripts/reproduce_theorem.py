@@ -8,16 +8,18 @@ with the same numbers. Nobody else may write the folder meanwhile.
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from icl_stl import console, results
-from icl_stl.claims import CLAIMS, Claim, Evidence, judge
-from icl_stl.claims.judging import Json
+from icl_stl import console
 from icl_stl.config import PRESETS, Preset, meant, require
+from icl_stl.lab import results
+from icl_stl.lab.experiments import job_of
+from icl_stl.studies import CLAIMS, Claim, Evidence, judge
+from icl_stl.studies.judging import Json
 
 
 @dataclass(frozen=True)
@@ -55,25 +57,25 @@ def measure(
 ) -> tuple[Evidence, dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     # These load JAX: only when the arguments are known to be good.
-    from icl_stl import devices, laboratory, runs  # noqa: PLC0415
+    from icl_stl import devices
+    from icl_stl.lab import runs  # noqa: PLC0415
+    from icl_stl.studies import laboratory
 
     devices.use_all_cores(devices.default_cache())
-    identity = runs.identity(preset, "transformer", arguments.seed)
+    job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
+    identity = runs.identity(of, preset.replicates, arguments.seed)
     folder = runs.Folder(out, identity, fresh=arguments.fresh)
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
-    learner = runs.make_learner(preset, "transformer")
     wants_generators = any(claim.generators for claim in claims)
     loops, generators = {}, {}
     if ordered or wants_generators:
         with console.progress("transformer") as report:
-            loops = runs.run_loops(
-                preset, learner, ordered, seed=arguments.seed, folder=folder, report=report
-            )
+            loops = runs.run_loops(job, ordered, seed=arguments.seed, folder=folder, report=report)
             if wants_generators:
                 report("both generators of generation 0", 1, 1)
                 generators = runs.implied_variances_by_generator(
-                    preset, seed=arguments.seed, folder=folder
+                    job, seed=arguments.seed, folder=folder
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:
@@ -90,14 +92,15 @@ def measure(
 
 def judged_by(claim: Claim, preset: Preset) -> str:
     """The code that a claim's numbers and its verdict come from, as one digest."""
-    from icl_stl import code, laboratory  # noqa: PLC0415  (loads JAX)
+    from icl_stl.lab import code
+    from icl_stl.studies import laboratory  # noqa: PLC0415  (loads JAX)
 
     kinds = {type(experiment) for experiment in claim.experiments(preset)}
     modules = {claim.judge.__module__, *(laboratory.RUNNERS[kind].__module__ for kind in kinds)}
     if claim.regimes(preset) or claim.generators:
-        modules.add("icl_stl.runs")
+        modules.add("icl_stl.lab.runs")
     # The list of all claims is not what one of them is judged by.
-    return code.digest(*sorted(modules), without=("icl_stl.claims",))
+    return code.digest(*sorted(modules), without=("icl_stl.studies",))
 
 
 def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]:
@@ -195,7 +198,8 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
             "claims": entries,
         },
     )
-    from icl_stl import plots, report  # noqa: PLC0415
+    from icl_stl.report import page as report  # noqa: PLC0415
+    from icl_stl.studies import plots
 
     drawn = plots.draw_folder(out)
     page = report.write_report(out)

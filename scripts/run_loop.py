@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from rich.live import Live
 from rich.table import Table
 
-from icl_stl import console, results
-from icl_stl.claims.transformer import drift_bound
+from icl_stl import console
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
 from icl_stl.descriptions import describe
-from icl_stl.experiments import SolvableLoops
-from icl_stl.grids import (
+from icl_stl.intervals import empirical_bernstein
+from icl_stl.lab import results
+from icl_stl.lab.experiments import SolvableLoops
+from icl_stl.lab.sweeps.grids import (
     OPTIONS,
     PROBLEM_OF,
     TERABYTE,
@@ -41,9 +42,9 @@ from icl_stl.grids import (
     regime_of,
     synthetic_size,
 )
-from icl_stl.intervals import empirical_bernstein
 from icl_stl.references import lookup
 from icl_stl.regimes import Regime, training_size
+from icl_stl.studies.transformer.claims import drift_bound
 
 TRANSFORMER_RUNS = 4
 RUNS = 1000
@@ -366,7 +367,8 @@ def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack)
         out, settings = run_folder(arguments, results.label(regime, arguments.samples))
         until_the_end.enter_context(results.sole_writer(out, "the run folder"))
         results.leave_out_damaged(out / "checkpoints")
-        from icl_stl import devices, runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
+        from icl_stl import devices
+        from icl_stl.lab import runs, solvable  # noqa: PLC0415  (load JAX: only with good arguments)
 
         devices.use_all_cores(devices.default_cache())
         # A solvable loop depends on nothing of a preset but the seed.
@@ -385,7 +387,7 @@ def run_solvable(arguments: Arguments, regime: Regime, until_the_end: ExitStack)
     title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {experiment.runs} loops"
     console.console().print(solvable_table(rows, title, experiment.runs))
     write_result(out, arguments, settings, identity["versions"], rows, failures, experiment.runs)
-    from icl_stl import plots  # noqa: PLC0415
+    from icl_stl.studies import plots  # noqa: PLC0415
 
     figure = out / "excess.svg"
     if rows:
@@ -421,7 +423,8 @@ def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitSta
         until_the_end.enter_context(results.sole_writer(out, "the run folder"))
         results.leave_out_damaged(out / "checkpoints")
         # These load JAX: only when the arguments are good.
-        from icl_stl import devices, runs  # noqa: PLC0415
+        from icl_stl import devices
+        from icl_stl.lab import runs  # noqa: PLC0415
 
         devices.use_all_cores(devices.default_cache())
         identity = runs.identity(preset, arguments.learner, arguments.seed)
@@ -458,7 +461,7 @@ def run_transformer(arguments: Arguments, regime: Regime, until_the_end: ExitSta
     runs_of = preset.replicates
     write_result(out, arguments, settings, identity["versions"], rows, result.failures, runs_of)
     results.write_table(out / "loops.csv", loops)
-    from icl_stl import plots  # noqa: PLC0415
+    from icl_stl.studies import plots  # noqa: PLC0415
 
     # Without one-step errors, where all generations are mixed, the drift has no bound to show.
     name = "drift" if "eps" in result.observations else "in_context_error"

@@ -19,8 +19,10 @@ from typing import Annotated
 
 import tyro
 
-from icl_stl import console, executors, grids, results, sweeps
+from icl_stl import console
 from icl_stl.config import require
+from icl_stl.lab import results
+from icl_stl.lab.sweeps import executors, grids, sweeps
 
 SECONDS, QUIET_SECONDS = 0.2, 5.0
 """Between two reports of progress, on a terminal and where there is none."""
@@ -122,7 +124,8 @@ def run(
 ) -> None:
     """Run what is missing; what becomes of it is added to the outcomes as soon as it is known."""
     # These load JAX: only when the arguments are known to be good.
-    from icl_stl import batches, devices  # noqa: PLC0415
+    from icl_stl import devices  # noqa: PLC0415
+    from icl_stl.lab.sweeps import batches
 
     devices.use_all_cores(devices.default_cache())  # as workers do; numbers depend on it
     code = batches.code()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import bounds, error_law, executors, grids, learners, planning, problems, runs
+from icl_stl import bounds, learners, problems
 from icl_stl.config import (
     PRESETS,
     Architecture,
@@ -31,18 +31,22 @@ from icl_stl.config import (
     StabilitySize,
     Training,
 )
-from icl_stl.experiments import (
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import (
     CertifiedNetworks,
     ContextLoops,
     LayerPrompts,
+    Loops,
     LoopSize,
     NeighbouringLoops,
     PlugInLoops,
     SizedLoops,
-    SolvableLoops,
 )
+from icl_stl.lab.results import write_json
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning.plan import error_law
+from icl_stl.planning.plan import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
-from icl_stl.results import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf
@@ -508,10 +512,10 @@ TABLE = [
     (Replace, {}, "lam", [0.0, NAN], "a positive number"),
     (FreshReal, {}, "lam", [-2.0], "a positive number"),
     (Anchored, {}, "alpha", [1.0, 0.0], "in (0, 1)"),
-    (SolvableLoops, SOLVABLE, "problem", ["olss", ""], "one of"),
-    (SolvableLoops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
-    (SolvableLoops, SOLVABLE, "generations", [-1], "a whole number of at least 0"),
-    (SolvableLoops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
+    (Loops, SOLVABLE, "problem", ["olss", ""], "one of"),
+    (Loops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
+    (Loops, SOLVABLE, "generations", [-1], "a whole number of at least 0"),
+    (Loops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
     (LoopSize, {"samples": 5, "n_syn": 5}, "weight", [2.0, NAN], "in [0, 1]"),
     (LoopSize, {"samples": 5, "n_syn": 0}, "weight", [0.5], "1 if n_syn = 0"),
     (SizedLoops, SIZED, "world", ["fix"], "one of ('fixed', 'fresh', 'same-inputs')"),
@@ -556,10 +560,10 @@ TABLE = [
     (learners.linear_attention, {"task": TASK}, "std", [0.0, NAN], "a positive number"),
     (learners.empirical_bayes, {"repeats": 2, "noise": 1.0}, "dim", [0, -1], "at least 1"),
     (learners.shrinkage, {"dim": 2, "repeats": 2}, "noise", [0.0, NAN], "a positive number"),
-    (problems.bernoulli, {}, "probability", [-0.1, 1.1, NAN], "in [0, 1]"),
-    (problems.categorical, {}, "probabilities", [(), (0.5, 0.4), (1.5, -0.5)], "sum to 1"),
-    (problems.ridge, {}, "penalty", [0.0, -1.0], "a positive number"),
-    (problems.linear_attention, {"law": "gaussian"}, "dim", [0], "a whole number of at least 1"),
+    (problems.Bernoulli, {}, "probability", [-0.1, 1.1, NAN], "in [0, 1]"),
+    (problems.Categorical, {}, "probabilities", [(), (0.5, 0.4), (1.5, -0.5)], "sum to 1"),
+    (problems.Ridge, {}, "penalty", [0.0, -1.0], "a positive number"),
+    (problems.LinearAttention, {"law": "gaussian"}, "dim", [0], "a whole number of at least 1"),
     (learners.bernoulli, {}, "kappa", [1e5, True, "2"], "a number of at "),
     (learners.bernoulli, {}, "centre", [NAN, -0.1, 1.5, None], "in [0, 1]"),
     (learners.bernoulli, {}, "injected", [1.5, -2.0], "in [-1, 1]"),
@@ -576,23 +580,23 @@ TABLE = [
     (learners.linear_attention, {"task": TASK, "std": 1.0}, "penalty", [NAN, True], "a positive"),
     (learners.linear_attention, {"task": TASK, "std": 1.0}, "generator", ["", None], "'query' or"),
     (learners.empirical_bayes, {"dim": 2, "noise": 1.0}, "repeats", [2.0, True, NAN], "at least 1"),
-    (problems.bernoulli, {}, "probability", [1e-6, 0.99999], "draws would round it"),
-    (problems.bernoulli, {}, "probability", [True, "half"], "in [0, 1]"),
-    (problems.gaussian_mean, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
-    (problems.gaussian, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
-    (problems.gaussian, {}, "noise", [0.0, NAN, INF, -1, True], "a positive number"),
-    (problems.clipped_mean, {}, "clip", [1e-4, 1e7], "times the noise"),
-    (problems.clipped_mean, {}, "clip", [NAN, 0.0, -1.0], "a positive number"),
-    (problems.categorical, {}, "probabilities", [(NAN, 1.0), ("a", "b")], "sum to 1"),
-    (problems.ols, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
-    (problems.ols, {}, "noise", [1e-4], "at least 0.001"),
-    (problems.ols, {}, "dim", [0, 2.5, 2.0, True], "a whole number of at least 1"),
-    (problems.ridge, {}, "noise", [1e-5], "at least 0.001"),
-    (problems.linear_attention, {}, "examples", [0, 2.5, True], "a whole number of at least 1"),
-    (problems.linear_attention, {}, "law", ["sphre", None], "'gaussian' or 'sphere'"),
-    (problems.empirical_bayes, {}, "noise", [1e-3], "at least a hundredth"),
-    (problems.shrinkage, {}, "prior_scale", [0.0, NAN, True], "a positive number"),
-    (problems.shrinkage, {}, "prior_scale", [1e-30], "from 1e-15 to 1e+15"),
+    (problems.Bernoulli, {}, "probability", [1e-6, 0.99999], "draws would round it"),
+    (problems.Bernoulli, {}, "probability", [True, "half"], "in [0, 1]"),
+    (problems.GaussianMean, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.Gaussian, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.Gaussian, {}, "noise", [0.0, NAN, INF, -1, True], "a positive number"),
+    (problems.ClippedMean, {}, "clip", [1e-4, 1e7], "times the noise"),
+    (problems.ClippedMean, {}, "clip", [NAN, 0.0, -1.0], "a positive number"),
+    (problems.Categorical, {}, "probabilities", [(NAN, 1.0), ("a", "b")], "sum to 1"),
+    (problems.Ols, {}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (problems.Ols, {}, "noise", [1e-4], "at least 0.001"),
+    (problems.Ols, {}, "dim", [0, 2.5, 2.0, True], "a whole number of at least 1"),
+    (problems.Ridge, {}, "noise", [1e-5], "at least 0.001"),
+    (problems.LinearAttention, {}, "examples", [0, 2.5, True], "a whole number of at least 1"),
+    (problems.LinearAttention, {}, "law", ["sphre", None], "'gaussian' or 'sphere'"),
+    (problems.EmpiricalBayes, {}, "noise", [1e-3], "at least a hundredth"),
+    (problems.Shrinkage, {}, "prior_scale", [0.0, NAN, True], "a positive number"),
+    (problems.Shrinkage, {}, "prior_scale", [1e-30], "from 1e-15 to 1e+15"),
     (LinearRegression, {"prior_scale": 1e-30}, "noise", [1e-30], "from 1e-15 to 1e+15"),
     (Training, {}, "learning_rate", [1e-300], "of a size from"),
     (Training, {}, "shuffle_examples", [1, None], "True or False"),
@@ -724,5 +728,5 @@ def test_numbers_of_numpy_are_taken_as_plain_ones():
     assert [type(value) for value in (task.dim, task.context, task.noise)] == [int, int, float]
     training = Training(np.int64(7), weight_decay=np.float64(0.1))
     assert (type(training.steps), type(training.weight_decay)) == (int, float)
-    for make in (problems.ols, problems.empirical_bayes):
+    for make in (problems.Ols, problems.EmpiricalBayes):
         unwrap(make)(np.int64(2), noise=np.float32(0.5))

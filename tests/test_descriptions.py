@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import code, learners
+from icl_stl import learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
-from icl_stl.experiments import Experiment, SolvableLoops
+from icl_stl.lab import code
+from icl_stl.lab.experiments import Experiment, Loops
+from icl_stl.lab.results import label, labels_of
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import (
     Accumulate,
@@ -30,7 +32,6 @@ from icl_stl.regimes import (
     Regime,
     Replace,
 )
-from icl_stl.results import label, labels_of
 from icl_stl.tasks import standard_normal
 
 
@@ -39,7 +40,7 @@ from icl_stl.tasks import standard_normal
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
-    runs = [SolvableLoops("gaussian", one, SAMPLES, 2, 5).name for one in (a, b)]
+    runs = [Loops("gaussian", one, SAMPLES, 2, 5).name for one in (a, b)]
     assert (runs[0] == runs[1]) == (a == b)
 
 
@@ -102,7 +103,7 @@ def fading(share):
         def synthetic_size(self, samples):
             return samples
 
-        def real_share(self, samples, generation):
+        def share(self, generation):
             return share
 
     return Fading()

@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl import laboratory, runs
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
 from icl_stl.devices import DATA, data_parallel, many
-from icl_stl.experiments import (
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import (
+    Loops,
     LoopSize,
     NeighbouringLoops,
     NeighbouringTransformers,
     SizedLoops,
-    SolvableLoops,
 )
 from icl_stl.learners import adam_transformer
 from icl_stl.regimes import Augment
+from icl_stl.studies import laboratory
 from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=1, context=4)
@@ -102,7 +103,7 @@ def test_a_second_run_of_the_same_shapes_compiles_nothing(compilations, tmp_path
     preset = replace(PRESETS["tiny"], generations=1)
     half = Augment(0.5)
     wanted = (
-        SolvableLoops("bernoulli", half, 10, 2, 8),
+        Loops("bernoulli", half, 10, 2, 8),
         SizedLoops("gaussian_mean", "fixed", (LoopSize(4, 2), LoopSize(5, 5)), 2, 8),
         NeighbouringLoops("bernoulli", half, 10, 2, 8),
         NeighbouringTransformers(

@@ -23,10 +23,11 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import code, results, runs, sweeps
-from icl_stl.claims import CLAIMS
 from icl_stl.config import PRESETS
-from icl_stl.grids import grid_settings
+from icl_stl.lab import code, results, runs
+from icl_stl.lab.sweeps import sweeps
+from icl_stl.lab.sweeps.grids import grid_settings
+from icl_stl.studies import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -407,7 +408,7 @@ def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
     job, rates, preset = script("reproduce_theorem"), [CLAIMS["rates"]], PRESETS["tiny"]
     assert [entry["name"] for entry in job["earlier_claims"](drawn, rates, preset)] == ["drift"]
     digest = code.digest
-    others = {"icl_stl.claims.transformer", "icl_stl.runs"}
+    others = {"icl_stl.studies.transformer.claims", "icl_stl.lab.runs"}
     for changed in others:
         with monkeypatch.context() as other:
             other.setattr(
@@ -416,7 +417,7 @@ def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
             with pytest.raises(ValueError, match=r"^only must .*of drift was found by other code"):
                 job["earlier_claims"](drawn, rates, preset)
     with monkeypatch.context() as other:  # of a claim that is judged anew
-        unlike = {"icl_stl.claims.solvable", "icl_stl.solvable"}
+        unlike = {"icl_stl.studies.solvable.claims", "icl_stl.lab.solvable"}
         other.setattr(code, "digest", lambda *m, **k: "x" if unlike & {*m} else digest(*m, **k))
         assert job["earlier_claims"](drawn, rates, preset)
 

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reference import CASES
 
-from icl_stl import devices, measure, problems, runs, solvable
+from icl_stl import devices, measure, problems
 from icl_stl.config import PRESETS, LinearRegression
-from icl_stl.experiments import SolvableLoops
+from icl_stl.lab import runs, solvable
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners import Learner, bayes_learner, gaussian
 from icl_stl.loops import (
     Sizes,
@@ -71,7 +72,7 @@ class Halving(Regime):
     def synthetic_size(self, samples):
         return samples
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return math.pow(0.5, generation)
 
 
@@ -86,7 +87,7 @@ class Answers(Regime):
     def synthetic_size(self, samples):
         return self.size
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return self.share
 
 
@@ -317,7 +318,7 @@ def test_loops_by_the_thousand_are_looked_at_before_they_run():
     def fit(key, rows, weights):
         return weights @ rows + 0.1 * jnp.std(rows)
 
-    problem = problems.gaussian_mean()
+    problem = problems.GaussianMean()
     blind = problem._replace(learner=problem.learner._replace(fit=fit))
     with pytest.raises(ValueError, match=r"^learner\.fit must take no notice"):
         solvable.simulate(blind, AccumulateFresh(), samples=5, generations=2, runs=2)
@@ -329,7 +330,7 @@ def test_loops_by_the_thousand_are_looked_at_before_they_run():
         def synthetic_size(self, samples):
             return samples
 
-        def real_share(self, samples, generation):
+        def share(self, generation):
             return self.share
 
     with pytest.raises(ValueError, match="share is no field"):
@@ -343,7 +344,7 @@ class WithJax(Regime):
     def synthetic_size(self, samples):
         return samples
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return jnp.exp(-jnp.float32(generation))
 
 
@@ -410,7 +411,7 @@ def test_the_one_step_error_is_that_of_the_share_of_its_own_generation():
         lambda key, rows, weights: weights @ rows + 0.05,
         lambda key, theta, count: jnp.full(count, theta),
     )
-    problem = problems.bernoulli(probability=0.0)._replace(
+    problem = problems.Bernoulli(probability=0.0)._replace(
         learner=exact, draw=lambda key, truth, count: jnp.zeros(count)
     )
     seen = solvable.simulate(problem, Halving(), samples=8, generations=4, runs=3)
@@ -464,7 +465,7 @@ def joint(function=None, first=None):
 
 
 def simulated(**functions):
-    problem = problems.gaussian_mean()._replace(**functions)
+    problem = problems.GaussianMean()._replace(**functions)
     return solvable.simulate(problem, Augment(0.5), samples=4, generations=1, runs=2)
 
 
@@ -551,8 +552,8 @@ BELIEVED = {
     "a clip of NaN": (lambda: context(clip=math.nan), "clip"),
     "a noise of NaN": (lambda: context(noise=math.nan), "noise"),
     "a negative noise": (lambda: context(noise=-1.0), "noise"),
-    "2.5 runs of an experiment": (lambda: SolvableLoops("ols", Replace(), 20, 2, 2.5), "runs"),
-    "20.5 samples": (lambda: SolvableLoops("ols", Replace(), 20.5, 2, 2), "samples"),
+    "2.5 runs of an experiment": (lambda: Loops("ols", Replace(), 20, 2, 2.5), "runs"),
+    "20.5 samples": (lambda: Loops("ols", Replace(), 20.5, 2, 2), "samples"),
     "2.5 runs at once": (
         lambda: devices.many(lambda of, key: key, None, 2.5, seed=0, batch=1),
         "runs",
@@ -607,7 +608,7 @@ class Some(Replace):
 
     name: ClassVar[str] = "some"
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return 0.25
 
 
@@ -715,7 +716,7 @@ class Shares(Regime):
     def synthetic_size(self, samples):
         return self.size
 
-    def real_share(self, samples, generation):
+    def share(self, generation):
         return self.shares[generation - 1]
 
 

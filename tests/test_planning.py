@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from icl_stl import bounds, grids
-from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
-from icl_stl.planning import (
+from icl_stl import bounds
+from icl_stl.lab.sweeps import grids
+from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
+from icl_stl.planning.plan import (
     CHECKED,
     PARTS,
     Measured,

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import planning
-from icl_stl.claims import CLAIMS
-from icl_stl.plots import DRAWINGS
+from icl_stl.lab.results import read_table
+from icl_stl.planning import plan as planning
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
-from icl_stl.results import read_table
+from icl_stl.studies import CLAIMS
+from icl_stl.studies.plots import DRAWINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -334,7 +334,7 @@ def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
 
 def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_path, capsys):
     """Of 40 loops 3 end in generation 1 and 10 in all in generation 2; then, in 3, every one."""
-    from icl_stl import solvable  # noqa: PLC0415
+    from icl_stl.lab import solvable  # noqa: PLC0415
 
     path = ROOT / "scripts" / "run_loop.py"
     spec = importlib.util.spec_from_file_location("run_loop_here", path)

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners, measure, sizes, solvable, tasks
+from icl_stl import learners, measure, tasks
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.experiments import (
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import (
     WORLDS,
+    Loops,
     LoopSize,
     SizedLoops,
     SizedNeighbours,
     SizedTransformers,
-    SolvableLoops,
 )
 from icl_stl.loops import (
     Sizes,
@@ -32,6 +33,7 @@ from icl_stl.regimes import (
     FreshReal,
     Replace,
 )
+from icl_stl.studies.convergence import loops as sizes
 from icl_stl.tasks import sample_prompts
 
 KEY = jax.random.key(11)
@@ -114,7 +116,7 @@ def test_every_size_is_the_loop_of_that_size(problem, world, assert_close):
     found = solvable.run_sizes(experiment, 5)
     for k, size in enumerate(several):
         regime = WORLDS[world](size.n_syn / size.samples)
-        alone = SolvableLoops(problem, regime, 6, 3, 4, PROBLEMS[problem], "risks")
+        alone = Loops(problem, regime, 6, 3, 4, PROBLEMS[problem], "risks")
         for name, values in solvable.run_experiment(alone, 5).items():
             assert found[name].shape == (4, 3, 4)
             assert_close(found[name][:, k], values)
@@ -124,7 +126,7 @@ def test_weights_and_smaller_real_sets_are_those_of_the_loop(assert_close):
     several = (LoopSize(4, 8, 0.7), LoopSize(8, 8), LoopSize(4, 0))
     experiment = SizedLoops("gaussian_mean", "fixed", several, 2, 3, (), "measurements")
     found = solvable.run_sizes(experiment, 1)
-    alone = SolvableLoops("gaussian_mean", Augment.from_lam(2.0, 0.7), 4, 2, 3, (), "measurements")
+    alone = Loops("gaussian_mean", Augment.from_lam(2.0, 0.7), 4, 2, 3, (), "measurements")
     for name, values in solvable.run_experiment(alone, 1).items():
         if name != "eps":  # its rows are drawn, with another key in a program of another shape
             assert_close(found[name][:, 0], values)

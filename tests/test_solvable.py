@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from icl_stl import devices, problems, solvable
+from icl_stl import devices, problems
 from icl_stl.bounds import drift_recursion
 from icl_stl.config import LinearRegression
+from icl_stl.lab import solvable
 from icl_stl.learners.attention import features
 from icl_stl.loops import self_consume
 from icl_stl.references import lookup
@@ -45,25 +46,25 @@ def law(mean, std):
 
 # Each problem with the truth of a loop, the parameters of a generation and of the one before.
 PROBLEMS = {
-    "bernoulli": (problems.bernoulli(probability=0.3), number(0.3), number(0.45), number(0.2)),
-    "gaussian mean": (problems.gaussian_mean(0.8), number(0.0), number(0.5), number(-0.3)),
-    "gaussian": (problems.gaussian(0.8), law(0.0, 0.8), law(0.5, 0.6), law(-0.2, 1.1)),
+    "bernoulli": (problems.Bernoulli(probability=0.3), number(0.3), number(0.45), number(0.2)),
+    "gaussian mean": (problems.GaussianMean(0.8), number(0.0), number(0.5), number(-0.3)),
+    "gaussian": (problems.Gaussian(0.8), law(0.0, 0.8), law(0.5, 0.6), law(-0.2, 1.1)),
     "categorical": (
-        problems.categorical(PROBABILITIES),
+        problems.Categorical(PROBABILITIES),
         jnp.array(PROBABILITIES),
         jnp.array([0.25, 0.25, 0.5, 0.0]),
         jnp.array([0.0, 0.3, 0.1, 0.6]),
     ),
-    "ols": (problems.ols(3, 0.6), jnp.ones(3), jnp.array([1.0, 0.0, 1.5]), jnp.zeros(3)),
-    "ridge": (problems.ridge(2, 0.6), jnp.ones(2), jnp.array([1.0, 0.5]), jnp.zeros(2)),
+    "ols": (problems.Ols(3, 0.6), jnp.ones(3), jnp.array([1.0, 0.0, 1.5]), jnp.zeros(3)),
+    "ridge": (problems.Ridge(2, 0.6), jnp.ones(2), jnp.array([1.0, 0.5]), jnp.zeros(2)),
     "attention": (
-        problems.linear_attention(2, 4, 0.5, law="gaussian"),
+        problems.LinearAttention(2, 4, 0.5, law="gaussian"),
         (),
         jnp.array([[1.6, -0.2], [0.1, 1.3]]),
         jnp.eye(2) / 3,
     ),
     "round attention": (
-        problems.linear_attention(3, 5, 0.4, law="sphere"),
+        problems.LinearAttention(3, 5, 0.4, law="sphere"),
         (),
         0.5 * jnp.ones((3, 3)),
         jnp.eye(3),
@@ -113,7 +114,7 @@ def test_the_synthetic_risk_is_the_mean_loss_of_generated_rows(
 
 
 def test_the_risk_on_labels_written_one_after_the_other_is_not_known():
-    problem = problems.linear_attention(2, 4, 0.5, law="gaussian", generator="autoregressive")
+    problem = problems.LinearAttention(2, 4, 0.5, law="gaussian", generator="autoregressive")
     assert np.isnan(problem.synthetic_risk(jnp.eye(2), jnp.eye(2)))
     assert np.isfinite(problem.risk((), jnp.eye(2)))
 
@@ -152,7 +153,7 @@ def test_the_truth_of_a_loop_has_the_law_that_real_rows_are_drawn_from(
 
 
 def test_regression_loops_have_truths_of_their_own(assert_mean):
-    truths = jax.vmap(problems.ols(dim=4).truth)(jax.random.split(KEY, COUNT))
+    truths = jax.vmap(problems.Ols(dim=4).truth)(jax.random.split(KEY, COUNT))
     assert_mean(truths, 0.0)
     assert_mean(truths**2, 1.0)
 
@@ -216,7 +217,7 @@ def test_the_drift_is_a_total_variation(problem, truth, params, previous, assert
 
 @pytest.mark.parametrize("shift", [-0.4, 0.0, 0.1, 2.0, 30.0])
 def test_the_drift_of_a_mean_is_that_of_shifted_normal_laws(shift):
-    problem = problems.gaussian_mean(0.8)
+    problem = problems.GaussianMean(0.8)
     drift = problem.drift(KEY, number(0.0), number(shift))
     expected = 2 * stats.norm.cdf(abs(shift) / 1.6) - 1
     np.testing.assert_allclose(drift, expected, rtol=1e-5, atol=1e-7)
@@ -224,7 +225,7 @@ def test_the_drift_of_a_mean_is_that_of_shifted_normal_laws(shift):
 
 @pytest.mark.parametrize("shift", [0.0, 0.2, -1.5, 8.0])
 def test_the_drift_of_a_regression_is_that_of_its_angle(shift):
-    problem = problems.ols(1, noise=0.7)
+    problem = problems.Ols(1, noise=0.7)
     drift = problem.drift(KEY, jnp.array([0.3]), jnp.array([0.3 + shift]))
     expected = regression_tv(0.3, 0.3 + shift, 0.0, 1.0, 0.7)
     np.testing.assert_allclose(drift, expected, rtol=1e-3, atol=1e-6)
@@ -249,7 +250,7 @@ def test_one_step_errors_of_numbers_are_exact_or_unbiased(share, assert_close, a
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
 def test_one_step_errors_of_regression_are_unbiased(share, assert_mean):
-    problem = problems.ols(1, noise=0.7)
+    problem = problems.Ols(1, noise=0.7)
     real, params, previous = (jnp.array([w]) for w in (1.0, 0.4, -0.5))
     errors = over_keys(lambda key: problem.eps(key, real, previous, params, share))
     assert_mean(errors, regression_tv(1.0, 0.4, -0.5, share, 0.7))
@@ -262,7 +263,7 @@ def test_a_generation_of_the_same_law_errs_nowhere(problem, truth, params, previ
 
 
 def test_a_law_of_a_point_is_as_far_as_can_be():
-    problem = problems.gaussian()
+    problem = problems.Gaussian()
     real, point = law(0.0, 1.0), law(0.3, 0.0)
     assert problem.drift(KEY, real, point) == 1
     assert problem.eps(KEY, real, law(0.2, 0.1), point, 0.5) == 1
@@ -271,7 +272,7 @@ def test_a_law_of_a_point_is_as_far_as_can_be():
 
 
 def test_a_loop_that_collapses_to_a_point_stays_measured():
-    found = solvable.simulate(problems.gaussian(), Replace(), samples=3, generations=80, runs=5)
+    found = solvable.simulate(problems.Gaussian(), Replace(), samples=3, generations=80, runs=5)
     assert all(np.isfinite(values).all() for values in found.values())
 
 
@@ -280,7 +281,7 @@ def test_probabilities_must_sum_to_one(probabilities):
     with pytest.raises(
         ValueError, match=r"^probabilities must be at least 0 and sum to 1, but they are"
     ):
-        problems.categorical(probabilities)
+        problems.Categorical(probabilities)
 
 
 # The optimum of linear self-attention.
@@ -334,7 +335,7 @@ def test_least_squares_on_many_prompts_find_the_best_attention(task):
 
 # Loops.
 
-CLOSED = problems.gaussian_mean()
+CLOSED = problems.GaussianMean()
 REGIMES = [
     Augment(0.4),
     AugmentSameInputs(0.5, weight=0.8),
@@ -385,7 +386,7 @@ def test_variances_of_the_replace_loop_add_up():
 )
 @pytest.mark.parametrize(
     "problem",
-    [problems.bernoulli(1.3, probability=0.4), problems.categorical((0.2, 0.3, 0.5))],
+    [problems.Bernoulli(1.3, probability=0.4), problems.Categorical((0.2, 0.3, 0.5))],
     ids=["bernoulli", "categorical"],
 )
 def test_the_drift_of_every_loop_is_within_what_its_errors_allow(problem, regime):
@@ -408,7 +409,7 @@ def test_errors_of_one_step_are_those_of_the_last_generation_alone():
     for regime in (AccumulateFresh(), Accumulate(), AccumulateSubsample(), Anchored(0.5)):
         assert seen_of(CLOSED, regime) == {"excess": (3,), "gap": (3,), "drift": (3,)}
     assert seen_of(CLOSED, Replace()) == dict.fromkeys(("excess", "gap", "drift", "eps"), (3,))
-    attention = problems.linear_attention(2, 4, 0.5, law="gaussian")
+    attention = problems.LinearAttention(2, 4, 0.5, law="gaussian")
     assert seen_of(attention, Replace()) == {"excess": (3,), "gap": (3,)}
 
 
@@ -420,7 +421,7 @@ def looped(problem, regime, samples, generations, observe):
 
 
 def test_a_loop_is_that_of_its_learner_on_rows_of_its_truth(assert_close):
-    problem, regime = problems.ols(2), AugmentSameInputs(0.5)
+    problem, regime = problems.Ols(2), AugmentSameInputs(0.5)
     key_truth, key_real, key_loop = jax.random.split(KEY, 3)
     truth = problem.truth(key_truth)
     real = problem.draw(key_real, truth, 6)
@@ -435,7 +436,7 @@ def test_a_loop_is_that_of_its_learner_on_rows_of_its_truth(assert_close):
 
 
 def test_fresh_real_rows_of_a_loop_are_of_its_own_truth():
-    problem = problems.ols(3, noise=1e-3)
+    problem = problems.Ols(3, noise=1e-3)
 
     def errors(truth, key, generation):
         rows = jax.tree.map(lambda a: a[:6], generation.training_set)
@@ -450,7 +451,7 @@ def test_fresh_real_rows_of_a_loop_are_of_its_own_truth():
     "regime", [Augment(0.4, weight=0.9), Accumulate(), AccumulateSubsample()], ids=repr
 )
 def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_close):
-    problem = problems.ridge(2)
+    problem = problems.Ridge(2)
     inner = solvable.measurements(problem, regime)
 
     def observe(truth, key, generation):
@@ -477,7 +478,7 @@ def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_clos
     ids=repr,
 )
 def test_errors_of_one_step_are_against_the_law_that_was_trained_on(regime, share, assert_close):
-    problem = problems.bernoulli(1.2, probability=0.4)
+    problem = problems.Bernoulli(1.2, probability=0.4)
     inner = solvable.measurements(problem, regime)
 
     def observe(truth, key, generation):
@@ -519,7 +520,7 @@ def test_runs_are_the_same_in_batches_of_any_width(runs, batch, assert_close):
 
 
 def test_more_loops_keep_the_first_ones(assert_close):
-    problem = problems.linear_attention(2, 4, 0.5, law="gaussian")
+    problem = problems.LinearAttention(2, 4, 0.5, law="gaussian")
     regime = Augment(0.5)
 
     def loops(runs, batch):
@@ -576,13 +577,13 @@ def test_simulations_are_functions_of_their_seed():
 @pytest.mark.parametrize(
     ("problem", "regime", "numbers"),
     [
-        (problems.gaussian_mean(), Replace(), 10 + 10),
-        (problems.gaussian_mean(), RealOnly(), 10),
-        (problems.gaussian_mean(), Augment(0.2), 10 + 40),
-        (problems.gaussian_mean(), AccumulateFresh(), 10 + 5 * 10),
-        (problems.categorical(), Accumulate(2.0), 10 + 5 * 20),
-        (problems.ols(4), AccumulateSubsample(), (10 + 5 * 10) * 5),
-        (problems.linear_attention(2, 4, 0.5, law="gaussian"), FreshReal(), 20 * 5 * 3),
+        (problems.GaussianMean(), Replace(), 10 + 10),
+        (problems.GaussianMean(), RealOnly(), 10),
+        (problems.GaussianMean(), Augment(0.2), 10 + 40),
+        (problems.GaussianMean(), AccumulateFresh(), 10 + 5 * 10),
+        (problems.Categorical(), Accumulate(2.0), 10 + 5 * 20),
+        (problems.Ols(4), AccumulateSubsample(), (10 + 5 * 10) * 5),
+        (problems.LinearAttention(2, 4, 0.5, law="gaussian"), FreshReal(), 20 * 5 * 3),
     ],
 )
 def test_a_batch_is_what_fits_in_memory(problem, regime, numbers):
@@ -623,7 +624,7 @@ def test_a_regime_of_ones_own_has_no_closed_form_of_its_parent(regime):
         def synthetic_size(self, samples):
             return 2 * super().synthetic_size(samples)
 
-        def real_share(self, samples, generation):
+        def share(self, generation):
             return 0.0
 
     other = Other(**dataclasses.asdict(regime))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import collapse, laboratory, learners, problems, solvable
+from icl_stl import learners, problems
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.experiments import LayerPrompts, PlugInLoops, Regeneration, SolvableLoops
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import LayerPrompts, Loops, PlugInLoops, Regeneration
 from icl_stl.learners.orthogonal import (
     Shrinkage,
     bayes_shrinkage,
@@ -16,10 +17,12 @@ from icl_stl.learners.orthogonal import (
     sample_labels,
 )
 from icl_stl.loops import self_consume
-from icl_stl.models import bayes, generate_labels
+from icl_stl.models.causal import bayes, generate_labels
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.studies import laboratory
+from icl_stl.studies.collapse import loops as collapse
 from icl_stl.tasks import Prompts, bayes_predictive
 
 DIM, REPEATS, NOISE, SCALE = 2, 3, 0.6, 1.2
@@ -121,7 +124,7 @@ def test_implied_variance_is_unbiased_on_real_prompts(assert_mean):
 
 # Problems: exact risks by Monte Carlo; the parameters are no best ones.
 
-PROBLEM = problems.empirical_bayes(DIM, REPEATS, NOISE, prior_scale=SCALE)
+PROBLEM = problems.EmpiricalBayes(DIM, REPEATS, NOISE, prior_scale=SCALE)
 PARAMS = Shrinkage(jnp.array([0.0, 0.5, 0.9]), jnp.array([0.6, 0.8, 0.7]))
 PREVIOUS = Shrinkage(jnp.array([0.0, 0.9, 0.4]), jnp.array([1.0, 0.7, 0.5]))
 
@@ -163,7 +166,7 @@ def test_total_variations_are_those_of_whole_prompts():
 
 def observed(problem, regime, plug_in, generations=3):
     settings = {"dim": DIM, "repeats": REPEATS, "noise": NOISE, "prior_scale": SCALE}
-    experiment = SolvableLoops(
+    experiment = Loops(
         problem,
         regime,
         1000,
@@ -200,7 +203,7 @@ def test_least_squares_is_blind_to_what_its_prompts_lost(assert_mean):
 
 def test_what_prompts_imply_is_asked_of_problems_that_have_a_task():
     with pytest.raises(ValueError, match="implied is None"):
-        solvable.implied_variances(problems.ols(2), 10)
+        solvable.implied_variances(problems.Ols(2), 10)
 
 
 def test_a_loop_without_generations_is_its_first():
@@ -267,7 +270,7 @@ PRESET = Preset(
 
 
 def test_plug_in_transformers_start_as_the_main_job():
-    from icl_stl import runs  # noqa: PLC0415
+    from icl_stl.lab import runs  # noqa: PLC0415
 
     found = collapse.plug_in_loops(PlugInLoops(PRESET, (0.5, 0.0), 1, 2), 0)
     assert all(values.shape == (2, 2, 2) for values in found.values())

@@ -1,19 +1,21 @@
 """What a learner is."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.models import Params
+from icl_stl.models.causal import Params
 from icl_stl.tasks import Normal
 
 Data = Any
 
 
-class Learner(NamedTuple):
+@dataclass(frozen=True)
+class Learner:
     """A learning algorithm and the generative model it returns."""
 
     fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]

@@ -1,0 +1,156 @@
+"""What a problem is: a real law, a learner of it and its loss; and what may be known exactly.
+
+A problem is a frozen dataclass: hashed by value, its fields are its options. Beside `learner`,
+`draw` and `loss` it may know more; what it does not know is None, and is measured on held-out rows
+or not at all. Needs no JAX until it is used.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icl_stl.lazily import jax
+from icl_stl.regimes import REGIMES, Regime
+
+if TYPE_CHECKING:
+    from icl_stl.learners import Learner
+
+Scalar = Any
+"""A number of JAX."""
+
+HELD_OUT = 2000
+"""Held-out rows of the real law, on which a risk is measured that is not known."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A real law, a learner of it and its loss. What a subclass must have, what it may know.
+
+    Must have: `learner` (a field or a property), `draw`, `loss`. All functions are pure and written
+    for one loop; keys are JAX's, rows pytrees of arrays `[N, ...]`.
+    """
+
+    name: ClassVar[str]
+    """Its name on the command line and in results; the class's in lower case if not given."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def learner(self) -> Learner:
+            """What is trained: `fit` and `generate`."""
+
+    def draw(self, key: Any, truth: Any, count: int) -> Any:
+        """So many rows of the real law."""
+        raise NotImplementedError
+
+    def loss(self, params: Any, rows: Any) -> Any:
+        """ℓ(θ, row) of every row: `[N]`."""
+        raise NotImplementedError
+
+    def truth(self, key: Any) -> Any:
+        """The parameter of the real law of one loop; () where it is the same for all."""
+        return ()
+
+    def best(self, truth: Any) -> Any:
+        """The θ of least risk."""
+        return truth
+
+    def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
+        """One loop: its key, its truth, n real rows, held-out rows (() where none are needed)."""
+        key_truth, key_real, key_loop = jax.random.split(key, 3)
+        truth = self.truth(key_truth)
+        real, held_out = self.draw(key_real, truth, samples), ()
+        if self.risk is None or (self.log_density and not self.real_log_density):
+            held_out = self.draw(jax.random.fold_in(key, 2**31 - 1), truth, HELD_OUT)
+        return key_loop, truth, real, held_out
+
+    def observe(
+        self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
+    ) -> dict[str, Any]:
+        """What is recorded of a generation, numbers by name: `observed.numbers`.
+
+        Args:
+            key: Randomness of what is measured.
+            truth: The parameter of the real law.
+            held_out: Held-out rows.
+            generation: The generation.
+            one_step: Whether the one-step error is wanted, and has a meaning.
+        """
+        from icl_stl.problems.observed import numbers
+
+        return numbers(self, key, truth, held_out, generation, one_step=one_step)
+
+    risk: ClassVar[Any] = None
+    """truth, θ -> E ℓ(θ, z) under the real law."""
+    excess: ClassVar[Any] = None
+    """truth, θ -> how much worse θ is than the best."""
+    drift: ClassVar[Any] = None
+    """key, truth, θ -> TV(D_θ, D_0), exact or an unbiased estimate."""
+    eps: ClassVar[Any] = None
+    """key, truth, θ', θ, α -> TV(D_θ, α D_0 + (1 - α) D_θ'), exact or an unbiased estimate."""
+    log_density: ClassVar[Any] = None
+    """θ, rows -> ln p_θ(row), up to what all laws of the problem share: `[N]`."""
+    real_log_density: ClassVar[Any] = None
+    """truth, rows -> ln p_0(row), up to the same; with `log_density` it gives drift and eps."""
+    synthetic_risk: ClassVar[Any] = None
+    """θ', θ -> E ℓ(θ, z) under D_θ'."""
+    implied: ClassVar[Any] = None
+    """rows, weights -> the task variance that prompts show."""
+    closed_form: ClassVar[Any] = None
+    """regime, n, G -> mean excess risk of every generation, `[G + 1]`; None where it is unknown."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def words(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ")
+
+
+def expected_excess(
+    problem: Problem, regime: Regime, samples: int, generations: int
+) -> NDArray[np.float64]:
+    """Mean excess risk of every generation by its closed form, `[G + 1]`; nan where unknown.
+
+    It is known of the class that defines it, not of one derived from that, which may be another
+    problem; and what a problem of this package knows, it knows of the regimes of the package alone.
+    """
+    kind, found = type(problem), None
+    ours = kind.__module__.startswith(f"{__package__}.")
+    if vars(kind).get("closed_form") is not None and (not ours or type(regime) in KNOWN):
+        found = problem.closed_form(regime, samples, generations)
+    return np.full(generations + 1, np.nan) if found is None else np.asarray(found, float)
+
+
+KNOWN = frozenset(REGIMES.values())
+"""The regimes of the package: below, a regime is one of these and no other."""
+
+
+def from_first(first: float, generations: int, *, stays: bool = False) -> NDArray[np.float64]:
+    """A closed form of which generation 0 alone is known, or which stays as it is."""
+    return np.concatenate([[first], np.full(generations, first if stays else np.nan)])
+
+
+class Solvable(Problem):
+    """A problem of the package: its learner is made once, and the risks are known exactly."""
+
+    @property
+    def learner(self) -> "Learner":
+        return learner_of(self)
+
+    def make_learner(self) -> "Learner":
+        """The learner."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=256)
+def learner_of(problem: Any) -> "Learner":
+    """What `make_learner` of an equal problem made first: one object, so that programs are kept."""
+    made: Learner = problem.make_learner()
+    return made

@@ -1,0 +1,105 @@
+"""A law on symbols."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from icl_stl import references
+from icl_stl.config import normalised, pseudo_counts
+from icl_stl.lazily import jnp
+from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.regimes import (
+    AccumulateFresh,
+    AccumulateSubsample,
+    Anchored,
+    Augment,
+    RealOnly,
+    Regime,
+    Replace,
+)
+
+
+@dataclass(frozen=True)
+class Categorical(Solvable):
+    """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
+
+    probabilities: tuple[float, ...] = (0.1,) * 10
+    """The real law."""
+    pseudo_count: float = 0.0
+    """Added to every count; 1 is Laplace's rule."""
+
+    def __post_init__(self) -> None:
+        try:
+            known = bool(np.isclose(sum(self.probabilities), 1) and min(self.probabilities) >= 0)
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError(
+                "probabilities must be at least 0 and sum to 1, but they are "
+                f"{self.probabilities!r}"
+            )
+        normalised(self, pseudo_count=pseudo_counts)
+
+    def make_learner(self) -> Any:
+        from icl_stl import learners
+
+        return learners.categorical(len(self.probabilities), self.pseudo_count)
+
+    def truth(self, key: Any) -> Any:
+        return jnp.array(self.probabilities, jnp.float32)
+
+    def draw(self, key: Any, truth: Any, count: int) -> Any:
+        return self.learner.generate(key, truth, count)
+
+    def loss(self, params: Any, rows: Any) -> Any:
+        return 1 - 2 * params[rows] + params @ params
+
+    def risk(self, truth: Any, params: Any) -> Scalar:
+        return 1 - 2 * truth @ params + params @ params
+
+    synthetic_risk = risk
+
+    def excess(self, truth: Any, params: Any) -> Scalar:
+        return jnp.sum((params - truth) ** 2)
+
+    def drift(self, key: Any, truth: Any, params: Any) -> Scalar:
+        return 0.5 * jnp.sum(jnp.abs(params - truth))
+
+    def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
+        return 0.5 * jnp.sum(jnp.abs(params - share * truth - (1 - share) * previous))
+
+    def closed_form(self, regime: Regime, samples: int, generations: int) -> Any:
+        law, count, last = np.array(self.probabilities), self.pseudo_count, generations
+        n_syn = regime.synthetic_size(samples)
+        if count:
+            return self._smoothed(law, regime, samples, n_syn, last)
+        first = (1 - float(law @ law)) / samples
+        match regime:
+            case RealOnly():
+                return from_first(first, last, stays=True)
+            case Replace():
+                return references.law_replace(law, samples, n_syn, last).error
+            case Augment():
+                return references.law_augment(law, samples, n_syn, last, regime.weight).error
+            case AccumulateSubsample():
+                return from_first(first, last)
+            case AccumulateFresh():
+                return references.law_accumulate(law, samples, n_syn, last).error
+            case Anchored():
+                return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
+        return from_first(first, last)
+
+    def _smoothed(self, law: Any, regime: Regime, n: int, n_syn: int, last: int) -> Any:
+        count = self.pseudo_count
+        start = references.smoothed_replace(law, n, max(n_syn, 1), count, 0).error[0]
+        match regime:
+            case RealOnly():
+                return from_first(start, last, stays=True)
+            case Replace():
+                return references.smoothed_replace(law, n, n_syn, count, last).error
+            case Augment() if regime.weight is None:
+                return references.smoothed_augment(law, n, n_syn, count, last).error
+            case AccumulateFresh() if not isinstance(regime, AccumulateSubsample):
+                return references.smoothed_accumulate(law, n, n_syn, count, last).error
+        return from_first(start, last)

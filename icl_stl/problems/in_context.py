@@ -1,0 +1,83 @@
+"""In-context learners of prompts: the transformer, and the Bayes predictor that knows the law."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training, flag, whole
+from icl_stl.lazily import jax
+from icl_stl.problems.base import Problem, Scalar, learner_of
+
+TASK, NETWORK, TRAINING = LinearRegression(), Architecture(), Training()
+
+
+@dataclass(frozen=True)
+class InContext(Problem):
+    """Prompts of a linear regression and a network that learns from them in context.
+
+    The loss is the clipped squared error of a prompt, in [0, 1]: `measure.bounded_loss`. What is
+    recorded of a generation is what `measure.observation` says.
+    """
+
+    task: LinearRegression = TASK
+    """The real law of prompts."""
+    architecture: Architecture | QueryArchitecture | None = NETWORK
+    """The network; none is the Bayes predictor, which ignores its data."""
+    training: Training = TRAINING
+    """How one generation is fitted."""
+    held_out: int = 2000
+    """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    plug_in: bool = False
+    """Write labels with the noise alone, not the predictive deviation."""
+
+    def __post_init__(self) -> None:
+        whole("held_out", self.held_out, 2)
+        flag("plug_in", self.plug_in)
+
+    @property
+    def learner(self) -> Any:
+        return learner_of(self)
+
+    def make_learner(self, learning_rate: Any = None, weight_decay: Any = None) -> Any:
+        """The learner; with other rates than the training's if they are given, maybe traced."""
+        from icl_stl import learners
+
+        if self.architecture is None:
+            return learners.bayes_learner(self.task, plug_in=self.plug_in)
+        return learners.adam_transformer(
+            self.task,
+            self.architecture,
+            self.training,
+            plug_in=self.plug_in,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )
+
+    def draw(self, key: Any, truth: Any, count: int) -> Any:
+        from icl_stl.tasks import sample_prompts
+
+        return sample_prompts(self.task, key, count)
+
+    def draw_held_out(self, key: Any, truth: Any) -> Any:
+        """Held-out prompts, and what the Bayes predictor says of them."""
+        from icl_stl.measure import draw_held_out
+
+        return draw_held_out(self.task, key, self.held_out)
+
+    def loss(self, params: Any, rows: Any) -> Any:
+        from icl_stl.measure import bounded_loss, predictions
+
+        return bounded_loss(self.task, predictions(self.learner, params, rows), rows)
+
+    def start(self, key: Any, samples: int) -> Any:
+        """Key of the loop, truth, real rows, held-out rows of one loop."""
+        key_loop, key_real, key_held_out = jax.random.split(key, 3)
+        real = self.draw(key_real, (), samples)
+        return key_loop, (), real, self.draw_held_out(key_held_out, ())
+
+    def observe(
+        self, key: Any, truth: Any, held_out: Any, generation: Any, **more: Any
+    ) -> dict[str, Scalar]:
+        """Everything that `measure.observation` measures."""
+        from icl_stl.measure import observation
+
+        return observation(self.task, self.learner, held_out, key, generation, **more)

@@ -1,4 +1,9 @@
-"""What runs leave behind: arrays by name, a table of all loops, JSON. Needs no JAX."""
+"""What runs leave behind: arrays by name, a table of all loops, JSON. Needs no JAX.
+
+Files and folders that cannot be used, and files that are missing, damaged or not what they should
+be, are a `ValueError` that names them, and the option that asks for them. One that cannot be
+written, as on a full disk, is an `OSError`; what was there before is still there.
+"""
 
 import csv
 import errno
@@ -158,11 +163,7 @@ def labels_of(regimes: Iterable[Regime], samples: int) -> dict[str, Regime]:
 
 
 def regime_from(description: Mapping[str, Any]) -> Regime | None:
-    """The regime of this `descriptions.describe(regime)`; None if it is not of this package.
-
-    Raises:
-        ValueError, KeyError, TypeError: If there is no such regime.
-    """
+    """The regime of this `descriptions.describe(regime)`; None if it is not of this package."""
     kind, fields = description["type"], description["fields"]
     if not isinstance(kind, str):
         return None
@@ -177,11 +178,7 @@ def regime_from(description: Mapping[str, Any]) -> Regime | None:
 
 
 def make_folder(path: Path, option: str = "out") -> None:
-    """Make a folder and see that it can be written.
-
-    Raises:
-        ValueError: If it cannot; the message names it and the option that asks for it.
-    """
+    """Make a folder and see that it can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         _probe(path)
@@ -192,11 +189,7 @@ def make_folder(path: Path, option: str = "out") -> None:
 
 
 def check_file(path: Path, option: str) -> None:
-    """See that `write_atomically` can make this file, and make the folder that it is in.
-
-    Raises:
-        ValueError: If it cannot; the message names it and the option that asks for it.
-    """
+    """See that `write_atomically` can make this file, and make the folder that it is in."""
     try:
         if path.is_dir():
             raise ValueError(f"{option} must be a file, but {path} is a folder")
@@ -276,9 +269,6 @@ def sole_writer(path: Path, option: str = "out") -> Iterator[None]:
     Args:
         path: The folder.
         option: The option that asks for it.
-
-    Raises:
-        ValueError: If another process has it; the message names the folder and the process.
     """
     file = path / "lock"
     try:
@@ -326,11 +316,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def recorded_digests(folder: Path) -> dict[str, Any]:
-    """The digests of sources and figures in the manifest of a run folder; none without one.
-
-    Raises:
-        ValueError: If the manifest is damaged; the message names it.
-    """
+    """The digests of sources and figures in the manifest of a run folder; none without one."""
     path = folder / "manifest.json"
     if not path.exists():
         return {}
@@ -349,9 +335,6 @@ def not_vouched_for(folder: Path, names: Iterable[str]) -> list[str]:
     Args:
         folder: A run folder; without a manifest none of its files is vouched for.
         names: Of files; one that is missing counts if the manifest has it.
-
-    Raises:
-        ValueError: If the manifest or a file cannot be read; the message names it.
     """
     recorded = recorded_digests(folder)
     present = {name: (folder / name).exists() for name in names}
@@ -363,11 +346,7 @@ def not_vouched_for(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        ValueError: If it cannot be read; the message names it.
-    """
+    """SHA-256 of a file."""
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -380,12 +359,7 @@ def _temporary(path: Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is either the old or the new one, whole.
-
-    Raises:
-        OSError: If it cannot be written, as on a full disk; the message names it, and what was
-            there before is still there.
-    """
+    """Write a file so that at any moment it is either the old or the new one, whole."""
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
@@ -421,12 +395,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ValueError: If there is no such file, it is no JSON, or it says that it is of another
-            version of the form than `SCHEMA`; the message names it.
-    """
+    """Read JSON; of the version `SCHEMA` of its form, if it says of which."""
     content = _read(path, json_of)
     schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
     if schema != SCHEMA:
@@ -442,12 +411,8 @@ def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
 
     The column `drift_2` is the third entry of `drift`; a quantity of one number has no suffix. A
     quantity that a regime does not have is empty. `description` is the regime, whole, as JSON.
-
-    Raises:
-        ValueError: If a quantity cannot be told from others by its columns, or a regime cannot be
-            described.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     for name, result in results.items():
         described = canonical(describe(result.regime, "regime"))
         flat: dict[str, NDArray[Any]] = {}
@@ -455,15 +420,25 @@ def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
             flat |= _columns(quantity, values)
         replicates, generations = next(iter(result.observations.values())).shape[:2]
         for r, i in np.ndindex(replicates, generations):
-            numbers = {column: repr(values[r, i].item()) for column, values in flat.items()}
-            place = {"regime": name, "replicate": str(r), "generation": str(i)}
+            numbers = {column: values[r, i].item() for column, values in flat.items()}
+            place = {"regime": name, "replicate": r, "generation": i}
             rows.append({**place, **numbers, "description": described})
     names = dict.fromkeys(column for row in rows for column in row if column != "description")
+    write_atomically(path, csv_of([*names, "description"], rows))
+
+
+def csv_of(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A table with exact numbers; empty where a row has no value."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*names, "description"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        values = (row.get(name) for name in header)
+        writer.writerow(
+            "" if value is None else value if isinstance(value, str) else repr(value)
+            for value in values
+        )
+    return text.getvalue().encode()
 
 
 def _columns(quantity: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -495,10 +470,6 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
         samples: n.
         regimes: The regimes in it that are not of this package: no code is run because a table
             names it.
-
-    Raises:
-        ValueError: If the file is missing or is no such table, or has a regime that is neither of
-            this package nor among those given; the message names it.
     """
     read = _read(path, _tables_of)
     given = {key(regime, "regime"): regime for regime in regimes}

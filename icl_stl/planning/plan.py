@@ -2,7 +2,8 @@
 
 Needs no JAX. What is recommended is the whole number of rows that makes a bound smallest; constants
 that nobody measured are assumptions of the recommendation. That a bound is smallest somewhere does
-not mean that what it bounds is: see `CHECKED`.
+not mean that what it bounds is: see `CHECKED`. A constant out of its range, and a file or number
+that cannot be used, is a `ValueError` that names it, with line or key.
 """
 
 import math
@@ -176,10 +177,6 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         problem: The loop.
         law: Its error law.
         resampled: The law as it might have been measured instead, for the bands.
-
-    Raises:
-        ValueError: For a constant outside its range, or n that is no whole number; the message
-            names it.
     """
     require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
     best = problem.best(law)
@@ -493,9 +490,6 @@ def measured(
         eps: One-step errors at them, in total variation.
         stderr: Their standard errors, if known.
         runs: Loops that each standard error was estimated from; inf if it is known.
-
-    Raises:
-        ValueError: If some are missing or out of their range; the message names them.
     """
     for name, values in (("eps", eps), ("stderr", stderr)):
         fine = len(values) == len(sizes) or (name == "stderr" and not values)
@@ -518,10 +512,6 @@ def read_errors(paths: Sequence[Path]) -> Measured:
     is not read. A table (``.csv``) has the columns N, eps and, if known, stderr and runs, the loops
     a standard error was estimated from (nothing, or inf: it is known), and no others. Sizes may
     come in any order and more than once. Both are read by the rules of `tables`.
-
-    Raises:
-        ValueError: If a file is missing, damaged, or holds no errors, or a number is out of its
-            range; the message names file, line or key, and column.
     """
     points = [point for path in paths for point in _points(path)]
     if not points:

@@ -4,7 +4,8 @@ The page holds the claims, every figure with its caption and the numbers behind 
 their provenance, configuration, environment, and sliders for the bounds (`bounds.js`: the formulas
 of `icl_stl.bounds`). Figures are the folder's SVG files with coordinates rounded to a hundredth of
 a point, without metadata, each style written once; the files themselves stay as they are. The
-same folder gives the same bytes.
+same folder gives the same bytes. A file that is missing, damaged or not the one that the manifest
+was written with, is a `ValueError` that names it.
 """
 
 import html
@@ -54,11 +55,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
     Returns:
         The file written.
-
-    Raises:
-        ValueError: If a file is missing, damaged or not the one that the manifest was written
-            with, or `out` cannot be written; the message names it.
-        OSError: If a figure cannot be read, or the disk is full.
     """
     path = out or folder / FILE
     if path.suffix != ".html":
@@ -87,7 +83,7 @@ def _read(folder: Path, name: str) -> Any:
 
 
 def page(folder: Path) -> str:
-    """The page of a run folder; errors as in `write_report`."""
+    """The page of a run folder."""
     config, stored, manifest = (_read(folder, name) for name in _NEEDED)
     _check_digests(folder)
     claims = {entry["name"]: entry for entry in stored["claims"]}

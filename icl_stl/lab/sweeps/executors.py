@@ -193,12 +193,7 @@ class Cluster:
 
 
 def read_cluster(path: Path) -> Cluster:
-    """The cluster that a file describes.
-
-    Raises:
-        ValueError: If it cannot be read, describes none, or parsl is not installed; the message
-            names file and option.
-    """
+    """The cluster that a file describes."""
     content = read_options(path, "cluster")
     names = [field.name for field in fields(Cluster)]
     require(isinstance(content, dict), f"{path}: cluster", content, "a table of options")

@@ -83,13 +83,10 @@ def use_all_cores(cache: Path | None) -> None:
 @lru_cache
 def _knows(backend: str, option: str, value: Any) -> bool:
     """Whether the compiler has such an option; tried on an empty program, in milliseconds."""
-    try:
+    with suppress(jax.errors.JaxRuntimeError):
         jax.jit(lambda: None).lower().compile(compiler_options={option: value})
-    except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
-            raise
-        return False
-    return True
+        return True
+    return False
 
 
 def options_of(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +181,7 @@ _CALLED = re.compile(
     r"|\bbranch_computations=\{([^}]*)\}"
 )
 _NAME = re.compile(r"%[\w.\-]+")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.\-]+).*\{\n((?: .*\n|\n)*)\}", re.MULTILINE)
 
 
 def waiting(program: str) -> int:
@@ -197,14 +195,9 @@ def waiting(program: str) -> int:
         program: Compiled, as XLA writes it: definitions before uses.
     """
     widths: dict[str, int] = {}
-    name, body = "", list[str]()
-    for line in program.splitlines():
-        if line.endswith("{") and not line.startswith(" "):
-            name, body = _NAME.findall(line)[0], []
-        elif line.startswith("}"):
-            widths[name] = _width(body, widths)
-        else:
-            body.append(line)
+    name = ""
+    for name, body in _COMPUTATION.findall(program):
+        widths[name] = _width(body.splitlines(), widths)
     return widths.get(name, 0) + bool(_COLLECTIVE.search(program))
 
 
@@ -216,9 +209,8 @@ def _width(body: Sequence[str], widths: dict[str, int]) -> int:
         name = name.removeprefix("  ROOT ").strip()
         needs = [before[used] for used in _NAME.findall(right) if used in before]
         needed = set[str]().union(*needs)
-        called = [n for one, some in _CALLED.findall(right) for n in _NAME.findall(one or some)]
-        weight = max((widths.get(n, 0) for n in called), default=0)
-        weight = max(weight, int(bool(_WAITS.search(right))))
+        called = [n for both in _CALLED.findall(right) for n in _NAME.findall("".join(both))]
+        weight = max(bool(_WAITS.search(right)), *(widths.get(n, 0) for n in called), 0)
         if weight:
             ends = (k for k, (last, _) in enumerate(chains) if last in needed)
             place = next(ends, len(chains))

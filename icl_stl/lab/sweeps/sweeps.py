@@ -242,11 +242,9 @@ def stored_as_they_come(
         if isinstance(found, Exception):
             yield Outcome(setting, _why(found))
             continue
-        error, stored = "", _told(setting, found)
+        error, made_on, stored = "", batches.made_on(at_once), _told(setting, found)
         try:
-            write_result(
-                out, Result(configuration(setting, code), batches.made_on(at_once), stored)
-            )
+            write_result(out, Result(configuration(setting, code), made_on, stored))
         except OSError as refused:
             error = _why(refused)
         yield Outcome(setting, error)

@@ -328,10 +328,7 @@ def test_a_cell_of_a_claim_is_one_line(tmp_path):
     write_json(path, content)
     assert read_json(path) == content
     lines = [line.strip().rstrip(",") for line in path.read_text().splitlines()]
-    assert lines[5:7] == [
-        '{"a": 0.1,"b": [1,{"c": "x\\n     y"}]}',
-        '{"a": null,"b": []}',
-    ]
+    assert lines[5:7] == ['{"a": 0.1,"b": [1,{"c": "x\\n     y"}]}', '{"a": null,"b": []}']
 
 
 def test_folders_are_made_and_left_empty(tmp_path):

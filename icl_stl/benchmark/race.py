@@ -572,7 +572,7 @@ def measure_loop(plan: Plan, report: Report) -> Part:
     part.notes = [
         "A generation: n synthetic prompts beside n real ones, a new training, measured on held-out"
         f" prompts. Together: one program over {cores} devices; in turn: the program of one loop, "
-        f"called {plan.seeds} times, free to use all cores as well.",
+        f"called {plan.seeds} times, free to use all cores as well."
     ]
     return part
 
@@ -637,7 +637,7 @@ def measure_memory(plan: Plan, report: Report) -> Part:
         part.rows.append({"loops": seeds, **row})
     part.notes = [
         "temporary: what the compiled program needs on one device beside arguments and results, as "
-        "XLA says; peak: resident memory of the whole process, compiler included.",
+        "XLA says; peak: resident memory of the whole process, compiler included."
     ]
     return part
 
@@ -666,7 +666,7 @@ def measure_processes(plan: Plan, report: Report) -> Part:
         part.ratios["matmul: two processes / one process"] = ratio(both, alone)
     part.notes = [
         "Each process kept on a core of its own. matmul: the ceilings, which share nothing but the "
-        "machine, so what they miss of 2 nobody can reach.",
+        "machine, so what they miss of 2 nobody can reach."
     ]
     return part
 
@@ -702,7 +702,7 @@ def measure_growth(plan: Plan, report: Report) -> Part:
     part.notes = [
         "Exponent b of cost = a x^b by least squares in logarithms, in every round; generation 0 "
         f"counts as one. Steps are fixed (here {plan.growing_steps}), so that of a generation only "
-        "generating and measuring grow with the samples.",
+        "generating and measuring grow with the samples."
     ]
     return part
 
@@ -757,7 +757,7 @@ def measure_quality(plan: Plan, report: Report) -> Part:
         "Excess over the exact Bayes predictor, nats a label, on held-out real prompts. Both sides "
         "learn from the same prompts, with warm-up and cosine; the first of "
         f"{plan.quality_seeds} seeds chooses among the learning rates "
-        f"{', '.join(f'{rate:g}' for rate in rates)}. No training: labels by their marginal law.",
+        f"{', '.join(f'{rate:g}' for rate in rates)}. No training: labels by their marginal law."
     ]
     report("done", total, total)
     return part

@@ -113,10 +113,7 @@ def _filled(sections: Mapping[str, str]) -> str:
         for name in ("report.html", "report.css", "bounds.js")
     )
     script = template.partition("<script>")[2].partition("</script>")[0]
-    hashes = {
-        "style": _hash(style),
-        "script": _hash(script.replace("{{formulas}}", formulas)),
-    }
+    hashes = {"style": _hash(style), "script": _hash(script.replace("{{formulas}}", formulas))}
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{hashes['style']}'; script-src '{hashes['script']}'"

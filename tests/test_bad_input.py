@@ -44,7 +44,7 @@ from icl_stl.lab.experiments import (
     PlugInLoops,
     SizedLoops,
 )
-from icl_stl.lab.results import regime_of, write_json
+from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
 from icl_stl.planning.plan import error_law
 from icl_stl.planning.plan import plan as planning
@@ -699,7 +699,6 @@ TABLE = [
     ),
     (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
     (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
-    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
 ]
 
 CASES = [

@@ -11,10 +11,16 @@ import pytest
 import stored
 
 from icl_stl import bounds
-from icl_stl.certificates import Domain, certify, starts, typical_changes, worst_found
 from icl_stl.config import LinearRegression, QueryArchitecture, Training
 from icl_stl.learners import fit_query_model
-from icl_stl.query_models import QueryBlock, QueryWeights, effective_weights, read_query
+from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, read_query
+from icl_stl.studies.certificates.networks import (
+    Domain,
+    certify,
+    starts,
+    typical_changes,
+    worst_found,
+)
 from icl_stl.tasks import sample_prompts
 
 CLAIM = "context_certificate"

@@ -22,8 +22,9 @@ import stored
 from binary_loop import BinaryLoop, amplifier, binomial
 from scipy import integrate, stats
 
-from icl_stl import devices, references, solvable, stability
-from icl_stl.experiments import NeighbouringLoops, Loops
+from icl_stl import devices, references
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import Loops, NeighbouringLoops
 from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import attention, bernoulli, lookup
@@ -42,6 +43,7 @@ from icl_stl.regimes import (
     mixing_weights,
     source_shares,
 )
+from icl_stl.studies.stability import loops as stability
 
 LAST = 5
 SHOWN = (1, 2, 5)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from icl_stl.claims import judging
 from icl_stl.intervals import LEVEL, mean_tests
+from icl_stl.studies import judging
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from icl_stl import console, results
+from icl_stl import console
 from icl_stl.config import require
 from icl_stl.intervals import LEVEL, Floats, t_half_width, t_test
+from icl_stl.lab import results
 from icl_stl.regimes import Augment, Regime, Replace
 
 
@@ -43,9 +44,10 @@ except ValueError as error:
 
 import jax
 
-from icl_stl import devices, plots
+from icl_stl import devices
 from icl_stl.learners import Learner
 from icl_stl.loops import self_consume
+from icl_stl.studies import plots
 
 devices.use_all_cores(devices.default_cache())
 b, n, m, G = 2.0, 50, 50, 10  # scale, real and synthetic rows, generations after generation 0

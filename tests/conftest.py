@@ -57,7 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _few_programs() -> Iterator[None]:
     """No program outlives its file: thousands need more memory maps than a process may have."""
     yield
-    from icl_stl import batches, devices, runs, sizes  # noqa: PLC0415  (after the import hook)
+    from icl_stl import devices
+    from icl_stl.lab import runs
+    from icl_stl.lab.sweeps import batches
+    from icl_stl.studies.convergence import loops as sizes  # noqa: PLC0415  (after the import hook)
 
     for kept in (
         devices._runs,

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from icl_stl import executors
+from icl_stl.lab.sweeps import executors
 
 
 def deaths(folder, item):

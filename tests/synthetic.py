@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from icl_stl.claims import CLAIMS, Evidence, judge
-from icl_stl.claims.transformer import known_total_variation
 from icl_stl.config import ContextSizes, LinearRegression, Preset
-from icl_stl.experiments import (
+from icl_stl.lab.experiments import (
     CertifiedNetworks,
     ContextLoops,
     KnownLoops,
@@ -18,9 +16,11 @@ from icl_stl.experiments import (
     SizedNeighbours,
     SizedTransformers,
 )
-from icl_stl.plots import Stored
+from icl_stl.lab.results import LoopResult
 from icl_stl.regimes import REAL, source_shares
-from icl_stl.results import LoopResult
+from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies.plots import Stored
+from icl_stl.studies.transformer.claims import known_total_variation
 
 PRESET = Preset(
     "by hand",

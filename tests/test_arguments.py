@@ -8,9 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from icl_stl import bounds, error_law
+from icl_stl import bounds
 from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
+from icl_stl.planning.plan import error_law
 from icl_stl.references import (
     attention,
     bernoulli,

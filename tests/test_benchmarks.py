@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_stl import benchmarks, contestants, plots
-from icl_stl.benchmarks import (
+from icl_stl.benchmark import contestants
+from icl_stl.benchmark import race as benchmarks
+from icl_stl.benchmark.figure import speeds
+from icl_stl.benchmark.race import (
     SIZES,
     TARGETS,
     Contestant,
@@ -34,11 +36,11 @@ from icl_stl.benchmarks import (
     table_of,
 )
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.executors import available_cores
+from icl_stl.lab.sweeps.executors import available_cores
 from icl_stl.learners import Fitted, adam_transformer
 from icl_stl.measure import predictions
-from icl_stl.models import transformer
-from icl_stl.plots.benchmark import speeds
+from icl_stl.models.causal import transformer
+from icl_stl.studies import plots
 from icl_stl.tasks import Prompts, bayes_predictive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,7 +293,7 @@ def test_the_first_result_is_counted_from_events_that_this_jax_has(monkeypatch):
 def baseline():
     reason = "PyTorch is not installed: pip install 'icl_stl[benchmark]'"
     torch = pytest.importorskip("torch", reason=reason)
-    from icl_stl import torch_baseline  # noqa: PLC0415
+    from icl_stl.benchmark import torch_baseline  # noqa: PLC0415
 
     torch.manual_seed(0)
     size = replace(

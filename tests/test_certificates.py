@@ -10,7 +10,22 @@ import pytest
 from synthetic import PRESET, certified
 
 from icl_stl import bounds
-from icl_stl.certificates import (
+from icl_stl.config import (
+    CertificateSizes,
+    LinearRegression,
+    QueryArchitecture,
+    Training,
+)
+from icl_stl.models.query import (
+    QueryBlock,
+    QueryWeights,
+    effective_weights,
+    query_init,
+    read_query,
+)
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.certificates.claims import CLAIMS, networks
+from icl_stl.studies.certificates.networks import (
     NUDGE,
     Domain,
     Swap,
@@ -24,21 +39,6 @@ from icl_stl.certificates import (
     starts,
     typical_changes,
     worst_found,
-)
-from icl_stl.claims import Evidence, judge
-from icl_stl.claims.certificates import CLAIMS, networks
-from icl_stl.config import (
-    CertificateSizes,
-    LinearRegression,
-    QueryArchitecture,
-    Training,
-)
-from icl_stl.query_models import (
-    QueryBlock,
-    QueryWeights,
-    effective_weights,
-    query_init,
-    read_query,
 )
 from icl_stl.tasks import Prompts, sample_prompts
 

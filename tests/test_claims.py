@@ -19,9 +19,12 @@ from synthetic import (
     some_errors,
 )
 
-from icl_stl.claims import Evidence, judge
-from icl_stl.claims.collapse import exact_plug_in_variance
-from icl_stl.claims.transformer import (
+from icl_stl.console import claim_row, claims_markdown
+from icl_stl.lab.results import LoopResult
+from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.collapse.claims import exact_plug_in_variance
+from icl_stl.studies.transformer.claims import (
     BURN_IN,
     CALIBRATED,
     LIKE_BAYES,
@@ -30,10 +33,7 @@ from icl_stl.claims.transformer import (
     drift_bound,
     known_loops,
 )
-from icl_stl.claims.transformer import CLAIMS as TRANSFORMER_CLAIMS
-from icl_stl.console import claim_row, claims_markdown
-from icl_stl.regimes import Augment, RealOnly, Replace
-from icl_stl.results import LoopResult
+from icl_stl.studies.transformer.claims import CLAIMS as TRANSFORMER_CLAIMS
 
 CLAIMS = {claim.name: claim for claim in TRANSFORMER_CLAIMS}
 KEYS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from synthetic import PRESET
 
-from icl_stl.claims import Evidence, judge
-from icl_stl.claims.context_loop import CLAIMS, _experiments
 from icl_stl.config import ContextSizes
-from icl_stl.plots import DRAWINGS, Stored
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.context_loop.claims import CLAIMS, _experiments
+from icl_stl.studies.plots import DRAWINGS, Stored
 
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(

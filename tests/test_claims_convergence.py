@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from icl_stl import bounds
-from icl_stl.claims import CLAIMS, Evidence, convergence, judge
 from icl_stl.config import PRESETS, ConvergenceSize
-from icl_stl.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.lab.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies.convergence import claims as convergence
 
 SIZE = replace(PRESETS["tiny"].convergence, replicates=12)
 TINY = replace(PRESETS["tiny"], convergence=SIZE)

@@ -11,10 +11,11 @@ from scipy import stats
 from synthetic import PRESET
 
 from icl_stl import references
-from icl_stl.claims import Cell, Claim, Evidence, judge, solvable
-from icl_stl.claims.judging import SHOWN, Judged
-from icl_stl.claims.solvable import CLAIMS as SOLVABLE_CLAIMS
 from icl_stl.regimes import Augment, FreshReal, Replace, real_share
+from icl_stl.studies import Cell, Claim, Evidence, judge
+from icl_stl.studies.judging import SHOWN, Judged
+from icl_stl.studies.solvable import claims as solvable
+from icl_stl.studies.solvable.claims import CLAIMS as SOLVABLE_CLAIMS
 
 CLAIMS = {claim.name: claim for claim in SOLVABLE_CLAIMS}
 SMALL = dataclasses.replace(PRESET, solvable_runs=400)

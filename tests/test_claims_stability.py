@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_stl.claims import CLAIMS, Evidence, judge
 from icl_stl.config import PRESETS
-from icl_stl.experiments import NeighbouringLoops, NeighbouringTransformers
+from icl_stl.lab.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.regimes import real_share
+from icl_stl.studies import CLAIMS, Evidence, judge
 
 TINY = PRESETS["tiny"]
 NAMES = ("recursive_stability", "stability_rate")

@@ -5,11 +5,12 @@ from itertools import count
 
 import pytest
 
-from icl_stl import code, laboratory, runs
+from icl_stl.lab import code, runs
+from icl_stl.studies import laboratory
 
-LOOPS = "icl_stl.runs"
+LOOPS = "icl_stl.lab.runs"
 STUDIES = sorted({runner.__module__ for runner in laboratory.RUNNERS.values()})
-SWEEPS = "icl_stl.batches"
+SWEEPS = "icl_stl.lab.sweeps.batches"
 ALL = (LOOPS, *STUDIES, SWEEPS)
 
 
@@ -47,15 +48,17 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
 
     variance = "return self.dim * self.prior_scale**2 + self.noise**2"
     assert of("config.py", variance, f"{variance} * 3") == {*ALL}
-    assert of("collapse.py", "import jax\n", "import jax\nTWO = 2\n") == {"icl_stl.collapse"}
+    assert of("collapse.py", "import jax\n", "import jax\nTWO = 2\n") == {
+        "icl_stl.studies.collapse.loops"
+    }
     assert of(
         "bounds/transformers.py", "import numpy as np\n", "import numpy as np\nTWO = 2\n"
     ) == {
-        "icl_stl.certificates",
+        "icl_stl.studies.certificates.networks",
         SWEEPS,
     }
     assert of("references/lookup.py", '"""\n\n', '"""\n\nTWO = 2\n') == {SWEEPS}
-    within = {"icl_stl.solvable", "icl_stl.stability", SWEEPS}
+    within = {"icl_stl.lab.solvable", "icl_stl.studies.stability.loops", SWEEPS}
     assert of("problems.py", "import jax\n", "import jax\nTWO = 2\n") == within
     assert of("tasks.py", "import jax\n", "import jax\nTWO = 2\n") == {*ALL}
 

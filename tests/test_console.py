@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 from synthetic import PRESET
 
-from icl_stl.claims import Cell, Claim, Evidence, Judged, judge
 from icl_stl.console import (
     CLAIM_COLUMNS,
     apart,
@@ -21,6 +20,7 @@ from icl_stl.console import (
     verdict_of,
     worst_cell,
 )
+from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
 
 
 def cell(measured, bound, verdict="holds", **more):

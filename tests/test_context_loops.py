@@ -9,11 +9,17 @@ import pytest
 
 from icl_stl import references
 from icl_stl.config import LinearRegression, QueryArchitecture, Training
-from icl_stl.context_loops import OTHER, linear_attention, ridge, run_experiment, trained
-from icl_stl.experiments import ContextLoops
+from icl_stl.lab.experiments import ContextLoops
 from icl_stl.learners import fit_query_model
 from icl_stl.loops import relabel_context
-from icl_stl.query_models import query_law
+from icl_stl.models.query import query_law
+from icl_stl.studies.context_loop.loops import (
+    OTHER,
+    linear_attention,
+    ridge,
+    run_experiment,
+    trained,
+)
 from icl_stl.tasks import Prompts
 
 KEY = jax.random.key(5)

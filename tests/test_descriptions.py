@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import code, learners
+from icl_stl import learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
-from icl_stl.experiments import Experiment, Loops
+from icl_stl.lab import code
+from icl_stl.lab.experiments import Experiment, Loops
+from icl_stl.lab.results import label, labels_of
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import (
     Accumulate,
@@ -30,7 +32,6 @@ from icl_stl.regimes import (
     Regime,
     Replace,
 )
-from icl_stl.results import label, labels_of
 from icl_stl.tasks import standard_normal
 
 

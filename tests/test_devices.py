@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl import laboratory, runs
 from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
 from icl_stl.devices import DATA, data_parallel, many
-from icl_stl.experiments import (
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import (
     Loops,
     LoopSize,
     NeighbouringLoops,
@@ -21,6 +21,7 @@ from icl_stl.experiments import (
 )
 from icl_stl.learners import adam_transformer
 from icl_stl.regimes import Augment
+from icl_stl.studies import laboratory
 from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=1, context=4)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
-from icl_stl.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
+from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 
 SIZES = np.array([125.0, 250.0, 500.0, 1000.0, 4000.0])
 EVEN = np.array([250.0, 500.0, 1000.0, 2000.0, 4000.0])

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reference import CASES
 
-from icl_stl import devices, measure, problems, runs, solvable
+from icl_stl import devices, measure, problems
 from icl_stl.config import PRESETS, LinearRegression
-from icl_stl.experiments import Loops
+from icl_stl.lab import runs, solvable
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners import Learner, bayes_learner, gaussian
 from icl_stl.loops import (
     Sizes,

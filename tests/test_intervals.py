@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS
 from scipy import stats
 
-from icl_stl import error_law
 from icl_stl.intervals import (
     LEVEL,
     binomial_interval,
@@ -15,6 +14,7 @@ from icl_stl.intervals import (
     t_half_width,
     t_test,
 )
+from icl_stl.planning.plan import error_law
 
 REPEATS = 4_000
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_stl.claims.judging import Cell, Claim, Evidence, Judged, judge, overall, rejected, verdicts
 from icl_stl.config import PRESETS
 from icl_stl.intervals import (
     LEVEL,
@@ -19,6 +18,16 @@ from icl_stl.intervals import (
     skewness,
     student_allowed,
     student_p,
+)
+from icl_stl.studies.judging import (
+    Cell,
+    Claim,
+    Evidence,
+    Judged,
+    judge,
+    overall,
+    rejected,
+    verdicts,
 )
 
 ERRORS = 4

@@ -7,11 +7,12 @@ import pytest
 from scipy import stats
 from synthetic import generated
 
-from icl_stl import known_loops, measure
-from icl_stl.claims import CLAIMS, Evidence, judge
-from icl_stl.claims.transformer import PLANTED, known_total_variation
-from icl_stl.claims.transformer import known_loops as experiment_of
+from icl_stl import measure
 from icl_stl.config import PRESETS
+from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies.transformer import loops as known_loops
+from icl_stl.studies.transformer.claims import PLANTED, known_total_variation
+from icl_stl.studies.transformer.claims import known_loops as experiment_of
 
 TINY = PRESETS["tiny"]
 EXPERIMENT = experiment_of(TINY)

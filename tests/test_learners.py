@@ -5,7 +5,7 @@ import pytest
 
 from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.learners import adam_transformer, bayes_learner, in_context
-from icl_stl.models import InContextModel
+from icl_stl.models.causal import InContextModel
 from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5, inputs="sphere")

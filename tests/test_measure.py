@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS, label_covariance, unit_lower_factor
 from scipy import integrate, stats
 
-from icl_stl import measure, models, tasks
+from icl_stl import measure, tasks
 from icl_stl.config import LinearRegression
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.learners import Learner, bayes_learner
@@ -20,7 +20,8 @@ from icl_stl.measure import (
     predictions,
     prefix_log_densities,
 )
-from icl_stl.models import InContextModel, bayes, generate_labels
+from icl_stl.models.causal import InContextModel, bayes, generate_labels
+from icl_stl.models.causal import causal as models
 from icl_stl.regimes import Augment
 from icl_stl.tasks import Normal, Prompts, label_log_densities, sample_inputs
 

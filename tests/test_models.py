@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from reference import TASKS, label_covariance, task_name, unit_lower_factor, whitened
 
-from icl_stl import models
 from icl_stl.config import Architecture, LinearRegression, QueryArchitecture
-from icl_stl.models import (
+from icl_stl.models.causal import (
     Attention,
     bayes,
     causal_attention,
@@ -17,7 +16,8 @@ from icl_stl.models import (
     tokens,
     transformer,
 )
-from icl_stl.query_models import query_transformer
+from icl_stl.models.causal import causal as models
+from icl_stl.models.query import query_transformer
 from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5)

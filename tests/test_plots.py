@@ -14,20 +14,16 @@ import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from synthetic import PRESET, G, R, below_the_bound, loops_of, made, observed, stored
 
-from icl_stl.claims import (
-    CLAIMS,
-    Evidence,
-    certificates,
-    context_loop,
-    convergence,
-    judge,
-    solvable,
-    stability,
-    synthetic,
-)
-from icl_stl.claims.transformer import allowed_growth, drift_bound
 from icl_stl.console import claims_markdown
-from icl_stl.plots import (
+from icl_stl.lab.results import SCHEMA, write_json, write_table
+from icl_stl.regimes import Augment, RealOnly, Replace, real_share
+from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies.certificates import claims as certificates
+from icl_stl.studies.context_loop import claims as context_loop
+from icl_stl.studies.convergence import claims as convergence
+from icl_stl.studies.drawing import name_of
+from icl_stl.studies.figures import caption_of, lean
+from icl_stl.studies.plots import (
     DRAWINGS,
     STYLE,
     VACUOUS,
@@ -39,11 +35,11 @@ from icl_stl.plots import (
     read_stored,
     svg_of,
 )
-from icl_stl.plots._common import name_of
-from icl_stl.plots.files import caption_of, lean
-from icl_stl.plots.solvable import gap_series
-from icl_stl.regimes import Augment, RealOnly, Replace, real_share
-from icl_stl.results import SCHEMA, write_json, write_table
+from icl_stl.studies.solvable import claims as solvable
+from icl_stl.studies.solvable.figures import gap_series
+from icl_stl.studies.stability import claims as stability
+from icl_stl.studies.synthetic import claims as synthetic
+from icl_stl.studies.transformer.claims import allowed_growth, drift_bound
 
 SOLVABLE = [
     claim.name

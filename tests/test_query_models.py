@@ -11,7 +11,7 @@ import pytest
 
 from icl_stl.config import LinearRegression, QueryArchitecture, Training
 from icl_stl.learners import adam_transformer, fit_query_model, in_context_model
-from icl_stl.query_models import (
+from icl_stl.models.query import (
     effective_weights,
     query_init,
     query_law,

@@ -13,8 +13,7 @@ from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 from synthetic import PRESET, G, R, below_the_bound, loops_of
 
-from icl_stl.regimes import Accumulate, Augment, RealOnly, Regime, Replace
-from icl_stl.results import (
+from icl_stl.lab.results import (
     SCHEMA,
     Failure,
     LoopResult,
@@ -29,6 +28,7 @@ from icl_stl.results import (
     write_json,
     write_table,
 )
+from icl_stl.regimes import Accumulate, Augment, RealOnly, Regime, Replace
 
 
 def table_with_all_kinds_of_numbers():

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import code, devices, laboratory, runs
-from icl_stl.claims import CLAIMS, Evidence, judge
+from icl_stl import devices
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.experiments import Loops, Regeneration
+from icl_stl.lab import code, runs
+from icl_stl.lab.experiments import Loops, Regeneration
+from icl_stl.lab.results import Failure
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
 from icl_stl.regimes import Anchored, Augment, RealOnly, Replace
-from icl_stl.results import Failure
+from icl_stl.studies import CLAIMS, Evidence, judge, laboratory
 
 SEED = 3
 PRESET = Preset(
@@ -458,7 +459,11 @@ def test_a_regime_that_cannot_be_told_from_others_is_refused_before_anything_run
 
 def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
     """And it is said; what the code of another kind made is kept."""
-    digests = {"icl_stl.solvable": "a", "icl_stl.collapse": "b", "icl_stl.runs": "c"}
+    digests = {
+        "icl_stl.lab.solvable": "a",
+        "icl_stl.studies.collapse.loops": "b",
+        "icl_stl.lab.runs": "c",
+    }
     monkeypatch.setattr(code, "digest", lambda module, **_: digests[module])
     called = []
 
@@ -470,7 +475,7 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         run.__module__ = module
         return run
 
-    kinds = {Loops: "icl_stl.solvable", Regeneration: "icl_stl.collapse"}
+    kinds = {Loops: "icl_stl.lab.solvable", Regeneration: "icl_stl.studies.collapse.loops"}
     fakes = {kind: runner(module) for kind, module in kinds.items()}
     monkeypatch.setattr(laboratory, "RUNNERS", fakes)
     wanted = [
@@ -489,15 +494,15 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         )
         return sorted(called)
 
-    assert run() == ["icl_stl.collapse", "icl_stl.solvable"]
+    assert run() == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
     assert run() == []
-    digests["icl_stl.collapse"] = "changed"
+    digests["icl_stl.studies.collapse.loops"] = "changed"
     with pytest.warns(UserWarning, match=r"npz was made by .*code: 'b' -> 'changed'.* made again"):
-        assert run() == ["icl_stl.collapse"]
+        assert run() == ["icl_stl.studies.collapse.loops"]
     assert run() == []
     with pytest.warns(UserWarning, match="seed: 3 -> 4"):
-        assert run(SEED + 1) == ["icl_stl.collapse", "icl_stl.solvable"]
-    digests["icl_stl.runs"] = "changed"
+        assert run(SEED + 1) == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
+    digests["icl_stl.lab.runs"] = "changed"
     with pytest.raises(ValueError, match=r"source: 'c' -> 'changed'.*--fresh"):
         run()
 

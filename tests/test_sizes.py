@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners, measure, sizes, solvable, tasks
+from icl_stl import learners, measure, tasks
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.experiments import (
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import (
     WORLDS,
     Loops,
     LoopSize,
@@ -32,6 +33,7 @@ from icl_stl.regimes import (
     FreshReal,
     Replace,
 )
+from icl_stl.studies.convergence import loops as sizes
 from icl_stl.tasks import sample_prompts
 
 KEY = jax.random.key(11)

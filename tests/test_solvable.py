@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from icl_stl import devices, problems, solvable
+from icl_stl import devices, problems
 from icl_stl.bounds import drift_recursion
 from icl_stl.config import LinearRegression
+from icl_stl.lab import solvable
 from icl_stl.learners.attention import features
 from icl_stl.loops import self_consume
 from icl_stl.references import lookup

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import collapse, laboratory, learners, problems, solvable
+from icl_stl import learners, problems
 from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.experiments import LayerPrompts, Loops, PlugInLoops, Regeneration
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import LayerPrompts, Loops, PlugInLoops, Regeneration
 from icl_stl.learners.orthogonal import (
     Shrinkage,
     bayes_shrinkage,
@@ -16,10 +17,12 @@ from icl_stl.learners.orthogonal import (
     sample_labels,
 )
 from icl_stl.loops import self_consume
-from icl_stl.models import bayes, generate_labels
+from icl_stl.models.causal import bayes, generate_labels
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.studies import laboratory
+from icl_stl.studies.collapse import loops as collapse
 from icl_stl.tasks import Prompts, bayes_predictive
 
 DIM, REPEATS, NOISE, SCALE = 2, 3, 0.6, 1.2
@@ -267,7 +270,7 @@ PRESET = Preset(
 
 
 def test_plug_in_transformers_start_as_the_main_job():
-    from icl_stl import runs  # noqa: PLC0415
+    from icl_stl.lab import runs  # noqa: PLC0415
 
     found = collapse.plug_in_loops(PlugInLoops(PRESET, (0.5, 0.0), 1, 2), 0)
     assert all(values.shape == (2, 2, 2) for values in found.values())

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import STANDARD_ERRORS
 
-from icl_stl import bounds, learners, stability
+from icl_stl import bounds, learners
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.experiments import LoopSize, NeighbouringLoops, NeighbouringTransformers
+from icl_stl.lab.experiments import LoopSize, NeighbouringLoops, NeighbouringTransformers
 from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Sizes, coupled, self_consume
@@ -26,6 +26,7 @@ from icl_stl.regimes import (
     RealOnly,
     Replace,
 )
+from icl_stl.studies.stability import loops as stability
 from icl_stl.tasks import bayes_predictive, sample_prompts
 
 KEY = jax.random.key(3)

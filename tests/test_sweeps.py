@@ -18,11 +18,14 @@ import pytest
 import sweep_tasks
 
 import icl_stl
-from icl_stl import batches, executors, grids, sizes, solvable, sweeps, tables
+from icl_stl import tables
 from icl_stl.config import Training
 from icl_stl.descriptions import digest
-from icl_stl.experiments import LoopSize, SizedTransformers
-from icl_stl.grids import grid_settings
+from icl_stl.lab import solvable
+from icl_stl.lab.experiments import LoopSize, SizedTransformers
+from icl_stl.lab.sweeps import batches, executors, grids, sweeps
+from icl_stl.lab.sweeps.grids import grid_settings
+from icl_stl.studies.convergence import loops as sizes
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "sweep.py"
@@ -448,7 +451,7 @@ def test_the_code_is_every_module_that_numbers_come_from(environment):
 import sys
 from icl_stl import batches, code
 loaded = {name for name in sys.modules if name.partition(".")[0] == "icl_stl"}
-print(*loaded ^ {*code.modules_of("icl_stl.batches")})
+print(*loaded ^ {*code.modules_of("icl_stl.lab.sweeps.batches")})
 """
     said = subprocess.run(
         [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import CASES
 
-from icl_stl import executors, grids, tables
+from icl_stl import tables
 from icl_stl.bounds.__main__ import main as bounds_calculator
-from icl_stl.planning import measured, read_errors
-from icl_stl.results import read_json
+from icl_stl.lab.results import read_json
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning.plan import measured, read_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 INF = math.inf

@@ -1,0 +1,1 @@
+"""This package timed against plain JAX and PyTorch. Nothing else loads it."""

@@ -1,0 +1,1 @@
+"""Sweeps: settings from a file, in batches of one program, by workers that may die."""

@@ -1,0 +1,1 @@
+"""Networks that learn in context: of whole prompts (`causal`), of one query (`query`)."""

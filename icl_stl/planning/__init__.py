@@ -1,0 +1,1 @@
+"""How many synthetic rows to generate, and how sure that is."""

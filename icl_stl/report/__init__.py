@@ -1,0 +1,1 @@
+"""A run as one page: claims, figures, sliders for the bounds."""

@@ -1,0 +1,619 @@
+"""A run folder as one HTML page that needs nothing else. Loads neither JAX nor Matplotlib.
+
+The page holds the claims, every figure with its caption and the numbers behind it, constants with
+their provenance, configuration, environment, and sliders for the bounds (`bounds.js`: the formulas
+of `icl_stl.bounds`). Figures are the folder's SVG files with coordinates rounded to a hundredth of
+a point, without metadata, each style written once; the files themselves stay as they are. The
+same folder gives the same bytes.
+"""
+
+import html
+import json
+import math
+import re
+import shlex
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from icl_stl import console
+from icl_stl.lab.results import (
+    Floats,
+    check_file,
+    not_vouched_for,
+    read_json,
+    read_table,
+    recorded_digests,
+    write_atomically,
+)
+from icl_stl.regimes import Augment, RealOnly, Replace, real_share
+
+Json = Mapping[str, Any]
+
+FILE = "report.html"
+"""Name of the page in its run folder."""
+
+_SHARED = {"synthetic_curves": "optimal_synthetic_size"}
+"""Figures drawn from the cells of a claim with another name."""
+
+_FROM_LOOPS = {"in_context_error": "excess_squared_risk"}
+"""Figures drawn from a quantity of `loops.csv`."""
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write a run folder as one page.
+
+    Args:
+        folder: The run folder: `config.json`, `claims.json`, `manifest.json`, the figures it
+            names, their captions in `README.md`, and `loops.csv` where there are loops.
+        out: The file to write, `*.html`; `report.html` in the folder if not given.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ValueError: If a file is missing, damaged or not the one that the manifest was written
+            with, or `out` cannot be written; the message names it.
+        OSError: If a figure cannot be read, or the disk is full.
+    """
+    path = out or folder / FILE
+    if path.suffix != ".html":
+        raise ValueError(f"out must be a file that ends in .html, but it is {path}")
+    content = page(folder).encode()
+    check_file(path, "out")
+    write_atomically(path, content)
+    return path
+
+
+_NEEDED = {
+    "config": ("preset", "versions", "platform", "devices", "learner", "source"),
+    "claims": ("preset", "seed", "seconds", "claims"),
+    "manifest": ("matplotlib", "sources", "figures"),
+}
+"""What the files of a run folder have to say."""
+
+
+def _read(folder: Path, name: str) -> Any:
+    path = folder / f"{name}.json"
+    content = read_json(path)
+    for key in _NEEDED[name]:
+        if not isinstance(content, Mapping) or key not in content:
+            raise ValueError(f"{path} is damaged: it has no {key!r}")
+    return content
+
+
+def page(folder: Path) -> str:
+    """The page of a run folder; errors as in `write_report`."""
+    config, stored, manifest = (_read(folder, name) for name in _NEEDED)
+    _check_digests(folder)
+    claims = {entry["name"]: entry for entry in stored["claims"]}
+    figures = [Path(name).stem for name in manifest["figures"] if name.endswith(".svg")]
+    preset = config["preset"]
+    sections = {
+        "preset": _text(stored["preset"]),
+        "seed": _text(stored["seed"]),
+        **_start(folder, preset, claims),
+        "summary": _summary(stored),
+        "claims": _claims(claims.values()),
+        "statements": _statements(claims, figures),
+        "figures": _figures(folder, figures, claims, preset),
+        "constants": _constants(claims.values()),
+        "configuration": _configuration(config),
+        "environment": _environment(config, manifest),
+        "reproduce": _reproduce(stored),
+    }
+    return _filled(sections)
+
+
+def _filled(sections: Mapping[str, str]) -> str:
+    """The template with its placeholders replaced, and a policy that admits nothing else."""
+    here = Path(__file__).parent
+    template, style, formulas = (
+        (here / name).read_text(encoding="utf-8")
+        for name in ("report.html", "report.css", "bounds.js")
+    )
+    script = template.partition("<script>")[2].partition("</script>")[0]
+    hashes = {
+        "style": _hash(style),
+        "script": _hash(script.replace("{{formulas}}", formulas)),
+    }
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{hashes['style']}'; script-src '{hashes['script']}'"
+    )
+    parts = {**sections, "style": style, "formulas": formulas, "policy": policy}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _hash(content: str) -> str:
+    """What a content security policy calls an inline script or style."""
+    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
+
+
+def _check_digests(folder: Path) -> None:
+    recorded = recorded_digests(folder)
+    if changed := not_vouched_for(folder, {"config.json": "", "claims.json": "", **recorded}):
+        raise ValueError(
+            f"results must be as scripts/make_figures.py left them, but {folder / changed[0]} is "
+            "not the file that manifest.json was written with; run that first"
+        )
+
+
+# --- pieces of HTML ------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _identifier(kind: str, name: str) -> str:
+    return _text(f"{kind}-{re.sub(r'[^0-9A-Za-z_-]', '-', name)}")
+
+
+def _link(claim: str) -> str:
+    """A link to a claim, whose name may be broken in a narrow column."""
+    name = _text(claim).replace("_", "_<wbr>")
+    return f'<a href="#{_identifier("claim", claim)}">{name}</a>'
+
+
+def _number(value: Any) -> str:
+    """Four significant digits; counts in full; a dash for what is missing or not finite."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_number(one)}" for key, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_number(one) for one in value)
+    if isinstance(value, str | bool):
+        return str(value)
+    if value is None or not math.isfinite(value):
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+class _Column(NamedTuple):
+    """Name of a column and whether it holds numbers."""
+
+    name: str
+    numeric: bool = False
+
+
+def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], caption: str) -> str:
+    """A table that scrolls inside its own region; the cells are HTML."""
+    kinds = [' class="number"' if column.numeric else "" for column in columns]
+    head = "".join(
+        f'<th scope="col"{kind}>{_text(column.name)}</th>'
+        for column, kind in zip(columns, kinds, strict=True)
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll tall" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
+        f"<table><caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _details(summary: str, content: str, identifier: str = "") -> str:
+    name = f' id="{identifier}"' if identifier else ""
+    return f"<details{name}><summary>{_text(summary)}</summary>\n{content}\n</details>"
+
+
+def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
+    lines = (f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in pairs)
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def _verdict(verdict: str, words: str, addition: str = "") -> str:
+    """A verdict in words, in its colour."""
+    known = verdict in ("holds", "violated", "inconclusive", "finding")
+    kind = f' class="{verdict}"' if known else ""
+    return f"<span{kind}>{_text(words)}</span>{_text(addition)}"
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def _summary(stored: Json) -> str:
+    """How many claims and cells there are of each kind."""
+    verdicts = [console.claim_verdict(entry) for entry in stored["claims"]]
+    cells = [console.apart(cell) for entry in stored["claims"] for cell in entry["cells"]]
+    left = console.counted(filter(None, cells))
+    counts = console.counted(verdicts).replace("; no theorem", " (no theorem)")
+    shown = f" Of {len(cells)} cells, {left}: shown, not judged." if left else ""
+    return _text(f"{len(verdicts)} claims: {counts}.{shown}")
+
+
+def _claims(entries: Iterable[Json]) -> str:
+    """The console's table of claims."""
+    columns = [
+        _Column(name, name in ("measured", "bound", "ratio")) for name in console.CLAIM_COLUMNS
+    ]
+    rows = []
+    for entry in entries:
+        name, *cells, verdict, control = console.claim_row(entry)
+        words = console.claim_verdict(entry)
+        judged = _verdict(entry["verdict"], words, verdict.removeprefix(words))
+        finite = [re.sub(r"\b(?:nan|inf)\b", "–", cell) for cell in cells]
+        source = re.split("[:;]", str(entry["source"]))[0]
+        rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
+    table = _table(columns, rows, "Where each claim is tightest")
+    return table.replace("scroll tall", "scroll", 1)
+
+
+def _statements(claims: Mapping[str, Json], figures: Sequence[str]) -> str:
+    return "\n".join(
+        _details(name, _statement(entry, name in figures), _identifier("claim", name))
+        for name, entry in claims.items()
+    )
+
+
+def _statement(entry: Json, has_figure: bool) -> str:
+    control = entry["negative_control"]
+    rejected, _, where = console.control_in_words(control).partition(", ")
+    rejected = " ".join(["rejected" if rejected == "yes" else "NOT rejected", where]).strip()
+    pairs = [
+        ("Statement", entry["statement"]),
+        ("Source", entry["source"]),
+        ("Verdict", console.claim_verdict(entry)),
+        ("Cells", console.counted(map(console.verdict_of, entry["cells"])) or "none"),
+        ("Replicates", str(entry["replicates"])),
+        ("Negative control", f"{control['what']} ({rejected})" if control["what"] else "none"),
+        ("Left out", "; ".join(map(str, entry["failed"])) or "nothing"),
+    ]
+    name = entry["name"]
+    numbers = (
+        f'<p><a href="#{_identifier("figure", name)}">Figure and numbers</a></p>'
+        if has_figure
+        else _numbers(entry)
+    )
+    return _definitions(pairs) + numbers
+
+
+# --- where the sliders start ---------------------------------------------------------------------
+
+_ASSUMED = {"alpha": 0.5, "kappa": 0.3, "b": 1.0, "c": 0.5, "a": 0.5}
+"""Where a slider starts that has nothing measured to start at."""
+
+
+class _Loop(NamedTuple):
+    """Measured means of a loop with a constant share: drift and one-step errors, whole prompts."""
+
+    alpha: float
+    drift: Floats
+    eps: Floats
+
+
+def _measured_loops(folder: Path, samples: int) -> list[_Loop]:
+    """The loops of a constant real share whose drift and one-step errors were measured."""
+    path = folder / "loops.csv"
+    found = []
+    for result in read_table(path, samples).values() if path.is_file() else ():
+        known = {"drift", "eps"} <= result.observations.keys()
+        if not (known and isinstance(result.regime, Augment | Replace | RealOnly)):
+            continue
+        drift, eps = (
+            result[name].reshape(*result[name].shape[:2], -1)[..., -1] for name in ("drift", "eps")
+        )
+        whole = np.isfinite(drift).all(1) & np.isfinite(eps).all(1)
+        if whole.any():
+            alpha = real_share(result.regime, samples, 1)
+            found.append(_Loop(alpha, drift[whole].mean(0), eps[whole].mean(0)))
+    return found
+
+
+def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, str]:
+    """Where the sliders start, in numbers and words, and the measured drift beside them.
+
+    Share, c and a are those of the measured loop of a constant share nearest to 1/2: the law
+    c N^-a without a floor passes through its mean one-step error of generation 0, at N = n, and of
+    the later ones, at N = n/alpha. What was not measured starts at `_ASSUMED`.
+    """
+    n = preset["samples"]
+    at: dict[str, float] = {"n": n, "generation": preset["generations"], "floor": 0.0}
+    at |= {"M": 1.0, "delta": 0.05, **_ASSUMED}
+    words, assumed = [f"n = {n} and i = {at['generation']}"], ["M", "δ"]
+    loops = _measured_loops(folder, n)
+    both = [loop for loop in loops if 0 < loop.alpha < 1 and len(loop.eps) > 1]
+    if both:
+        loop = min(both, key=lambda loop: abs(loop.alpha - 0.5))
+        first, later = float(loop.eps[0]), float(loop.eps[1:].mean())
+        at |= {"alpha": loop.alpha, **_law_through(first, later, n, loop.alpha)}
+        words.append(
+            f"its loop with α = {_number(loop.alpha)}, whose one-step errors of whole prompts, "
+            f"{_number(first)} of the first fit and {_number(later)} of later ones, give c, a and e"
+        )
+    elif law := _like(claims, r"(floor|c|a) of eps\(N\) = floor \+ c N\^-a, whole prompts"):
+        at |= {name: value["fitted"] for (name,), value in law.items()}
+        words.append("the law fitted to one-step errors of whole prompts gives c, a and e")
+        assumed = ["α", *assumed]
+    else:
+        assumed = ["α", "c", "a", "e", *assumed]
+    if known := _stability(claims, n):
+        size, b, kappa = known
+        at |= {"b": b, "kappa": kappa}
+        words.append(
+            f"b and κ, n times the largest changes of loss and law seen under one replaced prompt "
+            f"(n = {size}, loops of transformer_convergence)"
+        )
+    else:
+        assumed = ["κ", "b", *assumed]
+    start = {name: float(f"{value:.4g}") for name, value in at.items()}
+    measured = [
+        {"alpha": loop.alpha, "drift": [float(f"{value:.4g}") for value in loop.drift]}
+        for loop in loops
+    ]
+    return {
+        "start": _text(json.dumps(start)),
+        "measured": _text(json.dumps(measured)),
+        "start_words": _text(
+            f"The sliders start at this run: {'; '.join(words)}. Assumed: {', '.join(assumed)}."
+        ),
+    }
+
+
+def _law_through(first: float, later: float, n: int, alpha: float) -> dict[str, float]:
+    """c, a and floor of a law with these errors at n and n/alpha rows: no floor if they fall."""
+    rate = math.log(first / later) / -math.log(alpha) if first > later > 0 else 0.0
+    if 1e-3 <= rate <= 10:
+        return {"c": first * n**rate, "a": rate, "floor": 0.0}
+    return {"c": 0.0, "a": _ASSUMED["a"], "floor": max(first, later)}
+
+
+def _stability(claims: Mapping[str, Json], samples: int) -> tuple[int, float, float] | None:
+    """The n nearest to that of the loops at which b and kappa were measured, and these."""
+    known = _like(claims, r"(b|kappa), n = (\d+)")
+    found = {(name, int(n)): value for (name, n), value in known.items()}
+    sizes = {n for name, n in found if name == "b" and ("kappa", n) in found}
+    if not sizes:
+        return None
+    n = min(sorted(sizes), key=lambda n: abs(math.log(n / samples)))
+    return n, found["b", n], found["kappa", n]
+
+
+def _like(claims: Mapping[str, Json], pattern: str) -> dict[tuple[str, ...], Any]:
+    """Measured constants whose names are of a pattern, by its groups."""
+    return {
+        named.groups(): constant["value"]
+        for entry in claims.values()
+        for constant in entry["constants"]
+        if constant["provenance"] == "measured"
+        if (named := re.fullmatch(pattern, str(constant["name"])))
+    }
+
+
+# --- numbers behind a figure ---------------------------------------------------------------------
+
+_WHERE = ("network", "context", "kappa", "kept", "m", "k")
+"""Further keys of a cell that say where it was measured, beside those with a column."""
+
+
+def _numbers(entry: Json) -> str:
+    """The cells of a claim as a table that is folded away; columns without entries are left out."""
+    cells = entry["cells"]
+    if not cells:
+        return "<p>No cell was judged.</p>"
+    columns = [
+        *(_Column("quantity"), _Column("loop"), _Column("n", True), _Column("λ", True)),
+        *(_Column("α", True), _Column("i", True), _Column("measured", True), _Column("±", True)),
+        *(_Column("bound", True), _Column("ratio", True), _Column("skew", True)),
+        _Column("verdict"),
+    ]
+    rows = [_cell(cell) for cell in cells]
+    kept = [k for k in range(len(columns)) if any(row[k] not in ("", "–") for row in rows)]
+    table = _table(
+        [columns[k] for k in kept],
+        [[row[k] for k in kept] for row in rows],
+        f"{entry['name']}: every cell",
+    )
+    return _details(f"Numbers: {len(cells)} cells (±: half of the interval of the mean)", table)
+
+
+def _cell(cell: Json) -> list[str]:
+    quantity = [str(cell[key]) for key in ("quantity", "generator") if key in cell]
+    quantity += [f"{cell['prefix']} labels"] if "prefix" in cell else []
+    where = ("loop", "regime", "architecture", "objective")
+    loop = [str(cell[key]) for key in where if key in cell]
+    loop += [
+        f"{key} {_number(cell[key])}" for key in _WHERE if isinstance(cell.get(key), int | float)
+    ]
+    loop += [f"by {cell['predicted_by']}"] if "predicted_by" in cell else []
+    return [
+        _text(", ".join(quantity)),
+        _text(", ".join(loop)),
+        *(_text(_number(cell[key])) if key in cell else "" for key in ("n", "lam", "alpha")),
+        _text(_number(cell["generation"])),
+        _text(_number(cell["measured"])),
+        _text(_number(_half(cell["low"], cell["high"]))),
+        _text(_bound(cell)),
+        _text(_number(console.ratio_of(cell))),
+        _text(_number(cell["skew"])) if "skew" in cell else "",
+        _verdict("finding" if console.apart(cell) else cell["verdict"], console.verdict_of(cell)),
+    ]
+
+
+def _half(low: float | None, high: float | None) -> float | None:
+    return None if low is None or high is None else (high - low) / 2
+
+
+def _bound(cell: Json) -> str:
+    """The bound with its sign; of a finding, what it is shown beside."""
+    bound = _number(cell["bound"])
+    if bound == "–" or (cell["verdict"] == "finding" and not console.apart(cell)):
+        return bound
+    if console.is_equality(cell):
+        tolerance = f" ± {_number(cell['tolerance'])}" if cell.get("tolerance") else ""
+        return f"= {bound}{tolerance}"
+    return f"{'>' if cell.get('direction') == 'above' else '≤'} {bound}"
+
+
+def _means(folder: Path, samples: int, quantity: str) -> str:
+    """Means over replicates of a quantity of the loops."""
+    loops = read_table(folder / "loops.csv", samples)
+    rows = []
+    for name, result in loops.items():
+        values = result[quantity].reshape(*result[quantity].shape[:2], -1).mean(axis=0)
+        rows += [
+            [_text(name), str(i), *(_text(_number(float(v))) for v in values[i])]
+            for i in range(len(values))
+        ]
+    names = [str(k) for k in range(len(rows[0]) - 2)]
+    columns = [_Column("loop"), _Column("i", True), *(_Column(name, True) for name in names)]
+    summary = f"Numbers: {quantity} by position 0, 1, ..., mean over replicates"
+    return _details(summary, _table(columns, rows, quantity))
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], preset: Json) -> str:
+    captions = _captions(folder / "README.md")
+    return "\n".join(
+        _figure(
+            name,
+            (folder / f"{name}.svg").read_text(encoding="utf-8"),
+            captions.get(name, ""),
+            _behind(name, names, claims, folder, preset["samples"]),
+        )
+        for name in names
+    )
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """Captions by figure, from the page that is written with the figures."""
+    if not path.is_file():
+        return {}
+    _, *parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    texts = (re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text).strip() for text in parts[1::2])
+    return dict(zip(parts[::2], texts, strict=True))
+
+
+def _figure(name: str, svg: str, caption: str, numbers: str) -> str:
+    title = name.replace("_", " ")
+    first = re.split(r"(?<=[.:]) ", caption, maxsplit=1)[0]
+    width, height = _size(svg)
+    return (
+        f'<h3 id="{_identifier("figure", name)}">{_text(title)}</h3>\n'
+        f'<figure>\n<div class="scroll picture" role="region" tabindex="0" '
+        f'aria-label="{_text(f"figure {title}")}">'
+        f'<img loading="lazy" width="{width}" height="{height}" alt="{_text(first or title)}" '
+        f"src='data:image/svg+xml,{_in_url(svg)}'></div>\n"
+        f"<figcaption>{_text(caption)}</figcaption>\n</figure>\n{numbers}"
+    )
+
+
+def _behind(
+    name: str, figures: Sequence[str], claims: Mapping[str, Json], folder: Path, samples: int
+) -> str:
+    """The numbers that a figure is drawn from."""
+    if name in claims:
+        return _numbers(claims[name])
+    if name in _FROM_LOOPS:
+        return _means(folder, samples, _FROM_LOOPS[name])
+    shared = _SHARED.get(name, "")
+    if shared in figures:
+        link = _identifier("figure", shared)
+        return f'<p>Numbers: those of <a href="#{link}">{_text(shared.replace("_", " "))}</a>.</p>'
+    return _numbers(claims[shared]) if shared in claims else ""
+
+
+def _size(svg: str) -> tuple[int, int]:
+    """Width and height in pixels, from those in points."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    width, height = map(float, found.groups()) if found else (600.0, 400.0)
+    return round(width * 4 / 3), round(height * 4 / 3)
+
+
+def _in_url(svg: str) -> str:
+    """A picture as part of a data URL in an attribute with single quotes, on one line."""
+    svg = " ".join(svg[max(svg.find("<svg"), 0) :].split())
+    for sign in "%#&'":
+        svg = svg.replace(sign, f"%{ord(sign):02X}")
+    return svg
+
+
+# --- what the run was ----------------------------------------------------------------------------
+
+
+def _constants(entries: Iterable[Json]) -> str:
+    columns = [_Column("claim"), _Column("constant"), _Column("value", True), _Column("provenance")]
+    rows = [
+        [
+            _link(entry["name"]),
+            _text(constant["name"]),
+            _text(_number(constant["value"])),
+            _text(constant["provenance"]),
+        ]
+        for entry in entries
+        for constant in entry["constants"]
+    ]
+    return _table(columns, rows, "Constants of the claims and how they are known")
+
+
+def _settings(values: Json, prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested settings, flat: `task.dim` is the entry `dim` of `task`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{prefix}{name}", plain
+
+
+def _configuration(config: Json) -> str:
+    preset = config["preset"]
+    plain = {name: value for name, value in preset.items() if not isinstance(value, Mapping)}
+    columns = [_Column("setting"), _Column("value")]
+
+    def table(values: Json, caption: str) -> str:
+        rows = [[f"<code>{_text(n)}</code>", _text(v)] for n, v in _settings(values)]
+        return _table(columns, rows, caption).replace("scroll tall", "scroll", 1)
+
+    parts = [table(plain, f"Preset {preset['name']}")]
+    parts += [
+        _details(name, table(value, f"{name} of the preset"))
+        for name, value in preset.items()
+        if isinstance(value, Mapping)
+    ]
+    return "\n".join(parts)
+
+
+def _environment(config: Json, manifest: Json) -> str:
+    pairs = [
+        *config["versions"].items(),
+        ("matplotlib", manifest["matplotlib"]),
+        ("platform", config["platform"]),
+        ("devices", config["devices"]),
+        ("learner", config["learner"]),
+        ("source of the loops (SHA-256)", config["source"]),
+        *((f"{name} (SHA-256)", digest) for name, digest in manifest["sources"].items()),
+    ]
+    rows = [[_text(name), f"<code>{_text(value)}</code>"] for name, value in pairs]
+    table = _table([_Column("what"), _Column("which")], rows, "What the run was made with")
+    return table.replace("scroll tall", "scroll", 1)
+
+
+def _reproduce(stored: Json) -> str:
+    names = [shlex.quote(str(entry["name"])) for entry in stored["claims"]]
+    lines = [" ".join(names[k : k + 4]) for k in range(0, len(names), 4)]
+    preset, seed = (shlex.quote(str(stored[key])) for key in ("preset", "seed"))
+    commands = [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -q -c constraints.txt -e .",
+        f".venv/bin/python scripts/reproduce_theorem.py --preset {preset} --seed {seed} --fresh \\",
+        " \\\n    ".join(["    --out runs/again --only", *lines]),
+        ".venv/bin/python scripts/make_figures.py --check --results runs/again",
+        ".venv/bin/icl-stl report --results runs/again",
+    ]
+    seconds = _text(_number(stored["seconds"]))
+    return (
+        f"<p>The run took {seconds} seconds. In a checkout of the repository:</p>\n"
+        f'<pre tabindex="0"><code>{_text(chr(10).join(commands))}</code></pre>\n'
+        "<p>The same seed on the same versions and devices gives the same numbers.</p>"
+    )

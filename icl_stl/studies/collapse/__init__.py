@@ -1,0 +1,1 @@
+"""Generators that forget their uncertainty."""

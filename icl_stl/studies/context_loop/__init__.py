@@ -1,0 +1,1 @@
+"""Loops of frozen predictors in their own context."""

@@ -1,0 +1,207 @@
+"""The figure of the claim about loops in the context, drawn from its cells alone."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from icl_stl.studies.drawing import (
+    BARS,
+    MARKERS,
+    PALETTE,
+    Cell,
+    Drawing,
+    Stored,
+    cells_of,
+    interval,
+    points,
+)
+
+CLAIM = "context_loop"
+ERROR, INFLUENCE = "squared error", "influence of one label"
+TO_RIDGE = "squared distance to ridge on the kept examples"
+LEFT = "distance to ridge on the kept examples, over that of the start"
+THRESHOLD = "loops on the wrong side of their threshold"
+RARE = "mean square of the weights, rare loops"
+LEAST_SQUARES = "squared error of the weights"
+
+
+def _chosen(stored: Stored, loop: str, regime: str, quantity: str) -> list[Cell]:
+    where = {"loop": loop, "regime": regime, "quantity": quantity}
+    return [
+        cell
+        for cell in cells_of(stored, CLAIM)
+        if all(cell[key] == value for key, value in where.items())
+    ]
+
+
+def _looks(stored: Stored) -> dict[int, int]:
+    """A colour and a marker for each number of kept examples."""
+    kept = sorted({int(cell["kept"]) for cell in cells_of(stored, CLAIM)})
+    return {k: place for place, k in enumerate(kept)}
+
+
+def _share(cell: Cell) -> str:
+    return f"αm = {cell['kept']} of {cell['m']}"
+
+
+def _curve(ax: Axes, cell: Cell, look: int, label: str, values: Sequence[float]) -> None:
+    ax.plot(
+        np.arange(len(values)),
+        values,
+        color=PALETTE[look],
+        marker=MARKERS[look],
+        markevery=max(1, len(values) // 8),
+        markersize=4,
+        label=label,
+    )
+
+
+def _dashed(ax: Axes, values: Sequence[float], look: int) -> None:
+    ax.plot(np.arange(len(values)), values, "--", color=PALETTE[look], linewidth=1.3, zorder=4)
+
+
+def _generations(ax: Axes, title: str, words: str) -> None:
+    ax.set_title(title)
+    ax.set_xlabel("generation")
+    ax.set_ylabel(words)
+    ax.set_yscale("log")
+
+
+def _draw_ridge(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    for cell in _chosen(stored, "ridge", "fixed inputs", LEFT):
+        look = looks[cell["kept"]]
+        _curve(ax, cell, look, _share(cell), cell["curve"])
+        _dashed(ax, cell["rate"] ** np.arange(len(cell["curve"])), look)
+    _generations(ax, "ridge: distance to ridge on the kept labels", "distance left (median)")
+    ax.legend(loc="lower left")
+
+
+def _draw_attention(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    for cell in _chosen(stored, "linear attention", "fixed inputs", THRESHOLD):
+        if cell["kept"] not in (0, 3):
+            continue
+        for which, style in (("largest", 1), ("typical", 0)):
+            look = looks[cell["kept"]] + 4 * style
+            label = f"α = {cell['alpha']:.2g}: (1-α)ρ = {cell[f'factor_{which}']:.2f}"
+            _curve(ax, cell, look, label, cell[f"loop_{which}"])
+            ax.plot(np.arange(len(cell[f"path_{which}"])), cell[f"path_{which}"], "k--", lw=1)
+    _generations(ax, "linear attention, fixed inputs", "|weights| / |weights at 0|")
+    ax.plot([], [], "k--", linewidth=1, label="recursion")
+    ax.legend(loc="upper left")
+
+
+def _draw_rare(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    for cell in _chosen(stored, "linear attention", "new examples", RARE):
+        look = looks[cell["kept"]]
+        if cell["kept"] == 0:
+            continue
+        mean, square, typical = cell["factors"]
+        _curve(ax, cell, look, "mean over loops", cell["curve"])
+        _dashed(ax, cell["recursion"], look)
+        x = np.arange(len(cell["median"]))
+        ax.plot(x, cell["median"], color="0.35", marker="v", markersize=4, label="median")
+        ax.set_title(
+            f"linear attention, new examples, α = {cell['alpha']:.2g}\nfactors: mean {mean:.3f}, "
+            f"square {square:.3f}, typical {typical:.3f}",
+            fontsize=9,
+        )
+    _generations(ax, ax.get_title(), "mean square of the weights")
+    ax.title.set_fontsize(9)
+    ax.legend(loc="upper left")
+
+
+def _draw_least_squares(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    cells = _chosen(stored, "least squares", "new examples", LEAST_SQUARES)
+    for k in sorted({cell["kept"] for cell in cells}):
+        own = [cell for cell in cells if cell["kept"] == k]
+        x = [cell["generation"] for cell in own]
+        points(ax, own, x, PALETTE[looks[k]], _share(own[0]), MARKERS[looks[k]])
+        bound = [cell["bound"] for cell in own]
+        ax.plot(x, bound, "--", color=PALETTE[looks[k]], linewidth=1.3)
+    _generations(ax, "least squares, new examples", "squared error of the weights")
+    ax.legend(loc="upper left")
+
+
+def _draw_influence(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    cells = [c for c in _chosen(stored, "network", "fixed inputs", INFLUENCE) if c["kept"]]
+    alpha = np.array([cell["alpha"] for cell in cells])
+    points(ax, cells, alpha, PALETTE[0], "networks", "o")
+    ridge = [cell["bound"] for cell in cells]
+    ax.plot(alpha, ridge, "s", color=PALETTE[1], markersize=5, mfc="none", label="ridge, same")
+    every = [cell for cell in cells if cell["kept"] == cell["m"]]
+    if every:
+        ax.plot(alpha, every[0]["measured"] / alpha, "k:", label="1/α")
+    ax.set_xscale("log")
+    ax.set_xticks(alpha, [f"{a:g}" for a in alpha])
+    ax.minorticks_off()
+    ax.set_xlabel("share α of kept examples")
+    ax.set_yscale("log")
+    ax.set_ylabel("influence of one real label")
+    generation = cells[0]["generation"] if cells else 0
+    ax.set_title(f"networks and ridge, generation {generation}")
+    ax.legend(loc="lower left")
+
+
+def _draw_networks(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    for cell in _chosen(stored, "network", "fixed inputs", ERROR):
+        look = looks[cell["kept"]]
+        _curve(ax, cell, look, _share(cell), cell["curve"])
+        _dashed(ax, cell["ridge"], look)
+    _generations(ax, "networks (solid), ridge (dashed)", "squared error (median)")
+    ax.legend(loc="upper left", fontsize=8)
+
+
+PANELS = (
+    _draw_ridge,
+    _draw_attention,
+    _draw_rare,
+    _draw_least_squares,
+    _draw_influence,
+    _draw_networks,
+)
+
+
+def _draw(stored: Stored) -> Figure:
+    figure = Figure(figsize=(13.2, 7.6))
+    looks = _looks(stored)
+    for ax, panel in zip(figure.subplots(2, 3).ravel(), PANELS, strict=True):
+        panel(ax, stored, looks)
+    return figure
+
+
+def _caption(stored: Stored) -> str:
+    said = []
+    for cell in _chosen(stored, "linear attention", "fixed inputs", THRESHOLD):
+        if cell["kept"] == 0:
+            said.append(
+                f"Without real labels {cell['exploding']:.0%} of the loops of linear attention "
+                "with fixed inputs explode."
+            )
+    for cell in _chosen(stored, "network", "fixed inputs", TO_RIDGE):
+        if cell["kept"] > 1:
+            said.append(
+                f"Networks, {_share(cell)}: squared distance to ridge on the kept examples "
+                f"{interval(cell, '.3g')}; that ridge errs by {cell['limit_error']:.3g}."
+            )
+    return (
+        "A frozen predictor relabels its own context, but for a share α of real labels. Ridge goes "
+        "to ridge on the kept examples (dashed: the median slowest factor φ/(1+φ), generation by "
+        "generation; loops fall faster at first); with fewer kept examples than dimensions it "
+        "hardly moves. Linear attention with fixed inputs converges if (1-α)ρ is below 1, explodes "
+        "if not, on its exact recursion. With new examples in every generation its mean converges "
+        "while the mean square grows without limit, carried by rare loops: the typical factor is "
+        "below 1, and the median rises only as the mean weights do. Least squares "
+        "follows ρ₂ (dashed), and walks away without real labels. Networks (findings, no "
+        "theorem): the influence of one real label beside 1/α drawn through its value at α = 1; "
+        f"the error beside that of ridge. {' '.join(said)} Curves are means or medians over "
+        f"loops, without intervals. {BARS} Networks: Student's intervals over networks, each by "
+        "itself."
+    )
+
+
+DRAWINGS: Mapping[str, Drawing] = {
+    CLAIM: Drawing(_draw, _caption, needs_loops=False, needs_claim=CLAIM)
+}
+"""The figure has the claim's name."""

@@ -1,0 +1,1 @@
+"""The transformer over sizes: convergence, and how much synthetic data."""

@@ -1,0 +1,1 @@
+"""Exactly solvable loops: both sides of the bounds."""

@@ -1,0 +1,1 @@
+"""Recursive stability: loops from real sets that differ in one row."""

@@ -1,0 +1,1 @@
+"""How much synthetic data, in solvable loops."""

@@ -21,15 +21,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 SHAPED = [
     "tasks",
     "models",
-    "query_models",
     "learners",
     "loops",
+    "rows",
     "measure",
     "problems",
-    "solvable",
-    "context_loops",
-    "known_loops",
-    "certificates",
+    "lab.solvable",
+    "studies.context_loop.loops",
+    "studies.transformer.loops",
+    "studies.certificates.networks",
 ]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
 
@@ -57,15 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def _few_programs() -> Iterator[None]:
     """No program outlives its file: thousands need more memory maps than a process may have."""
     yield
-    from icl_stl import devices
-    from icl_stl.lab import runs
-    from icl_stl.lab.sweeps import batches
-    from icl_stl.studies.convergence import loops as sizes  # noqa: PLC0415  (after the import hook)
+    from icl_stl import devices  # noqa: PLC0415  (after the import hook)
+    from icl_stl.lab import runs  # noqa: PLC0415
+    from icl_stl.lab.sweeps import batches  # noqa: PLC0415
+    from icl_stl.problems.base import learner_of  # noqa: PLC0415
+    from icl_stl.studies.convergence import loops as sizes  # noqa: PLC0415
 
     for kept in (
+        learner_of,
         devices._runs,
         runs._drawing,
-        runs._generation_step,
+        runs._shapes_of_one,
+        runs.generation_step,
         runs._both_generators,
         sizes._program,
         batches.transformer_program,

@@ -218,6 +218,7 @@ def test_augment_from_lam_gives_the_rows_asked_for(samples, n_syn):
         REAL: pytest.approx(float(Fraction(samples, samples + n_syn)), rel=1e-15),
         2: pytest.approx(float(Fraction(n_syn, samples + n_syn)), rel=1e-11),
     }
+    assert known == regimes.REGIMES
     assert shares[REAL] == regime.alpha
 
 
@@ -240,7 +241,7 @@ def test_a_ratio_gives_a_regime_of_the_same_kind(kind):
 
 
 def test_names_are_those_of_the_command_line():
-    assert regimes.REGIMES == {
+    known = {
         "augment": Augment,
         "augment-same-inputs": AugmentSameInputs,
         "replace": Replace,

@@ -101,7 +101,7 @@ class Laws(NamedTuple):
 
 def chosen_law(arguments: Arguments) -> Laws:
     """The error law, as it might be instead, and where it comes from."""
-    from icl_stl.planning.plan import plan as planning
+    from icl_stl.planning import plan as planning
     from icl_stl.planning.error_law import ErrorLaw, fit_error_law, resampled_laws
 
     given = {name: getattr(arguments, name) for name in ("c", "a", "floor")}
@@ -289,7 +289,7 @@ def planned(plan: "Plan", regret: Any) -> dict[str, Any]:
 
 def main(arguments: Arguments) -> int:
     """Plan; the exit status."""
-    from icl_stl.planning.plan import plan as planning
+    from icl_stl.planning import plan as planning
     from icl_stl.planning.error_law import interval
 
     seed, count, out = arguments.seed, arguments.resamples, arguments.out

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_stl.report.page import page as report
+from icl_stl.report import page as report
 
 
 @dataclass(frozen=True)

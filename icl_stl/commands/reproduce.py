@@ -167,7 +167,7 @@ def main(arguments: Arguments) -> int:
             forget(out)
         earlier = earlier_claims(out, claims, preset, known) if arguments.only else []
         evidence, versions = measure(preset, claims, arguments, out)
-        from icl_stl.report.page import page as report
+        from icl_stl.report import page as report
         from icl_stl.studies import judge, plots
 
         said = {entry["name"]: entry for entry in earlier}

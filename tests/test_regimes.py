@@ -252,6 +252,7 @@ def test_names_are_those_of_the_command_line():
         "accumulate-subsample": AccumulateSubsample,
         "anchored": Anchored,
     }
+    assert known == regimes.REGIMES
 
 
 @pytest.mark.parametrize(

@@ -492,14 +492,14 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         )
         return sorted(called)
 
-    assert run() == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
+    assert run() == ["icl_stl.lab.solvable", "icl_stl.studies.collapse.loops"]
     assert run() == []
     digests["icl_stl.studies.collapse.loops"] = "changed"
     with pytest.warns(UserWarning, match=r"npz was made by .*code: 'b' -> 'changed'.* made again"):
         assert run() == ["icl_stl.studies.collapse.loops"]
     assert run() == []
     with pytest.warns(UserWarning, match="seed: 3 -> 4"):
-        assert run(SEED + 1) == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
+        assert run(SEED + 1) == ["icl_stl.lab.solvable", "icl_stl.studies.collapse.loops"]
     digests["icl_stl.lab.runs"] = "changed"
     with pytest.raises(ValueError, match=r"source: 'c' -> 'changed'.*--fresh"):
         run()

@@ -44,7 +44,7 @@ from icl_stl.lab.experiments import (
     PlugInLoops,
     SizedLoops,
 )
-from icl_stl.lab.results import regime_of, write_json
+from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
 from icl_stl.planning.plan import error_law
 from icl_stl.planning.plan import plan as planning
@@ -211,7 +211,7 @@ REFUSED = [
     ("sweep", "good.toml --cluster cluster.toml", ["'partitions'", "partition, "]),
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
-    ("make_figures", "--results nowhere", ["nowhere/config.json", "scripts/reproduce_theorem.py"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
     ("make_figures", "--results folded", ["folded/config.json", "cannot be read", "directory"]),
@@ -699,7 +699,6 @@ TABLE = [
     ),
     (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
     (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
-    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
 ]
 
 CASES = [

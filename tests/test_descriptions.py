@@ -24,14 +24,7 @@ from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
 from icl_stl.problems import PROBLEMS
-from icl_stl.regimes import (
-    Accumulate,
-    Anchored,
-    Augment,
-    FreshReal,
-    Regime,
-    Replace,
-)
+from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
 from icl_stl.tasks import standard_normal
 
 

@@ -113,7 +113,7 @@ def test_sentences():
 
 
 def asked_for(made):
-    """What the printed options make of scripts/run_loop.py: a regime, and its synthetic rows."""
+    """What the printed options make of icl-stl loop: a regime, and its synthetic rows."""
     words = made.options.split()
     option = dict(zip(words[::2], words[1::2], strict=True))
     samples, lam = int(option["--samples"]), option.get("--lam")
@@ -377,27 +377,7 @@ def test_loops_behind_a_standard_error(tmp_path):
     assert read_errors([table]).runs.tolist() == [6, math.inf]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("a.json", "{", "a.json is damaged"),
-        ("a.json", "[]", "a.json must be an object, but it is list"),
-        ("a.json", '{"generations": 3}', "a.json: generations must be a list, but it is 3"),
-        ("a.json", '{"generations": []}', "a.json has none"),
-        ("a.csv", "n,error\n1,2\n", "a.csv is not: line 1: column 1 must be N, eps .*'N'"),
-        ("a.csv", "N,eps\n100,high\n", "a.csv, line 2: eps must be .* but it is 'high'"),
-        ("a.csv", "N,eps\n", "a.csv is not: it must hold a line for each"),
-    ],
-)
-def test_bad_files_are_refused(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_errors([tmp_path / name])
-
-
-def test_missing_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"errors must name files of .*nowhere.json is no file"):
-        read_errors([tmp_path / "nowhere.json"])
+def test_no_files_are_refused():
     with pytest.raises(ValueError, match="at least one file"):
         read_errors([])
 
@@ -551,26 +531,7 @@ LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
         (f"{LAW_GIVEN} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a and floor"]),
         ("--n 100 --c 0.3", ["a must be given"]),
         ("--n 100 --floor 0.3", ["c and a must be given"]),
-        ("--n 0 --c 0.3 --a 0.5", ["n = 0.0", "[1, 1e+100]"]),
-        ("--n 2000.5 --c 0.3 --a 0.5", ["n", "2000.5", "a whole number of rows"]),
-        (f"{LAW_GIVEN} --kappa -1", ["kappa = -1.0", "[0, 1e+100]"]),
-        (f"{LAW_GIVEN} --b -1", ["b = -1.0"]),
-        (f"{LAW_GIVEN} --M 0", ["M = 0.0"]),
-        (f"{LAW_GIVEN} --delta 1", ["delta = 1.0", "(0, 1)"]),
-        (f"{LAW_GIVEN} --generation 0", ["generation = 0.0"]),
-        (f"{LAW_GIVEN} --max-lam -1", ["max_lam = -1.0"]),
-        (f"{LAW_GIVEN} --floor -1", ["floor = -1.0"]),
         (f"{LAW_GIVEN} --floor nan", ["floor = nan"]),
-        (f"{LAW_GIVEN} --objective both", ["objective", "both"]),
-        (f"{LAW_GIVEN} --seed -1", ["seed", "-1"]),
-        (f"{LAW_GIVEN} --resamples 1", ["resamples", "1"]),
-        (f"{LAW_GIVEN} --out file", ["out", "file"]),
-        ("--n 100 --sizes 1 2 --eps 1", ["eps", "2 sizes", "1"]),
-        ("--n 100 --sizes 100 200 --eps 0.1 -0.2", ["eps", "-0.2", "[0, 1]"]),
-        ("--n 100 --sizes 1 2 --eps 1 2 --stderr 1", ["stderr", "2 sizes", "[1.0]"]),
-        ("--n 9 --sizes 1 2 --eps 1 1 --stderr .1 .1 --runs 1", ["runs", "at least 2", "1.0"]),
-        ("--n 100 --errors nowhere.json", ["errors", "nowhere.json is no file"]),
-        ("--n 100 --errors file", ["errors", ".csv or .json", "'file'"]),
     ],
 )
 def test_bad_usage_is_refused_before_any_work(monkeypatch, capsys, tmp_path, arguments, named):

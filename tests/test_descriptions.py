@@ -33,7 +33,7 @@ from icl_stl.tasks import standard_normal
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
-    runs = [Loops("gaussian", one, SAMPLES, 2, 5).name for one in (a, b)]
+    runs = [Loops(PROBLEMS["gaussian"](), one, SAMPLES, 2, 5).name for one in (a, b)]
     assert (runs[0] == runs[1]) == (a == b)
 
 
@@ -280,7 +280,7 @@ def test_a_key_is_the_same_in_another_process():
     preset = PRESETS["tiny"]
     own = learners.bayes_learner(preset.task)
     ask = """
-from icl_stl import code, learners
+from icl_stl import learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.regimes import Anchored

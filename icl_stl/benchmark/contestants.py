@@ -247,18 +247,13 @@ def _count_events() -> tuple[Counter[str], dict[str, float]]:
     return seen, lasted
 
 
-def _keep_programs(cache: Path) -> None:
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
 def first_result(
     size: Size, *, seeds: int, devices: int, cache: Path | None, precision: str = "highest"
 ) -> Run:
     """From nothing to the first generation of so many loops, of two steps: seconds, memory."""
     _configure(devices, precision)
     if cache is not None:
-        _keep_programs(cache)
+        devices_module.keep_programs(cache)
     _, lasted = _count_events()
 
     def run() -> Measures:
@@ -294,7 +289,7 @@ def _must_be_heard(events: Mapping[str, float]) -> None:
 def recompilations(size: Size, *, devices: int, cache: Path, precision: str = "highest") -> Run:
     """Programs compiled by a second run of the same shapes: another seed, everything made anew."""
     _configure(devices, precision)
-    _keep_programs(cache)
+    devices_module.keep_programs(cache)
     seen, _ = _count_events()
     job = _job(size, devices, 2)
 

@@ -20,8 +20,8 @@ from icl_stl.measure import (
     predictions,
     prefix_log_densities,
 )
-from icl_stl.models import causal as models
 from icl_stl.models.causal import InContextModel, bayes, generate_labels
+from icl_stl.models.causal import causal as models
 from icl_stl.regimes import Augment
 from icl_stl.tasks import Normal, Prompts, label_log_densities, sample_inputs
 
@@ -261,7 +261,7 @@ def test_predictions_do_not_depend_on_the_chunks(monkeypatch, assert_close):
 
 
 def test_only_in_context_learners_predict():
-    learner = bayes_learner(TASK)._replace(predict=None)
+    learner = replace(bayes_learner(TASK), predict=None)
     with pytest.raises(ValueError, match="must be an in-context learner, but its predict is None"):
         predictions(learner, (), sample_prompts(TASK, jax.random.key(0), 2))
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import re
 import runpy
 import subprocess
 import sys
@@ -14,8 +12,10 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from reference import trials
 
 from icl_stl import bounds
+from icl_stl.commands import loop
 from icl_stl.lab.sweeps import grids
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import (
@@ -113,7 +113,7 @@ def test_sentences():
 
 
 def asked_for(made):
-    """What the printed options make of scripts/run_loop.py: a regime, and its synthetic rows."""
+    """What the printed options make of icl-stl loop: a regime, and its synthetic rows."""
     words = made.options.split()
     option = dict(zip(words[::2], words[1::2], strict=True))
     samples, lam = int(option["--samples"]), option.get("--lam")
@@ -298,8 +298,8 @@ def test_constants_may_decide_before_any_law():
 
 
 def test_the_band_covers_the_ratio_of_the_law():
-    """Of 100 simulated measurements; within three standard errors of 95 %."""
-    rng, sets, hits = np.random.default_rng(5), 100, 0
+    """Of 40 simulated measurements, or 400; within three standard errors of 95 %."""
+    rng, sets, hits = np.random.default_rng(5), trials(40, 400), 0
     problem = gap(2000, kappa=0.3)
     errors = LAW.at(SIZES)
     best = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, c=LAW.c, a=LAW.a, floor=LAW.floor).lam
@@ -311,7 +311,7 @@ def test_the_band_covers_the_ratio_of_the_law():
     assert abs(hits / sets - 0.95) <= 3 * (0.95 * 0.05 / sets) ** 0.5
 
 
-@pytest.mark.parametrize("runs", [2, 3, 5])
+@pytest.mark.parametrize("runs", trials([2], [2, 3, 5]))
 def test_the_band_covers_the_ratio_with_few_loops(runs):
     """Standard errors of few loops, their number known: covered in 95 % of cases or more."""
     rng, sets, hits = np.random.default_rng(6), 60, 0
@@ -369,18 +369,19 @@ def test_loops_behind_a_standard_error(tmp_path):
     assert runs({"learner": "ols", "runs": 30}) == [30]
     assert runs({"learner": "ols", "runs": 30}, failed=["loop 3", "loop 4"]) == [28]
     assert runs({"learner": "ols"}) == [math.inf]
-    source = (ROOT / "scripts" / "run_loop.py").read_text()
-    numbers = dict(re.findall(r"^(\w*RUNS) = (\d+)$", source, flags=re.M))
     for learner in ("transformer", "bayes"):
-        assert f'"{learner}": "' not in source  # no solvable problem, so TRANSFORMER_RUNS loops
-        assert runs({"learner": learner, "runs": None}) == [int(numbers["TRANSFORMER_RUNS"])]
-    assert runs({"learner": "gaussian", "runs": None}) == [int(numbers["RUNS"])]
+        assert runs({"learner": learner, "runs": None}) == [loop.TRANSFORMER_RUNS]
+    assert runs({"learner": "gaussian", "runs": None}) == [loop.RUNS]
     table = tmp_path / "c.csv"
     table.write_text("N,eps,stderr,runs\n400,0.08,0.004,6\n800,0.05,0.003,\n")
     assert read_errors([table]).runs.tolist() == [6, math.inf]
 
 
-def test_no_files_are_refused():
+def test_files_that_say_nothing_are_refused(tmp_path):
+    for text in ("{", '{"generations": []}'):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ValueError, match=r"a.json (is damaged|has none)"):
+            read_errors([tmp_path / "a.json"])
     with pytest.raises(ValueError, match="at least one file"):
         read_errors([])
 
@@ -388,18 +389,15 @@ def test_no_files_are_refused():
 # --- the script ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def call(tmp_path_factory):
+@pytest.fixture
+def call(environment_without_jax):
     """Run the script where JAX cannot be imported."""
-    without = tmp_path_factory.mktemp("without")
-    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join(filter(None, [str(without), str(ROOT), os.environ.get("PYTHONPATH")]))
 
     def run(*arguments, cwd):
         return subprocess.run(
             [sys.executable, SCRIPT, *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment_without_jax,
             capture_output=True,
             text=True,
             timeout=60,
@@ -445,7 +443,7 @@ def test_a_plan_from_files_end_to_end(call, tmp_path):
     assert risk["rows"] == 0 < gap_["rows"]
     assert content["law"]["a"] == pytest.approx(0.5, abs=1e-3)
     assert content["assumed"] == ["b = M"]
-    assert f"run it (risk): scripts/run_loop.py {risk['run_loop']}\n" in done.stdout
+    assert f"run it (risk): icl-stl loop {risk['run_loop']}\n" in done.stdout
     assert content["decides"] in done.stdout
     assert "The risk decides about quality" in content["decides"]
     assert done.stdout.endswith(f"{regret_in_words('risk')}\n")
@@ -483,7 +481,7 @@ def test_a_plan_from_numbers_or_the_law(call, tmp_path):
     content = json.loads((tmp_path / "plan" / "plan.json").read_text())
     made = content["plans"][content["objective"]]
     assert (made["optimum"], made["optimum_band"], content["law_source"]) == ("inf", None, "given")
-    assert f"run it (gap): scripts/run_loop.py {made['run_loop']}\n" in given.stdout
+    assert f"run it (gap): icl-stl loop {made['run_loop']}\n" in given.stdout
     assert given.stdout.endswith(f"{regret_in_words('gap')}\n")
     assert "one real set, kept" in (tmp_path / "plan" / "trade_off.svg").read_text()
 
@@ -522,30 +520,3 @@ def test_bands_say_what_they_rest_on(monkeypatch, capsys, tmp_path):
         for name in ("known", "few")
     )
     assert wide[1] - wide[0] > narrow[1] - narrow[0]
-
-
-LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ("--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
-        (f"{LAW_GIVEN} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a and floor"]),
-        ("--n 100 --c 0.3", ["a must be given"]),
-        ("--n 100 --floor 0.3", ["c must be given"]),
-        (f"{LAW_GIVEN} --floor nan", ["floor = nan"]),
-    ],
-)
-def test_bad_usage_is_refused_before_any_work(monkeypatch, capsys, tmp_path, arguments, named):
-    (tmp_path / "file").write_text("content")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["plan_synthetic_size.py", *arguments.split()])
-    with pytest.raises(SystemExit) as refusal:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert refusal.value.code == 2
-    said = capsys.readouterr()
-    for word in named:
-        assert word in said.err
-    assert said.out == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -21,6 +21,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -220,7 +221,9 @@ class Team:
     def __init__(self, contestant: Contestant):
         self.contestant = contestant
         context = multiprocessing.get_context("spawn")
-        self._pools = [ProcessPoolExecutor(1, context) for _ in contestant.cores]
+        self._pools = [
+            ProcessPoolExecutor(1, context, signal, (SIGINT, SIG_IGN)) for _ in contestant.cores
+        ]
         self._prepared = [
             pool.submit(_prepare, contestant, cores)
             for pool, cores in zip(self._pools, contestant.cores, strict=True)

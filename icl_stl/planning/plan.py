@@ -31,7 +31,7 @@ Ranges = tuple[tuple[float, float], ...]
 """Lowest and highest value of every range that a search found, in order; empty if it found none."""
 LOOPS = {"transformer": 4, "bayes": 4}
 OTHER_LOOPS = 1000
-"""Loops that ``scripts/run_loop.py`` runs where it is not told how many, by learner."""
+"""Loops that ``icl-stl loop`` runs where it is not told how many, by learner."""
 MOST = 1e100
 """Largest constant: beyond it products of them are infinite."""
 PARTS = {
@@ -164,7 +164,7 @@ class Plan(NamedTuple):
 
     @property
     def options(self) -> str:
-        """The options of ``scripts/run_loop.py`` that run it."""
+        """The options of ``icl-stl loop`` that run it."""
         ratio = f" --lam {self.lam!r}" if self.rows else ""
         name = _regime(self.problem, self.rows).name
         return f"--regime {name} --samples {self.problem.n:.0f}{ratio}"
@@ -504,7 +504,7 @@ def measured(
 
 
 def read_errors(paths: Sequence[Path]) -> Measured:
-    """Measured one-step errors of result files of ``scripts/run_loop.py`` and of tables.
+    """Measured one-step errors of result files of ``icl-stl loop`` and of tables.
 
     A result file (``.json``) gives a point for each training size: generation 0, and the mean over
     the later generations that learn from as many rows, with the mean of their standard errors,
@@ -525,7 +525,7 @@ def read_errors(paths: Sequence[Path]) -> Measured:
 def _points(path: Path) -> list[Point]:
     if not path.is_file():
         raise ValueError(
-            f"errors must name files of scripts/run_loop.py (.json) or tables (.csv), but {path} "
+            f"errors must name files of icl-stl loop (.json) or tables (.csv), but {path} "
             "is no file"
         )
     if kind_of(path, "errors", (".csv", ".json")) == ".csv":

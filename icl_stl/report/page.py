@@ -131,7 +131,7 @@ def _check_digests(folder: Path) -> None:
     recorded = recorded_digests(folder)
     if changed := not_vouched_for(folder, {"config.json": "", "claims.json": "", **recorded}):
         raise ValueError(
-            f"results must be as scripts/make_figures.py left them, but {folder / changed[0]} is "
+            f"results must be as icl-stl figures left them, but {folder / changed[0]} is "
             "not the file that manifest.json was written with; run that first"
         )
 
@@ -577,10 +577,10 @@ def _reproduce(stored: Json) -> str:
     commands = [
         "python3 -m venv .venv",
         ".venv/bin/pip install -q -c constraints.txt -e .",
-        f".venv/bin/python scripts/reproduce_theorem.py --preset {preset} --seed {seed} --fresh \\",
+        f".venv/bin/icl-stl reproduce --preset {preset} --seed {seed} --fresh \\",
         " \\\n    ".join(["    --out runs/again --only", *lines]),
-        ".venv/bin/python scripts/make_figures.py --check --results runs/again",
-        ".venv/bin/python scripts/make_report.py --results runs/again",
+        ".venv/bin/icl-stl figures --check --results runs/again",
+        ".venv/bin/icl-stl report --results runs/again",
     ]
     seconds = _text(_number(stored["seconds"]))
     return (

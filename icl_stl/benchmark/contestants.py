@@ -174,7 +174,7 @@ def _evaluation(size: Size) -> Run:
 
 
 def speeds(
-    size: Size, *, whats: Sequence[str], devices: int = 1, precision: str = "highest"
+    size: Size, *, asks: Sequence[str] = ("training",), devices: int = 1, precision: str = "highest"
 ) -> Callable[..., Measures]:
     """Whatever is asked for of training, one on each device, generation and evaluation."""
     _configure(devices, precision)
@@ -184,9 +184,9 @@ def speeds(
         "uncached": lambda: _uncached(size),
         "evaluation": lambda: _evaluation(size),
     }
-    prepared = {what: (prepare[what](), peak_memory()) for what in whats}
+    prepared = {what: (prepare[what](), peak_memory()) for what in asks}
 
-    def run(what: str = whats[0]) -> Measures:
+    def run(what: str = asks[0]) -> Measures:
         measure, peak = prepared[what]
         return {**measure(), "peak": peak}
 
@@ -312,7 +312,7 @@ def recompilations(size: Size, *, devices: int, cache: Path, precision: str = "h
 
 
 def growth(
-    size: Size, *, axis: str, values: Sequence[int], steps: int, devices: int, precision: str
+    size: Size, *, axis: str, asks: Sequence[str], steps: int, devices: int, precision: str
 ) -> Callable[..., Measures]:
     """Seconds at each value of one axis: the context of a training prompt, the samples or seeds of
     a generation of the loop, the generations of a whole loop.
@@ -331,7 +331,7 @@ def growth(
             return _timed(_loop(size, value, steps))
         return lambda: {"seconds": sum(_seconds(one) for _ in range(value + 1)) if one else 0.0}
 
-    programs = {str(value): program(value) for value in values}
+    programs = {value: program(int(value)) for value in asks}
     return lambda what: programs[what]()
 
 

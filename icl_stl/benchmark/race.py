@@ -206,7 +206,8 @@ def _prepare(contestant: Contestant, cores: frozenset[int] | None) -> None:
         os.sched_setaffinity(0, cores)
     module, _, function = contestant.prepare.partition(":")
     prepare = getattr(importlib.import_module(f"icl_stl.benchmark.{module}"), function)
-    _measure = prepare(**contestant.settings)
+    asks = {"asks": contestant.asks} if contestant.asks else {}
+    _measure = prepare(**{**contestant.settings, **asks})
 
 
 def _ask(question: Mapping[str, Any]) -> Any:
@@ -502,10 +503,10 @@ def measure_speed(plan: Plan, report: Report) -> Part:
         asks = ("training",) if copies else ACTIVITIES
         end = " x cores" if copies else ""
         whole = asks if copies else (*asks, "uncached")
-        settings = {"size": size, "asks": asks, "threads": 1 if copies else None}
+        settings = {"size": size, "threads": 1 if copies else None}
         where = one_process_a_core(copies) if copies else (None,)
         return [
-            _ours(f"ours{end}", "speeds", plan, whole, size=size, whats=whole, devices=copies or 1),
+            _ours(f"ours{end}", "speeds", plan, whole, size=size, devices=copies or 1),
             *(
                 Contestant(
                     f"{rival}{end}",
@@ -660,7 +661,7 @@ def measure_processes(plan: Plan, report: Report) -> Part:
         if size.heavy:
             part.skipped[size.name] = "it takes too long"
             continue
-        found = found_by(_ours("training", "speeds", plan, size=size, whats=("training",)))
+        found = found_by(_ours("training", "speeds", plan, size=size))
         part.add_rates(size, found, dict.fromkeys(names, 3 * own_operations(size)))
         part.add_ratio(size.name, found, *names)
     found = found_by(_ours("matmul", "ceiling", plan, operations=plan.operations))
@@ -687,7 +688,7 @@ def measure_growth(plan: Plan, report: Report) -> Part:
     for axis, (values, _, size) in axes.items():
         settings: dict[str, Any] = {"size": size, "axis": axis, "steps": plan.growing_steps}
         settings["devices"] = cores if axis == "seeds" else 1
-        contestants.append(_ours(axis, "growth", plan, values, values=values, **settings))
+        contestants.append(_ours(axis, "growth", plan, values, **settings))
     found = race(contestants, plan.repeats, report)
     part.skip(found)
     for contestant in contestants:

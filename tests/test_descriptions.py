@@ -23,6 +23,7 @@ from icl_stl.descriptions import key
 from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
+from icl_stl.members import load_file
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
 from icl_stl.tasks import standard_normal
@@ -268,6 +269,32 @@ def test_code_that_a_function_reaches_in_any_way_counts(monkeypatch, tmp_path):
         return found
 
     assert key(ruled(1.0)) == key(ruled(1.0)) != key(ruled(2.0))
+
+
+USERS = """
+import beside
+from beside import half
+from icl_stl.regimes import Regime
+
+class Mine(Regime):
+    def share(self, generation):
+        return half(generation) * beside.S
+"""
+
+
+def test_a_class_of_a_users_file_counts_with_what_it_imports(tmp_path, monkeypatch):
+    def found(factor=1, by=2, words=""):
+        (tmp_path / "mine.py").write_text(USERS)
+        beside = f"# {words}\nS = {factor}\ndef half(x):\n    return x / {by}\n"
+        (tmp_path / "beside.py").write_text(beside)
+        for name in [n for n in sys.modules if n.startswith(("mine_", "beside"))]:
+            monkeypatch.delitem(sys.modules, name)
+        code.digest.cache_clear()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return key(load_file(tmp_path / "mine.py").Mine())
+
+    assert found() == found(words="Other words.")
+    assert len({found(), found(factor=2), found(by=3)}) == 3
 
 
 def test_what_jax_makes_of_functions_has_a_key():

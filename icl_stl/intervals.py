@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.special import gammaln, lambertw
+from scipy.special import gammaln, lambertw, log_ndtr, stdtr
 
 from icl_stl.bounds._check import numbers, probability, share
 
@@ -115,7 +115,7 @@ def skewness(margins: ArrayLike) -> Floats:
 
 def _growth(x: Floats, r: float) -> Floats:
     """How much the log of the chance of a self-normalised sum above x grows per adverse skew."""
-    mills = np.exp(stats.norm.logpdf(x) - stats.norm.logsf(x))
+    mills = np.exp(-(x**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(-x))
     return np.asarray((2 * x**2 + 1) * mills / (6 * np.sqrt(r)))
 
 
@@ -157,7 +157,9 @@ def student_p(t: ArrayLike, skew: ArrayLike, replicates: int, cells: ArrayLike =
     capped = x > last
     x = np.minimum(x, last)
     at = np.divide(x, np.sqrt(np.maximum(r - x**2, 0) / (r - 1)), out=t.copy(), where=capped)
-    own, growth = stats.t.logsf(at, r - 1), _growth(x, r)
+    with np.errstate(divide="ignore"):
+        own = np.log(stdtr(r - 1, -at))
+    growth = _growth(x, r)
     at_level = stats.t.isf(LEVEL, r - 1)
     usual = _growth(at_level * np.sqrt(r / (r - 1 + at_level**2)), r)
     variance = 6 * r * (r - 1) / ((r - 2) * (r + 1) * (r + 3)) / (seen**2 * np.asarray(cells))

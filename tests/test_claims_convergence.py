@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icl_stl import bounds
-from icl_stl.config import PRESETS, ConvergenceSize
+from icl_stl.config import PRESETS
 from icl_stl.lab.experiments import SizedNeighbours, SizedTransformers
 from icl_stl.studies import CLAIMS, Evidence, judge
 from icl_stl.studies.convergence import claims as convergence
@@ -250,21 +250,3 @@ def test_the_sign_of_the_effect_is_shown_in_pairs(optimum):
     for cell in signs:
         if cell.keys["objective"] != "gap":
             assert cell.measured.mean() > 0  # here more is worse
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"samples": (250,)}, "^samples must be at least 2 different numbers"),
-        ({"samples": (250, 250)}, "^samples must be at least 2 different numbers"),
-        ({"lams": (1, 4)}, "^lams must be numbers with 0"),
-        ({"lams": (0, -1)}, "^lams must be numbers of at least 0"),
-        ({"lams": (0, 0.001)}, "^lams must be whole numbers of prompts beside n = 250"),
-        ({"law_samples": (5000,)}, r"^law_samples must be at most .* \(4000\)"),
-        ({"replicates": 2}, "^replicates must be .* at least 3, but it is 2"),
-        ({"shares": (0.3,)}, "^alpha = 0.3 asks for"),
-    ],
-)
-def test_sizes_that_cannot_run_are_refused(settings, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        ConvergenceSize(**settings)

@@ -15,6 +15,12 @@ NAMES = ("synthetic_phase", "golden_weight", "optimal_synthetic_size")
 OWN = {name: CLAIMS[name] for name in NAMES}
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    """Bands of recommended sizes are findings: they decide nothing."""
+    monkeypatch.setattr(synthetic, "RESAMPLES", 20)
+
+
 def around(mean, runs, seed, scale=0.02):
     """Values `[runs, ...]` of this mean exactly, with a little scatter."""
     mean = np.asarray(mean, float)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 
 from icl_stl import learners
@@ -29,7 +29,7 @@ from icl_stl.tasks import standard_normal
 
 
 @given(REGIMES, REGIMES)
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
@@ -38,7 +38,7 @@ def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
 
 
 @given(st.lists(REGIMES, max_size=6))
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_labels_are_one_for_each_regime(regimes):
     found = labels_of(regimes, SAMPLES)
     assert list(found.values()) == list(dict.fromkeys(regimes))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 
 from icl_stl import devices, measure, problems
 from icl_stl.config import PRESETS, LinearRegression
@@ -857,7 +857,7 @@ def regimes(draw, n):
 
 
 @given(data=st.data(), n=st.sampled_from([1, 2, 4]))
-@settings(max_examples=CASES // 16, suppress_health_check=list(HealthCheck))
+@settings(max_examples=trials(20, 600), suppress_health_check=list(HealthCheck))
 def test_any_learner_in_any_regime_learns_from_what_is_mixed(data, n):
     kinds, dtypes = data.draw(st.sampled_from(COLUMNS))
     regime = data.draw(regimes(n))

@@ -347,16 +347,6 @@ def test_binomial_laws() -> None:
         assert law == pytest.approx(literal, rel=1e-12, abs=1e-300)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("n", 0), ("m", 0), ("kappa", -0.1), ("p", 1.2), ("weight", -0.1), ("centre", np.nan)],
-)
-def test_bad_loops_are_refused(name, value) -> None:
-    loop = BernoulliLoop(3, 3, 0.3)._replace(**{name: value})
-    with pytest.raises(ValueError, match=name):
-        exact.drift(loop, 1)
-
-
 def test_generation_zero_alone() -> None:
     loop = BernoulliLoop(5, 4, 0.3)
     parts = exact.gap_parts(loop, 0)

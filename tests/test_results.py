@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reference import CASES
+from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 from synthetic import PRESET, G, R, below_the_bound, loops_of
 
@@ -148,7 +148,7 @@ def tables(draw):
 
 
 @given(tables())
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_a_table_of_any_regimes_comes_back_bit_for_bit(tmp_path_factory, loops):
     path = tmp_path_factory.mktemp("table") / "loops.csv"
     write_table(path, loops)

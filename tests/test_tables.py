@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 
 from icl_stl import tables
 from icl_stl.bounds.__main__ import main as bounds_calculator
@@ -551,7 +551,7 @@ def attempt(path):
 
 
 BY_NAME = settings(
-    max_examples=CASES // 5,
+    max_examples=trials(200, 2000),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

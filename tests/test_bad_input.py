@@ -45,8 +45,8 @@ from icl_stl.lab.experiments import (
 )
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning import plan as planning
 from icl_stl.planning.plan import error_law
-from icl_stl.planning.plan import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 
 ROOT = Path(__file__).resolve().parent.parent

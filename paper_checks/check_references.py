@@ -24,7 +24,8 @@ from scipy import integrate, stats
 
 from icl_stl import devices, references
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Loops
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import attention, bernoulli, lookup

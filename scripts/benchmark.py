@@ -92,12 +92,12 @@ def show(part: benchmarks.Part) -> None:
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
     from icl_stl.benchmark.figure import speeds  # noqa: PLC0415
-    from icl_stl.studies import plots  # noqa: PLC0415  (after the measuring)
+    from icl_stl.style import write_figure  # noqa: PLC0415  (after the measuring)
 
     parts = content["parts"]
     if not speeds(parts).axes:
         return
-    plots.write_figure(lambda: speeds(parts), out / "speeds")
+    write_figure(lambda: speeds(parts), out / "speeds")
 
 
 def main(arguments: Arguments) -> int:

@@ -40,9 +40,9 @@ def check(folder: Path) -> list[str]:
     ]
     if wrong:
         return wrong
-    from icl_stl.studies import plots  # noqa: PLC0415  (only if there is anything to draw)
+    from icl_stl.studies import figures  # noqa: PLC0415  (only if there is anything to draw)
 
-    return plots.check_folder(folder)
+    return figures.check_folder(folder)
 
 
 def draw(folder: Path, force: bool) -> list[str]:
@@ -54,10 +54,10 @@ def draw(folder: Path, force: bool) -> list[str]:
             "is not the file that manifest.json was written with: it was changed, or the run was "
             "stopped before it had drawn; run that again, or give --force to draw what is there"
         )
-    from icl_stl.studies import plots  # noqa: PLC0415  (only if there is anything to draw)
+    from icl_stl.studies import figures  # noqa: PLC0415  (only if there is anything to draw)
 
     try:
-        return plots.draw_folder(folder)
+        return figures.draw_folder(folder)
     except (AttributeError, KeyError, TypeError) as error:
         if not changed:
             raise

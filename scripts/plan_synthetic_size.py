@@ -348,10 +348,11 @@ def show(arguments: Arguments, problem: planning.Problem, laws: Laws) -> int:
     if arguments.out is not None:
         content = written(plans, problem.objective, laws, assumed, warned)
         results.write_json(arguments.out / "plan.json", content)
-        from icl_stl.studies import plots  # noqa: PLC0415
+        from icl_stl.planning.figure import trade_off  # noqa: PLC0415
+        from icl_stl.style import write_figure
 
         figure = arguments.out / "trade_off.svg"
-        plots.write_figure(lambda: plots.trade_off(own), figure.with_suffix(""))
+        write_figure(lambda: trade_off(own), figure.with_suffix(""))
         print(f"{arguments.out}/plan.json, {figure}")
     print(planning.regret_in_words(problem.objective))
     return 0

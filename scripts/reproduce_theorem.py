@@ -15,11 +15,14 @@ from typing import Annotated, Literal
 import tyro
 
 from icl_stl import console
-from icl_stl.config import PRESETS, Preset, meant, require
+from icl_stl.config import meant, require
 from icl_stl.lab import results
-from icl_stl.lab.experiments import job_of
-from icl_stl.studies import CLAIMS, Claim, Evidence, judge
+from icl_stl.studies import Claim, Evidence, judge
+from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.judging import Json
+from icl_stl.studies.presets import PRESETS, Preset, job_of
+from icl_stl.studies.study import judged_by
+from icl_stl.studies.table import claims_table
 
 
 @dataclass(frozen=True)
@@ -88,19 +91,6 @@ def measure(
             report=report,
         )
     return Evidence(preset, loops, generators, experiments), identity["versions"]
-
-
-def judged_by(claim: Claim, preset: Preset) -> str:
-    """The code that a claim's numbers and its verdict come from, as one digest."""
-    from icl_stl.lab import code
-    from icl_stl.studies import laboratory  # noqa: PLC0415  (loads JAX)
-
-    kinds = {type(experiment) for experiment in claim.experiments(preset)}
-    modules = {claim.judge.__module__, *(laboratory.RUNNERS[kind].__module__ for kind in kinds)}
-    if claim.regimes(preset) or claim.generators:
-        modules.add("icl_stl.lab.runs")
-    # The list of all claims is not what one of them is judged by.
-    return code.digest(*sorted(modules), without=("icl_stl.studies",))
 
 
 def earlier_claims(out: Path, claims: list[Claim], preset: Preset) -> list[Json]:
@@ -199,11 +189,11 @@ def run(arguments: Arguments, until_the_end: ExitStack) -> int:
         },
     )
     from icl_stl.report import page as report  # noqa: PLC0415
-    from icl_stl.studies import plots
+    from icl_stl.studies import figures
 
-    drawn = plots.draw_folder(out)
+    drawn = figures.draw_folder(out)
     page = report.write_report(out)
-    console.console().print(console.claims_table(entries))
+    console.console().print(claims_table(entries))
     for failure in sorted({failure for entry in entries for failure in entry["failed"]}):
         print(f"left out: {failure}")
     seconds = f"{time.monotonic() - start:.0f} s"

@@ -26,7 +26,7 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
+from icl_stl.config import Architecture, LinearRegression, Training, require
 from icl_stl.descriptions import describe
 from icl_stl.intervals import empirical_bernstein
 from icl_stl.lab import results
@@ -44,6 +44,7 @@ from icl_stl.lab.sweeps.grids import (
 )
 from icl_stl.references import lookup
 from icl_stl.regimes import Regime, training_size
+from icl_stl.studies.presets import PRESETS, Preset
 from icl_stl.studies.transformer.claims import drift_bound
 
 TRANSFORMER_RUNS = 4

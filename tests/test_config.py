@@ -3,8 +3,9 @@ import math
 
 import pytest
 
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training
+from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.studies.presets import PRESETS, Preset
 
 NAN, INF = math.nan, math.inf
 

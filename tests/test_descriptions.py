@@ -18,7 +18,6 @@ from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 
 from icl_stl import learners
-from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
@@ -32,6 +31,7 @@ from icl_stl.regimes import (
     Regime,
     Replace,
 )
+from icl_stl.studies.presets import PRESETS
 from icl_stl.tasks import standard_normal
 
 

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from reference import CASES
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import learners
+from icl_stl import code, learners
 from icl_stl.descriptions import key
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
 from icl_stl.problems import PROBLEMS

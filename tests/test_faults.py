@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl.lab import code, results, runs
+from icl_stl import code
+from icl_stl.lab import results, runs
 from icl_stl.lab.sweeps import sweeps
 from icl_stl.lab.sweeps.grids import grid_settings
 from icl_stl.studies.claims import CLAIMS

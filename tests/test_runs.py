@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import devices
+from icl_stl import code, devices
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.lab import code, runs
+from icl_stl.lab import runs
 from icl_stl.lab.experiments import Loops
 from icl_stl.lab.results import Failure
 from icl_stl.loops import first_generation, generation_keys

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
+from icl_stl import code
 from icl_stl.descriptions import key
 from icl_stl.devices import Report
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment
 from icl_stl.lab.results import Arrays
 

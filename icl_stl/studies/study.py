@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from icl_stl import code
 from icl_stl.config import meant
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment
 from icl_stl.members import load_file
 from icl_stl.studies.judging import Claim

@@ -36,7 +36,7 @@ from icl_stl.benchmark.race import (
     table_of,
 )
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.cores import available_cores
 from icl_stl.learners import Fitted, adam_transformer
 from icl_stl.measure import predictions
 from icl_stl.models.causal import transformer

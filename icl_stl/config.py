@@ -12,10 +12,11 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 
-def require(condition: bool, name: str, value: object, admissible: str) -> None:
+def require(condition: bool, name: str, value: Any, admissible: str) -> None:
     """Raise a `ValueError` that names the setting, its value and what would be right."""
     if not condition:
-        raise ValueError(f"{name} must be {admissible}, but it is {value!r}")
+        plain = value.item() if getattr(value, "ndim", None) == 0 else value  # no `np.float64(2.0)`
+        raise ValueError(f"{name} must be {admissible}, but it is {plain!r}")
 
 
 def meant(word: object, known: Iterable[str]) -> str:

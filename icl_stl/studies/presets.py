@@ -281,7 +281,7 @@ class Preset:
     def __post_init__(self) -> None:
         counts(
             self,
-            *(("samples", 1), ("generations", 1), ("replicates", 1), ("held_out", 2)),
+            *(("samples", 1), ("generations", 0), ("replicates", 1), ("held_out", 2)),
             *(("solvable_runs", 1),),
         )
         once = len(set(self.shares)) == len(self.shares)

@@ -506,7 +506,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     require(-inf < value < inf, name, value, "a finite number")
     if name not in ("alpha", "lam"):  # they are never part of a program
         check_single(name, value)
-    return float(value)
+    return float(value) + 0.0  # -0.0 and 0 are one setting
 
 
 def in_words(columns: Mapping[str, Any]) -> str:

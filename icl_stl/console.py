@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_ty
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -174,9 +174,9 @@ def _watched(report: Report, say: Callable[[str], None], silence: float) -> Iter
 
 @contextmanager
 def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
-    """A live bar with the time left on a terminal, a line for each piece of work elsewhere.
+    """A live bar on a terminal, a line for each piece of work elsewhere, with the time so far.
 
-    Without a report for `silence` seconds a line says so; again after twice as long, and so on.
+    How long pieces of other kinds will take is not guessed. Without a report for `silence` seconds a line says so; again after twice as long, and so on.
     """
     screen = Console(stderr=True)
     start = time.monotonic()
@@ -196,8 +196,7 @@ def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=screen) as bars:
         task = bars.add_task(what, total=None)

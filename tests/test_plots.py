@@ -884,9 +884,7 @@ def test_figures_of_other_numbers_are_a_mismatch_even_if_the_manifest_says_other
         path.write_bytes(content)
         forged["figures"][path.name] = sha256(content).hexdigest()
     write_json(folder / "manifest.json", forged)
-    assert check_folder(folder) == [
-        "drift.svg is not what these results give; run scripts/make_figures.py"
-    ]
+    assert check_folder(folder) == ["drift.svg is not what these results give; run icl-stl figures"]
 
 
 def test_a_missing_table_is_a_mismatch_and_a_missing_claim_file_an_error(folder):

@@ -1,4 +1,4 @@
-"""What `scripts/benchmark.py` measured: shares of the ceiling, and how costs grow."""
+"""What `icl-stl benchmark` measured: shares of the ceiling, and how costs grow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -130,7 +130,7 @@ def mismatches(
             path = folder / f"{name}.svg"
             anew = svg_of(partial(drawing.draw, stored))
             if path.is_file() and path.read_bytes() != anew:
-                yield f"{name}.svg is not what these results give; run scripts/make_figures.py"
+                yield f"{name}.svg is not what these results give; run icl-stl figures"
 
 
 def read_stored(folder: Path) -> tuple[Stored, list[Path]]:

@@ -5,7 +5,8 @@ from itertools import count
 
 import pytest
 
-from icl_stl.lab import code, runs
+from icl_stl import code
+from icl_stl.lab import runs
 from icl_stl.studies import laboratory
 
 LOOPS = "icl_stl.lab.runs"

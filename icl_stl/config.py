@@ -14,10 +14,11 @@ from typing import Any, Literal
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 
 
-def require(condition: bool, name: str, value: object, admissible: str) -> None:
+def require(condition: bool, name: str, value: Any, admissible: str) -> None:
     """Raise a `ValueError` that names the setting, its value and what would be right."""
     if not condition:
-        raise ValueError(f"{name} must be {admissible}, but it is {value!r}")
+        plain = value.item() if getattr(value, "ndim", None) == 0 else value  # no `np.float64(2.0)`
+        raise ValueError(f"{name} must be {admissible}, but it is {plain!r}")
 
 
 def meant(word: object, known: Iterable[str]) -> str:
@@ -569,7 +570,7 @@ class Preset:
     def __post_init__(self) -> None:
         _counts(
             self,
-            *(("samples", 1), ("generations", 1), ("replicates", 1), ("held_out", 2)),
+            *(("samples", 1), ("generations", 0), ("replicates", 1), ("held_out", 2)),
             *(("solvable_runs", 1),),
         )
         once = len(set(self.shares)) == len(self.shares)

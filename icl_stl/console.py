@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -45,40 +46,91 @@ def _given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield option, word
 
 
-def arguments_of(kind: type[Arguments]) -> Arguments:
-    """The arguments of this process; status 2 where they are wrong.
+def arguments_of(
+    kind: type[Arguments], words: Sequence[str] | None = None, prog: str | None = None
+) -> Arguments:
+    """The arguments of a command; status 2 where they are wrong.
 
     Beside what tyro finds, a value that is empty (an unset variable of a shell) is refused, and for
     a word that an option does not know the nearest one that it knows is named.
+
+    Args:
+        kind: A dataclass with a field for each option.
+        words: The command line; that of this process if not given.
+        prog: What help calls the command.
     """
     import tyro  # noqa: PLC0415  (figures need this module, not the command line)
 
-    given = list(_given(sys.argv[1:]))
+    words = sys.argv[1:] if words is None else words
+    given, hints = list(_given(words)), get_type_hints(kind)
     for option, value in given:
         if not value:
             refuse(f"{option or 'an argument'} must have a value, but it is {value!r}")
+    for option in {word for word in words if word[:2] == "--"} - {option for option, _ in given}:
+        if get_origin(hints.get(_field(option))) is tuple:
+            refuse(f"{option} must have a value, or be left out")
     try:
-        return tyro.cli(kind)
+        return tyro.cli(kind, prog=prog, args=words)
     except SystemExit as end:
         if end.code == 2:
-            _suggest(kind, given)
+            _suggest(hints, given)
         raise
 
 
-def _suggest(kind: type[Any], given: Sequence[tuple[str, str]]) -> None:
+def _field(option: str) -> str:
+    """The field of an option."""
+    return option.lstrip("-").replace("-", "_")
+
+
+def _suggest(hints: Mapping[str, Any], given: Sequence[tuple[str, str]]) -> None:
     """Name the nearest word wherever one of a few was asked for and another is given."""
-    hints = get_type_hints(kind)
     for option, value in given:
-        hint = hints.get(option.lstrip("-").replace("-", "_"))
+        hint = hints.get(_field(option))
         known = get_args(hint) if get_origin(hint) is Literal else ()
         if known and value not in known and (words := meant(value, known)):
             print(f"{option} {value}{words}", file=sys.stderr)
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console as wide as the terminal; as wide as it takes where there is none."""
-    wide = Console()
-    return wide if wide.is_terminal else Console(width=140)
+    wide = _Screen()
+    return wide if wide.is_terminal else _Screen(width=140)
+
+
+FOLDED = 8
+"""Letters of a word to which a column that may be folded can shrink."""
+
+
+def fitted(table: Table, screen: Console) -> Table | Text:
+    """The table; where the screen is too narrow for it, a line for each cell that is not empty."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    width = 1 + 3 * len(columns)
+    for column, cells in zip(table.columns, columns, strict=True):
+        column.overflow = "fold"
+        longest = max(cell_len(word) for cell in cells for word in cell.split(" "))
+        width += max(map(cell_len, cells)) if column.no_wrap else min(FOLDED, longest)
+    if width <= screen.width:
+        return table
+    lines = [str(table.title)] if table.title else []
+    for first, *rest in zip(*(cells[1:] for cells in columns), strict=True):
+        lines.append(f"{columns[0][0]} {first}".strip())
+        lines += [
+            f"  {cells[0]}: {value}"
+            for cells, value in zip(columns[1:], rest, strict=True)
+            if value
+        ]
+    return Text("\n".join(lines), overflow="fold")
+
+
+def show(table: Table) -> None:
+    """Print a table so that all of it can be read, however narrow the terminal."""
+    screen = console()
+    screen.print(fitted(table, screen))
 
 
 SILENCE = 120.0

@@ -16,7 +16,7 @@ from pdoc.docstrings import convert
 from pdoc.render_helpers import to_html
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "scripts" / "make_reference.py"
+SCRIPT = ROOT / "docs" / "make_reference.py"
 PACKAGE = ROOT / "icl_stl"
 
 

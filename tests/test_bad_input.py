@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib import import_module
 from inspect import unwrap
 from pathlib import Path
 
@@ -17,6 +18,10 @@ import pytest
 
 import icl_stl
 from icl_stl import bounds, learners, problems
+from icl_stl.planning import error_law, plan as planning
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.lab import runs
+from icl_stl.commands import COMMANDS
 from icl_stl.config import (
     PRESETS,
     Architecture,
@@ -44,8 +49,8 @@ from icl_stl.lab.experiments import (
 )
 from icl_stl.lab.results import regime_of, write_json
 from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning import error_law
-from icl_stl.planning import plan as planning
+from icl_stl.planning.plan import error_law
+from icl_stl.planning.plan import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +78,7 @@ REFUSED = [
     ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
     ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
     ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
+    ("reproduce_theorem", "--only --preset tiny", ["--only", "a value"]),
     ("reproduce_theorem", "--preset quik", ["preset", "quik", "did you mean 'quick'?"]),
     ("reproduce_theorem", "--preset TINY", ["preset", "TINY", "did you mean 'tiny'?"]),
     ("reproduce_theorem", "--preset=papr", ["preset", "papr", "did you mean 'paper'?"]),
@@ -92,7 +98,7 @@ REFUSED = [
     (
         "reproduce_theorem",
         "--out others",
-        ["out", "others has checkpoints", "another --out, or --fresh"],
+        ["out", "others has checkpoints", "--fresh deletes them"],
     ),
     (
         "reproduce_theorem",
@@ -140,7 +146,7 @@ REFUSED = [
     ("run_loop", "--samples 1e400", ["samples", "1e400", "INT"]),
     ("run_loop", f"--samples {10**400}", ["samples", str(10**400), "whole number"]),
     ("run_loop", f"--generations {HUGE}", ["generations", str(HUGE), "smaller", "GB"]),
-    ("run_loop", "--generations 0", ["generations", "0", "at least 1"]),
+    ("run_loop", "--generations -1", ["generations", "-1", "at least 0"]),
     (
         "run_loop",
         f"--regime accumulate --generations {10**8}",
@@ -219,6 +225,8 @@ REFUSED = [
     ("make_figures", "--check --force", ["force", "True", "left out with check"]),
     ("plan_synthetic_size", "", ["--n"]),
     ("plan_synthetic_size", "--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
+    ("plan_synthetic_size", "--n 100 --floor 0", ["c and a must be given"]),
+    ("plan_synthetic_size", "--n 9 --errors --kappa 1", ["--errors", "a value"]),
     ("plan_synthetic_size", changed(LAW, "n", "nan"), ["n", "nan", "[1, 1e+100]"]),
     ("plan_synthetic_size", changed(LAW, "n", "1e400"), ["n = inf", "[1, 1e+100]"]),
     ("plan_synthetic_size", changed(LAW, "c", "-1"), ["c", "-1.0", "[0, inf)"]),
@@ -259,6 +267,9 @@ REFUSED = [
     ("bounds", changed(BEST, "a", "0"), ["a = 0.0", "(0, inf)"]),
     ("bounds", f"{BEST} --objective rsk", ["objective", "'rsk'", "risk"]),
     ("bounds", "drift --eps 0.1 --generation 3", ["--alpha", "[0, 1]"]),
+    ("bounds", "drift", ["--eps and --eps-file", "--alpha must be", "--generation must be"]),
+    ("bounds", "drift --eps 0.1 --generation=-inf --alpha 0.5", ["generation = -inf", "[0, inf]"]),
+    ("bounds", "drift --regime replace --alpha 0.5", ["--alpha must be left out", "replace"]),
     ("bounds", "drift --alpha 0.5 --eps-file folder", ["eps-file", "folder is not", "no file"]),
     ("bounds", "drift --alpha 0.5 --eps-file empty.csv", ["eps-file", "'empty.csv'", "numbers"]),
     ("bounds", "drift --alpha 0.5 --eps-file long.txt", ["eps-file", "'long.txt'", "at most"]),
@@ -349,8 +360,8 @@ def without_jax(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
     """The libraries that need no JAX are imported before anything is timed."""
-    for script in {script for script, *_ in REFUSED}:
-        runpy.run_path(str(path_of(script)))
+    for name in ("tyro", "scipy.optimize", *(f"icl_stl.commands.{name}" for name in COMMANDS)):
+        import_module(name)
 
 
 @pytest.mark.parametrize(("script", "line", "named"), REFUSED, ids=lambda v: str(v)[:60])

@@ -83,7 +83,8 @@ def test_settings_are_hashable_and_frozen(settings):
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        *[(name, 0, f"^{name} must be .* but it is 0$") for name in ("samples", "generations")],
+        ("samples", 0, "^samples must be .* but it is 0$"),
+        ("generations", -1, "^generations must be .* but it is -1$"),
         *[(name, 1, f"^{name} must be .* but it is 1$") for name in ("held_out",)],
         ("samples", 10.5, "^samples must be a whole number"),
         ("shares", (0.5, 1.0), r"^alpha must be in \(0, 1\), but it is 1.0"),

@@ -23,6 +23,10 @@ import numpy as np
 import pytest
 
 import icl_stl
+from icl_stl.lab import code, results, runs
+from icl_stl.lab.sweeps import sweeps
+from icl_stl.studies import CLAIMS
+from icl_stl.commands import figures, reproduce
 from icl_stl.config import PRESETS
 from icl_stl.lab import code, results, runs
 from icl_stl.lab.sweeps import sweeps
@@ -223,7 +227,7 @@ def test_a_main_job_killed_between_two_files_ends_with_the_same_numbers(
     assert killed(first, lambda spent: any(out.glob(name)))[1] == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     with pytest.raises(ValueError, match=r"manifest\.json"):
-        script("make_figures")["draw"](out, False)
+        figures.draw(out, False)
     done = finish(start(MAIN, tmp_path, environment))
     assert done.returncode == 0, done.stderr
     assert kept_in(tmp_path) == undisturbed.kept[MAIN]
@@ -364,17 +368,18 @@ def damaged(path, flips=64):
     assert count >= min(flips, len(content))
 
 
-def script(name):
-    """What a script defines."""
-    return runpy.run_path(str(SCRIPTS / f"{name}.py"))
-
-
 def attempt(read, *arguments):
     """What reading gives, and what it says against it."""
     try:
         return read(*arguments), ""
     except (ValueError, OSError) as error:
         return None, str(error)
+
+
+def earlier(folder):
+    """The claims whose entries a run of `rates` alone would keep."""
+    kept = reproduce.earlier_claims(folder, [CLAIMS["rates"]], PRESETS["tiny"], CLAIMS)
+    return [entry["name"] for entry in kept]
 
 
 @pytest.fixture
@@ -386,17 +391,15 @@ def drawn(undisturbed, tmp_path):
 @pytest.mark.parametrize("name", ["claims.json", "loops.csv", "config.json"])
 def test_no_damage_of_results_is_drawn_shown_or_kept(drawn, name):
     """Neither `--check` nor drawing again nor a run that would keep what other claims say."""
-    figures, job = script("make_figures"), script("reproduce_theorem")
-    rates, preset = [CLAIMS["rates"]], PRESETS["tiny"]
-    assert figures["check"](drawn) == []
-    assert [entry["name"] for entry in job["earlier_claims"](drawn, rates, preset)] == ["drift"]
+    assert figures.check(drawn) == []
+    assert earlier(drawn) == ["drift"]
     before = {path: path.read_bytes() for path in drawn.iterdir() if path.is_file()}
     for what in damaged(drawn / name):
-        wrong, said = attempt(figures["check"], drawn)
+        wrong, said = attempt(figures.check, drawn)
         assert any(name in line for line in wrong or [said]), what
         for read, *arguments in (
-            (figures["draw"], drawn, False),
-            (job["earlier_claims"], drawn, rates, preset),
+            (figures.draw, drawn, False),
+            (earlier, drawn),
         ):
             found, said = attempt(read, *arguments)
             assert found is None, what
@@ -405,8 +408,7 @@ def test_no_damage_of_results_is_drawn_shown_or_kept(drawn, name):
 
 
 def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
-    job, rates, preset = script("reproduce_theorem"), [CLAIMS["rates"]], PRESETS["tiny"]
-    assert [entry["name"] for entry in job["earlier_claims"](drawn, rates, preset)] == ["drift"]
+    assert earlier(drawn) == ["drift"]
     digest = code.digest
     others = {"icl_stl.studies.transformer.claims", "icl_stl.lab.runs"}
     for changed in others:
@@ -415,20 +417,19 @@ def test_what_other_code_judged_is_not_kept(drawn, monkeypatch):
                 code, "digest", lambda *m, c=changed, **k: "x" if c in m else digest(*m, **k)
             )
             with pytest.raises(ValueError, match=r"^only must .*of drift was found by other code"):
-                job["earlier_claims"](drawn, rates, preset)
+                earlier(drawn)
     with monkeypatch.context() as other:  # of a claim that is judged anew
         unlike = {"icl_stl.studies.solvable.claims", "icl_stl.lab.solvable"}
         other.setattr(code, "digest", lambda *m, **k: "x" if unlike & {*m} else digest(*m, **k))
-        assert job["earlier_claims"](drawn, rates, preset)
+        assert earlier(drawn)
 
 
 def test_a_damaged_manifest_vouches_for_nothing_else(drawn):
     """Where its damage is not noticed, it is in the version of Matplotlib: all files are right."""
-    check = script("make_figures")["check"]
     path = drawn / "manifest.json"
     start = path.read_bytes().index(b'"matplotlib": "') + len(b'"matplotlib": "')
     for what in damaged(path):
-        wrong, said = attempt(check, drawn)
+        wrong, said = attempt(figures.check, drawn)
         assert wrong or str(path) in said or int(what.split()[-1]) in range(start, start + 8), what
 
 
@@ -752,15 +753,13 @@ def test_every_script_that_writes_a_run_folder_keeps_others_out(
 
 def test_a_fresh_start_keeps_no_number_of_another_configuration(drawn):
     """Also where it was killed, and the next run would keep what it finds."""
-    job, preset = script("reproduce_theorem"), PRESETS["tiny"]
-    rates = [CLAIMS["rates"]]
     other = {**json.loads((drawn / "config.json").read_text()), "seed": 1}
     copy = shutil.copytree(drawn, drawn.with_name("copy"))
-    job["forget"](drawn)
+    reproduce.forget(drawn)
     runs.Folder(drawn, other, fresh=True)
-    assert job["earlier_claims"](drawn, rates, preset) == []
+    assert earlier(drawn) == []
     assert not (drawn / "loops.csv").exists()
     # Nor where nothing was forgotten, as by an older version of the script.
     runs.Folder(copy, other, fresh=True)
     with pytest.raises(ValueError, match=r"config\.json is not the file .* add drift, or --fresh"):
-        job["earlier_claims"](copy, rates, preset)
+        earlier(copy)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 import runpy
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from icl_stl import bounds
 from icl_stl.lab.sweeps import grids
+from icl_stl.commands import loop
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import (
     CHECKED,
@@ -369,12 +369,9 @@ def test_loops_behind_a_standard_error(tmp_path):
     assert runs({"learner": "ols", "runs": 30}) == [30]
     assert runs({"learner": "ols", "runs": 30}, failed=["loop 3", "loop 4"]) == [28]
     assert runs({"learner": "ols"}) == [math.inf]
-    source = (ROOT / "scripts" / "run_loop.py").read_text()
-    numbers = dict(re.findall(r"^(\w*RUNS) = (\d+)$", source, flags=re.M))
     for learner in ("transformer", "bayes"):
-        assert f'"{learner}": "' not in source  # no solvable problem, so TRANSFORMER_RUNS loops
-        assert runs({"learner": learner, "runs": None}) == [int(numbers["TRANSFORMER_RUNS"])]
-    assert runs({"learner": "gaussian", "runs": None}) == [int(numbers["RUNS"])]
+        assert runs({"learner": learner, "runs": None}) == [loop.TRANSFORMER_RUNS]
+    assert runs({"learner": "gaussian", "runs": None}) == [loop.RUNS]
     table = tmp_path / "c.csv"
     table.write_text("N,eps,stderr,runs\n400,0.08,0.004,6\n800,0.05,0.003,\n")
     assert read_errors([table]).runs.tolist() == [6, math.inf]
@@ -465,7 +462,7 @@ def test_a_plan_from_files_end_to_end(call, tmp_path):
     assert risk["rows"] == 0 < gap_["rows"]
     assert content["law"]["a"] == pytest.approx(0.5, abs=1e-3)
     assert content["assumed"] == ["b = M"]
-    assert f"run it (risk): scripts/run_loop.py {risk['run_loop']}\n" in done.stdout
+    assert f"run it (risk): icl-stl loop {risk['run_loop']}\n" in done.stdout
     assert content["decides"] in done.stdout
     assert "The risk decides about quality" in content["decides"]
     assert done.stdout.endswith(f"{regret_in_words('risk')}\n")
@@ -503,7 +500,7 @@ def test_a_plan_from_numbers_or_the_law(call, tmp_path):
     content = json.loads((tmp_path / "plan" / "plan.json").read_text())
     made = content["plans"][content["objective"]]
     assert (made["optimum"], made["optimum_band"], content["law_source"]) == ("inf", None, "given")
-    assert f"run it (gap): scripts/run_loop.py {made['run_loop']}\n" in given.stdout
+    assert f"run it (gap): icl-stl loop {made['run_loop']}\n" in given.stdout
     assert given.stdout.endswith(f"{regret_in_words('gap')}\n")
     assert "one real set, kept" in (tmp_path / "plan" / "trade_off.svg").read_text()
 
@@ -553,7 +550,7 @@ LAW_GIVEN = "--n 100 --c 0.3 --a 0.5"
         ("--n 100", ["exactly one", "errors", "sizes and eps", "none of them"]),
         (f"{LAW_GIVEN} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a and floor"]),
         ("--n 100 --c 0.3", ["a must be given"]),
-        ("--n 100 --floor 0.3", ["c must be given"]),
+        ("--n 100 --floor 0.3", ["c and a must be given"]),
         ("--n 0 --c 0.3 --a 0.5", ["n = 0.0", "[1, 1e+100]"]),
         ("--n 2000.5 --c 0.3 --a 0.5", ["n", "2000.5", "a whole number of rows"]),
         (f"{LAW_GIVEN} --kappa -1", ["kappa = -1.0", "[0, 1e+100]"]),

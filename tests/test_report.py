@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import re
-import runpy
 import select
 import shutil
 import subprocess
@@ -22,9 +21,9 @@ import pytest
 from synthetic import PRESET, below_the_bound, loops_of
 
 import icl_stl
-from icl_stl import bounds, console
-from icl_stl.lab.results import write_table
+from icl_stl import bounds, commands, console
 from icl_stl.report import page as report
+from icl_stl.lab.results import write_table
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
@@ -841,10 +840,11 @@ def test_a_folder_that_is_not_whole_is_refused(small, change, words):
 
 
 def call_script(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["make_report.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "scripts" / "make_report.py"), run_name="__main__")
-    return ended.value.code
+    monkeypatch.setattr(sys, "argv", ["icl-stl", "report", *map(str, arguments)])
+    try:
+        return commands.main()
+    except SystemExit as ended:
+        return ended.code
 
 
 def test_the_script_writes_the_page(small, tmp_path, monkeypatch, capsys):

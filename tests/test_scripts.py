@@ -1,6 +1,5 @@
 """The scripts as a person calls them: each in a process of its own."""
 
-import importlib.util
 import json
 import os
 import runpy
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl.lab.results import read_table
 from icl_stl.planning import plan as planning
+from icl_stl.studies import CLAIMS
+from icl_stl.commands import loop
+from icl_stl.studies.plots import DRAWINGS
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
 from icl_stl.studies import CLAIMS
 from icl_stl.studies.plots import DRAWINGS
@@ -98,12 +99,12 @@ REFUSED = [
     ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
     ("run_loop", "--learner categorical --symbols 1", ["symbols", "1"]),
     ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0"]),
-    ("run_loop", "--learner gaussian --generations 0", ["generations", "0"]),
+    ("run_loop", "--learner gaussian --generations -1", ["generations", "-1"]),
     ("run_loop", "--regime real-only --alpha 0.5", ["alpha", "0.5", "'real-only'"]),
     ("run_loop", "--lam 0", ["lam", "0.0"]),
     ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
     ("run_loop", "--alpha 0.3 --samples 64", ["alpha = 0.3", "samples = 64"]),
-    ("run_loop", "--generations 0", ["generations", "0"]),
+    ("run_loop", "--generations -1", ["generations", "-1"]),
     ("run_loop", "--heads 3 --width 32", ["heads", "3", "32"]),
     ("run_loop", "--noise 0", ["noise", "0"]),
     ("run_loop", "--runs 0", ["runs", "0"]),
@@ -336,11 +337,6 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_pat
     """Of 40 loops 3 end in generation 1 and 10 in all in generation 2; then, in 3, every one."""
     from icl_stl.lab import solvable  # noqa: PLC0415
 
-    path = ROOT / "scripts" / "run_loop.py"
-    spec = importlib.util.spec_from_file_location("run_loop_here", path)
-    run_loop = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "run_loop_here", run_loop)
-    spec.loader.exec_module(run_loop)
     excess = np.arange(40.0)[:, None] + np.zeros(4)
     gap = np.zeros((40, 4))
     excess[:3, 1:], gap[3:10, 2:], excess[:, 3:] = np.nan, np.inf, np.nan
@@ -348,8 +344,8 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_pat
     monkeypatch.setattr(solvable, "run_experiment", lambda *arguments: observed)
     monkeypatch.chdir(tmp_path)
     options = {"learner": "gaussian", "samples": 20, "generations": 3, "noise": 1.0, "runs": 40}
-    arguments = run_loop.Arguments(**options, json=tmp_path / "a.json")
-    assert run_loop.main(arguments) == 1
+    arguments = loop.Arguments(**options, json=tmp_path / "a.json")
+    assert loop.main(arguments) == 1
     said = capsys.readouterr().out
     whole = "gaussian: 40 of 40 loops have numbers that are not finite, the first in generation 1"
     assert f"failed: {whole}\n" in said

@@ -24,10 +24,17 @@ _EPS = Quantity(
 
 
 def _drift(options: argparse.Namespace) -> Report:
-    if (options.eps is None) == (options.eps_file is None):
-        raise ValueError("exactly one of --eps and --eps-file must be given")
-    if options.regime == "augment" and options.alpha is None:
-        raise ValueError("--alpha must be given for --regime augment, in the range [0, 1]")
+    augment, given = options.regime == "augment", options.alpha is not None
+    wrong = [
+        ((options.eps is None) == (options.eps_file is None))
+        * "exactly one of --eps and --eps-file must be given",
+        (augment and not given) * "--alpha must be given for --regime augment, in [0, 1]",
+        (given and not augment) * f"--alpha must be left out for --regime {options.regime}",
+        (options.generation is None and options.eps_file is None)
+        * "--generation must be given, unless --eps-file is",
+    ]
+    if any(wrong):
+        raise ValueError("; ".join(filter(None, wrong)))
     errors = _errors(options)
     if errors is None:
         bound, names = _equal_errors(options)
@@ -65,9 +72,7 @@ def _errors(options: argparse.Namespace) -> FloatArray | None:
             )
         options.generation = last
         return errors[: int(last) + 1]
-    if options.generation is None:
-        raise ValueError("--generation must be given with --eps")
-    if options.generation <= _MOST_TERMS and options.generation == int(options.generation) >= 0:
+    if 0 <= options.generation <= _MOST_TERMS and options.generation % 1 == 0:
         return np.full(int(options.generation) + 1, options.eps)
     return None
 
@@ -160,9 +165,11 @@ def _optimum(options: argparse.Namespace) -> Report:
     return report
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, prog: str | None = "python -m icl_stl.bounds"
+) -> int:
     """Run one command; print a table, or JSON with ``--json``; status 2 for bad input."""
-    parser, commands = _parser()
+    parser, commands = _parser(prog)
     options = parser.parse_args(arguments)
     try:
         report = {"command": options.command} | options.run(options)
@@ -172,9 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser(
+    prog: str | None,
+) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
-        prog="python -m icl_stl.bounds",
+        prog=prog,
         description="Bounds for self-consuming training loops: every term, never capped.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

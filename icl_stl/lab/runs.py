@@ -341,7 +341,7 @@ class Folder:
                 changed = "; ".join(differences(old, new)) or "it cannot be read"
                 raise ValueError(
                     f"out must be a folder of this configuration, but {path} was made by another "
-                    f"({changed}); give another --out, or --fresh to start it anew"
+                    f"({changed}); --fresh forgets what it holds and starts it anew"
                 )
         else:
             for stale in self.checkpoints.glob("*.npz"):
@@ -389,8 +389,8 @@ class Folder:
                 made = f"{path} was made by something else ({'; '.join(changed)})"
                 if not again:
                     raise ValueError(
-                        f"out must be a folder of this configuration, but {made}; give another "
-                        "--out, or --fresh to start it anew"
+                        f"out must be a folder of this configuration, but {made}; --fresh "
+                        "forgets what it holds and starts it anew"
                     )
                 warnings.warn(f"{made} and is made again", stacklevel=2)
                 return None

@@ -609,7 +609,7 @@ def _reproduce(stored: Json) -> str:
         f".venv/bin/python scripts/reproduce_theorem.py --preset {preset} --seed {seed} --fresh \\",
         " \\\n    ".join(["    --out runs/again --only", *lines]),
         ".venv/bin/python scripts/make_figures.py --check --results runs/again",
-        ".venv/bin/python scripts/make_report.py --results runs/again",
+        ".venv/bin/icl-stl report --results runs/again",
     ]
     seconds = _text(_number(stored["seconds"]))
     return (

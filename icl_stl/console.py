@@ -91,6 +91,15 @@ def _suggest(hints: Mapping[str, Any], given: Sequence[tuple[str, str]]) -> None
             print(f"{option} {value}{words}", file=sys.stderr)
 
 
+_interrupts: list[bool] = []
+
+
+def interrupt(*signalled: Any) -> NoReturn:
+    """Ctrl-C; where JAX loses what is raised in a callback of its own, the next report raises."""
+    _interrupts.append(True)
+    raise KeyboardInterrupt
+
+
 class _Screen(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -153,6 +162,8 @@ def _watched(report: Report, say: Callable[[str], None], silence: float) -> Iter
 
     def reported(text: str, done: int, total: int) -> None:
         nonlocal last
+        if _interrupts:
+            raise KeyboardInterrupt
         last = (time.monotonic(), time.strftime("%H:%M:%S"), f"{text} ({done}/{total})")
         report(text, done, total)
 

@@ -18,9 +18,6 @@ import pytest
 
 import icl_stl
 from icl_stl import bounds, learners, problems
-from icl_stl.planning import error_law, plan as planning
-from icl_stl.lab.sweeps import executors, grids
-from icl_stl.lab import runs
 from icl_stl.commands import COMMANDS
 from icl_stl.config import (
     PRESETS,

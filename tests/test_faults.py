@@ -23,9 +23,6 @@ import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl.lab import code, results, runs
-from icl_stl.lab.sweeps import sweeps
-from icl_stl.studies import CLAIMS
 from icl_stl.commands import figures, reproduce
 from icl_stl.config import PRESETS
 from icl_stl.lab import code, results, runs

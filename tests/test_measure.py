@@ -20,8 +20,8 @@ from icl_stl.measure import (
     predictions,
     prefix_log_densities,
 )
-from icl_stl.models.causal import causal as models
 from icl_stl.models.causal import InContextModel, bayes, generate_labels
+from icl_stl.models.causal import causal as models
 from icl_stl.regimes import Augment
 from icl_stl.tasks import Normal, Prompts, label_log_densities, sample_inputs
 

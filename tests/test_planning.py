@@ -15,6 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from icl_stl import bounds
+from icl_stl.commands import loop
 from icl_stl.lab.sweeps import grids
 from icl_stl.commands import loop
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws

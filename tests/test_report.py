@@ -22,8 +22,8 @@ from synthetic import PRESET, below_the_bound, loops_of
 
 import icl_stl
 from icl_stl import bounds, commands, console
-from icl_stl.report import page as report
 from icl_stl.lab.results import write_table
+from icl_stl.report.page import page as report
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"

@@ -20,6 +20,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -223,7 +224,7 @@ def _serve(connection: Any, contestant: Contestant, cores: frozenset[int] | None
         connection.send((True, None))
         while (asked := connection.recv()) is not None:
             connection.send((True, run(**asked)))
-    except EOFError:
+    except (BrokenPipeError, EOFError):  # nobody asks any more
         return
     except ModuleNotFoundError as error:
         hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""
@@ -245,7 +246,9 @@ class Team:
         for cores in contestant.cores:
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, contestant, cores), daemon=True)
+            before = signal(SIGINT, SIG_IGN)  # Ctrl-C is for this process, and they end with it
             process.start()
+            signal(SIGINT, before)
             theirs.close()
             self._members.append((process, ours))
 

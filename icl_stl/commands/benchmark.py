@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from icl_stl.benchmark import race as benchmarks
 from icl_stl import console
-from icl_stl.lab import results
+from icl_stl.benchmark import race as benchmarks
 from icl_stl.commands.running import keeping
 from icl_stl.config import meant, require
+from icl_stl.lab import results
 
 MOST_REPEATS = 1000
 """More are a slip of the pen."""
@@ -90,8 +90,8 @@ def show(part: benchmarks.Part) -> None:
 
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
-    from icl_stl.studies import plots
     from icl_stl.benchmark.figure import speeds
+    from icl_stl.studies import plots
 
     parts = content["parts"]
     if not speeds(parts).axes:
@@ -121,8 +121,8 @@ def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
     for name in benchmarks.PARTS:
         if plan.parts and name not in plan.parts:
             continue
-        done = f"{out}/benchmark.json has {', '.join(parts)}" if parts else "nothing is kept"
-        with keeping(f"{done}; the same command starts anew"), console.progress(name) as report:
+        done = f"{out}/benchmark.json has {', '.join(parts) or 'nothing'}"
+        with keeping(f"{done}, and the same command starts anew"), console.progress(name) as report:
             parts[name] = benchmarks.measure(name, plan, report)
         content = benchmarks.content(machine, plan, parts)
         results.write_json(out / "benchmark.json", content)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from icl_stl.lab import results
 from icl_stl.config import require
+from icl_stl.lab import results
 
 SOURCES = ("claims.json", "loops.csv", "config.json")
 

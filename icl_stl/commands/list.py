@@ -1,18 +1,15 @@
-"""What is chosen by name: claims with their statements, presets, learners, regimes."""
+"""What is chosen by name: claims with their statements, presets, problems, regimes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import tyro
-
-from icl_stl.config import PRESETS
-from icl_stl.lab.sweeps.grids import OPTIONS, RegimeName
 
 if TYPE_CHECKING:
     from icl_stl.studies import Claim
 
-Kind = Literal["claims", "presets", "learners", "regimes"]
+Kind = Literal["claims", "presets", "problems", "regimes"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,13 @@ def print_claims(claims: Mapping[str, "Claim"]) -> None:
         print(f"{name}\n    {claim.statement}\n    source: {claim.source}")
 
 
+def print_members(members: Mapping[str, type[Any]]) -> None:
+    """Names, what each is, and its fields, which are its options."""
+    for name, kind in members.items():
+        options = ", ".join(field.name for field in fields(kind)) or "none"
+        print(f"{name}\n    {str(kind.__doc__).splitlines()[0]}\n    options: {options}")
+
+
 def main(arguments: Arguments) -> int:
     """List; the exit status."""
     for kind in arguments.kinds or get_args(Kind):
@@ -39,12 +43,17 @@ def main(arguments: Arguments) -> int:
 
             print_claims(CLAIMS)
         elif kind == "presets":
+            from icl_stl.config import PRESETS
+
             for name, preset in PRESETS.items():
-                sizes = f"n = {preset.samples}, {preset.replicates} loops of "
-                print(f"{name}\n    {sizes}{preset.generations} generations")
-        elif kind == "learners":
-            for name, options in OPTIONS.items():
-                print(f"{name}\n    options: {', '.join(options)}")
+                loops = f"{preset.replicates} loops of {preset.generations} generations"
+                print(f"{name}\n    n = {preset.samples}, {loops}")
+        elif kind == "problems":
+            from icl_stl.problems import PROBLEMS
+
+            print_members(PROBLEMS)
         else:
-            print("\n".join(get_args(RegimeName)))
+            from icl_stl.regimes import REGIMES
+
+            print_members(REGIMES)
     return 0

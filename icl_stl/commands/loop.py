@@ -24,11 +24,11 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console
-from icl_stl.lab import results
 from icl_stl.commands.running import run_folder, start_jax
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Preset, Training, require
+from icl_stl.config import Architecture, LinearRegression, Training, require
 from icl_stl.descriptions import describe
-from icl_stl.lab.experiments import SolvableLoops
+from icl_stl.lab import results
+from icl_stl.lab.experiments import Job, Loops
 from icl_stl.lab.sweeps.grids import (
     OPTIONS,
     PROBLEM_OF,
@@ -40,6 +40,7 @@ from icl_stl.lab.sweeps.grids import (
     regime_of,
     synthetic_size,
 )
+from icl_stl.problems import InContext, expected_excess
 from icl_stl.regimes import Regime, training_size
 
 TRANSFORMER_RUNS = 4
@@ -134,7 +135,7 @@ def memory() -> float:
         return TERABYTE
 
 
-def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
+def chosen_experiment(arguments: Arguments, regime: Regime) -> Loops:
     """The loops of a solvable learner that the options describe."""
     options = {name: getattr(arguments, name) for name in OPTIONS[arguments.learner]}
     runs = RUNS if arguments.runs is None else arguments.runs
@@ -143,24 +144,21 @@ def chosen_experiment(arguments: Arguments, regime: Regime) -> SolvableLoops:
     return setting.experiment
 
 
-def chosen_preset(arguments: Arguments, regime: Regime) -> Preset:
-    """The sizes that the options describe."""
+def chosen_job(arguments: Arguments, regime: Regime) -> tuple[InContext, Job]:
+    """The problem of an in-context learner, and its loops, that the options describe."""
     runs = TRANSFORMER_RUNS if arguments.runs is None else arguments.runs
     require(runs >= 1, "runs", runs, "at least 1")
-    preset = Preset(
-        "loop",
-        task=LinearRegression(arguments.dim, arguments.context, arguments.noise),
-        architecture=Architecture(arguments.depth, arguments.width, arguments.heads),
-        training=Training(steps=arguments.steps),
-        samples=arguments.samples,
-        generations=arguments.generations,
-        replicates=runs,
-        shares=(),
-        held_out=arguments.held_out,
+    network = Architecture(arguments.depth, arguments.width, arguments.heads)
+    problem = InContext(
+        LinearRegression(arguments.dim, arguments.context, arguments.noise),
+        None if arguments.learner == "bayes" else network,
+        Training(steps=arguments.steps),
+        arguments.held_out,
     )
-    options = vars(arguments) | {"runs": runs, "batch": preset.training.batch}
+    job = Job(problem, arguments.samples, arguments.generations, runs)
+    options = vars(arguments) | {"runs": runs, "batch": problem.training.batch}
     refuse_terabytes(arguments.learner, options, regime, memory())
-    return preset
+    return problem, job
 
 
 def alive(
@@ -177,16 +175,16 @@ def _stderr(values: results.Floats) -> float | None:
     return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else None
 
 
-def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
+def summary(result: results.LoopResult, job: Job, held_out: int) -> list[dict[str, Any]]:
     """What is said of every generation, means over the loops; null where there is no number.
 
     Each mean is over the loops that are finite so far, `loops` of them; where there is none left
     nothing is said.
     """
-    from icl_stl.studies.transformer.claims import drift_bound
     from icl_stl.intervals import empirical_bernstein
+    from icl_stl.studies.transformer.claims import drift_bound
 
-    left = alive(result.failures, preset.replicates, result.generations)
+    left = alive(result.failures, job.replicates, result.generations)
     known = "eps" in result.observations  # not where all generations are mixed
     every, rows = result, []
     for i, kept in enumerate(left):
@@ -194,20 +192,20 @@ def summary(result: results.LoopResult, preset: Preset) -> list[dict[str, Any]]:
             break
         result = every.replicates(kept.tolist())
         bound = drift_bound(result) if known else None
-        half = empirical_bernstein(result["drift_variance"], preset.held_out)
+        half = empirical_bernstein(result["drift_variance"], held_out)
         excess = result["excess_squared_risk"].mean(-1)
         loss = float(result["training_loss"][:, i].mean())
         rows.append(
             {
                 "generation": i,
                 "loops": kept.size,
-                "n_train": training_size(result.regime, preset.samples, i),
+                "n_train": training_size(result.regime, job.samples, i),
                 "excess_risk": {
                     "mean": float(excess[:, i].mean()),
                     "stderr": _stderr(excess[:, i]),
                     "closed_form": None,
                 },
-                "excess_nll": float(result["kl"][:, i, -1].mean() / preset.task.context),
+                "excess_nll": float(result["excess_nll"][:, i].mean()),
                 "drift": float(result["drift"][:, i, -1].mean()),
                 "drift_stderr": _stderr(result["drift"][:, i, -1]),
                 "within_loop_half_width": float(half[:, i, -1].mean()),
@@ -259,16 +257,13 @@ def _table(
 
 
 def solvable_summary(
-    experiment: SolvableLoops,
+    experiment: Loops,
     observed: results.Arrays,
-    settings: dict[str, Any],
     failures: Sequence[results.Failure],
 ) -> list[dict[str, Any]]:
     """What is said of every generation of a solvable loop: see `summary`."""
-    from icl_stl.references import lookup
-
-    known = lookup.excess_risk(
-        experiment.problem, experiment.regime, experiment.samples, experiment.generations, settings
+    known = expected_excess(
+        experiment.problem, experiment.regime, experiment.samples, experiment.generations
     )
     rows = []
     for i, kept in enumerate(alive(failures, experiment.runs, experiment.generations)):
@@ -370,12 +365,11 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
     out, settings = folder_of(arguments, results.label(regime, arguments.samples))
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
-        from icl_stl.studies import plots
         from icl_stl.lab import runs, solvable
+        from icl_stl.studies import plots
 
-        # A solvable loop depends on nothing of a preset but the seed.
-        preset, module = PRESETS["tiny"], solvable.__name__
-        identity = runs.identity(preset, experiment.name, arguments.seed, module)
+        of = {"experiment": experiment.name}
+        identity = runs.identity(of, experiment.runs, arguments.seed, solvable.__name__)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
         observed = folder.load("observed", describe(experiment))
         if observed is None:
@@ -383,7 +377,7 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
                 observed = solvable.run_experiment(experiment, arguments.seed, report)
             folder.save("observed", observed, describe(experiment))
         failures = results.failures_of(experiment.name, observed)
-        rows = solvable_summary(experiment, observed, dict(experiment.settings), failures)
+        rows = solvable_summary(experiment, observed, failures)
         runs_of = experiment.runs
         title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {runs_of} loops"
         write_result(out, arguments, settings, identity["versions"], rows, failures, runs_of)
@@ -396,43 +390,42 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
 
 def run_transformer(arguments: Arguments, regime: Regime) -> int:
     """Run loops of an in-context learner, with a live table; the exit status."""
-    preset = chosen_preset(arguments, regime)
-    label = results.label(regime, preset.samples)
+    problem, job = chosen_job(arguments, regime)
+    label = results.label(regime, job.samples)
     out, settings = folder_of(arguments, label)
-    title = f"{arguments.learner}, {label}, n = {preset.samples}, {preset.replicates} loops"
+    title = f"{arguments.learner}, {label}, n = {job.samples}, {job.replicates} loops"
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
-        from icl_stl.studies import plots
         from icl_stl.lab import runs
+        from icl_stl.studies import plots
 
-        identity = runs.identity(preset, arguments.learner, arguments.seed)
+        identity = runs.identity({"job": describe(job)}, job.replicates, arguments.seed)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
-        learner = runs.make_learner(preset, arguments.learner)
         screen = console.console()
-        run = partial(runs.run_loops, preset, learner, [regime], seed=arguments.seed, folder=folder)
+        run = partial(runs.run_loops, job, [regime], seed=arguments.seed, folder=folder)
         if screen.is_terminal:
             with Live(console=screen, auto_refresh=False, transient=True) as live:
 
                 def watch(result: results.LoopResult) -> None:
-                    shown = table(summary(result, preset), title, preset.replicates)
+                    shown = table(summary(result, job, problem.held_out), title, job.replicates)
                     live.update(console.fitted(shown, screen), refresh=True)
 
                 loops = run(report=lambda *said: None, watch=watch)
         else:
             with console.progress(f"{arguments.learner}, {label}") as report:
                 loops = run(report=report)
-        result, runs_of = loops[label], preset.replicates
-        rows = summary(result, preset)
+        result, runs_of = loops[label], job.replicates
+        rows = summary(result, job, problem.held_out)
         write_result(out, arguments, settings, identity["versions"], rows, result.failures, runs_of)
         results.write_table(out / "loops.csv", loops)
         # Without one-step errors, where all generations are mixed, the drift has no bound to show.
         name = "drift" if "eps" in result.observations else "in_context_error"
         if rows:
-            stored = plots.Stored(preset.task, loops, {})
+            stored = plots.Stored(problem.task, loops, {})
             plots.write_figure(lambda: plots.DRAWINGS[name].draw(stored), out / name)
     console.show(table(rows, title, runs_of))
     tell(out, arguments, result.failures, runs_of, name if rows else "")
-    return int(len(rows) <= preset.generations)
+    return int(len(rows) <= job.generations)
 
 
 def main(arguments: Arguments) -> int:

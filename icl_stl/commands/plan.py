@@ -14,8 +14,8 @@ import tyro
 from rich.table import Table
 
 from icl_stl import console
-from icl_stl.lab import results
 from icl_stl.config import require
+from icl_stl.lab import results
 
 if TYPE_CHECKING:
     from icl_stl.planning.error_law import ErrorLaw, ResampledLaws

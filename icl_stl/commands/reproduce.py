@@ -6,17 +6,18 @@ finished generation and ends with the same numbers. Nobody else may write the fo
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from icl_stl import console
-from icl_stl.lab import results
 from icl_stl.commands.list import print_claims
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.config import PRESETS, Preset, meant, require
+from icl_stl.lab import results
+from icl_stl.lab.experiments import job_of
 
 if TYPE_CHECKING:
     from icl_stl.studies import Claim, Evidence
@@ -64,26 +65,23 @@ def measure(
 ) -> tuple["Evidence", dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     start_jax()
-    from icl_stl.studies import laboratory
     from icl_stl.lab import runs
-    from icl_stl.studies import Evidence
+    from icl_stl.studies import Evidence, laboratory
 
-    identity = runs.identity(preset, "transformer", arguments.seed)
+    job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
+    identity = runs.identity(of, preset.replicates, arguments.seed)
     folder = runs.Folder(out, identity, fresh=arguments.fresh)
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
-    learner = runs.make_learner(preset, "transformer")
     wants_generators = any(claim.generators for claim in claims)
     loops, generators = {}, {}
     if ordered or wants_generators:
         with console.progress("transformer") as report:
-            loops = runs.run_loops(
-                preset, learner, ordered, seed=arguments.seed, folder=folder, report=report
-            )
+            loops = runs.run_loops(job, ordered, seed=arguments.seed, folder=folder, report=report)
             if wants_generators:
                 report("both generators of generation 0", 1, 1)
                 generators = runs.implied_variances_by_generator(
-                    preset, seed=arguments.seed, folder=folder
+                    job, seed=arguments.seed, folder=folder
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:
@@ -108,7 +106,7 @@ def judged_by(claim: "Claim", preset: Preset) -> str:
     if claim.regimes(preset) or claim.generators:
         modules.add("icl_stl.lab.runs")
     # The list of all claims is not what one of them is judged by.
-    return code.digest(*sorted(modules), without=("icl_stl.claims",))
+    return code.digest(*sorted(modules), without=("icl_stl.studies",))
 
 
 def earlier_claims(
@@ -169,9 +167,8 @@ def main(arguments: Arguments) -> int:
             forget(out)
         earlier = earlier_claims(out, claims, preset, known) if arguments.only else []
         evidence, versions = measure(preset, claims, arguments, out)
-        from icl_stl.studies import plots
         from icl_stl.report import page as report
-        from icl_stl.studies import judge
+        from icl_stl.studies import judge, plots
 
         said = {entry["name"]: entry for entry in earlier}
         said |= {claim.name: judge(claim, evidence) for claim in claims}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+from signal import SIGINT, default_int_handler, getsignal, signal
 from traceback import walk_tb
 
 from icl_stl import console
@@ -24,14 +25,19 @@ def answered() -> Iterator[None]:
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    before = getsignal(SIGINT)
+    if before is default_int_handler:  # in the background a shell has Ctrl-C ignored
+        signal(SIGINT, console.interrupt)
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        print(f"stopped; {stop.args[0] if stop.args else 'nothing is kept'}", file=sys.stderr)
-        raise SystemExit(STOPPED) from None
+        words = stop.args[0] if stop.args else "the same command starts anew"
+        print(f"stopped; {words}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(STOPPED)  # threads of JAX that still compile would crash as Python ends
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         raise SystemExit(UNREAD) from None
@@ -42,6 +48,8 @@ def answered() -> Iterator[None]:
         if not frame.f_globals["__name__"].startswith("icl_stl"):
             raise
         console.refuse(str(error))
+    finally:
+        signal(SIGINT, before)
 
 
 @contextmanager

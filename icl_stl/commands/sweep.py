@@ -18,9 +18,9 @@ from typing import Annotated
 import tyro
 
 from icl_stl import console
-from icl_stl.lab.sweeps import executors, grids, sweeps
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.config import require
+from icl_stl.lab.sweeps import executors, grids, sweeps
 
 SECONDS, QUIET_SECONDS = 0.2, 5.0
 """Between two reports of progress, on a terminal and where there is none."""

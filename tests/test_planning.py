@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from icl_stl import bounds
 from icl_stl.commands import loop
 from icl_stl.lab.sweeps import grids
-from icl_stl.commands import loop
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import (
     CHECKED,
@@ -114,7 +113,7 @@ def test_sentences():
 
 
 def asked_for(made):
-    """What the printed options make of scripts/run_loop.py: a regime, and its synthetic rows."""
+    """What the printed options make of icl-stl loop: a regime, and its synthetic rows."""
     words = made.options.split()
     option = dict(zip(words[::2], words[1::2], strict=True))
     samples, lam = int(option["--samples"]), option.get("--lam")

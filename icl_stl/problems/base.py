@@ -63,7 +63,7 @@ class Problem:
 
     def size(self, rows: float, runs: float) -> float:
         """About how many numbers there are at once, for so many rows of each of so many loops."""
-        return rows
+        return rows * runs
 
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         """So many rows of the real law."""
@@ -170,6 +170,9 @@ class Solvable(Problem):
     @property
     def fewest(self) -> int:
         return 2
+
+    def size(self, rows: float, runs: float) -> float:
+        return rows
 
     @property
     def learner(self) -> "Learner":

@@ -191,7 +191,7 @@ def solvable_program(experiment: Loops) -> SolvableProgram:
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     observe = measurements(problem, regime)
     if not (is_own(type(problem).__module__) and is_own(type(regime).__module__)):
-        check_fit(problem, regime, n, last, 0)
+        check_fit(problem, regime, n, last)
 
     def chunk(indices: Any, seed: Any) -> Any:
         def one(index: Any) -> Any:

@@ -53,10 +53,7 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
     assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
     assert of("tasks.py", *two) == {*ALL}
-    member = "import dataclass
-", "import dataclass
-TWO = 2
-"
+    member = "import dataclass\n", "import dataclass\nTWO = 2\n"
     for name in ("problems/ols.py", "regimes/anchored.py"):
         assert of(name, *member) == {*ALL}
 

@@ -197,12 +197,17 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
 
 
 def follow(
-    step: Any, replicates: Replicate, state: State, numbers: Numbers, generations: int
+    step: Any,
+    replicates: Replicate,
+    state: State,
+    numbers: Numbers | Callable[[int], Numbers],
+    generations: int,
 ) -> Arrays:
     """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`."""
     seen = []
     for index in range(generations + 1):
-        state, observed = on_host(step(replicates, state, numbers, np.int32(index)))
+        own = numbers(index) if callable(numbers) else numbers
+        state, observed = on_host(step(replicates, state, own, np.int32(index)))
         seen.append(observed)
     return {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
 

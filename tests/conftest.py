@@ -26,15 +26,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 SHAPED = [
     "tasks",
     "models",
-    "query_models",
     "learners",
     "loops",
+    "rows",
     "measure",
     "problems",
-    "solvable",
-    "context_loops",
-    "known_loops",
-    "certificates",
+    "lab.solvable",
+    "studies.context_loop.loops",
+    "studies.transformer.loops",
+    "studies.certificates.networks",
 ]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
 

@@ -2,13 +2,14 @@
 
 import inspect
 import math
+import re
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from icl_stl import bounds
+from icl_stl import bounds, references
 from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
 from icl_stl.planning import error_law
@@ -164,6 +165,47 @@ def test_what_is_neither_true_nor_false_is_refused(function, name):
             function(**{**given, name: wrong})
 
 
+def table_of(package):
+    """What the docstring of a package says of arguments by name, and of their range."""
+    rows = re.findall(r"^``(\w+)`` +(\S.*?)  +(\S.*)$", package.__doc__, re.MULTILINE)
+    return {name: (meaning, admissible) for name, meaning, admissible in rows}
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_every_argument_is_described(function):
+    """By the function, or by the table of its package; bits are described by `BernoulliLoop`."""
+    document = inspect.getdoc(function)
+    own = re.search(r"^Args:\n((?:    .+\n)+)", document, re.MULTILINE)
+    said = set(re.findall(r"^    (\w+): \S", own[1], re.MULTILINE)) if own else set()
+    if function.__module__ != bernoulli.__name__:
+        package = bounds if function.__module__.startswith(bounds.__name__) else references
+        assert set(inspect.signature(function).parameters) <= said | set(table_of(package))
+        assert re.findall("^(Returns|Source): ", document, re.MULTILINE) == ["Returns", "Source"]
+    assert said <= set(inspect.signature(function).parameters)
+
+
+def test_the_tables_describe_nothing_else():
+    known = [(one.__module__, set(inspect.signature(one).parameters)) for one in FUNCTIONS]
+    for package in (bounds, references):
+        used = set().union(*(names for room, names in known if room.startswith(package.__name__)))
+        assert set(table_of(package)) - used == set()
+        assert len(table_of(package)) > 25
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_the_range_that_a_table_states_is_the_one_that_is_held(function):
+    """What is just outside is refused, unless the function says another range."""
+    given = arguments_of(function)
+    package = bounds if function.__module__.startswith(bounds.__name__) else references
+    outside = {">= 0": -1e-9, "> 0": 0.0, "[0, 1]": 1 + 1e-9, "(0, 1)": 1.0, "whole, >= 1": 0}
+    document = inspect.getdoc(function)
+    for name, (_, admissible) in table_of(package).items():
+        plain = isinstance(given.get(name), int | float) and f"    {name}: " not in document
+        if plain and admissible in outside:
+            with pytest.raises(ValueError, match=f"^{name} = "):
+                function(**{**given, name: outside[admissible]})
+
+
 def test_there_are_functions_to_try():
     assert len(FUNCTIONS) > 150
     assert len(FLAGGED) > 10
@@ -175,7 +217,7 @@ COUNTED = [
     (regression.ols_single_fit, {"samples": 20, "noise": 0.5}, "dim", 2),
     (collapse.shrinkage, {"signal": 1.0}, "repeats", 3),
     (attention.gaussian_moments, {"dim": 2, "tau": 1.0, "sigma": 0.5}, "context", 8),
-    (bernoulli.model_laws, {"loop": LOOP}, "generations", 2),
+    (bernoulli.drift, {"loop": LOOP}, "generations", 2),
     (bernoulli.binomial_law, {"probability": 0.5}, "count", 4),
 ]
 

@@ -19,34 +19,26 @@ import pytest
 import icl_stl
 from icl_stl import bounds, learners, problems
 from icl_stl.commands import COMMANDS
-from icl_stl.config import (
-    Architecture,
+from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
+from icl_stl.lab.results import write_json
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning import error_law
+from icl_stl.planning import plan as planning
+from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops
+from icl_stl.studies.context_loop.experiments import ContextLoops
+from icl_stl.studies.presets import (
     ArchitectureSize,
     CertificateSizes,
     CollapseSizes,
     ContextSizes,
     ConvergenceSize,
-    LinearRegression,
     Preset,
-    QueryArchitecture,
     StabilitySize,
-    Training,
 )
-from icl_stl.lab.experiments import (
-    CertifiedNetworks,
-    ContextLoops,
-    LayerPrompts,
-    Loops,
-    LoopSize,
-    NeighbouringLoops,
-    PlugInLoops,
-    SizedLoops,
-)
-from icl_stl.lab.results import regime_of, write_json
-from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning import error_law
-from icl_stl.planning import plan as planning
-from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf
@@ -227,7 +219,7 @@ REFUSED = [
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
     ("sweep", "--merge folder", ["--merge with folders and --out"]),
-    ("make_figures", "--results nowhere", ["nowhere/config.json", "scripts/reproduce_theorem.py"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
     ("make_figures", "--results folded", ["folded/config.json", "cannot be read", "directory"]),
@@ -755,7 +747,6 @@ TABLE = [
     ),
     (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
     (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
-    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
 ]
 
 CASES = [

@@ -1,6 +1,7 @@
 import ast
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -147,6 +148,18 @@ def test_bad_input_exits_with_two_and_a_reason(capsys: pytest.CaptureFixture[str
     assert "alpha = 1.5 is outside" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["drift", "gap", "stability", "optimum"])
+def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    helped = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    options = re.split(r" ?(?=--[a-z])", helped, flags=re.IGNORECASE)
+    unsaid = [option for option in options if re.fullmatch(r"--\S+( [A-Z]+| \{\S+\})?", option)]
+    assert len(options) > 5
+    assert unsaid == (["--regime {augment,replace,accumulate}"] if command == "drift" else [])
+    assert ("--M X largest loss, > 0" in helped) == (command in ("gap", "optimum"))
+
+
 @pytest.mark.parametrize("text", ["", "0.1\nx\n", "0.1\n-0.2\n"])
 def test_bad_files_exit_with_two(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -200,7 +213,9 @@ def test_the_package_imports_numpy_and_the_standard_library_only() -> None:
                 top, *below = name.split(".")
                 assert top in allowed | {"icl_stl"}, f"{file}: {name}"
                 if top == "icl_stl" and below[:1] != ["bounds"]:
-                    waiting.append(root.joinpath(*below).with_suffix(".py"))
+                    module = root.joinpath(*below)
+                    package = module / "__init__.py"
+                    waiting.append(package if package.exists() else module.with_suffix(".py"))
     assert {"tables", "config"} <= {file.stem for file in seen}
 
 

@@ -113,7 +113,7 @@ def test_sentences():
 
 
 def asked_for(made):
-    """What the printed options make of scripts/run_loop.py: a regime, and its synthetic rows."""
+    """What the printed options make of icl-stl loop: a regime, and its synthetic rows."""
     words = made.options.split()
     option = dict(zip(words[::2], words[1::2], strict=True))
     samples, lam = int(option["--samples"]), option.get("--lam")

@@ -1,7 +1,7 @@
 """Mean and variance of a normal law."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Gaussian(Solvable):
     """σ, deviation of the normal law."""
     unbiased: bool = False
     """Multiply the variance by N/(N - 1), N the rows with a weight; for equal weights."""
+
+    flat: ClassVar[Any] = {"gaussian-variance": {"noise": 0.5}}
 
     def __post_init__(self) -> None:
         normalised(self, noise=scale)

@@ -1,7 +1,7 @@
 """Linear self-attention in context."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from icl_stl.config import LinearRegression, flag, normalised, one_of, positive, whole
 from icl_stl.lazily import jnp
@@ -76,6 +76,14 @@ class LinearAttention(Solvable):
     generator: Literal["query", "autoregressive"] = "query"
     """Which labels are written: the query's, or all."""
 
+    flat: ClassVar[Any] = {
+        "lsa": {
+            **{"dim": 2, "context": 8, "noise": 0.5, "penalty": 1e-3},
+            **{"generator": "query", "law": "gaussian"},
+        }
+    }
+    flat_help: ClassVar[Any] = {"context": "Examples in a prompt before the query."}
+
     def __post_init__(self) -> None:
         count = lambda name, value: whole(name, value, 1)  # noqa: E731
         normalised(self, dim=count, examples=count, penalty=positive)
@@ -93,6 +101,13 @@ class LinearAttention(Solvable):
     def population(self) -> AttentionLaw:
         """What the best reaches."""
         return attention_law(self.task)
+
+    @classmethod
+    def from_flat(cls, word: str, **options: Any) -> "LinearAttention":
+        return cls(examples=whole("context", options.pop("context"), 1), **options)
+
+    def size(self, rows: float, runs: float) -> float:
+        return rows * (self.examples * (self.dim + 1) + self.dim**2) + self.dim**4
 
     def make_learner(self) -> Any:
         from icl_stl import learners

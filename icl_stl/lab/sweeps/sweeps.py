@@ -3,11 +3,10 @@
 A result file is named by the SHA-256 of its configuration: the setting and the code that it was run
 by. It is written whole or not at all, by whoever ran the setting, so that whatever is killed, what
 was finished stays; it carries a checksum, so that a damaged one is noticed and made again. Tables
-are always made from result files, in an order that depends on the settings alone.
+are always made from result files, in an order that depends on the settings alone. What is damaged,
+or of other code, is a `ValueError` that names the file or folder and what differs.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import pairwise
@@ -18,35 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl.descriptions import canonical, digest
-from icl_stl.lab.results import Arrays, read_json, write_atomically
+from icl_stl.lab.results import Arrays, csv_of, read_json, write_atomically
 from icl_stl.lab.sweeps.executors import Lost, keep_own_cores, run_tasks
-from icl_stl.lab.sweeps.grids import COLUMNS, Setting, in_words
+from icl_stl.lab.sweeps.grids import COLUMNS, MEASURED, Setting, in_words
 from icl_stl.regimes import training_size
 
 SCHEMA = 1
 """Version of a result file."""
-
-MEASURED = (
-    *("excess_risk", "excess_risk_stderr", "excess_risk_closed_form", "excess_nll"),
-    *("gap", "gap_stderr", "drift", "drift_stderr", "eps", "eps_stderr"),
-    *("implied_task_variance", "training_loss"),
-)
-"""Measured columns of the table; each is empty where it is not known.
-
-excess_risk: excess squared error of the transformer, mean over the positions of a prompt (squared
-units of a label); excess risk of a solvable learner. excess_nll: nats a label. gap: risk on the
-real law less that on the training set (bounded loss in [0, 1], or the problem's own). drift, eps:
-total variation of the generated law from the real law, of whole prompts, and from the training law,
-in [0, 1]. training_loss: nats a label. Standard errors are over the held-out prompts of the one
-loop of the transformer, over the loops of a solvable learner.
-"""
 
 
 class Result(NamedTuple):
     """What is stored of one setting."""
 
     configuration: dict[str, Any]
-    """`setting`: `Setting.columns`; `code`: versions and source."""
+    """`setting`: `Setting.identity`; `code`: versions and source."""
+    columns: dict[str, Any]
+    """`Setting.columns`."""
     made_on: dict[str, Any]
     """What else the last bits depend on: platform, devices."""
     observed: dict[str, list[float | None]]
@@ -93,7 +79,7 @@ def _path(out: Path, name: str) -> Path:
 
 def configuration(setting: Setting, code: Mapping[str, Any]) -> dict[str, Any]:
     """All that a result depends on, up to the last bits."""
-    return {"schema": SCHEMA, "setting": setting.columns, "code": dict(code)}
+    return {"schema": SCHEMA, "setting": setting.identity, "code": dict(code)}
 
 
 def _plain(values: Any) -> list[float | None]:
@@ -109,11 +95,7 @@ def write_result(out: Path, result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """A stored result.
-
-    Raises:
-        ValueError: If the file is damaged; the message names it.
-    """
+    """A stored result."""
     stored = read_json(path)
     try:
         result = Result(**stored["result"])
@@ -156,10 +138,6 @@ def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
 
     Args:
         parts: The results of each sweep, by the sweep's folder.
-
-    Raises:
-        ValueError: If sweeps were run by different code, or a setting gave different numbers; the
-            message names folders, setting and what differs.
     """
     every = [(folder, result) for folder, results in parts.items() for result in results.values()]
     first: dict[str, tuple[str, Result]] = {}
@@ -177,7 +155,7 @@ def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
             made = _apart(old.made_on, result.made_on)
             raise ValueError(
                 f"a setting must have the same numbers in both sweeps, but in {other} and "
-                f"{folder} it has not ({apart}): {in_words(result.configuration['setting'])}"
+                f"{folder} it has not ({apart}): {in_words(result.columns)}"
                 + (f"; made on other machines ({made})" if made else "")
             )
     return {name: result for name, (_, result) in first.items()}
@@ -187,10 +165,6 @@ def merge(folders: Sequence[Path], out: Path) -> int:
     """Add the results of other sweeps to a folder; how many are new.
 
     Nothing is written unless everything fits.
-
-    Raises:
-        ValueError: See `merged`; also if a folder has no results, or a damaged one, which its own
-            sweep would make again.
     """
     parts = {}
     for folder in dict.fromkeys((out, *folders)):
@@ -214,11 +188,7 @@ def merge(folders: Sequence[Path], out: Path) -> int:
 def prepare(
     settings: Iterable[Setting], out: Path, code: Mapping[str, Any], *, fresh: bool = False
 ) -> tuple[tuple[Setting, ...], int]:
-    """The settings that are left to run, and how many results were damaged.
-
-    Raises:
-        ValueError: If the folder has results by other code; the message says what differs.
-    """
+    """The settings that are left to run, and how many results were damaged."""
     folder = _folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     if fresh:
@@ -242,9 +212,6 @@ def stored_as_they_come(
     """Run settings of one shape and store each result as soon as it is known.
 
     Results that are there already, of an earlier try, are kept.
-
-    Raises:
-        ValueError: If the code here is other code.
     """
     from icl_stl.lab.sweeps import batches  # noqa: PLC0415  (loads JAX)
 
@@ -259,22 +226,22 @@ def stored_as_they_come(
         except ValueError:
             left.append(setting)
     for setting, found in batches.run_batch(left, at_once) if left else ():
-        error = found if isinstance(found, Exception) else None
-        if not isinstance(found, Exception):
-            try:
-                made_on = batches.made_on(at_once)
-                write_result(
-                    out, Result(configuration(setting, code), made_on, _told(setting, found))
-                )
-            except OSError as refused:
-                error = refused
-        yield Outcome(setting, "" if error is None else _why(error))
+        if isinstance(found, Exception):
+            yield Outcome(setting, _why(found))
+            continue
+        error, made_on, stored = "", batches.made_on(at_once), _told(setting, found)
+        try:
+            of = configuration(setting, code)
+            write_result(out, Result(of, dict(setting.columns), made_on, stored))
+        except OSError as refused:
+            error = _why(refused)
+        yield Outcome(setting, error)
 
 
 def _told(setting: Setting, observed: Arrays) -> dict[str, list[float | None]]:
     """What is stored of what was observed: exact numbers that JSON knows, and how many rows."""
     counts = [
-        training_size(setting.rule, setting.samples, i) for i in range(setting.generations + 1)
+        training_size(setting.regime, setting.samples, i) for i in range(setting.generations + 1)
     ]
     return {"rows": list(counts), **{name: _plain(values) for name, values in observed.items()}}
 
@@ -358,20 +325,20 @@ def run_settings(
 def failure_of(result: Result) -> Failure | None:
     """What is wrong with a result; None if all that must be finite is.
 
-    Of a solvable learner standard errors and closed forms may be unknown.
+    Standard errors, closed forms and how many rows a regime chooses may be unknown.
     """
     observed = result.observed
     needed = [
         values
         for name, values in observed.items()
-        if not name.endswith(("_stderr", "_closed_form"))
+        if not name.endswith(("_stderr", "_closed_form")) and name != "rows"
     ]
-    setting, diverged = result.configuration["setting"], observed["diverged_at"]
+    setting, diverged = result.columns, observed["diverged_at"]
     for i, at in enumerate(diverged):
         known = at is not None and at >= 0
         if known or any(values[i] is None for values in needed):
             where = f"training step {at}" if known else "a measurement"
-            if setting["learner"] != "transformer" and known:
+            if "runs" in setting and known:
                 count = observed.get("failed_loops", [None] * (i + 1))[i]
                 where = f"{count or 'some'} of {setting['runs']} loops, the first of them {at}"
             return Failure(setting, i, f"not finite in generation {i}, {where}")
@@ -380,25 +347,19 @@ def failure_of(result: Result) -> Failure | None:
 
 def _order(result: Result) -> tuple[tuple[int, float, str], ...]:
     """Results in the order of their columns, numbers as numbers."""
-    values = (result.configuration["setting"].get(name) for name in COLUMNS)
+    own = result.columns
+    values = (own.get(name) for name in (*COLUMNS, *sorted({*own} - {*COLUMNS})))
     return tuple(
-        (1, 0.0, value) if isinstance(value, str) else (0, -1.0 if value is None else value, "")
+        (0, -1.0 if value is None else float(value), "")
+        if value is None or isinstance(value, int | float)
+        else (1, 0.0, str(value))
         for value in values
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """CSV with exact numbers; empty where a row has no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        values = (row.get(name) for name in header)
-        writer.writerow(
-            "" if value is None else value if isinstance(value, str) else repr(value)
-            for value in values
-        )
-    return text.getvalue().encode()
+def _header(names: set[str]) -> list[str]:
+    """The columns of settings, in their order."""
+    return [*(name for name in COLUMNS if name in names), *sorted(names - {*COLUMNS})]
 
 
 def table(results: Iterable[Result]) -> bytes:
@@ -407,17 +368,17 @@ def table(results: Iterable[Result]) -> bytes:
     `rows` is how many rows the generation was fitted on.
     """
     ordered = sorted((r for r in results if failure_of(r) is None), key=_order)
-    named = {name for r in ordered for name in (*r.configuration["setting"], *r.observed)}
+    shown = {name for r in ordered for name in r.observed}
     header = [
-        *(name for name in COLUMNS if name in named),
+        *_header({name for r in ordered for name in r.columns}),
         *("generation", "rows"),
-        *(name for name in MEASURED if name in named),
+        *(name for name in MEASURED if name in shown),
     ]
-    return _table(
+    return csv_of(
         header,
         (
             {
-                **result.configuration["setting"],
+                **result.columns,
                 "generation": i,
                 **{name: values[i] for name, values in result.observed.items()},
             }
@@ -440,10 +401,12 @@ def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list
     results = list(read_results(out)[0].values())
     failures = [found for result in sorted(results, key=_order) if (found := failure_of(result))]
     usable = len(results) - len(failures)
-    failures += [Failure(one.setting.columns, None, one.error) for one in outcomes if one.error]
+    failures += [
+        Failure(dict(one.setting.columns), None, one.error) for one in outcomes if one.error
+    ]
     write_atomically(out / "sweep.csv", table(results))
     named = {name for failure in failures for name in failure.setting}
-    header = [*(name for name in COLUMNS if name in named), "generation", "reason"]
+    header = [*_header(named), "generation", "reason"]
     rows = [{**f.setting, "generation": f.generation, "reason": f.reason} for f in failures]
-    write_atomically(out / "failures.csv", _table(header, rows))
+    write_atomically(out / "failures.csv", csv_of(header, rows))
     return usable, failures

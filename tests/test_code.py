@@ -7,10 +7,13 @@ import pytest
 
 from icl_stl import code
 from icl_stl.lab import runs
-from icl_stl.studies import laboratory
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 
 LOOPS = "icl_stl.lab.runs"
-STUDIES = sorted({runner.__module__ for runner in laboratory.RUNNERS.values()})
+STUDIES = sorted(
+    {one.made_in for claim in CLAIMS.values() for one in claim.experiments(PRESETS["tiny"])}
+)
 SWEEPS = "icl_stl.lab.sweeps.batches"
 ALL = (LOOPS, *STUDIES, SWEEPS)
 

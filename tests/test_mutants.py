@@ -82,9 +82,10 @@ def judged(mutants, project, capsys, monkeypatch):
 
     def run(*faults, every=()):
         made, others = (
-            mutants.planted_in("", *(("sums", *f) for f in given)) for given in (faults, every)
+            [mutants.Mutant("icl_stl/sums.py", *fault) for fault in given]
+            for given in (faults, every)
         )
-        status = mutants.judge(made, (*made, *others), project)
+        status = mutants.judge(made, [*made, *others], project)
         return status, capsys.readouterr().out
 
     return run
@@ -109,7 +110,7 @@ def test_faults_that_end_otherwise_are_not_caught(judged):
     )
     survived, unread, stopped, dead, share = said.splitlines()
     assert status == 1
-    assert survived == "sums: '3 * x' -> '4 * x': survived"
+    assert survived == "icl_stl/sums.py: '3 * x' -> '4 * x': survived"
     for line, words in (
         (unread, "SyntaxError"),
         (stopped, "ZeroDivisionError"),
@@ -145,6 +146,20 @@ def test_places_and_tests_of_all_faults_are_looked_at(judged, fault):
     status, output = judged(CAUGHT, every=[fault])
     assert status == 1
     assert "caught" not in output
+
+
+def test_faults_are_read_from_their_table(mutants, tmp_path):
+    text = (
+        "About.\n\nMore.\n\nicl_stl/a.py, tests/b.py::c\n * x -> y ⟶ z, 1\n   x)\\n ⟶  ⟶ 2\n"
+        "icl_stl/d.py, e.py\n   i ⟶ j\n"
+    )
+    (tmp_path / "faults").write_text(text, encoding="utf-8")
+    first = mutants.Mutant("icl_stl/a.py", "x -> y", "z, 1", "tests/b.py::c", short=True)
+    second = mutants.Mutant("icl_stl/a.py", "x)\n", "", "tests/b.py::c", 2)
+    third = mutants.Mutant("icl_stl/d.py", "i", "j", "e.py")
+    assert mutants.read(tmp_path / "faults") == (first, second, third)
+    assert len(mutants.EVERY) > 250
+    assert 40 <= len(mutants.SHORT) <= 60
 
 
 def test_one_of_several_places_is_meant(judged):

@@ -5,12 +5,23 @@ from itertools import count
 
 import pytest
 
+import icl_stl.studies  # noqa: F401  (all kinds of experiments)
 from icl_stl import code
 from icl_stl.lab import runs
-from icl_stl.studies import laboratory
+from icl_stl.lab.experiments import Experiment
 
 LOOPS = "icl_stl.lab.runs"
-STUDIES = sorted({runner.__module__ for runner in laboratory.RUNNERS.values()})
+
+
+def kinds(of=Experiment):
+    """All kinds of experiments of the package that are run."""
+    for kind in of.__subclasses__():
+        yield from kinds(kind)
+        if kind.runner and code.is_own(kind.__module__):
+            yield kind
+
+
+STUDIES = sorted({kind.runner.partition(":")[0] for kind in kinds()})
 SWEEPS = "icl_stl.lab.sweeps.batches"
 ALL = (LOOPS, *STUDIES, SWEEPS)
 
@@ -52,7 +63,7 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     assert of("config.py", variance, f"{variance} * 3") == {*ALL}
     assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
     assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
-    assert of("tasks.py", *two) == {*ALL}
+    assert of("laws/prompts.py", *two) == {*ALL}
     member = "import dataclass\n", "import dataclass\nTWO = 2\n"
     for name in ("problems/ols.py", "regimes/anchored.py"):
         assert of(name, *member) == {*ALL}

@@ -522,10 +522,9 @@ CONTEXT_MUTANTS = (
         ),
         (
             "references/context",
-            "relabel_noise)) ** 2 * _sandwich",
-            "relabel_noise)) * _sandwich",
+            "nonnegative(name, deviation)) ** 2",
+            "nonnegative(name, deviation))",
             CONTEXT,
-            1,
         ),
         ("references/_common", "(total * dim - 2)", "(total * dim)", CONTEXT),
     ),

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icl_stl.lab import code
+from icl_stl import code
 
 Json = Any
 

@@ -25,7 +25,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from icl_stl.config import whole
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.cores import available_cores
 
 DATA = "data"
 """The axis of devices that share the prompts of a batch."""

@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import learners
-from icl_stl.config import PRESETS
+from icl_stl import code, learners
 from icl_stl.descriptions import key
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
 from icl_stl.members import load_file

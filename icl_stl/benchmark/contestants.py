@@ -19,10 +19,10 @@ import numpy as np
 
 from icl_stl import devices as devices_module
 from icl_stl.benchmark.race import Measures, Size, draw_prompts, peak_memory
+from icl_stl.cores import available_cores
 from icl_stl.devices import over_replicates
 from icl_stl.lab import runs
 from icl_stl.lab.experiments import Job
-from icl_stl.lab.sweeps.executors import available_cores
 from icl_stl.learners import Fitted, Learner, adam_transformer
 from icl_stl.measure import normal_kl, predictions
 from icl_stl.models.causal import transformer

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent
 """The folder of this package."""
 
 

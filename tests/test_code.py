@@ -7,10 +7,12 @@ import pytest
 
 from icl_stl import code
 from icl_stl.lab import runs
-from icl_stl.studies import laboratory
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 
 LOOPS = "icl_stl.lab.runs"
-STUDIES = sorted({runner.__module__ for runner in laboratory.RUNNERS.values()})
+WANTED = [one for claim in CLAIMS.values() for one in claim.experiments(PRESETS["tiny"])]
+STUDIES = sorted({experiment.runner.partition(":")[0] for experiment in WANTED})
 SWEEPS = "icl_stl.lab.sweeps.batches"
 ALL = (LOOPS, *STUDIES, SWEEPS)
 
@@ -53,10 +55,7 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
     assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
     assert of("tasks.py", *two) == {*ALL}
-    member = "import dataclass
-", "import dataclass
-TWO = 2
-"
+    member = "import dataclass\n", "import dataclass\nTWO = 2\n"
     for name in ("problems/ols.py", "regimes/anchored.py"):
         assert of(name, *member) == {*ALL}
 
@@ -84,7 +83,8 @@ def test_imports_are_found_wherever_and_however_they_are_written(tmp_path):
         "__init__.py": "",
         "a.py": "def f():\n    from icl_stl import b\n    import icl_stl.c.d as d",
         "b.py": "from .c import e\nfrom icl_stl.f import thing",
-        "c/__init__.py": "from . import g",
+        "c/__init__.py": "from . import g\nfrom pkgutil import iter_modules",
+        "c/found.py": "",
         "c/d.py": "import numpy.linalg, json",
         "c/e.py": "from ..h import thing as other",
         "c/g.py": "try:\n    from scipy import stats\nexcept ImportError:\n    pass",
@@ -96,7 +96,9 @@ def test_imports_are_found_wherever_and_however_they_are_written(tmp_path):
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    names = [f"icl_stl.{name}" for name in ("a", "b", "c", "c.d", "c.e", "c.g", "f", "h")]
+    names = [
+        f"icl_stl.{name}" for name in ("a", "b", "c", "c.d", "c.e", "c.found", "c.g", "f", "h")
+    ]
     assert code.modules_of("icl_stl.a", package=package) == ("icl_stl", *names)
     assert code.packages_of("icl_stl.a", package=package) == ("numpy", "scipy")
     assert code.modules_of("icl_stl.f", package=package) == ("icl_stl", "icl_stl.f")

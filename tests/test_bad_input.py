@@ -20,7 +20,6 @@ import icl_stl
 from icl_stl import bounds, learners, problems
 from icl_stl.commands import COMMANDS
 from icl_stl.config import Architecture, QueryArchitecture, Training
-from icl_stl.lab import runs
 from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids

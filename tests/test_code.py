@@ -55,7 +55,7 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     assert of("laws/linear_regression.py", variance, f"{variance} * 3") == {*ALL}
     assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
     assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
-    assert of("tasks.py", *two) == {*ALL}
+    assert of("laws/prompts.py", *two) == {*ALL}
     member = "import dataclass\n", "import dataclass\nTWO = 2\n"
     for name in ("problems/ols.py", "regimes/anchored.py"):
         assert of(name, *member) == {*ALL}

@@ -19,11 +19,11 @@ import pytest
 import icl_stl
 from icl_stl import bounds, learners, members, problems
 from icl_stl.commands import COMMANDS
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.config import Architecture, QueryArchitecture, Training
 from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning import error_law
+from icl_stl.laws import LinearRegression
 from icl_stl.planning import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
@@ -309,6 +309,9 @@ REFUSED = [
     ("bounds", f"{BEST} --floor -1", ["floor = -1.0"]),
     ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
 ]
+
+JAX = ("jax", "jaxlib", "optax", "flax")
+"""What must not be imported before arguments are known to be good."""
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from icl_stl.config import require, whole
+from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import Data, Learner
 from icl_stl.models.causal import Params
 from icl_stl.regimes import Regime, Replace, Step, real_share, real_shares, synthetic_size
 from icl_stl.rows import in_one_type, in_turn, joined, precision, row_count, rows_of, spread
-from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]

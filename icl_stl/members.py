@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from icl_stl.config import Architecture, LinearRegression, Training, meant, require
+from icl_stl.config import Architecture, Training, meant, require
+from icl_stl.laws import LinearRegression
 from icl_stl.problems import PROBLEMS, InContext, Problem
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 

@@ -25,9 +25,9 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console, members
+from icl_stl.code import is_own
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.lab import results
-from icl_stl.code import is_own
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting

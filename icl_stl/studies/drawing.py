@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.config import LinearRegression
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.lab.results import Floats, LoopResult
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.table import counted, is_equality, own_keys, place, verdict_of
 from icl_stl.style import MARKERS, PALETTE, literal
 

@@ -133,49 +133,36 @@ def _other_code(result: Result, code: Mapping[str, Any]) -> str:
     return _apart({name: result.configuration[name] for name in wanted}, wanted)
 
 
-def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
-    """The results of several sweeps as those of one.
+def merge(folders: Sequence[Path], out: Path) -> int:
+    """Add the results of other sweeps to a folder; how many are new.
 
-    Args:
-        parts: The results of each sweep, by the sweep's folder.
+    Nothing is written unless all are whole and by the same code, and give the same numbers.
     """
+    parts: dict[Path, dict[str, Result]] = {}
+    for folder in dict.fromkeys((out, *folders)):
+        parts[folder], damaged = read_results(folder)
+        if damaged:
+            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
+        if folder in folders and not parts[folder]:
+            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
     every = [(folder, result) for folder, results in parts.items() for result in results.values()]
-    first: dict[str, tuple[str, Result]] = {}
+    first: dict[str, tuple[Path, Result]] = {}
     for folder, result in every:
         other, old = every[0]
-        apart = _other_code(result, old.configuration["code"])
-        if apart:
+        if apart := _other_code(result, old.configuration["code"]):
             raise ValueError(
                 f"merge must be of sweeps by the same code, but {other} and {folder} are not "
                 f"({apart})"
             )
         other, old = first.setdefault(result.name, (folder, result))
-        apart = _apart(old.observed, result.observed).partition("; ")[0]
-        if apart:
+        if apart := _apart(old.observed, result.observed).partition("; ")[0]:
             made = _apart(old.made_on, result.made_on)
             raise ValueError(
                 f"a setting must have the same numbers in both sweeps, but in {other} and "
                 f"{folder} it has not ({apart}): {in_words(result.columns)}"
                 + (f"; made on other machines ({made})" if made else "")
             )
-    return {name: result for name, (_, result) in first.items()}
-
-
-def merge(folders: Sequence[Path], out: Path) -> int:
-    """Add the results of other sweeps to a folder; how many are new.
-
-    Nothing is written unless everything fits.
-    """
-    parts = {}
-    for folder in dict.fromkeys((out, *folders)):
-        results, damaged = read_results(folder)
-        if damaged:
-            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
-        if folder in folders and not results:
-            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
-        parts[str(folder)] = results
-    whole = merged(parts)
-    new = [result for name, result in whole.items() if name not in parts[str(out)]]
+    new = [result for name, (_, result) in first.items() if name not in parts[out]]
     _folder(out).mkdir(parents=True, exist_ok=True)
     for result in new:
         write_result(out, result)
@@ -196,8 +183,7 @@ def prepare(
             path.unlink()
     found, damaged = read_results(out)
     for result in found.values():
-        changed = _other_code(result, code)
-        if changed:
+        if changed := _other_code(result, code):
             raise ValueError(
                 f"out must be a folder of this code, but {out} has results by other code "
                 f"({changed}); give another --out, or --fresh to start it anew"
@@ -328,11 +314,8 @@ def failure_of(result: Result) -> Failure | None:
     Standard errors, closed forms and how many rows a regime chooses may be unknown.
     """
     observed = result.observed
-    needed = [
-        values
-        for name, values in observed.items()
-        if not name.endswith(("_stderr", "_closed_form")) and name != "rows"
-    ]
+    unknown = ("_stderr", "_closed_form", "rows")
+    needed = [values for name, values in observed.items() if not name.endswith(unknown)]
     setting, diverged = result.columns, observed["diverged_at"]
     for i, at in enumerate(diverged):
         known = at is not None and at >= 0
@@ -369,23 +352,15 @@ def table(results: Iterable[Result]) -> bytes:
     """
     ordered = sorted((r for r in results if failure_of(r) is None), key=_order)
     shown = {name for r in ordered for name in r.observed}
-    header = [
-        *_header({name for r in ordered for name in r.columns}),
-        *("generation", "rows"),
-        *(name for name in MEASURED if name in shown),
-    ]
-    return csv_of(
-        header,
-        (
-            {
-                **result.columns,
-                "generation": i,
-                **{name: values[i] for name, values in result.observed.items()},
-            }
-            for result in ordered
-            for i in range(len(result.observed["rows"]))
-        ),
+    header = _header({name for r in ordered for name in r.columns})
+    header += ["generation", "rows", *(name for name in MEASURED if name in shown)]
+    rows = (
+        {**result.columns, "generation": i}
+        | {name: values[i] for name, values in result.observed.items()}
+        for result in ordered
+        for i in range(len(result.observed["rows"]))
     )
+    return csv_of(header, rows)
 
 
 def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list[Failure]]:

@@ -76,8 +76,13 @@ def use_all_cores(cache: Path | None) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        keep_programs(cache)
+
+
+def keep_programs(cache: Path) -> None:
+    """Keep compiled programs in a folder, however quick they were to compile."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @lru_cache

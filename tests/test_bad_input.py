@@ -9,28 +9,27 @@ import subprocess
 import sys
 import time
 from importlib import import_module
-from inspect import unwrap
 from pathlib import Path
+from types import ModuleType
 
+import jaxtyping
 import numpy as np
 import pytest
 
 import icl_stl
 from icl_stl import bounds, learners, problems
 from icl_stl.commands import COMMANDS
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
-from icl_stl.lab import runs
+from icl_stl.config import Architecture, QueryArchitecture, Training
 from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning.plan import error_law
-from icl_stl.planning.plan import plan as planning
+from icl_stl.laws import LinearRegression
+from icl_stl.planning import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.presets import (
-    PRESETS,
     ArchitectureSize,
     CertificateSizes,
     CollapseSizes,
@@ -65,6 +64,8 @@ REFUSED = [
     ("reproduce_theorem", "--only drfit", ["only", "'drfit'", "did you mean 'drift'?"]),
     ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
     ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
+    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "constant_real_share"]),
+    ("reproduce_theorem", "--nonsense 1", ["nonsense"]),
     ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
     ("reproduce_theorem", "--only --preset tiny", ["--only", "a value"]),
     ("reproduce_theorem", "--preset quik", ["preset", "quik", "did you mean 'quick'?"]),
@@ -115,12 +116,17 @@ REFUSED = [
     ("run_loop", "--regime augment_same_inputs", ["regime", "did you mean 'augment-same-inputs'?"]),
     ("run_loop", "--regime anchored --alpha 1", ["alpha", "1.0", "in (0, 1)"]),
     ("run_loop", "--weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    ("run_loop", "--regime real-only --lam 2", ["lam", "2.0", "'real-only'"]),
+    ("run_loop", "--regime fresh --weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    ("run_loop", "--regime accumulate --lam 0.001 --samples 64", ["lam = 0.001", "samples = 64"]),
+    ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
     ("run_loop", "--weight nan", ["weight", "nan", "[0, 1]"]),
     ("run_loop", "--lam 0", ["lam", "0.0", "positive number"]),
     ("run_loop", "--lam inf", ["lam", "inf", "positive number"]),
     ("run_loop", "--lam 1e-20", ["lam", "1e-20", "'real-only'"]),
     ("run_loop", "--lam 1e308", ["lam = 1e+308", "samples = 1000", "whole number"]),
     ("run_loop", "--lam 1e300", ["lam", "1e+300", "smaller", "GB"]),
+    ("run_loop", "--learner oracle", ["learner", "oracle"]),
     ("run_loop", "--learner olss", ["learner", "olss", "did you mean 'ols'?"]),
     ("run_loop", "--learner Transformer", ["learner", "did you mean 'transformer'?"]),
     ("run_loop", "--learner ols --depth 3", ["depth", "3", "left out", "'ols'"]),
@@ -172,6 +178,14 @@ REFUSED = [
     ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0", "positive number"]),
     ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf", "finite number"]),
     ("run_loop", f"--learner lsa --dim {10**4}", ["dim", str(10**4), "smaller", "GB"]),
+    ("run_loop", "--learner lsa --generator all", ["generator", "all"]),
+    ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
+    (
+        "run_loop",
+        "--learner ols --dim 5 --samples 20 --regime replace --lam 0.2",
+        ["lam", "4", "7"],
+    ),
+    ("run_loop", "--steps 0", ["steps", "0"]),
     ("run_loop", "--learner lsa --noise 1e-5", ["noise", "1e-05", "at least a hundredth"]),
     ("run_loop", "--learner lsa --law spheres", ["law", "spheres", "did you mean 'sphere'?"]),
     ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
@@ -204,7 +218,7 @@ REFUSED = [
     ("sweep", "good.toml --cluster nowhere.toml", ["cluster", "nowhere.toml"]),
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
-    ("sweep", "--merge folder", ["out must be given"]),
+    ("sweep", "--merge folder", ["--merge with folders and --out"]),
     ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
@@ -296,18 +310,7 @@ REFUSED = [
     ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
 ]
 
-JAX = (
-    *("jax", "jaxlib", "optax"),
-    *(
-        f"icl_stl.{module}"
-        for module in (
-            *("batches", "certificates", "collapse", "context_loops", "devices", "known_loops"),
-            "laboratory",
-            *("learners", "loops", "measure", "models", "problems", "query_models", "runs"),
-            *("sizes", "solvable", "stability", "tasks"),
-        )
-    ),
-)
+JAX = ("jax", "jaxlib", "optax", "flax")
 """What must not be imported before arguments are known to be good."""
 
 
@@ -372,9 +375,15 @@ def path_of(script):
 @pytest.fixture
 def without_jax(monkeypatch):
     """Whatever needs JAX cannot be imported, whether it was before or not."""
-    for name in JAX:
+    names = {"jax", "jaxlib", "optax"}
+    for name, module in sys.modules.items():
+        if name.startswith("icl_stl."):
+            used = {v.__name__ for v in vars(module).values() if isinstance(v, ModuleType)}
+            names |= {name} if used & {"jax", "jax.numpy"} else set()
+    for name in names:
         monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delattr(icl_stl, name.rpartition(".")[2], raising=False)
+        above, _, own = name.rpartition(".")
+        monkeypatch.delattr(sys.modules.get(above, icl_stl), own, raising=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -479,10 +488,11 @@ def test_a_refusal_takes_a_process_no_longer_than_two_seconds(
 
 TASK, NETWORK, TRAINING = LinearRegression(), QueryArchitecture(), Training()
 OF_TASK = {"task": TASK, "std": 1.0}
-SOLVABLE = {"problem": "ols", "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
+SQUARES = problems.Ols()
+SOLVABLE = {"problem": SQUARES, "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
 CONTEXT = {"task": TASK, "predictors": (), "kept": (1,), "generations": 1, "runs": 1}
 SIZED = {
-    "problem": "ols",
+    "problem": SQUARES,
     "world": "fixed",
     "sizes": (LoopSize(9, 9),),
     "generations": 1,
@@ -551,7 +561,7 @@ TABLE = [
     (Replace, {}, "lam", [0.0, NAN], "a positive number"),
     (FreshReal, {}, "lam", [-2.0], "a positive number"),
     (Anchored, {}, "alpha", [1.0, 0.0], "in (0, 1)"),
-    (Loops, SOLVABLE, "problem", ["olss", ""], "one of"),
+    (Loops, SOLVABLE, "problem", ["olss", ""], "a problem of icl_stl.problems"),
     (Loops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
     (Loops, SOLVABLE, "generations", [-1], "at least 0"),
     (Loops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
@@ -565,7 +575,7 @@ TABLE = [
     (LayerPrompts, LAYER, "noises", [((1.0,),), ((1.0, 1.0), (1.0,))], "equally many labels"),
     (
         PlugInLoops,
-        {"preset": PRESETS["tiny"], "generations": 1, "runs": 1},
+        {"problem": problems.InContext(TASK), "samples": 9, "generations": 1, "runs": 1},
         "shares",
         [(0.5, 1.5)],
         "at most 1",
@@ -672,13 +682,6 @@ TABLE = [
         "enough for dim + 2 = 7",
     ),
     (
-        runs.make_learner,
-        {"preset": PRESETS["tiny"]},
-        "name",
-        ["oracle", "", "Transformer"],
-        "'transformer' or 'bayes'",
-    ),
-    (
         bounds.recursive_stability,
         {"n": 9, "kappa": 1, "generation": 1},
         "alpha",
@@ -757,9 +760,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "others", "name", "value", "right"), CASES)
-def test_a_bad_argument_is_refused_by_name_and_value(make, others, name, value, right):
+def test_a_bad_argument_is_refused_by_name_and_value(monkeypatch, make, others, name, value, right):
     start = time.process_time()
-    make = unwrap(make)  # without the types that tests check
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=r".") as refusal:
         make(**{**others, name: value})
     assert time.process_time() - start < SECONDS
@@ -778,11 +781,12 @@ def test_there_are_enough_of_them():
     assert len(CASES) >= 60
 
 
-def test_numbers_of_numpy_are_taken_as_plain_ones():
+def test_numbers_of_numpy_are_taken_as_plain_ones(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     task = LinearRegression(np.int64(3), np.int32(5), np.float32(0.5))
     assert task == LinearRegression(3, 5, 0.5)
     assert [type(value) for value in (task.dim, task.context, task.noise)] == [int, int, float]
     training = Training(np.int64(7), weight_decay=np.float64(0.1))
     assert (type(training.steps), type(training.weight_decay)) == (int, float)
     for make in (problems.Ols, problems.EmpiricalBayes):
-        unwrap(make)(np.int64(2), noise=np.float32(0.5))
+        make(np.int64(2), noise=np.float32(0.5))

@@ -23,7 +23,7 @@ from synthetic import PRESET, below_the_bound, loops_of
 import icl_stl
 from icl_stl import bounds, commands
 from icl_stl.lab.results import write_table
-from icl_stl.report.page import page as report
+from icl_stl.report import page as report
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"

@@ -523,13 +523,11 @@ def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | No
     return regime_from(description), description, arrays
 
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?([eE][+-]?\d+)?|inf|nan)")
-
-
 def _numbers(cells: Sequence[str]) -> NDArray[Any]:
-    """Exact numbers, whole ones as such if all are."""
-    for cell in cells:
-        if not _NUMBER.fullmatch(cell):
-            raise ValueError(f"{cell!r} is no number")
-    whole = all(cell.lstrip("+-").isdecimal() for cell in cells)
-    return np.array([int(c) for c in cells], np.int64) if whole else np.array([*map(float, cells)])
+    """Exact numbers as `csv_of` writes them, whole ones as such if all are."""
+    whole = all(cell.lstrip("-").isdecimal() for cell in cells)
+    numbers = [int(cell) if whole else float(cell) for cell in cells]
+    for cell, number in zip(cells, numbers, strict=True):
+        if repr(number) != cell:
+            raise ValueError(f"{cell!r} is no number as it is written here")
+    return np.array(numbers, np.int64 if whole else np.float64)

@@ -85,17 +85,26 @@ def _read(folder: Path, name: str) -> Any:
 def page(folder: Path) -> str:
     """The page of a run folder."""
     config, stored, manifest = (_read(folder, name) for name in _NEEDED)
-    _check_digests(folder)
+    known = ("config.json", "claims.json", *recorded_digests(folder))
+    if changed := not_vouched_for(folder, dict.fromkeys(known)):
+        raise ValueError(
+            f"results must be as icl-stl figures left them, but {folder / changed[0]} is "
+            "not the file that manifest.json was written with; run that first"
+        )
     claims = {entry["name"]: entry for entry in stored["claims"]}
     figures = [Path(name).stem for name in manifest["figures"] if name.endswith(".svg")]
     preset = config["preset"]
+    statements = [
+        _details(name, _statement(entry, name in figures), _identifier("claim", name))
+        for name, entry in claims.items()
+    ]
     sections = {
         "preset": _text(stored["preset"]),
         "seed": _text(stored["seed"]),
         **_start(folder, preset, claims),
         "summary": _summary(stored),
         "claims": _claims(claims.values()),
-        "statements": _statements(claims, figures),
+        "statements": "\n".join(statements),
         "figures": _figures(folder, figures, claims, preset),
         "constants": _constants(claims.values()),
         "configuration": _configuration(config),
@@ -113,27 +122,13 @@ def _filled(sections: Mapping[str, str]) -> str:
         for name in ("report.html", "report.css", "bounds.js")
     )
     script = template.partition("<script>")[2].partition("</script>")[0]
-    hashes = {"style": _hash(style), "script": _hash(script.replace("{{formulas}}", formulas))}
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{hashes['style']}'; script-src '{hashes['script']}'"
-    )
+    inline = {"style": style, "script": script.replace("{{formulas}}", formulas)}
+    policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+    for kind, content in inline.items():
+        digest = b64encode(sha256(content.encode()).digest()).decode()
+        policy += f"; {kind}-src 'sha256-{digest}'"
     parts = {**sections, "style": style, "formulas": formulas, "policy": policy}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _hash(content: str) -> str:
-    """What a content security policy calls an inline script or style."""
-    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
-
-
-def _check_digests(folder: Path) -> None:
-    recorded = recorded_digests(folder)
-    if changed := not_vouched_for(folder, {"config.json": "", "claims.json": "", **recorded}):
-        raise ValueError(
-            f"results must be as icl-stl figures left them, but {folder / changed[0]} is "
-            "not the file that manifest.json was written with; run that first"
-        )
 
 
 # --- pieces of HTML ------------------------------------------------------------------------------
@@ -230,13 +225,6 @@ def _claims(entries: Iterable[Json]) -> str:
         source = re.split("[:;]", str(entry["source"]))[0]
         rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
     return _table(in_words.CLAIM_COLUMNS, rows, "Where each claim is tightest", "scroll")
-
-
-def _statements(claims: Mapping[str, Json], figures: Sequence[str]) -> str:
-    return "\n".join(
-        _details(name, _statement(entry, name in figures), _identifier("claim", name))
-        for name, entry in claims.items()
-    )
 
 
 def _statement(entry: Json, has_figure: bool) -> str:
@@ -394,6 +382,7 @@ def _numbers(entry: Json) -> str:
 
 
 def _cell(cell: Json, *, every: bool) -> list[str]:
+    low, high = cell["low"], cell["high"]
     quantity = [str(cell[key]) for key in ("quantity", "generator") if key in cell]
     quantity += [f"{cell['prefix']} labels"] if "prefix" in cell else []
     where = ("loop", "regime", "architecture", "objective")
@@ -413,16 +402,12 @@ def _cell(cell: Json, *, every: bool) -> list[str]:
             for key in ("n", "lam", "alpha", "generation")
         ),
         _text(_number(cell["measured"])),
-        _text(_number(_half(cell["low"], cell["high"]))),
+        _text(_number(None if None in (low, high) else (high - low) / 2)),
         _text(_bound(cell)),
         _text(_number(in_words.ratio_of(cell))),
         _text(_number(cell["skew"])) if "skew" in cell else "",
         _verdict("finding" if in_words.apart(cell) else cell["verdict"], in_words.verdict_of(cell)),
     ]
-
-
-def _half(low: float | None, high: float | None) -> float | None:
-    return None if low is None or high is None else (high - low) / 2
 
 
 def _bound(cell: Json) -> str:
@@ -455,16 +440,12 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
 
 
 def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], preset: Json) -> str:
-    captions = _captions(folder / "README.md")
-    return "\n".join(
-        _figure(
-            name,
-            (folder / f"{name}.svg").read_text(encoding="utf-8"),
-            captions.get(name, ""),
-            _behind(name, names, claims, folder, preset["samples"]),
-        )
-        for name in names
-    )
+    captions, figures = _captions(folder / "README.md"), []
+    for name in names:
+        svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        numbers = _behind(name, names, claims, folder, preset["samples"])
+        figures.append(_figure(name, svg, captions.get(name, ""), numbers))
+    return "\n".join(figures)
 
 
 def _captions(path: Path) -> dict[str, str]:
@@ -527,12 +508,10 @@ def _constants(entries: Iterable[Json]) -> str:
     rows = [
         [
             _link(entry["name"]),
-            _text(constant["name"]),
-            _text(_number(constant["value"])),
-            _text(constant["provenance"]),
+            *(_text(known) for known in (one["name"], _number(one["value"]), one["provenance"])),
         ]
         for entry in entries
-        for constant in entry["constants"]
+        for one in entry["constants"]
     ]
     columns = ("claim", "constant", "value", "provenance")
     return _table(columns, rows, "Constants of the claims and how they are known")

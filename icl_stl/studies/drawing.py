@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from icl_stl.config import LinearRegression
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.lab.results import Floats, LoopResult
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.table import counted, is_equality, own_keys, place, verdict_of
 from icl_stl.style import MARKERS, PALETTE, literal
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 from icl_stl.config import (
     Architecture,
-    LinearRegression,
     QueryArchitecture,
     Training,
     counts,
@@ -15,6 +14,7 @@ from icl_stl.config import (
     whole,
 )
 from icl_stl.lab.experiments import Job
+from icl_stl.laws import LinearRegression
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 

@@ -383,18 +383,18 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
     return found
 
 
-def listed() -> Iterator[str]:
-    """A line for each learner, problem and regime of the package, and one for each option."""
-    every: tuple[tuple[str, Any, Any], ...] = (
-        ("learners", LEARNERS, learner),
-        ("problems", PROBLEMS, problem),
-        ("regimes", {**REGIMES, **MAD_LOOPS}, regime),
-    )
-    for title, known, of in every:
-        yield f"{title}:"
-        for words in known:
-            found: Named = of(words)
-            first = (found.kind.__doc__ or "").partition("\n")[0]
-            yield f"{words}\n    {first}"
-            for name, one in found.options.items():
-                yield f"    --{name.replace('_', '-')} ({one.default}): {one.help}"
+def listed(what: Literal["learners", "problems", "regimes"]) -> Iterator[str]:
+    """What there is in this package of a kind, with its options: lines for people."""
+    known: tuple[Mapping[str, Any], Callable[[str], Named]] = {
+        "learners": (LEARNERS, learner),
+        "problems": (PROBLEMS, problem),
+        "regimes": ({**REGIMES, **MAD_LOOPS}, regime),
+    }[what]
+    for words in known[0]:
+        found = known[1](words)
+        yield f"{words}\n    {str(found.kind.__doc__).splitlines()[0]}"
+        for name, one in found.options.items():
+            usual = "" if one.default is None else f" ({one.default})"
+            yield f"    --{name.replace('_', '-')}{usual}: {one.help}"
+        for name in found.unsaid:
+            yield f"    {name}: not from a command line"

@@ -180,7 +180,8 @@ def _watched(report: Report, say: Callable[[str], None], silence: float) -> Iter
 def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
     """A live bar on a terminal, a line for each piece of work elsewhere, with the time so far.
 
-    How long pieces of other kinds will take is not guessed. Without a report for `silence` seconds a line says so; again after twice as long, and so on.
+    How long pieces of other kinds will take is not guessed. Without a report for `silence` seconds
+    a line says so; again after twice as long, and so on.
     """
     screen = Console(stderr=True)
     start = time.monotonic()

@@ -1,11 +1,10 @@
-"""Section 8: closed forms against loops of the package, and against enumerations.
+"""Section 8: closed forms against loops of the package.
 
 The loops are many and small, each closed form has its own seed, and every mean is known to 1 %.
 One Holm family at 5 % holds all cells of all closed forms; each family has a wrong closed form that
 the same loops must reject.
 """
 
-import itertools
 import math
 import subprocess
 import sys
@@ -19,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stored
-from binary_loop import BinaryLoop, amplifier, binomial
-from scipy import integrate, stats
+from binary_loop import binomial
+from scipy import stats
 
 from icl_stl import devices, references
 from icl_stl.lab import solvable
@@ -29,7 +28,6 @@ from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS
 from icl_stl.references import attention, bernoulli, lookup
 from icl_stl.regimes import (
-    REAL,
     Accumulate,
     AccumulateFresh,
     AccumulateSubsample,
@@ -41,7 +39,6 @@ from icl_stl.regimes import (
     Regime,
     Replace,
     mixing_weights,
-    source_shares,
 )
 from icl_stl.studies.stability import loops as stability
 
@@ -592,183 +589,7 @@ def test_every_closed_form_agrees_with_its_loop(ledger, quick_compilation) -> No
         )
 
 
-# --- exact enumerations --------------------------------------------------------------------------
-
-
-def draws_of(law: np.ndarray, count: int) -> list[tuple[np.ndarray, float]]:
-    """Every empirical law of ``count`` draws, with its probability."""
-    found = []
-    for drawn in itertools.combinations_with_replacement(range(len(law)), count):
-        counts = np.bincount(drawn, minlength=len(law))
-        ways = math.factorial(count) / math.prod(math.factorial(c) for c in counts)
-        found.append((counts / count, ways * float(np.prod(law**counts))))
-    return found
-
-
-def enumerated(regime: Regime, law: tuple[float, ...], n: int, last: int, a: float = 0.0):
-    """E p_i, E |p_i - p|^2, E TV and P(one symbol left): every sample of every generation."""
-    p, m = np.array(law), regime.synthetic_size(n)
-    mean, error = np.zeros((last + 1, len(p))), np.zeros(last + 1)
-    distance, fixed = np.zeros(last + 1), np.zeros((last + 1, len(p)))
-
-    def run(i, real, batches, chance):
-        if chance == 0:
-            return
-        shares = source_shares(regime, n, i)
-        raw = sum(share * (real if j == REAL else batches[j]) for j, share in shares.items())
-        kept = 1 if regime.keeps_history else min(i, 1)
-        size = n * (REAL in shares) + (i if kept and regime.keeps_history else kept) * m
-        fit = (size * raw + a) / (size + a * len(p))
-        mean[i] += chance * fit
-        error[i] += chance * ((fit - p) ** 2).sum()
-        distance[i] += chance * np.abs(fit - p).sum() / 2
-        fixed[i] += chance * (fit == 1)
-        for batch, likely in draws_of(fit, m) if i < last else []:
-            run(i + 1, real, {**batches, i: batch}, chance * likely)
-
-    for real, chance in draws_of(p, n):
-        run(0, real, {}, chance)
-    return mean, error, distance, fixed
-
-
-def test_laws_against_enumeration(ledger) -> None:
-    law, n, last, a = (0.5, 0.3, 0.2), 2, 3, 0.7
-    double = Augment(1 / 3)
-    cases = (
-        (Replace(), 0.0, references.law_replace(law, n, n, last)),
-        (Augment(0.5), 0.0, references.law_augment(law, n, n, last)),
-        (Augment(0.5, weight=0.2), 0.0, references.law_augment(law, n, n, last, 0.2)),
-        (Accumulate(), 0.0, references.law_accumulate(law, n, n, last)),
-        (Anchored(0.3), 0.0, references.law_anchored(law, n, n, last, 0.3)),
-        (Replace(), a, references.smoothed_replace(law, n, n, a, last)),
-        (Augment(0.5), a, references.smoothed_augment(law, n, n, a, last)),
-        (Accumulate(), a, references.smoothed_accumulate(law, n, n, a, last)),
-        (double, a, references.smoothed_augment(law, n, 2 * n, a, last)),
-    )
-    worst = 0.0
-    for regime, pseudo_count, known in cases:
-        mean, error, distance, fixed = enumerated(regime, law, n, last, pseudo_count)
-        worst = max(worst, np.abs(known.mean - mean).max(), np.abs(known.error - error).max())
-        if pseudo_count == 0 and not regime.keeps_history:
-            weight = regime.real_share(n, 1)
-            other = references.law_total_variation(law, n, n, last, weight)
-            worst = max(worst, np.abs(other - distance).max())
-        if regime == Replace() and pseudo_count == 0:
-            worst = max(worst, np.abs(references.law_fixation(law, n, n, last) - fixed).max())
-    assert worst < 1e-12
-    wrong = enumerated(Augment(0.5), law, n, last)[1]
-    control = np.abs(references.law_replace(law, n, n, last).error - wrong).max()
-    ledger.record("46 symbols, every sample enumerated", "attained", 1.0, bool(control > 1e-3))
-
-
-def test_bits_against_enumeration(ledger) -> None:
-    worst = control = 0.0
-    for n, m, p, kappa, weight in ((3, 5, 0.3, 0.6, None), (4, 4, 0.5, 1.0, 0.2)):
-        loop = bernoulli.BernoulliLoop(n, m, p, kappa, weight)
-        other = BinaryLoop(n, m, amplifier(kappa), weight)
-        known, gaps = bernoulli.drift(loop, 4), bernoulli.gap_parts(loop, 4).gap
-        for i in range(5):
-            moments = np.zeros(3)
-            for ones, chance in enumerate(binomial(n, p)):
-                shares, law = other.shares(ones, i)
-                theta = np.array([other.generator(share) for share in shares])
-                risk = p * (1 - theta) ** 2 + (1 - p) * theta**2
-                own = shares * (1 - theta) ** 2 + (1 - shares) * theta**2
-                moments += chance * np.array(
-                    [np.abs(theta - p) @ law, (theta - p) ** 2 @ law, (risk - own) @ law]
-                )
-            found = np.array([known.distance[i], known.square[i], gaps[i]])
-            worst = max(worst, float(np.abs(found - moments).max()))
-            control = max(control, float(abs(known.square[i] - moments[0] ** 2)))
-    assert worst < 1e-12
-    ledger.record("52 two symbols, enumerated", "attained", 1.0, bool(control > 1e-3))
-
-
-def gain_by_sources(regime: Regime, n: int, last: int) -> np.ndarray:
-    """How a unit of noise in each batch spreads from generation to generation: sum of squares."""
-    noise = np.zeros((last + 1, last + 1))  # of batch j in theta_i
-    for i in range(1, last + 1):
-        for j, share in source_shares(regime, n, i).items():
-            if j != REAL:
-                noise[i] += share * noise[j]
-                noise[i, j] += share
-    return (noise**2).sum(axis=1)
-
-
-def test_means_and_least_squares_against_spread_of_noise(ledger) -> None:
-    n, last, worst = 12, 20, 0.0
-    known = (
-        (Replace(2), references.mean_replace(n, 2 * n, SIGMA, last)),
-        (Augment(0.2), references.mean_augment(n, 4 * n, SIGMA, last)),
-        (Augment(0.5, weight=0.3), references.mean_augment(n, n, SIGMA, last, 0.3)),
-        (Accumulate(3), references.mean_accumulate(n, 3 * n, SIGMA, last)),
-        (Anchored(0.4, 2), references.mean_anchored(n, 2 * n, SIGMA, last, 0.4)),
-    )
-    for regime, curve in known:
-        m = regime.synthetic_size(n)
-        exact = SIGMA**2 * (1 / n + gain_by_sources(regime, n, last) / m)
-        worst = max(worst, np.abs(curve - exact).max())
-        single = SIGMA**2 * DIM / (n - DIM - 1)
-        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
-        weights = mixing_weights(regime, n, last)
-        repeated = references.ols_loop_same_inputs(weights, n, m, DIM, SIGMA)
-        worst = max(worst, np.abs(repeated - exact).max())
-    for curve, regime in (
-        (references.ols_augment_same_inputs(n, 4 * n, DIM, SIGMA, last), Augment(0.2)),
-        (references.ols_accumulate_same_inputs(n, 3 * n, DIM, SIGMA, last), Accumulate(3)),
-    ):
-        m = regime.synthetic_size(n)
-        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
-        worst = max(worst, np.abs(curve - exact).max())
-    assert worst < 1e-12
-    wrong = references.mean_augment(n, n, SIGMA, last, 0.3) - known[4][1]
-    ledger.record("37, 43 spread of noise", "attained", 1.0, bool(np.abs(wrong).max() > 1e-3))
-
-
-def test_limits_and_integrals(ledger) -> None:
-    """Limits are the value after many generations, total variations integrals over the input."""
-    n, m, last = 12, 24, 2000
-    pairs = [
-        (
-            references.mean_augment_limit(n, m, SIGMA, 0.3),
-            references.mean_augment(n, m, SIGMA, last, 0.3)[-1],
-        ),
-        (
-            references.mean_fresh_limit(n, m, SIGMA, 0.3),
-            references.mean_fresh(n, m, SIGMA, last, 0.3)[-1],
-        ),
-        (
-            references.ols_fresh_real_limit(n, m, DIM, SIGMA),
-            references.ols_fresh_real(n, m, DIM, SIGMA, last)[-1],
-        ),
-        (
-            references.ols_fresh_combined_limit(n, m, DIM, SIGMA, 0.3),
-            references.ols_fresh_combined(n, m, DIM, SIGMA, last, 0.3)[-1],
-        ),
-    ]
-    limit = references.mean_variance_augment_limit(n, m, SIGMA)
-    path = references.mean_variance_augment(n, m, SIGMA, last)
-    pairs += [(limit.mean_error, path.mean_error[-1]), (limit.variance, path.variance[-1])]
-    for best, curve in (
-        (references.mean_fresh_best(n, m, SIGMA), references.mean_fresh_limit),
-        (references.ols_fresh_combined_best(n, m, DIM, SIGMA), references.ols_fresh_combined_limit),
-    ):
-        size = (n, m, SIGMA) if curve is references.mean_fresh_limit else (n, m, DIM, SIGMA)
-        pairs.append((best.error, curve(*size, best.weight)))
-        assert best.error < min(curve(*size, best.weight + step) for step in (-0.01, 0.01))
-    apart = 0.7
-
-    def rows_apart(scale):
-        def density(x):
-            return stats.norm.pdf(x) * (2 * stats.norm.cdf(abs(x) * apart / (scale * SIGMA)) - 1)
-
-        return 2 * integrate.quad(density, 0, 12, epsabs=1e-14, epsrel=1e-13)[0]
-
-    pairs.append((references.ols_total_variation(apart, SIGMA), rows_apart(2)))
-    pairs.append((references.mean_total_variation(apart**2, SIGMA), rows_apart(2)))
-    assert max(abs(float(a) / float(b) - 1) for a, b in pairs) < 1e-12
-    control = abs(rows_apart(1) - float(references.ols_total_variation(apart, SIGMA)))
-    ledger.record("37 to 45 limits, best weights, integrals", "attained", 1.0, bool(control > 1e-3))
+# --- which closed form belongs to a regime --------------------------------------------------------
 
 
 def test_every_problem_finds_its_closed_form(ledger) -> None:

@@ -60,6 +60,8 @@ D, S, G, C, P, T = (
     )
 )
 
+OUT = "tests/test_arguments.py::test_what_is_outside_its_range_is_refused_by_name_and_value"
+
 MUTANTS = (
     # drift
     Mutant("_series", "weights[i, :i] @ inverse[:i]", "weights[i - 1, :i] @ inverse[:i]", D),
@@ -269,7 +271,7 @@ MUTANTS = (
     Mutant("__main__", "commands[options.command].error(str(problem))", "return 1", C),
     Mutant("__main__", 'return "inf" if value > 0', 'return "-inf" if value > 0', C),
     Mutant("__main__", "bool(bound.total > 1)", "False", C),
-    Mutant("_check", "above = array > low if open_low", "above = array >= low if open_low", G),
+    Mutant("_check", "above = array > low if open_low", "above = array >= low if open_low", OUT),
 )
 
 
@@ -281,17 +283,10 @@ def planted_in(room: str, *faults: Fault) -> tuple[Mutant, ...]:
     return tuple(Mutant(*fault, room=room) for fault in faults)
 
 
-def check(name: str) -> str:
-    """A check of the closed forms."""
-    return f"paper_checks/check_references.py::test_{name}"
-
-
-ENUMERATED, SPREAD, FINDS, LIMITS = (
-    check("laws_against_enumeration"),
-    check("means_and_least_squares_against_spread_of_noise"),
-    check("every_problem_finds_its_closed_form"),
-    check("limits_and_integrals"),
+MEAN, SQUARES, SYMBOLS = (
+    f"tests/test_references_{room}.py" for room in ("gaussian", "regression", "discrete")
 )
+FINDS = "paper_checks/check_references.py::test_every_problem_finds_its_closed_form"
 CERTIFIED, QUERIES = "tests/test_certificates.py", "tests/test_query_models.py"
 ATTAINED = f"{CERTIFIED}::test_one_softmax_layer_attains_its_certificate"
 LINEAR = f"{CERTIFIED}::test_linear_layers_attain_their_certificates"
@@ -335,22 +330,22 @@ LOOP_MUTANTS = (
             "references/_common",
             "** (2 * np.arange(1.0, last + 1))",
             "** np.arange(1.0, last + 1)",
-            SPREAD,
+            MEAN,
         ),
         (
             "references/gaussian",
             "square / m * batch_gain(shares)",
             "square / n * batch_gain(shares)",
-            SPREAD,
+            MEAN,
         ),
-        ("references/gaussian", "fresh_limit(0.0, 1.0, w) / m", "fresh_limit(0.0, 1.0, w)", LIMITS),
-        ("references/regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SPREAD),
-        ("references/discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", ENUMERATED),
+        ("references/gaussian", "fresh_limit(0.0, 1.0, w) / m", "fresh_limit(0.0, 1.0, w)", MEAN),
+        ("references/regression", "(1 + gain / _repeats(", "(1 + gain * _repeats(", SQUARES),
+        ("references/discrete", "/ m * (1 - 1 / n) * powers", "/ m * powers", SYMBOLS),
         (
             "references/discrete",
             "c**2 * (before + (1 - before)",
             "c * (before + (1 - before)",
-            ENUMERATED,
+            SYMBOLS,
         ),
         ("references/lookup", "noise, last, regime.weight)", "noise, last)", FINDS, 1),
         (

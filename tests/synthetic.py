@@ -125,8 +125,8 @@ def shapes(experiment):
             several = (experiment.generations + 1, swaps)
             return {
                 **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),
-                "tv": (*several, len(experiment.task.prefixes)),
-                "kl": several[:1],
+                "tv": (*several, len(experiment.problem.task.prefixes)),
+                "excess_nll": several[:1],
             }
         case Regeneration():
             names = ("frozen", "sampled", *(f"refitted_{a}" for a in experiment.alphas))
@@ -141,14 +141,17 @@ def shapes(experiment):
     return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
 
 
+PARTS = ("gap", "real", "synthetic", "shift", "bounded_excess", "excess_nll")
+
+
 def of_transformers(experiment):
     """The arrays that transformers of one size give, by name."""
-    prefixes = len(experiment.task.prefixes)
+    prefixes = len(experiment.problem.task.prefixes)
     if isinstance(experiment, SizedNeighbours):
         each = (experiment.neighbours,)
         return {"loss_max": each, "passed": each, "tv": (*each, prefixes)}
     each = (experiment.generations + 1,)
-    plain = dict.fromkeys(("gap", "real", "synthetic", "shift", "excess", "kl"), each)
+    plain = dict.fromkeys(PARTS, each)
     return {**plain, **dict.fromkeys(("drift", "eps"), (*each, prefixes))}
 
 

@@ -1,7 +1,6 @@
 """Bad input, as a careless user gives it: refused at once, with what is wrong and what is right."""
 
 import math
-import os
 import re
 import resource
 import runpy
@@ -44,7 +43,7 @@ from icl_stl.lab.experiments import (
     PlugInLoops,
     SizedLoops,
 )
-from icl_stl.lab.results import regime_of, write_json
+from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
 from icl_stl.planning.plan import error_law
 from icl_stl.planning.plan import plan as planning
@@ -190,7 +189,8 @@ REFUSED = [
     ("run_loop", "--learner bernoulli --kappa nan", ["kappa", "nan", "finite number"]),
     ("run_loop", "--learner gaussian --samples 1", ["samples", "1", "at least 2"]),
     ("sweep", "", ["GRID", "--merge"]),
-    ("sweep", "nowhere.toml", ["grid", "nowhere.toml", "readable file"]),
+    ("sweep", "nowhere.toml", ["grid", "nowhere.toml", "readable file", "No such file"]),
+    ("sweep", "good.toml --nonsense 1", ["nonsense"]),
     ("sweep", "folder.toml", ["grid", "folder.toml", "readable file"]),
     ("sweep", "file", ["grid", "'file'", ".toml or .json"]),
     ("sweep", "empty.toml", ["grid", "empty.toml", "at least one option"]),
@@ -209,8 +209,10 @@ REFUSED = [
     ("sweep", "good.toml --retries -1", ["retries", "-1", "from 0"]),
     ("sweep", "good.toml --out file", ["out", "file", "a writable folder"]),
     ("sweep", "good.toml --cluster cluster.toml", ["'partitions'", "partition, "]),
+    ("sweep", "good.toml --cluster nowhere.toml", ["cluster", "nowhere.toml"]),
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
+    ("sweep", "--merge folder", ["out must be given"]),
     ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
@@ -231,6 +233,23 @@ REFUSED = [
     ("plan_synthetic_size", f"{LAW} --M 1e308 --b 1e308", ["M = 1e+308", "[0, 1e+100]"]),
     ("plan_synthetic_size", f"{LAW} --kappa nan", ["kappa", "nan", "[0, 1e+100]"]),
     ("plan_synthetic_size", f"{LAW} --delta 0", ["delta", "0.0", "(0, 1)"]),
+    ("plan_synthetic_size", f"{LAW} --sizes 1 2 --eps 1 2", ["exactly one", "sizes and eps, c, a"]),
+    ("plan_synthetic_size", "--n 100 --c 0.3", ["a must be given"]),
+    ("plan_synthetic_size", "--n 100 --floor 0.3", ["c and a must be given"]),
+    ("plan_synthetic_size", changed(LAW, "n", "2000.5"), ["n", "2000.5", "a whole number of rows"]),
+    ("plan_synthetic_size", f"{LAW} --kappa -1", ["kappa = -1.0", "[0, 1e+100]"]),
+    ("plan_synthetic_size", f"{LAW} --b -1", ["b = -1.0"]),
+    ("plan_synthetic_size", f"{LAW} --M 0", ["M = 0.0"]),
+    ("plan_synthetic_size", f"{LAW} --floor -1", ["floor = -1.0"]),
+    ("plan_synthetic_size", f"{LAW} --floor nan", ["floor = nan"]),
+    ("plan_synthetic_size", f"{LAW} --resamples 1", ["resamples", "1"]),
+    ("plan_synthetic_size", "--n 9 --sizes 1 2 --eps 1 2 --stderr 1", ["stderr", "[1.0]"]),
+    (
+        "plan_synthetic_size",
+        "--n 9 --sizes 1 2 --eps 1 1 --stderr .1 .1 --runs 1",
+        ["runs", "at least 2", "1.0"],
+    ),
+    ("plan_synthetic_size", "--n 9 --errors file", ["errors", ".csv or .json", "'file'"]),
     ("plan_synthetic_size", f"{LAW} --generation 1.5", ["generation", "1.5", "whole numbers"]),
     ("plan_synthetic_size", f"{LAW} --max-lam nan", ["max_lam", "nan", "[0, inf]"]),
     ("plan_synthetic_size", f"{LAW} --objective rsk", ["objective", "did you mean 'risk'?"]),
@@ -248,6 +267,9 @@ REFUSED = [
     ("plan_synthetic_size", "--n 9 --errors wide.csv", ["errors", "wide.csv is not", "line 2"]),
     ("benchmark", "--only sped", ["only", "'sped'", "did you mean 'speed'?"]),
     ("benchmark", "--sizes small", ["sizes", "'small'", "small-11"]),
+    ("benchmark", "--only haste", ["only", "'haste'", "speed"]),
+    ("benchmark", "--sizes huge", ["sizes", "'huge'", "small-20"]),
+    ("benchmark", "--matmul-precision half", ["matmul-precision", "half"]),
     ("benchmark", "--repeats 0", ["repeats", "0", "from 1 to 1000"]),
     ("benchmark", f"--repeats {HUGE}", ["repeats", str(HUGE), "from 1 to 1000"]),
     ("benchmark", "--quick --sizes large", ["sizes", "large", "left out with quick"]),
@@ -270,6 +292,15 @@ REFUSED = [
     ("bounds", "drift --alpha 0.5 --eps-file folder", ["eps-file", "folder is not", "no file"]),
     ("bounds", "drift --alpha 0.5 --eps-file empty.csv", ["eps-file", "'empty.csv'", "numbers"]),
     ("bounds", "drift --alpha 0.5 --eps-file long.txt", ["eps-file", "'long.txt'", "at most"]),
+    ("bounds", "drift --alpha 0.5 --generation 3", ["exactly one of --eps and --eps-file"]),
+    ("bounds", "drift --alpha 0.5 --eps 0.1", ["--generation must be given"]),
+    ("bounds", "drift --alpha 0.5 --eps -0.1 --generation 3", ["eps = -0.1"]),
+    ("bounds", "drift --alpha 0.5 --eps 0.1 --generation nan", ["generation = nan"]),
+    ("bounds", "drift --alpha 0.5 --eps-file nowhere", ["nowhere"]),
+    ("bounds", "drift --regime other --eps 0.1 --generation 3", ["invalid choice"]),
+    ("bounds", GAP.replace(" --kappa 1", ""), ["--kappa"]),
+    ("bounds", f"{BEST} --max-lam -1", ["max_lam = -1.0"]),
+    ("bounds", f"{BEST} --floor -1", ["floor = -1.0"]),
     ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
 ]
 
@@ -431,15 +462,15 @@ IN_A_PROCESS = [
 
 
 @pytest.mark.parametrize(("script", "line", "message"), IN_A_PROCESS, ids=lambda v: str(v)[:40])
-def test_a_refusal_takes_a_process_no_longer_than_two_seconds(folder, script, line, message):
+def test_a_refusal_takes_a_process_no_longer_than_two_seconds(
+    environment_without_jax, folder, script, line, message
+):
     """Of processor time, start of Python included: a busy machine makes a process wait."""
-    (folder / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
     called = ["-m", "icl_stl.bounds"] if script == "bounds" else [str(path_of(script))]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, *called, *shlex.split(line)],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "2000"},
+        env={**environment_without_jax, "COLUMNS": "2000"},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -455,6 +486,7 @@ def test_a_refusal_takes_a_process_no_longer_than_two_seconds(folder, script, li
 # --- constructors and functions ------------------------------------------------------------------
 
 TASK, NETWORK, TRAINING = LinearRegression(), QueryArchitecture(), Training()
+OF_TASK = {"task": TASK, "std": 1.0}
 SOLVABLE = {"problem": "ols", "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
 CONTEXT = {"task": TASK, "predictors": (), "kept": (1,), "generations": 1, "runs": 1}
 SIZED = {
@@ -483,23 +515,26 @@ def planned(**settings):
 # What is made, with which arguments but one, that one, its bad values, what would be right.
 TABLE = [
     (LinearRegression, {}, "dim", [0, -3, 2.5, NAN, True, "2"], "a whole number of at least 1"),
-    (LinearRegression, {}, "context", [1, 10.0], "a whole number of at least 2"),
+    (LinearRegression, {}, "context", [1, -3, 2.5, NAN, 10.0], "a whole number of at least 2"),
     (LinearRegression, {}, "noise", [0, -1.0, NAN, INF, "loud", True], "a positive number"),
     (LinearRegression, {}, "noise", [10**400], "a positive number"),
-    (LinearRegression, {}, "noise", [0.001], "at least a hundredth of prior_scale"),
+    (LinearRegression, {}, "noise", [0.0099], "at least a hundredth of prior_scale (1.0)"),
+    (LinearRegression, {}, "tasks", ["cube", "uniform"], "'gaussian' or 'sphere'"),
+    (LinearRegression, {}, "prior_scale", [0.0, -1.0, NAN, INF], "a positive number"),
     (LinearRegression, {}, "prior_scale", [0, None], "a positive number"),
     (LinearRegression, {}, "inputs", ["spehre", "Sphere"], "did you mean 'sphere'?"),
     (LinearRegression, {}, "noise_law", ["sphere", ""], "'gaussian' or 'uniform'"),
     (Architecture, {}, "heads", [5, 64], "a divisor of the width (32)"),
     (Architecture, {}, "width", [0, -8, 8.0], "a whole number of at least 1"),
+    (Architecture, {}, "depth", [0, -1, 1.5], "a whole number of at least 1"),
     (QueryArchitecture, {}, "kind", ["softmx"], "did you mean 'softmax'?"),
     (QueryArchitecture, {}, "cap", [0, NAN, "1"], "a positive number"),
     (QueryArchitecture, {}, "mlp", [-1], "a whole number of at least 0"),
     (Training, {}, "steps", [0, 1e3, "400"], "a whole number of at least 1"),
-    (Training, {}, "batch", [True], "a whole number of at least 1"),
-    (Training, {}, "learning_rate", [0, INF, "fast"], "a positive number"),
-    (Training, {}, "weight_decay", [-0.1, NAN, None], "a number of at least 0"),
-    (Training, {}, "warmup", [1.5, NAN, "short"], "in [0, 1]"),
+    (Training, {}, "batch", [True, 0, -1, 1.5], "a whole number of at least 1"),
+    (Training, {}, "learning_rate", [0, -1.0, NAN, INF, "fast"], "a positive number"),
+    (Training, {}, "weight_decay", [-0.1, NAN, INF, None], "a number of at least 0"),
+    (Training, {}, "warmup", [1.5, -0.1, NAN, "short"], "in [0, 1]"),
     (StabilitySize, {}, "samples", [(60,), (60, 60)], "at least two different sizes"),
     (StabilitySize, {}, "neighbours", [0], "a whole number of at least 1"),
     (StabilitySize, {}, "held_out", [1], "a whole number of at least 2"),
@@ -509,11 +544,15 @@ TABLE = [
     (CollapseSizes, {}, "runs", [0], "a whole number of at least 1"),
     (CertificateSizes, {}, "contexts", [(10,), (10, 2.5)], "at least two whole numbers"),
     (ContextSizes, {}, "designs", [2], "a whole number of at least 3"),
+    (ConvergenceSize, {}, "samples", [(250,), (250, 250)], "at least 2 different numbers"),
     (ConvergenceSize, {}, "lams", [(1, 4)], "numbers with 0"),
+    (ConvergenceSize, {}, "lams", [(0, -1)], "numbers of at least 0"),
+    (ConvergenceSize, {}, "law_samples", [(5000,)], "(4000)"),
     (ConvergenceSize, {}, "replicates", [2], "a whole number of at least 3"),
     (Preset, {"name": "bad"}, "samples", [0, -1, 10.5, NAN], "a whole number of at least 1"),
     (Preset, {"name": "bad"}, "held_out", [1], "a whole number of at least 2"),
     (Preset, {"name": "bad"}, "shares", [(0.5, 0.5)], "different numbers"),
+    (Preset, {"name": "bad"}, "generations", [-1], "must be"),
     (Augment, {}, "alpha", [0.0, 1.0, -0.5, NAN, INF], "in (0, 1)"),
     (Augment, {"alpha": 0.5}, "weight", [1.5, -0.1, NAN], "in [0, 1]"),
     (Augment.from_lam, {}, "lam", [0.0, -1.0, NAN, INF], "a positive number"),
@@ -522,7 +561,7 @@ TABLE = [
     (Anchored, {}, "alpha", [1.0, 0.0], "in (0, 1)"),
     (Loops, SOLVABLE, "problem", ["olss", ""], "one of"),
     (Loops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
-    (Loops, SOLVABLE, "generations", [-1], "a whole number of at least 0"),
+    (Loops, SOLVABLE, "generations", [-1], "at least 0"),
     (Loops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
     (LoopSize, {"samples": 5, "n_syn": 5}, "weight", [2.0, NAN], "in [0, 1]"),
     (LoopSize, {"samples": 5, "n_syn": 0}, "weight", [0.5], "1 if n_syn = 0"),
@@ -548,7 +587,11 @@ TABLE = [
     (grids.Setting, {}, "samples", [HUGE, 10**15], "smaller"),
     (grids.Setting, {}, "samples", [10**30, 10**400], "a whole number of at most 2^63"),
     (grids.Setting, {}, "seed", [-1, 2**31, 2**40], "[0, 2^31)"),
-    (grids.Setting, {}, "noise", [NAN, INF], "a finite number"),
+    (grids.Setting, {}, "noise", [NAN, INF, "a"], "number"),
+    (grids.Setting, {}, "steps", [True, 0, 3.0], "a whole number"),
+    (grids.Setting, {}, "generations", [-1], "at least 0"),
+    (grids.Setting, {}, "weight_decay", [-1], "at least 0"),
+    (grids.Setting, {"learner": "gaussian"}, "noise", [0], "a positive number"),
     (grids.Setting, {}, "noise", [1e300, 10**400], "of a size from"),
     (grids.Setting, {}, "runs", [5], "left out with the learner 'transformer'"),
     (grids.Setting, {"learner": "ols"}, "noise", [1e-300], "of a size from"),
@@ -562,10 +605,11 @@ TABLE = [
     (learners.gaussian_mean, {}, "noise", [0.0, -1.0, NAN, INF], "a positive number"),
     (learners.gaussian_mean, {}, "clip", [0.0, NAN], "a positive number"),
     (learners.categorical, {}, "symbols", [1, 0, -2], "a whole number of at least 2"),
-    (learners.categorical, {"symbols": 3}, "pseudo_count", [-1.0, NAN], "at least 0"),
-    (learners.ols, {}, "noise", [0.0, NAN], "a positive number"),
+    (learners.categorical, {"symbols": 3}, "pseudo_count", [-1.0, NAN, INF], "at least 0"),
+    (learners.ols, {}, "noise", [0.0, -1.0, NAN, INF], "a positive number"),
+    (learners.ridge, {}, "noise", [0.0, NAN, INF], "a positive number"),
     (learners.ridge, {}, "penalty", [0.0, INF], "a positive number"),
-    (learners.linear_attention, {"task": TASK}, "std", [0.0, NAN], "a positive number"),
+    (learners.linear_attention, {"task": TASK}, "std", [0.0, NAN, INF], "a positive number"),
     (learners.empirical_bayes, {"repeats": 2, "noise": 1.0}, "dim", [0, -1], "at least 1"),
     (learners.shrinkage, {"dim": 2, "repeats": 2}, "noise", [0.0, NAN], "a positive number"),
     (problems.Bernoulli, {}, "probability", [-0.1, 1.1, NAN], "in [0, 1]"),
@@ -585,8 +629,20 @@ TABLE = [
     (learners.ridge, {}, "penalty", [1e-300, 1e300], "of a size from"),
     (learners.ridge, {}, "penalty", [NAN, True, -1.0], "a positive number"),
     (learners.ridge, {}, "total", [1, None], "True or False"),
-    (learners.linear_attention, {"task": TASK, "std": 1.0}, "penalty", [NAN, True], "a positive"),
-    (learners.linear_attention, {"task": TASK, "std": 1.0}, "generator", ["", None], "'query' or"),
+    (
+        learners.linear_attention,
+        {"task": TASK, "std": 1.0},
+        "penalty",
+        [-0.1, NAN, INF, True],
+        "a p",
+    ),
+    (
+        learners.linear_attention,
+        {"task": TASK, "std": 1.0},
+        "generator",
+        ["all", None],
+        "'query' or",
+    ),
     (learners.empirical_bayes, {"dim": 2, "noise": 1.0}, "repeats", [2.0, True, NAN], "at least 1"),
     (problems.Bernoulli, {}, "probability", [1e-6, 0.99999], "draws would round it"),
     (problems.Bernoulli, {}, "probability", [True, "half"], "in [0, 1]"),
@@ -699,7 +755,6 @@ TABLE = [
     ),
     (executors.Cluster, {}, "nodes", [0, True, "2"], "a whole number of at least 1"),
     (executors.Cluster, {}, "walltime", ["4h", "4"], "hours:minutes:seconds"),
-    (regime_of, {}, "label", ["replace-0.5", "Augment-0.5", ""], "one of real-only"),
 ]
 
 CASES = [

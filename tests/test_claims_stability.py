@@ -25,7 +25,7 @@ def around(mean, runs, seed, scale=0.02):
 def influence(experiment):
     """n chi_i by literal iteration."""
     n, alpha = experiment.samples, real_share(experiment.regime, experiment.samples, 1)
-    kappa = dict(experiment.settings).get("kappa") or KAPPAS[experiment.problem]
+    kappa = getattr(experiment.problem, "kappa", None) or KAPPAS[experiment.problem.name]
     chi = [1.0]
     for _ in range(experiment.generations):
         chi.append(alpha + (1 - alpha) * kappa * chi[-1])
@@ -46,9 +46,9 @@ def transformers(experiment):
     last, several = experiment.generations + 1, experiment.neighbours + experiment.searched
     moved = np.full((last, several + experiment.passing), 3 / experiment.size.samples)
     moved[1:, several:] /= 4
-    tv = np.repeat(moved[..., None], len(experiment.task.prefixes), -1)
+    tv = np.repeat(moved[..., None], len(experiment.problem.task.prefixes), -1)
     loss = {"loss_mean": moved / 10, "loss_max": moved / 2}
-    return {"parameters": moved, "tv": tv, **loss, "kl": np.full(last, 0.2)}
+    return {"parameters": moved, "tv": tv, **loss, "excess_nll": np.full(last, 0.2)}
 
 
 def good(name):

@@ -53,10 +53,7 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     }
     assert of(
         "bounds/transformers.py", "import numpy as np\n", "import numpy as np\nTWO = 2\n"
-    ) == {
-        "icl_stl.studies.certificates.networks",
-        SWEEPS,
-    }
+    ) == {"icl_stl.studies.certificates.networks", SWEEPS}
     assert of("references/lookup.py", '"""\n\n', '"""\n\nTWO = 2\n') == {SWEEPS}
     within = {"icl_stl.lab.solvable", "icl_stl.studies.stability.loops", SWEEPS}
     assert of("problems.py", "import jax\n", "import jax\nTWO = 2\n") == within

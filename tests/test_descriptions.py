@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 
 from icl_stl import learners
@@ -24,19 +24,12 @@ from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
 from icl_stl.problems import PROBLEMS
-from icl_stl.regimes import (
-    Accumulate,
-    Anchored,
-    Augment,
-    FreshReal,
-    Regime,
-    Replace,
-)
+from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
 from icl_stl.tasks import standard_normal
 
 
 @given(REGIMES, REGIMES)
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
@@ -45,7 +38,7 @@ def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
 
 
 @given(st.lists(REGIMES, max_size=6))
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_labels_are_one_for_each_regime(regimes):
     found = labels_of(regimes, SAMPLES)
     assert list(found.values()) == list(dict.fromkeys(regimes))

@@ -261,7 +261,7 @@ def test_predictions_do_not_depend_on_the_chunks(monkeypatch, assert_close):
 
 
 def test_only_in_context_learners_predict():
-    learner = bayes_learner(TASK)._replace(predict=None)
+    learner = replace(bayes_learner(TASK), predict=None)
     with pytest.raises(ValueError, match="must be an in-context learner, but its predict is None"):
         predictions(learner, (), sample_prompts(TASK, jax.random.key(0), 2))
 

@@ -27,7 +27,7 @@ from icl_stl.report.page import page as report
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
-FORMULAS = (ROOT / "icl_stl" / "bounds.js").read_text(encoding="utf-8")
+FORMULAS = (ROOT / "icl_stl" / "report" / "bounds.js").read_text(encoding="utf-8")
 NODE = shutil.which("node")
 CHROMIUM = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
@@ -895,7 +895,7 @@ def luminance(colour):
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_colours_can_be_told_from_their_background(scheme):
     """WCAG: 4.5 : 1 for text, 3 : 1 for lines."""
-    style = (ROOT / "icl_stl" / "report.css").read_text()
+    style = (ROOT / "icl_stl" / "report" / "report.css").read_text()
     block = style.split(":root {")[1 + scheme].split("}")[0]
     colours = dict(re.findall(r"--(\w+): (#\w{6});", block))
 

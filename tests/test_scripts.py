@@ -1,7 +1,6 @@
 """The scripts as a person calls them: each in a process of its own."""
 
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -30,26 +29,14 @@ TINY_LOOP = [
 
 
 @pytest.fixture(scope="session")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported, installed or not, and programs compile once."""
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"}
-
-
-@pytest.fixture(scope="session")
-def call(environment, tmp_path_factory):
+def call(environment, environment_without_jax):
     """Run a script; without JAX, which fails to import, unless told that it is needed."""
-    without = tmp_path_factory.mktemp("without")
-    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(without), environment["PYTHONPATH"]])
 
     def run(name, *arguments, cwd, jax=False, seconds=None):
         return subprocess.run(
             [sys.executable, SCRIPTS / f"{name}.py", *map(str, arguments)],
             cwd=cwd,
-            env=environment if jax else {**environment, "PYTHONPATH": path},
+            env=environment if jax else environment_without_jax,
             capture_output=True,
             text=True,
             timeout=seconds or (SECONDS if jax else 60),

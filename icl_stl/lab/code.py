@@ -1,6 +1,7 @@
 """Which code numbers come from: what a module imports, all the way down. Needs no JAX.
 
-The digest is of what Python executes: comments, docstrings and layout do not change it.
+The digest is of what Python executes: comments, docstrings and layout do not change it. A module
+without a source that can be read is a `ValueError`.
 """
 
 import ast
@@ -145,9 +146,6 @@ def modules_of(*roots: str, package: Path = PACKAGE) -> tuple[str, ...]:
     Args:
         *roots: Names of modules, such as `icl_stl.lab.runs`.
         package: Folder of this package's sources.
-
-    Raises:
-        ValueError: If a module has no source that can be read.
     """
     return tuple(sorted(_reached(roots, package)[0]))
 
@@ -166,9 +164,6 @@ def digest(*roots: str, package: Path = PACKAGE, without: tuple[str, ...] = ()) 
         *roots: Names of modules.
         package: Folder of this package's sources.
         without: Modules that are left out, with what they alone import.
-
-    Raises:
-        ValueError: If a module has no source that can be read.
     """
     modules, _ = _reached(roots, package, without)
     parts = [f"{name}\n{_dump(content)}" for name, content in sorted(modules.items())]

@@ -4,7 +4,8 @@ The page holds the claims, every figure with its caption and the numbers behind 
 their provenance, configuration, environment, and sliders for the bounds (`bounds.js`: the formulas
 of `icl_stl.bounds`). Figures are the folder's SVG files with coordinates rounded to a hundredth of
 a point, without metadata, each style written once; the files themselves stay as they are. The
-same folder gives the same bytes.
+same folder gives the same bytes. A file that is missing, damaged or not the one that the manifest
+was written with, is a `ValueError` that names it.
 """
 
 import html
@@ -54,11 +55,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
     Returns:
         The file written.
-
-    Raises:
-        ValueError: If a file is missing, damaged or not the one that the manifest was written
-            with, or `out` cannot be written; the message names it.
-        OSError: If a figure cannot be read, or the disk is full.
     """
     path = out or folder / FILE
     if path.suffix != ".html":
@@ -87,7 +83,7 @@ def _read(folder: Path, name: str) -> Any:
 
 
 def page(folder: Path) -> str:
-    """The page of a run folder; errors as in `write_report`."""
+    """The page of a run folder."""
     config, stored, manifest = (_read(folder, name) for name in _NEEDED)
     _check_digests(folder)
     claims = {entry["name"]: entry for entry in stored["claims"]}
@@ -117,10 +113,7 @@ def _filled(sections: Mapping[str, str]) -> str:
         for name in ("report.html", "report.css", "bounds.js")
     )
     script = template.partition("<script>")[2].partition("</script>")[0]
-    hashes = {
-        "style": _hash(style),
-        "script": _hash(script.replace("{{formulas}}", formulas)),
-    }
+    hashes = {"style": _hash(style), "script": _hash(script.replace("{{formulas}}", formulas))}
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{hashes['style']}'; script-src '{hashes['script']}'"
@@ -173,28 +166,24 @@ def _number(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-class _Column(NamedTuple):
-    """Name of a column and whether it holds numbers."""
-
-    name: str
-    numeric: bool = False
+_COUNTED = ("n", "λ", "α", "i", "measured", "±", "bound", "ratio", "skew", "value")
+"""Columns of numbers, beside those that a number names."""
 
 
-def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], caption: str) -> str:
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str, scroll: str = "scroll tall"
+) -> str:
     """A table that scrolls inside its own region; the cells are HTML."""
-    kinds = [' class="number"' if column.numeric else "" for column in columns]
-    head = "".join(
-        f'<th scope="col"{kind}>{_text(column.name)}</th>'
-        for column, kind in zip(columns, kinds, strict=True)
-    )
-    body = "\n".join(
-        "<tr>"
-        + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
+    kinds = [' class="number"' * (name in _COUNTED or name.isdecimal()) for name in columns]
+
+    def line(cell: str, texts: Iterable[str], scope: str = "") -> str:
+        pairs = zip(kinds, texts, strict=True)
+        return "".join(f"<{cell}{scope}{kind}>{text}</{cell}>" for kind, text in pairs)
+
+    head = line("th", map(_text, columns), ' scope="col"')
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
     return (
-        f'<div class="scroll tall" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
+        f'<div class="{scroll}" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
         f"<table><caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
@@ -232,9 +221,6 @@ def _summary(stored: Json) -> str:
 
 def _claims(entries: Iterable[Json]) -> str:
     """The console's table of claims."""
-    columns = [
-        _Column(name, name in ("measured", "bound", "ratio")) for name in console.CLAIM_COLUMNS
-    ]
     rows = []
     for entry in entries:
         name, *cells, verdict, control = console.claim_row(entry)
@@ -243,8 +229,7 @@ def _claims(entries: Iterable[Json]) -> str:
         finite = [re.sub(r"\b(?:nan|inf)\b", "–", cell) for cell in cells]
         source = re.split("[:;]", str(entry["source"]))[0]
         rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
-    table = _table(columns, rows, "Where each claim is tightest")
-    return table.replace("scroll tall", "scroll", 1)
+    return _table(console.CLAIM_COLUMNS, rows, "Where each claim is tightest", "scroll")
 
 
 def _statements(claims: Mapping[str, Json], figures: Sequence[str]) -> str:
@@ -399,19 +384,12 @@ def _numbers(entry: Json) -> str:
     cells = entry["cells"]
     if not cells:
         return "<p>No cell was judged.</p>"
-    columns = [
-        *(_Column("quantity"), _Column("loop"), _Column("n", True), _Column("λ", True)),
-        *(_Column("α", True), _Column("i", True), _Column("measured", True), _Column("±", True)),
-        *(_Column("bound", True), _Column("ratio", True), _Column("skew", True)),
-        _Column("verdict"),
-    ]
+    columns = ["quantity", "loop", "n", "λ", "α", "i", "measured", "±", "bound", "ratio", "skew"]
+    columns.append("verdict")
     rows = [_cell(cell) for cell in cells]
     kept = [k for k in range(len(columns)) if any(row[k] not in ("", "–") for row in rows)]
-    table = _table(
-        [columns[k] for k in kept],
-        [[row[k] for k in kept] for row in rows],
-        f"{entry['name']}: every cell",
-    )
+    names, *lines = ([row[k] for k in kept] for row in (columns, *rows))
+    table = _table(names, lines, f"{entry['name']}: every cell")
     return _details(f"Numbers: {len(cells)} cells (±: half of the interval of the mean)", table)
 
 
@@ -463,8 +441,7 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
             [_text(name), str(i), *(_text(_number(float(v))) for v in values[i])]
             for i in range(len(values))
         ]
-    names = [str(k) for k in range(len(rows[0]) - 2)]
-    columns = [_Column("loop"), _Column("i", True), *(_Column(name, True) for name in names)]
+    columns = ["loop", "i", *map(str, range(len(rows[0]) - 2))]
     summary = f"Numbers: {quantity} by position 0, 1, ..., mean over replicates"
     return _details(summary, _table(columns, rows, quantity))
 
@@ -542,7 +519,6 @@ def _in_url(svg: str) -> str:
 
 
 def _constants(entries: Iterable[Json]) -> str:
-    columns = [_Column("claim"), _Column("constant"), _Column("value", True), _Column("provenance")]
     rows = [
         [
             _link(entry["name"]),
@@ -553,6 +529,7 @@ def _constants(entries: Iterable[Json]) -> str:
         for entry in entries
         for constant in entry["constants"]
     ]
+    columns = ("claim", "constant", "value", "provenance")
     return _table(columns, rows, "Constants of the claims and how they are known")
 
 
@@ -568,20 +545,15 @@ def _settings(values: Json, prefix: str = "") -> Iterable[tuple[str, str]]:
 
 def _configuration(config: Json) -> str:
     preset = config["preset"]
-    plain = {name: value for name, value in preset.items() if not isinstance(value, Mapping)}
-    columns = [_Column("setting"), _Column("value")]
+    nested = {name: value for name, value in preset.items() if isinstance(value, Mapping)}
+    plain = {name: value for name, value in preset.items() if name not in nested}
 
     def table(values: Json, caption: str) -> str:
         rows = [[f"<code>{_text(n)}</code>", _text(v)] for n, v in _settings(values)]
-        return _table(columns, rows, caption).replace("scroll tall", "scroll", 1)
+        return _table(("setting", "set to"), rows, caption, "scroll")
 
-    parts = [table(plain, f"Preset {preset['name']}")]
-    parts += [
-        _details(name, table(value, f"{name} of the preset"))
-        for name, value in preset.items()
-        if isinstance(value, Mapping)
-    ]
-    return "\n".join(parts)
+    parts = [_details(name, table(one, f"{name} of the preset")) for name, one in nested.items()]
+    return "\n".join([table(plain, f"Preset {preset['name']}"), *parts])
 
 
 def _environment(config: Json, manifest: Json) -> str:
@@ -595,8 +567,7 @@ def _environment(config: Json, manifest: Json) -> str:
         *((f"{name} (SHA-256)", digest) for name, digest in manifest["sources"].items()),
     ]
     rows = [[_text(name), f"<code>{_text(value)}</code>"] for name, value in pairs]
-    table = _table([_Column("what"), _Column("which")], rows, "What the run was made with")
-    return table.replace("scroll tall", "scroll", 1)
+    return _table(("what", "which"), rows, "What the run was made with", "scroll")
 
 
 def _reproduce(stored: Json) -> str:

@@ -3,11 +3,10 @@
 A result file is named by the SHA-256 of its configuration: the setting and the code that it was run
 by. It is written whole or not at all, by whoever ran the setting, so that whatever is killed, what
 was finished stays; it carries a checksum, so that a damaged one is noticed and made again. Tables
-are always made from result files, in an order that depends on the settings alone.
+are always made from result files, in an order that depends on the settings alone. What is damaged,
+or of other code, is a `ValueError` that names the file or folder and what differs.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import pairwise
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl.descriptions import canonical, digest
-from icl_stl.lab.results import Arrays, read_json, write_atomically
+from icl_stl.lab.results import Arrays, csv_of, read_json, write_atomically
 from icl_stl.lab.sweeps.executors import Lost, keep_own_cores, run_tasks
 from icl_stl.lab.sweeps.grids import COLUMNS, Setting, in_words
 from icl_stl.regimes import training_size
@@ -109,11 +108,7 @@ def write_result(out: Path, result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """A stored result.
-
-    Raises:
-        ValueError: If the file is damaged; the message names it.
-    """
+    """A stored result."""
     stored = read_json(path)
     try:
         result = Result(**stored["result"])
@@ -156,10 +151,6 @@ def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
 
     Args:
         parts: The results of each sweep, by the sweep's folder.
-
-    Raises:
-        ValueError: If sweeps were run by different code, or a setting gave different numbers; the
-            message names folders, setting and what differs.
     """
     every = [(folder, result) for folder, results in parts.items() for result in results.values()]
     first: dict[str, tuple[str, Result]] = {}
@@ -187,10 +178,6 @@ def merge(folders: Sequence[Path], out: Path) -> int:
     """Add the results of other sweeps to a folder; how many are new.
 
     Nothing is written unless everything fits.
-
-    Raises:
-        ValueError: See `merged`; also if a folder has no results, or a damaged one, which its own
-            sweep would make again.
     """
     parts = {}
     for folder in dict.fromkeys((out, *folders)):
@@ -214,11 +201,7 @@ def merge(folders: Sequence[Path], out: Path) -> int:
 def prepare(
     settings: Iterable[Setting], out: Path, code: Mapping[str, Any], *, fresh: bool = False
 ) -> tuple[tuple[Setting, ...], int]:
-    """The settings that are left to run, and how many results were damaged.
-
-    Raises:
-        ValueError: If the folder has results by other code; the message says what differs.
-    """
+    """The settings that are left to run, and how many results were damaged."""
     folder = _folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     if fresh:
@@ -242,9 +225,6 @@ def stored_as_they_come(
     """Run settings of one shape and store each result as soon as it is known.
 
     Results that are there already, of an earlier try, are kept.
-
-    Raises:
-        ValueError: If the code here is other code.
     """
     from icl_stl.lab.sweeps import batches  # noqa: PLC0415  (loads JAX)
 
@@ -259,16 +239,15 @@ def stored_as_they_come(
         except ValueError:
             left.append(setting)
     for setting, found in batches.run_batch(left, at_once) if left else ():
-        error = found if isinstance(found, Exception) else None
-        if not isinstance(found, Exception):
-            try:
-                made_on = batches.made_on(at_once)
-                write_result(
-                    out, Result(configuration(setting, code), made_on, _told(setting, found))
-                )
-            except OSError as refused:
-                error = refused
-        yield Outcome(setting, "" if error is None else _why(error))
+        if isinstance(found, Exception):
+            yield Outcome(setting, _why(found))
+            continue
+        error, made_on, stored = "", batches.made_on(at_once), _told(setting, found)
+        try:
+            write_result(out, Result(configuration(setting, code), made_on, stored))
+        except OSError as refused:
+            error = _why(refused)
+        yield Outcome(setting, error)
 
 
 def _told(setting: Setting, observed: Arrays) -> dict[str, list[float | None]]:
@@ -387,20 +366,6 @@ def _order(result: Result) -> tuple[tuple[int, float, str], ...]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """CSV with exact numbers; empty where a row has no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        values = (row.get(name) for name in header)
-        writer.writerow(
-            "" if value is None else value if isinstance(value, str) else repr(value)
-            for value in values
-        )
-    return text.getvalue().encode()
-
-
 def table(results: Iterable[Result]) -> bytes:
     """A row for each setting and generation: settings, `MEASURED`; failed settings are left out.
 
@@ -413,14 +378,11 @@ def table(results: Iterable[Result]) -> bytes:
         *("generation", "rows"),
         *(name for name in MEASURED if name in named),
     ]
-    return _table(
+    return csv_of(
         header,
         (
-            {
-                **result.configuration["setting"],
-                "generation": i,
-                **{name: values[i] for name, values in result.observed.items()},
-            }
+            result.configuration["setting"]
+            | {"generation": i, **{name: values[i] for name, values in result.observed.items()}}
             for result in ordered
             for i in range(len(result.observed["rows"]))
         ),
@@ -445,5 +407,5 @@ def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list
     named = {name for failure in failures for name in failure.setting}
     header = [*(name for name in COLUMNS if name in named), "generation", "reason"]
     rows = [{**f.setting, "generation": f.generation, "reason": f.reason} for f in failures]
-    write_atomically(out / "failures.csv", _table(header, rows))
+    write_atomically(out / "failures.csv", csv_of(header, rows))
     return usable, failures

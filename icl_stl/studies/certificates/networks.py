@@ -72,11 +72,8 @@ def certify(
         weights: The network as it acts; norms are computed in float64.
         domain: Examples and queries that are admitted.
         examples: m.
-
-    Raises:
-        ValueError: For linear attention with MLP or norm, of which no statement speaks.
-
-    Source: derived here: THEORY.md statements 53 to 56.
+    Raises: ValueError for linear attention with MLP or norm, of which no statement speaks.
+    Source: derived here, THEORY.md statements 53 to 56.
     """
     exact: QueryWeights = jax.tree.map(lambda a: np.asarray(a, np.float64), weights)
     linear = architecture.kind == "linear"
@@ -325,8 +322,7 @@ def search(
 
     Steps follow the sign of the gradient, from half the size of the domain down to nothing.
 
-    Returns:
-        The largest effect found, a lower bound on the supremum, and the swap that has it.
+    Returns: The largest effect found, a lower bound on the supremum, and the swap that has it.
     """
     b, by = domain
     sizes = Swap(*map(jnp.asarray, (b, by, b, b, by, 1.0)))
@@ -418,9 +414,7 @@ def typical_changes(
             query, the one before it the new example.
         places: Numbers in [0, 1): the share of the context before the replaced example.
         contexts: Context lengths.
-
-    Returns:
-        |f(S) - f(S')| and the squared error of f(S), by context and prompt.
+    Returns: |f(S) - f(S')| and the squared error of f(S), by context and prompt.
     """
     longest, unit = max(contexts), task.label_variance**-0.5
     by_place = ordered(architecture)

@@ -435,7 +435,7 @@ def _transformer(seen: _Seen) -> list[Cell]:
     cells = []
     for s, share in enumerate(experiment.shares):
         for name, quantity in TRANSFORMER.items():
-            scale = experiment.preset.task.prior_scale**2 if name.startswith("implied") else 1.0
+            scale = experiment.problem.task.prior_scale**2 if name.startswith("implied") else 1.0
             for i in range(experiment.generations + 1):
                 values = found[name][:, s, i] / scale
                 keys: Json = {

@@ -92,10 +92,8 @@ def context_loops(
         predictors: The frozen predictors, P.
         queries: Where they are asked in every generation; inputs of the real law if not given.
         key: Randomness of prompt and loops.
-
-    Returns:
-        `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`, `queries` `[Q, d]`: the prompt; `shift` `[m]`, how
-        the labels of a twin differ at the start, where its example is relabelled or the first;
+    Returns: `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`, `queries` `[Q, d]`: the prompt; `shift` `[m]`,
+        how the labels of a twin differ at the start, where its example is relabelled or the first;
         `predictions` and, of the twins, `changed` `[P, K, G + 1, Q]`; `inputs` `[K, G + 1, m, d]`
         if they are drawn anew beside a fixed real set.
     """

@@ -150,6 +150,10 @@ def measured_constants(evidence: Evidence) -> dict[int, Constants]:
     return found
 
 
+ARRAYS = {"excess": "bounded_excess", "kl": "excess_nll"}
+"""Quantities that have another name among what is observed."""
+
+
 def _each(evidence: Evidence, experiment: SizedTransformers, name: str) -> Floats:
     """A quantity of the loops, `[R, G + 1]`; laws of whole prompts.
 
@@ -158,7 +162,7 @@ def _each(evidence: Evidence, experiment: SizedTransformers, name: str) -> Float
     if name == "own":
         gap, shift = (wide(evidence, experiment, part) for part in ("gap", "shift"))
         return gap - (1 - experiment.size.share) * shift
-    values = wide(evidence, experiment, name)
+    values = wide(evidence, experiment, ARRAYS.get(name, name))
     return values[..., -1] if name in ("drift", "eps") else values
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from icl_stl.config import whole
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.cores import available_cores
 
 DATA = "data"
 """The axis of devices that share the prompts of a batch."""
@@ -76,8 +76,13 @@ def use_all_cores(cache: Path | None) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        keep_programs(cache)
+
+
+def keep_programs(cache: Path) -> None:
+    """Keep compiled programs in a folder, however quick they were to compile."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @lru_cache

@@ -23,10 +23,10 @@ from scipy import stats
 
 from icl_stl import devices, references
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners.attention import summaries
-from icl_stl.problems import PROBLEMS
-from icl_stl.references import attention, bernoulli, lookup
+from icl_stl.problems import PROBLEMS, Bernoulli, GaussianMean, Ols, expected_excess
+from icl_stl.references import attention, bernoulli
 from icl_stl.regimes import (
     Accumulate,
     AccumulateFresh,
@@ -41,6 +41,7 @@ from icl_stl.regimes import (
     mixing_weights,
 )
 from icl_stl.studies.stability import loops as stability
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 LAST = 5
 SHOWN = (1, 2, 5)
@@ -95,8 +96,8 @@ def simulated(
     known = PROBLEMS[problem](**settings)
     measure = solvable.measurements(known, regime)
 
-    def observe(truth, key, generation):
-        seen = {**measure(truth, key, generation), "params": generation.params}
+    def observe(truth, held_out, key, generation):
+        seen = {**measure(truth, held_out, key, generation), "params": generation.params}
         return {name: seen[name] for name in see}
 
     seen = devices.many(
@@ -429,14 +430,8 @@ def bits(seed):
 
 def bits_influence(seed):
     loop = bernoulli.BernoulliLoop(6, 9, 0.3, 0.8)
-    experiment = NeighbouringLoops(
-        "bernoulli",
-        Augment(0.4),
-        loop.n,
-        LAST,
-        40_000,
-        (("kappa", loop.kappa), ("probability", loop.p)),
-    )
+    problem = Bernoulli(loop.kappa, loop.p)
+    experiment = NeighbouringLoops(problem, Augment(0.4), loop.n, LAST, 40_000)
     seen = stability.run_loops(experiment, seed)["tv"].astype(np.float64)
     assert np.allclose(seen[:, 0], loop.kappa / loop.n, rtol=1e-6)  # certain, not a mean
     known = bernoulli.influence(loop, LAST).gamma @ binomial(loop.n - 1, loop.p)
@@ -451,19 +446,18 @@ def terms_of(experiment, seed, known, total) -> Family:
     for part in ("direct", "indirect", "synthetic", "shift"):
         cells += at(seen[part].astype(np.float64), getattr(known, part))
     control = at(seen["direct"].astype(np.float64), np.full(LAST + 1, known.direct[0]))
-    return Family(f"13 parts of the gap, {experiment.problem}; control: 1/n", cells, control)
+    return Family(f"13 parts of the gap, {experiment.problem.name}; control: 1/n", cells, control)
 
 
 def gap_terms_of_mean(seed):
-    settings, known = (("noise", SIGMA),), references.mean_gap_parts(6, 6, SIGMA, LAST)
-    run = Loops("gaussian_mean", Augment(0.5), 6, LAST, 40_000, settings, "identity")
+    known = references.mean_gap_parts(6, 6, SIGMA, LAST)
+    run = Loops(GaussianMean(SIGMA), Augment(0.5), 6, LAST, 40_000, "identity")
     return terms_of(run, seed, known, known.total)
 
 
 def gap_terms_of_bits(seed):
-    settings = (("kappa", 0.8), ("probability", 0.3))
     known = bernoulli.gap_parts(bernoulli.BernoulliLoop(4, 6, 0.3, 0.8), LAST)
-    run = Loops("bernoulli", Augment(0.4), 4, LAST, 60_000, settings, "identity")
+    run = Loops(Bernoulli(0.8, 0.3), Augment(0.4), 4, LAST, 60_000, "identity")
     return terms_of(run, seed, known, known.gap)
 
 
@@ -649,19 +643,19 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
     )
     for problem, regime, settings, curve in cases:
         n = ROWS if problem == "ols" else N
-        found = lookup.excess_risk(problem, regime, n, LAST, settings)
+        found = expected_excess(PROBLEMS[problem](**settings), regime, n, LAST)
         assert found.shape == (LAST + 1,)
         assert np.isfinite(found[0])
         if curve is None:
             assert np.isnan(found[1:]).all(), (problem, regime)
         else:
             np.testing.assert_allclose(found, curve, rtol=1e-13, err_msg=f"{problem}, {regime}")
-    for problem, settings in (("gaussian_mean", mean), ("categorical", smooth), ("ols", ols)):
-        n = ROWS if problem == "ols" else N
-        real_only = lookup.excess_risk(problem, RealOnly(), n, LAST, settings)
-        first = lookup.excess_risk(problem, Augment(0.5), n, LAST, settings)[0]
+    for name, settings in (("gaussian_mean", mean), ("categorical", smooth), ("ols", ols)):
+        n, problem = ROWS if name == "ols" else N, PROBLEMS[name](**settings)
+        real_only = expected_excess(problem, RealOnly(), n, LAST)
+        first = expected_excess(problem, Augment(0.5), n, LAST)[0]
         np.testing.assert_allclose(real_only, first, rtol=1e-13)
-    unknown = lookup.excess_risk("ridge", Augment(0.5), ROWS, LAST, ols)
+    unknown = expected_excess(PROBLEMS["ridge"](**ols), Augment(0.5), ROWS, LAST)
     assert np.isnan(unknown).all()
     ledger.record("37 to 46 each regime finds its closed form", "attained", 1.0)
 
@@ -670,11 +664,12 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
 
 PEAK = """
 import pathlib, resource
-from icl_stl.experiments import Loops
+from icl_stl.lab.experiments import Loops
+from icl_stl.lab.solvable import run_experiment
+from icl_stl.problems import GaussianMean
 from icl_stl.regimes import AccumulateSubsample
-from icl_stl.solvable import run_experiment
 
-run_experiment(Loops("gaussian_mean", AccumulateSubsample(), 1000, 20, {runs}), 0)
+run_experiment(Loops(GaussianMean(), AccumulateSubsample(), 1000, 20, {runs}), 0)
 status = pathlib.Path("/proc/self/status")
 if status.exists():  # what getrusage says includes the process that forked this one
     (kilobytes,) = (x.split()[1] for x in status.read_text().splitlines() if "VmHWM" in x)
@@ -699,7 +694,7 @@ def test_speed_of_least_squares(ledger, pytestconfig) -> None:
     if not pytestconfig.getoption("--long"):
         pytest.skip("times are measured with --long")
     start = time.perf_counter()
-    solvable.run_experiment(Loops("ols", Augment(0.5), 100, 20, 10_000, (("dim", 10),)), 0)
+    solvable.run_experiment(Loops(Ols(10), Augment(0.5), 100, 20, 10_000), 0)
     seconds = time.perf_counter() - start
     assert seconds < 30
     ledger.record("10^4 least squares loops in 30 s", tightness=seconds / 30)

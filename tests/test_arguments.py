@@ -12,7 +12,7 @@ import pytest
 from icl_stl import bounds, references
 from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
-from icl_stl.planning.plan import error_law
+from icl_stl.planning import error_law
 from icl_stl.references import (
     attention,
     bernoulli,

@@ -18,36 +18,28 @@ import pytest
 import icl_stl
 from icl_stl import bounds, learners, problems
 from icl_stl.commands import COMMANDS
-from icl_stl.config import (
+from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
+from icl_stl.lab.results import write_json
+from icl_stl.lab.sweeps import executors, grids
+from icl_stl.planning import plan as planning
+from icl_stl.planning.plan import error_law
+from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops
+from icl_stl.studies.context_loop.experiments import ContextLoops
+from icl_stl.studies.presets import (
     PRESETS,
-    Architecture,
     ArchitectureSize,
     CertificateSizes,
     CollapseSizes,
     ContextSizes,
     ConvergenceSize,
-    LinearRegression,
     Preset,
-    QueryArchitecture,
     StabilitySize,
-    Training,
 )
-from icl_stl.lab import runs
-from icl_stl.lab.experiments import (
-    CertifiedNetworks,
-    ContextLoops,
-    LayerPrompts,
-    Loops,
-    LoopSize,
-    NeighbouringLoops,
-    PlugInLoops,
-    SizedLoops,
-)
-from icl_stl.lab.results import write_json
-from icl_stl.lab.sweeps import executors, grids
-from icl_stl.planning.plan import error_law
-from icl_stl.planning.plan import plan as planning
-from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf

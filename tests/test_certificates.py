@@ -10,12 +10,7 @@ import pytest
 from synthetic import PRESET, certified
 
 from icl_stl import bounds
-from icl_stl.config import (
-    CertificateSizes,
-    LinearRegression,
-    QueryArchitecture,
-    Training,
-)
+from icl_stl.config import LinearRegression, QueryArchitecture, Training
 from icl_stl.models.query import (
     QueryBlock,
     QueryWeights,
@@ -40,6 +35,7 @@ from icl_stl.studies.certificates.networks import (
     typical_changes,
     worst_found,
 )
+from icl_stl.studies.presets import CertificateSizes
 from icl_stl.tasks import Prompts, sample_prompts
 
 TASK = LinearRegression(dim=2, context=5, noise=0.2, inputs="sphere")

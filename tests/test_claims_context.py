@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from synthetic import PRESET
 
-from icl_stl.config import ContextSizes
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.context_loop.claims import CLAIMS, _experiments
-from icl_stl.studies.plots import DRAWINGS, Stored
+from icl_stl.studies.drawing import Stored
+from icl_stl.studies.figures import DRAWINGS
+from icl_stl.studies.presets import ContextSizes
 
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(

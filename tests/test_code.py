@@ -5,7 +5,8 @@ from itertools import count
 
 import pytest
 
-from icl_stl.lab import code, runs
+from icl_stl import code
+from icl_stl.lab import runs
 from icl_stl.studies import laboratory
 
 LOOPS = "icl_stl.lab.runs"
@@ -46,22 +47,22 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     def of(*change):
         return other(changed(*change), same)
 
+    two = "import jax\n", "import jax\nTWO = 2\n"
     variance = "return self.dim * self.prior_scale**2 + self.noise**2"
     assert of("config.py", variance, f"{variance} * 3") == {*ALL}
-    assert of("collapse.py", "import jax\n", "import jax\nTWO = 2\n") == {
-        "icl_stl.studies.collapse.loops"
-    }
-    assert of(
-        "bounds/transformers.py", "import numpy as np\n", "import numpy as np\nTWO = 2\n"
-    ) == {"icl_stl.studies.certificates.networks", SWEEPS}
-    assert of("references/lookup.py", '"""\n\n', '"""\n\nTWO = 2\n') == {SWEEPS}
-    within = {"icl_stl.lab.solvable", "icl_stl.studies.stability.loops", SWEEPS}
-    assert of("problems.py", "import jax\n", "import jax\nTWO = 2\n") == within
-    assert of("tasks.py", "import jax\n", "import jax\nTWO = 2\n") == {*ALL}
+    assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
+    assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
+    assert of("tasks.py", *two) == {*ALL}
+    member = "import dataclass
+", "import dataclass
+TWO = 2
+"
+    for name in ("problems/ols.py", "regimes/anchored.py"):
+        assert of(name, *member) == {*ALL}
 
 
 @pytest.mark.parametrize(
-    "name", ["plots/_common.py", "report.py", "console.py", "claims/solvable.py"]
+    "name", ["studies/drawing.py", "report/page.py", "console.py", "studies/solvable/claims.py"]
 )
 def test_what_only_draws_talks_or_judges_does_not_count(changed, same, name):
     assert other(changed(name, '"""', 'TWO = 2\n"""'), same) == set()
@@ -69,10 +70,10 @@ def test_what_only_draws_talks_or_judges_does_not_count(changed, same, name):
 
 def test_what_is_only_said_does_not_count(changed, same):
     for change in (
-        ("runs.py", '"""', '"""Other words. '),
+        ("lab/runs.py", '"""', '"""Other words. '),
         ("config.py", "    def label_variance(", "    # Why.\n    def label_variance("),
-        ("collapse.py", "import jax\n", "import jax\n\n\n"),
-        ("results.py", "SCHEMA = 1\n", 'SCHEMA = (\n    1  # one\n)\n"""Said twice."""\n'),
+        ("studies/collapse/loops.py", "import jax\n", "import jax\n\n\n"),
+        ("lab/results.py", "SCHEMA = 1\n", 'SCHEMA = (\n    1  # one\n)\n"""Said twice."""\n'),
     ):
         assert other(changed(*change), same) == set(), change
 

@@ -57,7 +57,7 @@ for name in commands.COMMANDS:
         commands.main()
     except SystemExit as end:
         assert not end.code
-print(*sorted({"jax", "matplotlib", "optax", "torch"} & set(sys.modules)), file=sys.stderr)
+print(*sorted({"jax", "matplotlib", "optax", "scipy.stats"} & set(sys.modules)), file=sys.stderr)
 """
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from icl_stl import references
 from icl_stl.config import LinearRegression, QueryArchitecture, Training
-from icl_stl.lab.experiments import ContextLoops
 from icl_stl.learners import fit_query_model
 from icl_stl.loops import relabel_context
 from icl_stl.models.query import query_law
+from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.context_loop.loops import (
     OTHER,
     linear_attention,

@@ -9,19 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.devices import DATA, data_parallel, many
 from icl_stl.lab import runs
-from icl_stl.lab.experiments import (
-    Loops,
-    LoopSize,
-    NeighbouringLoops,
-    NeighbouringTransformers,
-    SizedLoops,
-)
+from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.learners import adam_transformer
 from icl_stl.regimes import Augment
 from icl_stl.studies import laboratory
+from icl_stl.studies.presets import PRESETS
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=1, context=4)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,8 @@ from icl_stl.measure import (
     predictions,
     prefix_log_densities,
 )
+from icl_stl.models import causal as models
 from icl_stl.models.causal import InContextModel, bayes, generate_labels
-from icl_stl.models.causal import causal as models
 from icl_stl.regimes import Augment
 from icl_stl.tasks import Normal, Prompts, label_log_densities, sample_inputs
 

@@ -8,6 +8,7 @@ import pytest
 from reference import TASKS, label_covariance, task_name, unit_lower_factor, whitened
 
 from icl_stl.config import Architecture, LinearRegression, QueryArchitecture
+from icl_stl.models import causal as models
 from icl_stl.models.causal import (
     Attention,
     bayes,
@@ -16,7 +17,6 @@ from icl_stl.models.causal import (
     tokens,
     transformer,
 )
-from icl_stl.models.causal import causal as models
 from icl_stl.models.query import query_transformer
 from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 

@@ -12,10 +12,10 @@ import pytest
 import icl_stl
 from icl_stl.commands import loop
 from icl_stl.lab.results import read_table
-from icl_stl.planning.plan import plan as planning
+from icl_stl.planning import plan as planning
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
-from icl_stl.studies import CLAIMS
-from icl_stl.studies.plots import DRAWINGS
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.figures import DRAWINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"

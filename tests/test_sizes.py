@@ -10,14 +10,7 @@ import pytest
 from icl_stl import learners, measure, problems, tasks
 from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import (
-    WORLDS,
-    Loops,
-    LoopSize,
-    SizedLoops,
-    SizedNeighbours,
-    SizedTransformers,
-)
+from icl_stl.lab.experiments import WORLDS, Loops, LoopSize, SizedLoops
 from icl_stl.lab.runs import draw_replicates
 from icl_stl.loops import (
     Sizes,
@@ -35,6 +28,7 @@ from icl_stl.regimes import (
     Replace,
 )
 from icl_stl.studies.convergence import loops as sizes
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 from icl_stl.tasks import sample_prompts
 
 KEY = jax.random.key(11)

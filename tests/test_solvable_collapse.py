@@ -10,7 +10,7 @@ import pytest
 from icl_stl import learners, problems
 from icl_stl.config import Architecture, LinearRegression, Training
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import LayerPrompts, Loops, PlugInLoops, Regeneration
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners.orthogonal import (
     Shrinkage,
     bayes_shrinkage,
@@ -25,6 +25,7 @@ from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.studies import laboratory
 from icl_stl.studies.collapse import loops as collapse
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.tasks import Prompts, bayes_predictive
 
 DIM, REPEATS, NOISE, SCALE = 2, 3, 0.6, 1.2

@@ -12,7 +12,7 @@ from reference import STANDARD_ERRORS
 
 from icl_stl import bounds, learners
 from icl_stl.config import Architecture, LinearRegression, Training
-from icl_stl.lab.experiments import LoopSize, NeighbouringLoops, NeighbouringTransformers
+from icl_stl.lab.experiments import LoopSize
 from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Sizes, coupled, self_consume
@@ -34,6 +34,7 @@ from icl_stl.regimes import (
     Replace,
 )
 from icl_stl.studies.stability import loops as stability
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.tasks import bayes_predictive, sample_prompts
 
 KEY = jax.random.key(3)
@@ -158,7 +159,7 @@ def test_equal_laws_are_coupled_by_equal_rows():
 @pytest.mark.parametrize(("coupling", "rows"), [("maximal", 1 / 20), ("common", None)])
 def test_symbols_under_both_couplings(coupling, rows, assert_mean):
     """Maximal: 1/n for ever. Common uniforms, first symbol for last of 4: 3 edges move."""
-    law = (("probabilities", (0.25,) * 4),)
+    law = (0.25,) * 4
     run = NeighbouringLoops(Categorical(law), Augment(0.5), 20, 3, 4000, coupling)
     seen = stability.run_loops(run, 0)
     np.testing.assert_allclose(seen["tv"][:, 0], 1 / 20, rtol=1e-5)
@@ -348,7 +349,7 @@ def test_rows_are_counted_by_weight():
 
 
 def test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should():
-    learner = adam_transformer(TASK, SMALL.architecture, replace(SMALL.training, steps=3))
+    learner = adam_transformer(TASK, PROMPTS.architecture, replace(PROMPTS.training, steps=3))
     prompts = sample_prompts(TASK, KEY, 24)
     weights = jnp.full(24, 1 / 24)
     own = learner.fit(jax.random.key(0), prompts, weights)

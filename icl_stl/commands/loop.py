@@ -366,7 +366,8 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
         from icl_stl.lab import runs, solvable
-        from icl_stl.studies import plots
+        from icl_stl.studies.solvable.figures import excess_curve
+        from icl_stl.style import write_figure
 
         of = {"experiment": experiment.name}
         identity = runs.identity(of, experiment.runs, arguments.seed, solvable.__name__)
@@ -382,7 +383,7 @@ def run_solvable(arguments: Arguments, regime: Regime) -> int:
         title = f"{arguments.learner}, {regime.name}, n = {arguments.samples}, {runs_of} loops"
         write_result(out, arguments, settings, identity["versions"], rows, failures, runs_of)
         if rows:
-            plots.write_figure(lambda: plots.excess_curve(rows, title), out / "excess")
+            write_figure(lambda: excess_curve(rows, title), out / "excess")
     console.show(solvable_table(rows, title, runs_of))
     tell(out, arguments, failures, runs_of, "excess" if rows else "")
     return int(len(rows) <= experiment.generations)
@@ -397,7 +398,9 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
         from icl_stl.lab import runs
-        from icl_stl.studies import plots
+        from icl_stl.studies.drawing import Stored
+        from icl_stl.studies.figures import DRAWINGS
+        from icl_stl.style import write_figure
 
         identity = runs.identity({"job": describe(job)}, job.replicates, arguments.seed)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
@@ -421,8 +424,8 @@ def run_transformer(arguments: Arguments, regime: Regime) -> int:
         # Without one-step errors, where all generations are mixed, the drift has no bound to show.
         name = "drift" if "eps" in result.observations else "in_context_error"
         if rows:
-            stored = plots.Stored(problem.task, loops, {})
-            plots.write_figure(lambda: plots.DRAWINGS[name].draw(stored), out / name)
+            stored = Stored(problem.task, loops, {})
+            write_figure(lambda: DRAWINGS[name].draw(stored), out / name)
     console.show(table(rows, title, runs_of))
     tell(out, arguments, result.failures, runs_of, name if rows else "")
     return int(len(rows) <= job.generations)

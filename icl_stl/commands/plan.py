@@ -311,9 +311,10 @@ def main(arguments: Arguments) -> int:
             "plans": {name: planned(p, planning.CHECKED.get(name)) for name, p in plans.items()},
         }
         results.write_json(out / "plan.json", plain(content))
-        from icl_stl.studies import plots
+        from icl_stl.planning.figure import trade_off
+        from icl_stl.style import write_figure
 
-        plots.write_figure(lambda: plots.trade_off(own), out / "trade_off")
+        write_figure(lambda: trade_off(own), out / "trade_off")
     print(law_in_words(laws))
     console.show(table(plans))
     if assumed:

@@ -25,11 +25,10 @@ from zipfile import BadZipFile
 import jax
 import numpy as np
 
-from icl_stl import __version__
+from icl_stl import __version__, code
 from icl_stl.config import LinearRegression, require
 from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
 from icl_stl.learners import Learner

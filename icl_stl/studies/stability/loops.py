@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import LinearRegression, QueryArchitecture
 from icl_stl.devices import many
-from icl_stl.lab.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.solvable import batch_size
 from icl_stl.learners import Data, maximal_coupling
@@ -26,6 +25,7 @@ from icl_stl.measure import differences, parameter_distance
 from icl_stl.models.query import effective_weights
 from icl_stl.problems import Bernoulli, Categorical, LinearAttention, attention_law
 from icl_stl.regimes import Augment, real_share
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.tasks import Prompts, bayes_predictive, sample_prompts
 
 

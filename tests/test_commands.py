@@ -19,7 +19,7 @@ from icl_stl.lab.sweeps.grids import grid_settings
 from icl_stl.lab.sweeps.sweeps import Outcome
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import REGIMES, Augment
-from icl_stl.studies import CLAIMS
+from icl_stl.studies.claims import CLAIMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

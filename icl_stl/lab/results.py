@@ -377,7 +377,7 @@ def _read(path: Path, parse: Callable[[str], Content]) -> Content:
     try:
         return parse(text_of(path.read_bytes()))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
+        raise ValueError(f"{path} does not exist; run icl-stl reproduce first") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

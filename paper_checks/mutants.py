@@ -1,7 +1,7 @@
 """Plant faults in formulas, loops and claims and report which of them the tests notice.
 
-Each fault is one that a hand makes: a wrong constant, a dropped factor 2, i for i - 1, n for N,
-alpha for 1 - alpha, a missing square. Run from the repository root:
+`mutants.txt` lists them, one a line. Each is one that a hand makes: a wrong constant, a dropped
+factor 2, i for i - 1, n for N, alpha for 1 - alpha, a missing square. Run from the repository root:
 
     python paper_checks/mutants.py [--short] [--jobs 2]
 
@@ -33,8 +33,8 @@ PATIENCE = 900
 class Mutant(NamedTuple):
     """A fault: in ``file`` of the package ``old`` becomes ``new``.
 
-    ``test`` must notice it; a fault in the bounds is also caught by any other test of bounds. Where
-    ``old`` is there several times ``count`` says which one is meant, from 1 on.
+    ``test`` must notice it; a fault that the tests of bounds must notice is caught by any of them.
+    Where ``old`` is there several times ``count`` says which one is meant, from 1 on.
     """
 
     file: str
@@ -42,34 +42,38 @@ class Mutant(NamedTuple):
     new: str
     test: str
     count: int | None = None
-    short: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: {self.old!r} -> {self.new!r}"
 
 
-def read(path: Path) -> tuple[Mutant, ...]:
-    """The faults of a file, written as its head says."""
-    faults, file, test = [], "", ""
-    for line in (
-        path.read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\n")[2].splitlines()
-    ):
-        if line.startswith("icl_stl/"):
-            file, test = line.split(", ")
-            continue
-        old, new, *count = line[3:].replace("\\n", "\n").split(" ⟶ ")
-        faults.append(Mutant(file, old, new, test, *map(int, count), short=line[1] == "*"))
-    return tuple(faults)
+ROOMS = ("drift", "stability", "generalization", "calculator", "optimum", "transformers")
+BOUNDS = {f"tests/test_bounds_{room}.py" for room in ROOMS}
 
 
-EVERY = read(Path(__file__).with_name("FAULTS.txt"))
-SHORT = tuple(fault for fault in EVERY if fault.short)
-BOUNDS = {fault.test for fault in EVERY if fault.test.startswith("tests/test_bounds_")}
+def listed(line: str) -> Mutant:
+    """A fault from its line of the list."""
+    file, old, new, test, *count = line.removeprefix("* ").split(" | ")
+    name, *function = test.split("::")
+    folder = "tests" if name.startswith("test_") else "paper_checks"
+    old, new = (text.replace("\\n", "\n") for text in (old, new))
+    test = "::".join([f"{folder}/{name}.py", *function])
+    return Mutant(file, old, new, test, int(count[0]) if count else None)
+
+
+LIST = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+EVERY = tuple(listed(line) for line in LIST if "|" in line and not line.startswith("#"))
+SHORT = tuple(listed(line) for line in LIST if line.startswith("* "))
+
+
+def path_of(mutant: Mutant, root: Path) -> Path:
+    """The file in which a fault is planted."""
+    return root / "icl_stl" / f"{mutant.file}.py"
 
 
 def misplaced(mutant: Mutant, root: Path) -> str:
     """Why a fault has no place in the code; nothing if it has one."""
-    path = root / mutant.file
+    path = path_of(mutant, root)
     found = path.read_text(encoding="utf-8").count(mutant.old) if path.is_file() else 0
     if mutant.count is None and found != 1:
         return f"in the code {found} times, not once"
@@ -80,7 +84,7 @@ def misplaced(mutant: Mutant, root: Path) -> str:
 
 def plant(mutant: Mutant, root: Path) -> None:
     """Put a fault into the code."""
-    path = root / mutant.file
+    path = path_of(mutant, root)
     pieces = path.read_text(encoding="utf-8").split(mutant.old)
     at = mutant.count or 1
     text = mutant.old.join(pieces[:at]) + mutant.new + mutant.old.join(pieces[at:])
@@ -178,8 +182,8 @@ def unfit(
 
 def tests_of(mutant: Mutant) -> list[str]:
     """The tests that may notice a fault, those of its own room first."""
-    rest = BOUNDS if mutant.file.startswith("icl_stl/bounds/") else set()
-    return [mutant.test, *sorted(rest - {mutant.test})]
+    rest = BOUNDS - {mutant.test} if mutant.test in BOUNDS else set()
+    return [mutant.test, *sorted(rest)]
 
 
 def tried(mutant: Mutant, root: Path, parent: Path) -> str:
@@ -224,7 +228,7 @@ def judge(
 def main() -> int:
     """Run the mutants and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="every fifth fault or so")
+    parser.add_argument("--short", action="store_true", help="the faults marked in the list only")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
     return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs)

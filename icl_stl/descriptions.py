@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icl_stl.lab import code
+from icl_stl import code
 
 Json = Any
 
@@ -199,7 +199,9 @@ class _Described:
                 member: value
                 for member, value in vars(cls).items()
                 if member in ("__call__", "__getattr__", "__getattribute__")
-                or not (member.startswith("__") or member == "_abc_impl" or _is_slot(value))
+                or not (
+                    member.startswith("__") or member == "_abc_impl" or isinstance(value, _SLOTS)
+                )
             }
             own = self.each(members, f"{where}.{cls.__name__}.{{}}")
             bases = [self.class_of(base, where) for base in cls.__bases__]
@@ -266,10 +268,6 @@ class _Described:
 def _is_versioned(module: str) -> bool:
     """Whether a module is of this package or of one that is installed."""
     return code.is_own(module) or code.is_installed(module)
-
-
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, types.GetSetDescriptorType | types.MemberDescriptorType)
 
 
 def _named_in(made: types.CodeType, *read: str) -> list[str]:

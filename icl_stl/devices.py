@@ -25,7 +25,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from icl_stl.config import whole
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.cores import available_cores
 
 DATA = "data"
 """The axis of devices that share the prompts of a batch."""
@@ -76,8 +76,13 @@ def use_all_cores(cache: Path | None) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        keep_programs(cache)
+
+
+def keep_programs(cache: Path) -> None:
+    """Keep compiled programs in a folder, however quick they were to compile."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @lru_cache
@@ -253,7 +258,6 @@ def on_host(tree: Any, filled: int = 0) -> Any:
     """The same arrays out of the devices, so that what is done next concerns one device alone.
 
     Args:
-        tree: Arrays.
         filled: How often the last entry is there once more.
     """
 
@@ -390,7 +394,6 @@ def over_replicates(
     device alone may be compiled otherwise than one for several and differ from it in rounding.
 
     Args:
-        function: Function of one replicate.
         shared: How many of its last arguments are the same for all replicates.
         quick_compilation: Whether compiling it counts for more than running it.
     """
@@ -474,11 +477,8 @@ def many(
     Args:
         run: A function of the description, a key and the arguments.
         of: The description, hashable.
-        runs: How many.
         arguments: The same for all runs.
-        seed: Seed of all.
         batch: Runs at a time on one device, at most.
-        report: Called before each round of batches.
 
     Returns:
         What `run` returns, with a new first axis `[runs]`, as NumPy arrays.

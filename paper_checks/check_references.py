@@ -23,7 +23,7 @@ from scipy import stats
 
 from icl_stl import devices, references
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners.attention import summaries
 from icl_stl.problems import PROBLEMS, Bernoulli, GaussianMean, Ols, expected_excess
 from icl_stl.references import attention, bernoulli
@@ -41,6 +41,7 @@ from icl_stl.regimes import (
     mixing_weights,
 )
 from icl_stl.studies.stability import loops as stability
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 LAST = 5
 SHOWN = (1, 2, 5)

@@ -2,25 +2,21 @@
 
 import numpy as np
 
-from icl_stl.config import ContextSizes, LinearRegression, Preset
-from icl_stl.lab.experiments import (
-    CertifiedNetworks,
-    ContextLoops,
-    KnownLoops,
-    LayerPrompts,
-    NeighbouringLoops,
-    NeighbouringTransformers,
-    PlugInLoops,
-    Regeneration,
-    SizedLoops,
-    SizedNeighbours,
-    SizedTransformers,
-)
+from icl_stl.lab.experiments import SizedLoops
 from icl_stl.lab.results import LoopResult
+from icl_stl.laws import LinearRegression
 from icl_stl.regimes import REAL, source_shares
-from icl_stl.studies import CLAIMS, Evidence, judge
-from icl_stl.studies.plots import Stored
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
+from icl_stl.studies.context_loop.experiments import ContextLoops
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies.drawing import Stored
+from icl_stl.studies.presets import ContextSizes, Preset
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.studies.transformer.claims import known_total_variation
+from icl_stl.studies.transformer.experiments import KnownLoops
 
 PRESET = Preset(
     "by hand",

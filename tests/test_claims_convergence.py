@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from icl_stl import bounds
-from icl_stl.config import PRESETS
-from icl_stl.lab.experiments import SizedNeighbours, SizedTransformers
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.convergence import claims as convergence
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies.presets import PRESETS
 
 SIZE = replace(PRESETS["tiny"].convergence, replicates=12)
 TINY = replace(PRESETS["tiny"], convergence=SIZE)

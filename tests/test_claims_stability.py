@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_stl.config import PRESETS
-from icl_stl.lab.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.regimes import real_share
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 
 TINY = PRESETS["tiny"]
 NAMES = ("recursive_stability", "stability_rate")

@@ -5,9 +5,10 @@ import pytest
 from scipy import optimize, stats
 
 from icl_stl import bounds, references
-from icl_stl.config import PRESETS
-from icl_stl.studies import CLAIMS, Cell, Claim, Evidence, Judged, judge
+from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
 from icl_stl.studies.cells import GROUPS
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 from icl_stl.studies.synthetic import claims as synthetic
 
 TINY = PRESETS["tiny"]

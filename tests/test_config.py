@@ -2,15 +2,10 @@ import dataclasses
 
 import pytest
 
-from icl_stl.config import (
-    PRESETS,
-    Architecture,
-    ConvergenceSize,
-    LinearRegression,
-    Preset,
-    Training,
-)
+from icl_stl.config import Architecture, Training
+from icl_stl.laws import LinearRegression
 from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.studies.presets import PRESETS, ConvergenceSize, Preset
 
 
 def test_noise_is_measured_against_the_scale_of_the_tasks():

@@ -24,12 +24,13 @@ import pytest
 from reference import trials
 
 import icl_stl
+from icl_stl import code
 from icl_stl.commands import figures, reproduce
-from icl_stl.config import PRESETS
-from icl_stl.lab import code, results, runs
+from icl_stl.lab import results, runs
 from icl_stl.lab.sweeps import sweeps
 from icl_stl.lab.sweeps.grids import grid_settings
-from icl_stl.studies import CLAIMS
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"

@@ -8,9 +8,10 @@ from scipy import stats
 from synthetic import generated
 
 from icl_stl import measure
-from icl_stl.config import PRESETS
 from icl_stl.lab import runs
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 from icl_stl.studies.transformer import loops as known_loops
 from icl_stl.studies.transformer.claims import PLANTED, known_total_variation
 from icl_stl.studies.transformer.claims import known_loops as experiment_of

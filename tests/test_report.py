@@ -21,7 +21,7 @@ import pytest
 from synthetic import PRESET, below_the_bound, loops_of
 
 import icl_stl
-from icl_stl import bounds, commands, console
+from icl_stl import bounds, commands
 from icl_stl.lab.results import write_table
 from icl_stl.report import page as report
 
@@ -507,7 +507,7 @@ def test_every_claim_is_there_as_on_the_console(committed, parsed):
     entries = json.loads((FIGURES / "claims.json").read_text())["claims"]
     rows = table_after(parsed, committed.read_text(encoding="utf-8"), "Where each claim")
     shown = [[td["text"] for td in row.all("td")] for row in rows]
-    assert [row[:-1] for row in shown] == [list(console.claim_row(e)) for e in entries]
+    assert [row[:-1] for row in shown] == [list(table.claim_row(e)) for e in entries]
     for claim in entries:
         said = parsed.with_id(f"claim-{claim['name']}")["text"]
         for part in (claim["statement"], claim["source"], claim["negative_control"]["what"]):

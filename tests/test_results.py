@@ -196,13 +196,13 @@ def test_a_quantity_that_a_regime_does_not_have_is_empty(tmp_path):
 @dataclass(frozen=True)
 class Custom(Regime):
     name: ClassVar[str] = "custom"
-    share: float
+    real: float
 
     def synthetic_size(self, samples):
         return samples
 
     def share(self, generation):
-        return self.share
+        return self.real
 
 
 def test_a_regime_of_others_is_read_where_it_is_given_and_refused_where_not(tmp_path):

@@ -8,16 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import devices
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.lab import code, runs
-from icl_stl.lab.experiments import Loops, Regeneration, job_of
+from icl_stl import code, devices
+from icl_stl.config import Architecture, Training
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import Loops
 from icl_stl.lab.results import Failure
+from icl_stl.laws import LinearRegression
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
 from icl_stl.problems import Gaussian
 from icl_stl.regimes import Anchored, Augment, RealOnly, Replace
-from icl_stl.studies import CLAIMS, Evidence, judge, laboratory
+from icl_stl.studies import Evidence, judge, laboratory
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.collapse.experiments import Regeneration
+from icl_stl.studies.presets import Preset, job_of
 
 SEED = 3
 PRESET = Preset(

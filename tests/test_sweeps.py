@@ -20,10 +20,11 @@ from icl_stl import tables
 from icl_stl.config import Training
 from icl_stl.descriptions import digest
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import LoopSize, SizedTransformers
+from icl_stl.lab.experiments import LoopSize
 from icl_stl.lab.sweeps import batches, executors, grids, sweeps
 from icl_stl.lab.sweeps.grids import grid_settings
 from icl_stl.studies.convergence import loops as sizes
+from icl_stl.studies.convergence.experiments import SizedTransformers
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "sweep.py"

@@ -17,11 +17,11 @@ STATEMENTS = {
 }
 FUNCTIONS = {
     room: {
-        name: inspect.getdoc(getattr(room, name))
-        for name in room.__all__
-        if inspect.isfunction(getattr(room, name))
+        name: inspect.getdoc(item)
+        for name, item in vars(room).items()
+        if inspect.isfunction(item) and item.__module__.startswith(room.__name__) and name[0] != "_"
     }
-    for room in (references, collapse, bounds)
+    for room in (references, collapse)
 }
 
 
@@ -81,19 +81,11 @@ def test_the_table_of_a_room_names_every_function_with_its_statement(room) -> No
         number = re.search(r"  (\d+)$", line)
         statement = int(number[1]) if number else statement
         table |= dict.fromkeys(re.findall(r"``(\w+)``", line), statement)
+    assert len(FUNCTIONS[room]) > 15
     assert {*FUNCTIONS[room]} <= {*table}
+    assert {*table} <= {*vars(room)} or room is references  # whose arguments have a table too
     for name, doc in FUNCTIONS[room].items():
         assert f"statement {table[name]}" in doc, name
-
-
-@pytest.mark.parametrize("room", [references, bounds])
-def test_every_function_says_what_goes_in_what_comes_out_and_whence_it_is(room) -> None:
-    for name, doc in FUNCTIONS[room].items():
-        for section in ("Args:", "Returns:", "Source:"):
-            assert section in doc, (name, section)
-        arguments = doc.split("Args:")[1].split("Returns:")[0]
-        for argument in inspect.signature(getattr(room, name)).parameters:
-            assert re.search(rf"\b{argument}\b", arguments), (name, argument)
 
 
 def test_nothing_heavy_is_imported() -> None:

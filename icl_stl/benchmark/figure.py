@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import MARKERS, PALETTE, plain_log
+from icl_stl.style import MARKERS, PALETTE, plain_log
 
 
 def _shares(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:

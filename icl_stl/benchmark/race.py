@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.config import Architecture, Training
+from icl_stl.cores import available_cores
+from icl_stl.laws import LinearRegression
+from icl_stl.studies.presets import PRESETS
 
 Measures = dict[str, float]
 """What a contestant says of one round: `seconds` and what it did in them."""
@@ -89,14 +91,11 @@ def forward_operations(
 ) -> float:
     """Useful floating-point operations of a forward pass over a prompt of t tokens of width w.
 
-    A multiplication and an addition are two. 2 t w p + 24 L t p² + 4 p (labels): embedding;
-    queries, keys, values, output and an MLP of 4 p hidden units in each of L layers; mean and
-    deviation of the labels. 2 L p t (t + 1): token j reads j tokens, twice 2 p operations each.
-
-    Norms, softmax, activations, the optimiser and whatever is computed behind the causal mask do
-    not count, so a rate of these is what the user gets, not how busy the processor is. Training
-    costs three times as much: the backward pass has two products for each one (for the embedding
-    only one is needed: it is less than a hundredth).
+    2 t w p + 24 L t p² + 4 p (labels): embedding; attention's maps and an MLP of 4 p units in each
+    of L layers; mean and deviation of the labels. 2 L p t (t + 1): token j reads j tokens, twice 2
+    p operations each. A multiplication and an addition are two; norms, softmax, activations, the
+    optimiser and what is behind the causal mask do not count, so a rate of these is what the user
+    gets. Training costs three times as much: the backward pass has two products for each one.
     """
     p, depth = architecture.width, architecture.depth
     dense = 2.0 * tokens * token_width * p + 24.0 * depth * tokens * p**2 + 4.0 * p * labels
@@ -206,7 +205,8 @@ def _prepare(contestant: Contestant, cores: frozenset[int] | None) -> None:
         os.sched_setaffinity(0, cores)
     module, _, function = contestant.prepare.partition(":")
     prepare = getattr(importlib.import_module(f"icl_stl.benchmark.{module}"), function)
-    _measure = prepare(**contestant.settings)
+    asks = {"asks": contestant.asks} if contestant.asks else {}
+    _measure = prepare(**{**contestant.settings, **asks})
 
 
 def _ask(question: Mapping[str, Any]) -> Any:
@@ -291,7 +291,6 @@ def race(
     Args:
         contestants: Who runs.
         rounds: How often.
-        report: Called before each piece of work.
         once: What is asked for in the first round alone.
     """
     measured: dict[str, list[Measures]] = {}
@@ -502,10 +501,10 @@ def measure_speed(plan: Plan, report: Report) -> Part:
         asks = ("training",) if copies else ACTIVITIES
         end = " x cores" if copies else ""
         whole = asks if copies else (*asks, "uncached")
-        settings = {"size": size, "asks": asks, "threads": 1 if copies else None}
+        settings = {"size": size, "threads": 1 if copies else None}
         where = one_process_a_core(copies) if copies else (None,)
         return [
-            _ours(f"ours{end}", "speeds", plan, whole, size=size, whats=whole, devices=copies or 1),
+            _ours(f"ours{end}", "speeds", plan, whole, size=size, devices=copies or 1),
             *(
                 Contestant(
                     f"{rival}{end}",
@@ -660,7 +659,7 @@ def measure_processes(plan: Plan, report: Report) -> Part:
         if size.heavy:
             part.skipped[size.name] = "it takes too long"
             continue
-        found = found_by(_ours("training", "speeds", plan, size=size, whats=("training",)))
+        found = found_by(_ours("training", "speeds", plan, size=size))
         part.add_rates(size, found, dict.fromkeys(names, 3 * own_operations(size)))
         part.add_ratio(size.name, found, *names)
     found = found_by(_ours("matmul", "ceiling", plan, operations=plan.operations))
@@ -687,7 +686,7 @@ def measure_growth(plan: Plan, report: Report) -> Part:
     for axis, (values, _, size) in axes.items():
         settings: dict[str, Any] = {"size": size, "axis": axis, "steps": plan.growing_steps}
         settings["devices"] = cores if axis == "seeds" else 1
-        contestants.append(_ours(axis, "growth", plan, values, values=values, **settings))
+        contestants.append(_ours(axis, "growth", plan, values, **settings))
     found = race(contestants, plan.repeats, report)
     part.skip(found)
     for contestant in contestants:
@@ -843,20 +842,15 @@ def judged(parts: Mapping[str, Part]) -> list[dict[str, Any]]:
     """
     rows = []
     for target in TARGETS:
-        found = parts[target.part].ratios.get(target.ratio) if target.part in parts else None
-        if found is None:
+        if target.part not in parts or target.ratio not in parts[target.part].ratios:
             continue
+        found = parts[target.part].ratios[target.ratio]
         values = [found["median"], found.get("best", found["median"])]
         enough = min(values) >= target.bound if target.at_least else max(values) <= target.bound
         aim = "" if target.aim is None else f", aim {target.aim:g}"
-        rows.append(
-            {
-                "target": f"{target.part}, {target.ratio}",
-                "wanted": f"{'≥' if target.at_least else '≤'} {target.bound:g}{aim}",
-                "measured": found,
-                "reached": "yes" if enough else "NO",
-            }
-        )
+        row = {"target": f"{target.part}, {target.ratio}"}
+        row["wanted"] = f"{'≥' if target.at_least else '≤'} {target.bound:g}{aim}"
+        rows.append({**row, "measured": found, "reached": "yes" if enough else "NO"})
     return rows
 
 
@@ -875,35 +869,30 @@ def shown(value: Any) -> str:
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Column names and the cells of all rows, as words; `-` where a row has no such column."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return [
-        tuple(columns),
-        *(tuple(shown(row[c]) if c in row else "-" for c in columns) for row in rows),
-    ]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    return [columns, *(tuple(shown(row.get(c, "-")) for c in columns) for row in rows)]
 
 
 def content(machine: Mapping[str, Any], plan: Plan, parts: Mapping[str, Part]) -> dict[str, Any]:
     """Everything that was measured, for programs."""
-    operations = {
-        size.name: {"ours": own_operations(size), "baseline": baseline_operations(size)}
-        for size in plan.sizes
-    }
     return {
         "schema": 1,
         "machine": dict(machine),
         "plan": asdict(plan),
-        "forward_operations": operations,
+        "forward_operations": {
+            size.name: {"ours": own_operations(size), "baseline": baseline_operations(size)}
+            for size in plan.sizes
+        },
         "targets": judged(parts),
         "parts": {name: asdict(part) for name, part in parts.items()},
     }
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of rows in Markdown."""
+    """A table of rows in Markdown; nothing without any."""
     head, *body = table_of(rows)
-    return [f"| {' | '.join(cells)} |" for cells in (head, tuple("---" for _ in head), *body)] + [
-        ""
-    ]
+    table = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *body)]
+    return [*table, ""] if rows else []
 
 
 TARGETS_ARE = (
@@ -913,29 +902,25 @@ TARGETS_ARE = (
 )
 
 
+CAPTION = (
+    "Left: useful operations of training over the matrix-product rate of all cores measured in "
+    "the same round; medians, and the range over rounds. One training on all cores, or one on "
+    "each. Right: cost over that at the smallest value, with the fitted exponents."
+)
+
+
 def page(content: Mapping[str, Any]) -> str:
     """Everything that was measured, for readers: Markdown, from `content` alone."""
     lines = ["# Benchmark", "", "Drawn and written by `scripts/benchmark.py`.", ""]
     lines += [f"- {name}: {value}" for name, value in content["machine"].items()]
-    lines += ["", "![speeds](speeds.svg)", ""]
-    lines += [
-        "Left: useful operations of training over the matrix-product rate of all cores measured in "
-        "the same round; medians, and the range over rounds. One training on all cores, or one on "
-        "each. Right: cost over that at the smallest value, with the fitted exponents.",
-        "",
-    ]
+    lines += ["", "![speeds](speeds.svg)", "", CAPTION, ""]
     if content["targets"]:
         lines += ["## Targets", "", TARGETS_ARE, "", *_markdown(content["targets"])]
     for part in content["parts"].values():
-        lines += [f"## {part['title']}", ""]
-        if part["rows"]:
-            lines += _markdown(part["rows"])
-        if part["ratios"]:
-            rows = [{"ratio": name, "value": value} for name, value in part["ratios"].items()]
-            lines += _markdown(rows)
-        lines += [f"- {note}" for note in part["notes"]]
-        lines += [f"- left out: {name}: {why}" for name, why in part["skipped"].items()]
-        lines += [""]
+        ratios = [{"ratio": name, "value": value} for name, value in part["ratios"].items()]
+        left_out = [f"- left out: {name}: {why}" for name, why in part["skipped"].items()]
+        lines += [f"## {part['title']}", "", *_markdown(part["rows"]), *_markdown(ratios)]
+        lines += [*(f"- {note}" for note in part["notes"]), *left_out, ""]
     return "\n".join(lines)
 
 
@@ -944,9 +929,11 @@ def describe_machine() -> dict[str, Any]:
     with closing(Team(Contestant("machine", "contestants:machine"))) as team:
         team.ready()
         (found,) = team.ask()
-    torch = importlib.util.find_spec("torch") is not None
     versions = found.pop("versions")
-    versions["torch"] = importlib.metadata.version("torch") if torch else "not installed"
+    try:
+        versions["torch"] = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        versions["torch"] = "not installed"
     return {
         "system": platform.platform(),
         **found,

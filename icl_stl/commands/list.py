@@ -1,15 +1,15 @@
 """What is chosen by name: claims with their statements, presets, problems, regimes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 import tyro
 
 if TYPE_CHECKING:
     from icl_stl.studies import Claim
 
-Kind = Literal["claims", "presets", "problems", "regimes"]
+Kind = Literal["claims", "presets", "learners", "problems", "regimes"]
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,23 @@ def print_claims(claims: Mapping[str, "Claim"]) -> None:
         print(f"{name}\n    {claim.statement}\n    source: {claim.source}")
 
 
-def print_members(members: Mapping[str, type[Any]]) -> None:
-    """Names, what each is, and its fields, which are its options."""
-    for name, kind in members.items():
-        options = ", ".join(field.name for field in fields(kind)) or "none"
-        print(f"{name}\n    {str(kind.__doc__).splitlines()[0]}\n    options: {options}")
-
-
 def main(arguments: Arguments) -> int:
     """List; the exit status."""
     for kind in arguments.kinds or get_args(Kind):
         if len(arguments.kinds) != 1:
             print(f"{kind}:")
         if kind == "claims":
-            from icl_stl.studies import CLAIMS
+            from icl_stl.studies.claims import CLAIMS
 
             print_claims(CLAIMS)
         elif kind == "presets":
-            from icl_stl.config import PRESETS
+            from icl_stl.studies.presets import PRESETS
 
             for name, preset in PRESETS.items():
                 loops = f"{preset.replicates} loops of {preset.generations} generations"
                 print(f"{name}\n    n = {preset.samples}, {loops}")
-        elif kind == "problems":
-            from icl_stl.problems import PROBLEMS
-
-            print_members(PROBLEMS)
         else:
-            from icl_stl.regimes import REGIMES
+            from icl_stl.members import listed
 
-            print_members(REGIMES)
+            print("\n".join(listed(kind)))
     return 0

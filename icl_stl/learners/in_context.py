@@ -12,12 +12,13 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.config import Architecture, QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, sample_inputs, sample_prompts
 from icl_stl.learners.laws import cumulated_shares
 from icl_stl.learners.learner import Learner
 from icl_stl.models.causal import InContextModel, Params, bayes, generate_labels, transformer
 from icl_stl.models.query import query_init, query_law, query_transformer
-from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 
 class Fitted(NamedTuple):
@@ -61,7 +62,6 @@ def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
     With the predictive deviation every drift is zero.
 
     Args:
-        task: The real law.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
     """
     return _in_context(
@@ -140,8 +140,6 @@ def fit_query_model(
     prompts, in one scan; all of it may be mapped over keys.
 
     Args:
-        task: The real law.
-        architecture: What the network is.
         training: Steps, batch, learning rate, weight decay; there are no rows to shuffle.
 
     Returns:
@@ -203,8 +201,6 @@ def adam_transformer(
 
     Args:
         task: The real law (its noise floor σ and the law of its inputs are known to the learner).
-        architecture: What the network is.
-        training: Steps, batch, learning rate, weight decay.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
         learning_rate: Instead of the training's, if given; may be traced, so that one program
             serves many.

@@ -7,8 +7,8 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import SQUARED, flag, positive
+from icl_stl.laws.prompts import Rows, standard_normal
 from icl_stl.learners.learner import Learner, with_weight
-from icl_stl.tasks import Rows, standard_normal
 
 LEAST_PIVOT = 1e-4
 """Smallest squared sine between a column and those before it at which the Gram matrix decides."""
@@ -32,8 +32,6 @@ def weighted_ridge(
     κ <= 1e3, 0.02 for κ <= 1e4. Derivatives are those of forward mode.
 
     Args:
-        features: f.
-        targets: y.
         weights: Weights of the rows; those without one may hold anything.
         penalty: ρ >= 0.
 

@@ -25,6 +25,7 @@ from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import Any, Literal, NamedTuple
 
 from icl_stl.config import meant, require
+from icl_stl.cores import cores_of
 from icl_stl.tables import read_options
 
 Item = Hashable
@@ -38,21 +39,6 @@ class Lost(NamedTuple):
 
 
 # --- worker processes of this machine ------------------------------------------------------------
-
-
-def available_cores() -> tuple[int, ...]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
-def cores_of(worker: int, workers: int) -> set[int]:
-    """The cores that a worker has for itself; it shares one where there are more workers."""
-    if not hasattr(os, "sched_getaffinity"):  # pragma: no cover (macOS, Windows)
-        return set()
-    cores = available_cores()
-    return set(cores[worker::workers] or [cores[worker % len(cores)]])
 
 
 def _keep_to(cores: set[int]) -> None:

@@ -13,16 +13,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.config import ConvergenceSize, Preset
 from icl_stl.intervals import LEVEL, t_half_width, t_test
-from icl_stl.lab.experiments import Experiment, LoopSize, SizedNeighbours, SizedTransformers
+from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import Problem, useful_sizes
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
 from icl_stl.studies.cells import Bools, constant, finite, fitted_exponents, jackknifed, wide
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import ConvergenceSize, Preset
 
 M = 1.0
 """Range of the bounded loss."""

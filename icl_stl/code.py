@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent
 """The folder of this package."""
 
 
@@ -116,18 +116,19 @@ def _reached(
     """Modules reached from some, with their sources, and the top names that are installed."""
     modules: dict[str, bytes] = {}
     installed: set[str] = set()
+    followed = set(without)
     waiting = []
     for root in roots:
         if _file(root, package) is None:
             raise ValueError(f"module must be one with a source, but it is {root!r}")
-        waiting.append(root)
+        waiting.append((root, True))
     while waiting:
-        name = waiting.pop()
-        # A module's packages are executed before it is.
+        name, follow = waiting.pop()
+        # A module's packages are executed before it is; nothing that they import is used by it.
         above = name.rpartition(".")[0]
         if above:
-            waiting.append(above)
-        if name in modules or name in without:
+            waiting.append((above, False))
+        if name in followed or (name in modules and not follow):
             continue
         if not is_own(name) and is_installed(name):
             installed.add(name.partition(".")[0])
@@ -136,12 +137,20 @@ def _reached(
         if path is not None:
             modules[name] = _content(path)
             within = name if path.name == "__init__.py" else above
-            waiting += [one for one in _imports(within, modules[name]) if one not in modules]
+            if follow:
+                followed.add(name)
+                waiting += [(one, True) for one in _imports(within, modules[name])]
+                if b"iter_modules" in modules[name]:  # it imports whatever is in its folder
+                    waiting += [
+                        (f"{name}.{file.stem}", True) for file in path.parent.glob("[!_]*.py")
+                    ]
     return modules, installed
 
 
 def modules_of(*roots: str, package: Path = PACKAGE) -> tuple[str, ...]:
-    """All modules that are executed where these are imported, in order; none that is installed.
+    """All modules that these import, all the way down, in order, and the packages that hold them.
+
+    None that is installed. What a package imports that is only the place of a module is left out.
 
     Args:
         *roots: Names of modules, such as `icl_stl.lab.runs`.

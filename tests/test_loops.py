@@ -351,8 +351,8 @@ def test_real_rows_are_drawn_only_where_they_are_fresh(regime):
         return draw_normal(key, count)
 
     run(NOISY_MEAN, REAL_ROWS, 2, regime, parameters, draw_real=draw)
-    # Traced once for its types, once for all generations.
-    assert asked == ([6, 6] if regime.fresh_real else [])
+    # Traced twice for its types, once for all generations.
+    assert asked == ([6] * 3 if regime.fresh_real else [])
 
 
 # Weights of the objective.

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from icl_stl import commands, console
+from icl_stl.benchmark import race
 from icl_stl.commands import COMMANDS, loop, running, sweep
 from icl_stl.config import require
 from icl_stl.lab.sweeps.grids import grid_settings
@@ -201,6 +202,15 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, error):
         running.start_jax()
     assert "\n" not in str(no.value)
     running.start_jax(used=False)
+
+
+def test_a_benchmark_without_its_devices_is_refused(monkeypatch, capsys, tmp_path):
+    def none():
+        raise race.UnavailableError("RuntimeError: no such backend")
+
+    monkeypatch.setattr(race, "describe_machine", none)
+    assert call(monkeypatch, "benchmark", "--out", str(tmp_path)) == 2
+    assert capsys.readouterr().err.endswith("RuntimeError: no such backend\n")
 
 
 def test_a_stream_without_greek_shows_what_it_can_and_the_result_is_written(tmp_path):

@@ -140,6 +140,10 @@ def _reached(
             if follow:
                 followed.add(name)
                 waiting += [(one, True) for one in _imports(within, modules[name])]
+                if b"iter_modules" in modules[name]:  # it imports whatever is in its folder
+                    waiting += [
+                        (f"{name}.{file.stem}", True) for file in path.parent.glob("[!_]*.py")
+                    ]
     return modules, installed
 
 

@@ -30,7 +30,7 @@ def stopped_by(error: OSError) -> NoReturn:
     refuse(f"{error.filename} {error.strerror}" if error.filename else str(error))
 
 
-def _given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+def given(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Option and value of every value on a command line."""
     option = ""
     for word in words:
@@ -58,22 +58,22 @@ def arguments_of(
     import tyro  # noqa: PLC0415  (figures need this module, not the command line)
 
     words = sys.argv[1:] if words is None else words
-    given, hints = list(_given(words)), get_type_hints(kind)
-    for option, value in given:
+    said, hints = list(given(words)), get_type_hints(kind)
+    for option, value in said:
         if not value:
             refuse(f"{option or 'an argument'} must have a value, but it is {value!r}")
-    for option in {word for word in words if word[:2] == "--"} - {option for option, _ in given}:
-        if get_origin(hints.get(_field(option))) is tuple:
+    for option in {word for word in words if word[:2] == "--"} - {option for option, _ in said}:
+        if get_origin(hints.get(field_of(option))) is tuple:
             refuse(f"{option} must have a value, or be left out")
     try:
         return tyro.cli(kind, prog=prog, args=words)
     except SystemExit as end:
         if end.code == 2:
-            _suggest(hints, given)
+            _suggest(hints, said)
         raise
 
 
-def _field(option: str) -> str:
+def field_of(option: str) -> str:
     """The field of an option."""
     return option.lstrip("-").replace("-", "_")
 
@@ -81,7 +81,7 @@ def _field(option: str) -> str:
 def _suggest(hints: Mapping[str, Any], given: Sequence[tuple[str, str]]) -> None:
     """Name the nearest word wherever one of a few was asked for and another is given."""
     for option, value in given:
-        hint = hints.get(_field(option))
+        hint = hints.get(field_of(option))
         known = get_args(hint) if get_origin(hint) is Literal else ()
         if known and value not in known and (words := meant(value, known)):
             print(f"{option} {value}{words}", file=sys.stderr)

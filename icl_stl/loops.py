@@ -24,11 +24,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from icl_stl.config import require, whole
+from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import Data, Learner
 from icl_stl.models.causal import Params
 from icl_stl.regimes import Regime, Replace, Step, real_share, real_shares, synthetic_size
 from icl_stl.rows import in_one_type, in_turn, joined, precision, row_count, rows_of, spread
-from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]
@@ -318,6 +318,42 @@ def _refuse_weights(regime: Regime, index: Any, fine: Any) -> None:
         )
 
 
+def check_mix(
+    key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, generations: int
+) -> None:
+    """Refuse a `mix` whose weights are negative or do not sum to 1, in the first or last generation.
+
+    Only where they are known: not under `jit` or `vmap`. The parameters that it sees are zeros; a
+    weight that is not finite for these is let pass.
+
+    Args:
+        key: Key of the loop.
+        learner: The learner.
+        regime: The data regime.
+        real: The real set.
+        generations: G.
+    """
+    if not _chooses(regime) or not generations:
+        return
+    n, n_syn = row_count(real), synthetic_size(regime, row_count(real))
+    params = jax.eval_shape(
+        lambda rows: learner.fit(key, rows, spread(1.0, n, n, precision(rows))), real
+    )
+    params = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params)
+    kept, rows = room_for_rows(regime, real, generations), in_turn(real, n_syn) if n_syn else ()
+    for index in dict.fromkeys((1, generations)):
+        share = real_share(regime, n, index)
+        mixed = _mixed(regime, Step(key, index, params, real, rows, kept, share, n, n_syn))
+        weights = _known(mixed[1])
+        if weights is None or not np.isfinite(weights).all():
+            return
+        total, least = float(weights.sum()), float(weights.min())
+        fine = abs(total - 1) < 1e-3 and least >= 0
+        what = f"the weights of mix of the regime {regime.name!r} in generation {index}"
+        found = f"the least {least:.3g}, their sum {total:.6g}"
+        require(fine, what, found, "numbers of at least 0 that sum to 1")
+
+
 _HEEDING: "WeakKeyDictionary[Any, set[Any]]" = WeakKeyDictionary()
 """Fits that were seen to take no notice of rows of weight 0, with the shapes of rows."""
 
@@ -379,6 +415,21 @@ def check_weights(
         )
     with suppress(TypeError):
         _HEEDING.setdefault(learner.fit, set()).add(shape)
+
+
+def checked_start(
+    key: PRNGKeyArray,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    generations: int,
+    draw_real: DrawReal | None,
+    generate_jointly: GenerateJointly | None = None,
+) -> Start:
+    """`start_of_loop`, and `check_weights` on rows of its type."""
+    start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_weights(key, learner, regime, start.real, generations)
+    return start
 
 
 def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
@@ -647,8 +698,7 @@ def self_consume(
     synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
-    real, params = start_of_loop(key, learner, regime, real, generations, draw_real)
-    check_weights(key, learner, regime, real, generations)
+    real, params = checked_start(key, learner, regime, real, generations, draw_real)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -744,14 +794,13 @@ def coupled(
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
     first = jax.tree.map(lambda a: a[0], reals)
-    real, params = start_of_loop(
+    real, params = checked_start(
         key, learner, regime, first, generations, draw_real, generate_jointly
     )
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
     if first_reals is not None:
         first_reals = real_rows(first_reals, "first_reals", axes=2)
         first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
-    check_weights(key, learner, regime, real, generations)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry

@@ -1,20 +1,47 @@
-"""Members by name: those of this package, and a user's own from a file, which count as much."""
+"""Members by name: those of this package, and a user's own from a file, which count as much.
 
+A member is a frozen dataclass; its fields are its options. Needs no JAX.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from icl_stl.config import meant, require
+from icl_stl.config import Architecture, Training, meant, require
+from icl_stl.laws import LinearRegression
+from icl_stl.problems import PROBLEMS, InContext, Problem
+from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 
 Kind = TypeVar("Kind")
+COMMON = (
+    *("learner", "problem", "regime", "samples", "generations", "runs", "seed"),
+    *("json", "fresh", "help"),
+)
+"""The options of a command: no field of a member has such a name."""
+LEARNERS: Mapping[str, type[Problem]] = {
+    word: kind
+    for kind in sorted(PROBLEMS.values(), key=lambda kind: kind is not InContext)
+    for word in kind.flat
+}
+"""Words that stand for a problem, each with options of its own: `Problem.flat`."""
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 
 def load_file(path: Path | str) -> ModuleType:
-    """The module that a file of Python is; the same object for the same file and content.
+    """The module that a file of Python is; the same object for the same content.
 
     Its name carries a digest of its content, so that what it defines is told from what another
     version of the file defined. It may import the files beside it.
@@ -25,7 +52,7 @@ def load_file(path: Path | str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     fine = file.suffix == ".py" and file.is_file()
     require(fine, "the file", str(path), "a file of Python that exists, as mine.py")
-    name = f"{file.stem}_{sha256(file.read_bytes() + str(file).encode()).hexdigest()[:8]}"
+    name = f"{file.stem}_{sha256(file.read_bytes()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, file)
@@ -73,4 +100,301 @@ def member(
     fine = isinstance(found, type) and issubclass(found, kind)
     require(fine, option, words, f"{right}{meant(name, own)}")
     assert isinstance(found, type)
+    needed = [n for n in ("draw", "loss", "share", "synthetic_size") if hasattr(kind, n)]
+    missing = [n for n in needed if getattr(found, n) is getattr(kind, n)]
+    if issubclass(found, Problem) and not hasattr(found, "learner"):
+        missing.append("learner")
+    right = f"a class that defines {', '.join(missing)}, as {kind.__name__} asks for"
+    require(not missing, option, words, right)
     return found
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+class Option(NamedTuple):
+    """An option of a member."""
+
+    kind: Any
+    """The type of its value."""
+    default: Any
+    """`dataclasses.MISSING` if it must be given."""
+    help: str
+
+
+def sayable(kind: Any) -> bool:
+    """Whether an option can say a value of this type: numbers, text, choices, tuples of those."""
+    if get_origin(kind) is tuple:
+        return all(one is Ellipsis or one in (bool, int, float, str) for one in get_args(kind))
+    if _is_union(kind):
+        return all(one is types.NoneType or sayable(one) for one in get_args(kind))
+    return kind in (bool, int, float, str) or get_origin(kind) is Literal
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _body_of(kind: type) -> list[ast.stmt]:
+    """The lines of a class, as they are written; none where there is no source."""
+    codes = [getattr(one, "__code__", None) for one in vars(kind).values()]
+    files = [code.co_filename for code in codes if code is not None and code.co_filename[:1] != "<"]
+    try:  # the module that a class names may be where it is found, not where it is written
+        tree = ast.parse(Path(files[0] if files else inspect.getfile(kind)).read_bytes())
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return []
+    made = (one for one in ast.walk(tree) if isinstance(one, ast.ClassDef))
+    return next((one.body for one in made if one.name == kind.__name__), [])
+
+
+@cache
+def docs_of(kind: type) -> Mapping[str, str]:
+    """What the string below each field says, or else the line `FIELD: ...` of the docstring."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        lines = re.findall(r"^\s*(\w+): (.+)$", vars(base).get("__doc__") or "", re.MULTILINE)
+        found |= dict(lines)
+        for line, after in pairwise(_body_of(base)):
+            match line, after:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = " ".join(text.split())
+    return found
+
+
+def fields_of(kind: type) -> dict[str, Option]:
+    """The fields of a member as options, also those that none can say; not a problem's learner."""
+    hints, docs = get_type_hints(kind), docs_of(kind)
+    found = {}
+    for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
+        if field.init and not (field.name == "learner" and issubclass(kind, Problem)):
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            found[field.name] = Option(hints[field.name], default, docs.get(field.name, ""))
+    return found
+
+
+def typed(name: str, value: Any, kind: Any) -> Any:
+    """The value, a whole number made a number where one is asked for; of no other type.
+
+    Raises:
+        ValueError: If it is of another type; the message names it and what would be right.
+    """
+    if _is_union(kind):
+        others = [one for one in get_args(kind) if one is not types.NoneType]
+        return None if value is None else typed(name, value, others[0])
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        known = f"one of {', '.join(choices)}{meant(value, choices)}"
+        require(value in choices, name, value, known)
+        return value
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        several = isinstance(value, list | tuple)
+        right = "a list of values" if kinds[-1] is Ellipsis else f"a list of {len(kinds)} values"
+        fine = several and (kinds[-1] is Ellipsis or len(value) == len(kinds))
+        require(fine, name, value, right)
+        each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return tuple(typed(name, v, k) for v, k in zip(value, each, strict=True))
+    if kind in (bool, str):
+        require(isinstance(value, kind), name, value, {bool: "true or false", str: "a text"}[kind])
+        return value
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is int:
+        require(whole, name, value, "a whole number")
+        require(abs(value) < 2**63, name, value, "a whole number of at most 2^63")
+        return value
+    require(whole or isinstance(value, float), name, value, "a number")
+    require(abs(value) <= sys.float_info.max, name, value, "a finite number")
+    return float(value) + 0.0  # -0.0 is 0
+
+
+# --- what a command names ------------------------------------------------------------------------
+
+
+class Named(NamedTuple):
+    """What `--learner`, `--problem` or `--regime` names."""
+
+    option: str
+    words: str
+    """As it was given; a file by its whole path."""
+    title: str
+    """The same in a table: a file by its name and a digest of its content."""
+    options: Mapping[str, Option]
+    """Its options that can be said."""
+    unsaid: Mapping[str, Option]
+    """Its fields that no option can say."""
+    kind: type
+    make: Callable[..., Any]
+
+    def made(self, options: Mapping[str, Any]) -> Any:
+        """The problem or regime with these values.
+
+        Raises:
+            ValueError: If one is wrong, or it cannot be told from others.
+        """
+        own = self.kind.__module__.startswith("icl_stl.")
+        try:
+            found = self.make(**options)
+        except Exception as error:
+            if own:
+                raise
+            known = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            raise ValueError(f"{self.option} {self.words}: {known}") from error
+        try:
+            hash(found)
+        except TypeError as error:
+            right = "a frozen dataclass whose fields can be hashed, as tuples and numbers can"
+            raise ValueError(f"{self.option} {self.words} must be {right}: {error}") from None
+        return found
+
+
+def _named(option: str, words: str, kind: type, options: Mapping[str, Option], make: Any) -> Named:
+    unsaid = {name: one for name, one in options.items() if not sayable(one.kind)}
+    for name, one in options.items():
+        known = f"no option of the command ({', '.join(COMMON[:-1])})"
+        require(name not in COMMON, f"a field of {option} {words}", name, known)
+        fine = one.default is not dataclasses.MISSING or name not in unsaid
+        right = "a type that an option can say (numbers, text, choices, tuples), or a default"
+        require(fine, f"the field {name} of {option} {words}", one.kind, right)
+    path, colon, name = words.rpartition(":")
+    title = words
+    if colon and path.endswith(".py"):
+        title = f"{Path(path).name}:{name}#{kind.__module__.rpartition('_')[2]}"
+        words = f"{Path(path).expanduser().resolve()}:{name}"
+    said = {name: one for name, one in options.items() if name not in unsaid}
+    return Named(option, words, title, said, unsaid, kind, make)
+
+
+def learner(words: str) -> Named:
+    """What `--learner` names: a problem in its flat form.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    known = f"one of {', '.join(LEARNERS)}{meant(words, LEARNERS)}"
+    require(words in LEARNERS, "learner", words, known)
+    kind = LEARNERS[words]
+    own, docs = fields_of(kind), dict(kind.flat_help)
+    for other in (LinearRegression, Architecture, Training):
+        docs = {**docs_of(other), **docs}
+    options = {
+        name: Option(*own[name][:1], default, own[name].help)
+        if name in own
+        else Option(type(default), default, docs.get(name, ""))
+        for name, default in kind.flat[words].items()
+    }
+    return _named("learner", words, kind, options, lambda **given: kind.from_flat(words, **given))
+
+
+def problem(words: str) -> Named:
+    """What `--problem` names.
+
+    Raises:
+        ValueError: If there is none, or a field of it cannot be an option.
+    """
+    kind = member(Problem, PROBLEMS, "problem", words)
+    return _named("problem", words, kind, fields_of(kind), kind)
+
+
+def regime(words: str) -> Named:
+    """What `--regime` names; a regime of the package has options that are no fields, too.
+
+    Raises:
+        ValueError: If there is none, or a field of it cannot be an option.
+    """
+    if words in MAD_LOOPS:
+        return _named("regime", words, type(MAD_LOOPS[words]), {}, lambda: MAD_LOOPS[words])
+    known = {**dict.fromkeys(MAD_LOOPS, Regime), **REGIMES}
+    kind = member(Regime, known, "regime", words)
+    options = fields_of(kind)
+    if kind not in REGIMES.values():
+        return _named("regime", words, kind, options, kind)
+    if kind.other_options:  # two ways to say the same: neither is given unless it is said
+        more = {name: Option(float, None, text) for name, text in kind.other_options.items()}
+        options = {n: Option(float | None, None, one.help) for n, one in (options | more).items()}
+
+    def make(**given: Any) -> Regime:
+        return kind.from_options(**{n: v for n, v in given.items() if v is not None})
+
+    return _named("regime", words, kind, options, make)
+
+
+class Chosen(NamedTuple):
+    """A problem in a regime, as a command names them."""
+
+    problem: Named
+    regime: Named
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Those of both."""
+        return {**self.problem.options, **self.regime.options}
+
+    def refuse_others(self, given: Mapping[str, Any]) -> None:
+        """Refuse an option that has no use here, though it has one elsewhere.
+
+        Raises:
+            ValueError: If there is one; the message names it.
+        """
+        for name, value in given.items():
+            for named in self:
+                if name in named.unsaid:
+                    kind = getattr(named.unsaid[name].kind, "__name__", named.unsaid[name].kind)
+                    raise ValueError(
+                        f"{name} of {named.option} {named.words} is of the type {kind}, which no "
+                        "option can say: give it a default in a class of your own, FILE.py:NAME"
+                    )
+            named = self.regime if name in REGIME_OPTIONS else self.problem
+            elsewhere = name in {*REGIME_OPTIONS, *FLAT_OPTIONS} and name not in self.options
+            right = f"left out with the {named.option} {named.words!r}"
+            require(not elsewhere, name, value, right)
+
+
+FLAT_OPTIONS = tuple(dict.fromkeys(n for word, kind in LEARNERS.items() for n in kind.flat[word]))
+"""The options of all learners."""
+REGIME_OPTIONS = ("alpha", "lam", "weight")
+"""The options of the regimes of the package."""
+
+
+def chosen(given: Mapping[str, Any]) -> Chosen:
+    """What the options `learner` or `problem`, and `regime`, name.
+
+    Raises:
+        ValueError: If there is no such thing, both are given, or a field of one is a field of the
+            other, too.
+    """
+    for name in ("learner", "problem", "regime"):
+        require(isinstance(given.get(name, ""), str), name, given.get(name), "a name")
+    if "learner" in given and "problem" in given:
+        raise ValueError("learner and problem say the same thing: give one of them")
+    what = (
+        problem(given["problem"])
+        if "problem" in given
+        else learner(given.get("learner", next(iter(LEARNERS))))
+    )
+    found = Chosen(what, regime(given.get("regime", "augment")))
+    both = sorted({*what.options, *what.unsaid} & {*found.regime.options, *found.regime.unsaid})
+    where = f"{what.option} {what.words} and regime {found.regime.words}"
+    require(not both, f"the fields of {where}", both, "named differently, to be told apart")
+    return found
+
+
+def listed(what: Literal["learners", "problems", "regimes"]) -> Iterator[str]:
+    """What there is in this package of a kind, with its options: lines for people."""
+    known: tuple[Mapping[str, Any], Callable[[str], Named]] = {
+        "learners": (LEARNERS, learner),
+        "problems": (PROBLEMS, problem),
+        "regimes": ({**REGIMES, **MAD_LOOPS}, regime),
+    }[what]
+    for words in known[0]:
+        found = known[1](words)
+        yield f"{words}\n    {str(found.kind.__doc__).splitlines()[0]}"
+        for name, one in found.options.items():
+            usual = "" if one.default is None else f" ({one.default})"
+            yield f"    --{name.replace('_', '-')}{usual}: {one.help}"
+        for name in found.unsaid:
+            yield f"    {name}: not from a command line"

@@ -24,7 +24,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Wherever annotations are shapes they are checked, in tests and only there.
 SHAPED = [
-    "tasks",
+    "laws",
     "models",
     "learners",
     "loops",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from icl_stl.config import LinearRegression
+from icl_stl.laws import LinearRegression
 
 STANDARD_ERRORS = 5
 """Width of stochastic tests: a correct law fails such a comparison with probability 6e-7."""

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from icl_stl.config import LinearRegression
 from icl_stl.lab.experiments import SizedLoops
 from icl_stl.lab.results import LoopResult
+from icl_stl.laws import LinearRegression
 from icl_stl.regimes import REAL, source_shares
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.certificates.experiments import CertifiedNetworks

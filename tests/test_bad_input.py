@@ -9,28 +9,27 @@ import subprocess
 import sys
 import time
 from importlib import import_module
-from inspect import unwrap
 from pathlib import Path
+from types import ModuleType
 
+import jaxtyping
 import numpy as np
 import pytest
 
 import icl_stl
-from icl_stl import bounds, learners, problems
+from icl_stl import bounds, learners, members, problems
 from icl_stl.commands import COMMANDS
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
-from icl_stl.lab import runs
+from icl_stl.config import Architecture, QueryArchitecture, Training
 from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
+from icl_stl.laws import LinearRegression
 from icl_stl.planning import plan as planning
-from icl_stl.planning.plan import error_law
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.presets import (
-    PRESETS,
     ArchitectureSize,
     CertificateSizes,
     CollapseSizes,
@@ -65,6 +64,8 @@ REFUSED = [
     ("reproduce_theorem", "--only drfit", ["only", "'drfit'", "did you mean 'drift'?"]),
     ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
     ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
+    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "constant_real_share"]),
+    ("reproduce_theorem", "--nonsense 1", ["nonsense"]),
     ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
     ("reproduce_theorem", "--only --preset tiny", ["--only", "a value"]),
     ("reproduce_theorem", "--preset quik", ["preset", "quik", "did you mean 'quick'?"]),
@@ -100,33 +101,38 @@ REFUSED = [
     ),
     ("run_loop", "--alpha 0", ["alpha", "0.0", "in (0, 1)", "'replace'"]),
     ("run_loop", "--alpha 1", ["alpha", "1.0", "in (0, 1)", "'real-only'"]),
-    ("run_loop", "--alpha nan", ["alpha", "nan", "in (0, 1)"]),
+    ("run_loop", "--alpha nan", ["alpha", "nan", "finite number"]),
     ("run_loop", "--alpha -0.5", ["alpha", "-0.5", "in (0, 1)"]),
-    ("run_loop", "--alpha 1e400", ["alpha", "inf", "in (0, 1)"]),
+    ("run_loop", "--alpha 1e400", ["alpha", "inf", "finite number"]),
     ("run_loop", "--alpha 1e-320", ["alpha", "1e-320", "whole number"]),
     ("run_loop", "--alpha half", ["alpha", "half", "FLOAT"]),
     ("run_loop", "--alpha ½", ["alpha", "½", "FLOAT"]),
     ("run_loop", "--alpha 0.3 --samples 64", ["alpha = 0.3", "samples = 64", "whole number"]),
     ("run_loop", "--alpha 0.5 --lam 1", ["alpha = 0.5", "lam = 1.0", "one of them"]),
     ("run_loop", "--regime replace --alpha 0.5", ["alpha", "0.5", "left out", "'replace'"]),
-    ("run_loop", "--regime mad-fresh-data --lam 2", ["lam", "2.0", "left out"]),
+    ("run_loop", "--regime mad-fresh-data --lam 2", ["lam", "'2'", "left out"]),
     ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "left out"]),
     ("run_loop", "--regime augmented", ["regime", "augmented", "did you mean 'augment'?"]),
     ("run_loop", "--regime augment_same_inputs", ["regime", "did you mean 'augment-same-inputs'?"]),
     ("run_loop", "--regime anchored --alpha 1", ["alpha", "1.0", "in (0, 1)"]),
     ("run_loop", "--weight 1.5", ["weight", "1.5", "[0, 1]"]),
-    ("run_loop", "--weight nan", ["weight", "nan", "[0, 1]"]),
+    ("run_loop", "--regime real-only --lam 2", ["lam", "'2'", "'real-only'"]),
+    ("run_loop", "--regime fresh --weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    ("run_loop", "--regime accumulate --lam 0.001 --samples 64", ["lam = 0.001", "samples = 64"]),
+    ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
+    ("run_loop", "--weight nan", ["weight", "nan", "finite number"]),
     ("run_loop", "--lam 0", ["lam", "0.0", "positive number"]),
-    ("run_loop", "--lam inf", ["lam", "inf", "positive number"]),
+    ("run_loop", "--lam inf", ["lam", "inf", "finite number"]),
     ("run_loop", "--lam 1e-20", ["lam", "1e-20", "'real-only'"]),
     ("run_loop", "--lam 1e308", ["lam = 1e+308", "samples = 1000", "whole number"]),
     ("run_loop", "--lam 1e300", ["lam", "1e+300", "smaller", "GB"]),
+    ("run_loop", "--learner oracle", ["learner", "oracle"]),
     ("run_loop", "--learner olss", ["learner", "olss", "did you mean 'ols'?"]),
     ("run_loop", "--learner Transformer", ["learner", "did you mean 'transformer'?"]),
     ("run_loop", "--learner ols --depth 3", ["depth", "3", "left out", "'ols'"]),
     ("run_loop", "--learner bayes --steps 9", ["steps", "9", "left out", "'bayes'"]),
     ("run_loop", "--penalty 0.1", ["penalty", "0.1", "left out", "'transformer'"]),
-    ("run_loop", "--learner ridge --kappa 2", ["kappa", "2.0", "left out", "'ridge'"]),
+    ("run_loop", "--learner ridge --kappa 2", ["kappa", "'2'", "left out", "'ridge'"]),
     ("run_loop", "--plug-in", ["plug_in", "True", "left out", "'transformer'"]),
     ("run_loop", "--samples 0", ["samples must be a whole number of at least 1", "is 0"]),
     ("run_loop", "--samples -5", ["samples", "-5", "at least 1"]),
@@ -163,7 +169,7 @@ REFUSED = [
     ("run_loop", f"--json {LONG}.json", ["json", LONG, "a file that can be written"]),
     ("run_loop", "--json ''", ["--json", "''", "a value"]),
     ("run_loop", "--learner ols --dim 10 --samples 11", ["samples", "11", "12"]),
-    ("run_loop", "--learner ols --samples 20 --lam 0.1 --weight 0", ["lam", "2", "dim + 2 = 4"]),
+    ("run_loop", "--learner ols --samples 20 --lam 0.1 --weight 0", ["lam", "2", "4 rows"]),
     ("run_loop", "--learner ols --noise 1e-300", ["noise", "1e-300", "of a size from"]),
     ("run_loop", "--learner ols --runs 0", ["runs", "0", "at least 1"]),
     ("run_loop", f"--learner ols --runs {HUGE}", ["runs", str(HUGE), "smaller", "GB"]),
@@ -172,6 +178,14 @@ REFUSED = [
     ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0", "positive number"]),
     ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf", "finite number"]),
     ("run_loop", f"--learner lsa --dim {10**4}", ["dim", str(10**4), "smaller", "GB"]),
+    ("run_loop", "--learner lsa --generator all", ["generator", "all"]),
+    ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
+    (
+        "run_loop",
+        "--learner ols --dim 5 --samples 20 --regime replace --lam 0.2",
+        ["lam", "4", "7"],
+    ),
+    ("run_loop", "--steps 0", ["steps", "0"]),
     ("run_loop", "--learner lsa --noise 1e-5", ["noise", "1e-05", "at least a hundredth"]),
     ("run_loop", "--learner lsa --law spheres", ["law", "spheres", "did you mean 'sphere'?"]),
     ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
@@ -191,7 +205,7 @@ REFUSED = [
     ("sweep", "latin.toml", ["grid", "latin.toml", "readable file"]),
     ("sweep", "samples.toml", ["samples", str(HUGE), "smaller", "GB"]),
     ("sweep", "digits.json", ["samples", str(10**30), "whole number"]),
-    ("sweep", "symbols.toml", ["symbols", str(10**9), "smaller", "GB"]),
+    ("sweep", "symbols.toml", ["symbols", str(10**9), "at most 100000"]),
     ("sweep", "words.toml", ["regime", "'augmnt'", "did you mean 'augment'?"]),
     ("sweep", "others.toml", ["width", "32", "left out", "'ols'"]),
     ("sweep", "shares.toml", ["alpha = 0.3", "samples = 64", "whole number"]),
@@ -204,8 +218,8 @@ REFUSED = [
     ("sweep", "good.toml --cluster nowhere.toml", ["cluster", "nowhere.toml"]),
     ("sweep", "good.toml --cluster cluster.toml --workers 2", ["workers", "2", "--cluster"]),
     ("sweep", "--merge file --out all", ["merge", "'file'", "folders of sweeps"]),
-    ("sweep", "--merge folder", ["out must be given"]),
-    ("make_figures", "--results nowhere", ["nowhere/config.json", "icl-stl reproduce"]),
+    ("sweep", "--merge folder", ["--merge with folders and --out"]),
+    ("make_figures", "--results nowhere", ["nowhere/config.json does not exist"]),
     ("make_figures", "--results file", ["file/config.json", "cannot be read", "Not a directory"]),
     ("make_figures", "--results blank", ["blank/config.json", "damaged"]),
     ("make_figures", "--results folded", ["folded/config.json", "cannot be read", "directory"]),
@@ -296,18 +310,7 @@ REFUSED = [
     ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
 ]
 
-JAX = (
-    *("jax", "jaxlib", "optax"),
-    *(
-        f"icl_stl.{module}"
-        for module in (
-            *("batches", "certificates", "collapse", "context_loops", "devices", "known_loops"),
-            "laboratory",
-            *("learners", "loops", "measure", "models", "problems", "query_models", "runs"),
-            *("sizes", "solvable", "stability", "tasks"),
-        )
-    ),
-)
+JAX = ("jax", "jaxlib", "optax", "flax")
 """What must not be imported before arguments are known to be good."""
 
 
@@ -372,9 +375,15 @@ def path_of(script):
 @pytest.fixture
 def without_jax(monkeypatch):
     """Whatever needs JAX cannot be imported, whether it was before or not."""
-    for name in JAX:
+    names = {"jax", "jaxlib", "optax"}
+    for name, module in sys.modules.items():
+        if name.startswith("icl_stl."):
+            used = {v.__name__ for v in vars(module).values() if isinstance(v, ModuleType)}
+            names |= {name} if used & {"jax", "jax.numpy"} else set()
+    for name in names:
         monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delattr(icl_stl, name.rpartition(".")[2], raising=False)
+        above, _, own = name.rpartition(".")
+        monkeypatch.delattr(sys.modules.get(above, icl_stl), own, raising=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -479,10 +488,11 @@ def test_a_refusal_takes_a_process_no_longer_than_two_seconds(
 
 TASK, NETWORK, TRAINING = LinearRegression(), QueryArchitecture(), Training()
 OF_TASK = {"task": TASK, "std": 1.0}
-SOLVABLE = {"problem": "ols", "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
+SQUARES = problems.Ols()
+SOLVABLE = {"problem": SQUARES, "regime": Replace(), "samples": 9, "generations": 1, "runs": 1}
 CONTEXT = {"task": TASK, "predictors": (), "kept": (1,), "generations": 1, "runs": 1}
 SIZED = {
-    "problem": "ols",
+    "problem": SQUARES,
     "world": "fixed",
     "sizes": (LoopSize(9, 9),),
     "generations": 1,
@@ -498,6 +508,10 @@ NETWORKS = {
 }
 RATE = {"M": 1, "b": 1, "kappa": 1, "c": 1, "a": 0.5, "delta": 0.05}
 PLAN = {"n": 100, "delta": 0.05}
+
+
+def setting(**options):
+    return grids.grid_settings(options)
 
 
 def planned(**settings):
@@ -551,7 +565,7 @@ TABLE = [
     (Replace, {}, "lam", [0.0, NAN], "a positive number"),
     (FreshReal, {}, "lam", [-2.0], "a positive number"),
     (Anchored, {}, "alpha", [1.0, 0.0], "in (0, 1)"),
-    (Loops, SOLVABLE, "problem", ["olss", ""], "one of"),
+    (Loops, SOLVABLE, "problem", ["olss", ""], "a problem of icl_stl.problems"),
     (Loops, SOLVABLE, "samples", [0, -1, NAN], "a whole number of at least 1"),
     (Loops, SOLVABLE, "generations", [-1], "at least 0"),
     (Loops, {**SOLVABLE, "observe": "identity"}, "regime", [Replace()], "Augment"),
@@ -565,7 +579,7 @@ TABLE = [
     (LayerPrompts, LAYER, "noises", [((1.0,),), ((1.0, 1.0), (1.0,))], "equally many labels"),
     (
         PlugInLoops,
-        {"preset": PRESETS["tiny"], "generations": 1, "runs": 1},
+        {"problem": problems.InContext(TASK), "samples": 9, "generations": 1, "runs": 1},
         "shares",
         [(0.5, 1.5)],
         "at most 1",
@@ -573,26 +587,24 @@ TABLE = [
     (ContextLoops, CONTEXT, "kept", [(99,), (-1,), ()], "whole numbers in 0..8"),
     (ContextLoops, CONTEXT, "relabel_noise", [-1.0, NAN], "a number of at least 0"),
     (CertifiedNetworks, NETWORKS, "label_bound", [0.0, -3.0], "a positive number"),
-    (grids.Setting, {}, "learner", ["olss", "OLS"], "did you mean 'ols'?"),
-    (grids.Setting, {}, "regime", ["augmnt"], "did you mean 'augment'?"),
-    (grids.Setting, {}, "samples", [0, -1, 2.0, "10", True, None], "a whole number"),
-    (grids.Setting, {}, "samples", [HUGE, 10**15], "smaller"),
-    (grids.Setting, {}, "samples", [10**30, 10**400], "a whole number of at most 2^63"),
-    (grids.Setting, {}, "seed", [-1, 2**31, 2**40], "[0, 2^31)"),
-    (grids.Setting, {}, "noise", [NAN, INF, "a"], "number"),
-    (grids.Setting, {}, "steps", [True, 0, 3.0], "a whole number"),
-    (grids.Setting, {}, "generations", [-1], "at least 0"),
-    (grids.Setting, {}, "weight_decay", [-1], "at least 0"),
-    (grids.Setting, {"learner": "gaussian"}, "noise", [0], "a positive number"),
-    (grids.Setting, {}, "noise", [1e300, 10**400], "of a size from"),
-    (grids.Setting, {}, "runs", [5], "left out with the learner 'transformer'"),
-    (grids.Setting, {"learner": "ols"}, "noise", [1e-300], "of a size from"),
-    (grids.Setting, {"learner": "categorical"}, "symbols", [10**6], "at most 100000"),
-    (grids.Setting, {"learner": "categorical"}, "symbols", [10**9], "smaller"),
-    (grids.Setting, {"learner": "lsa", "law": "sphere"}, "noise", [1e-4], "at least a hundredth"),
-    (grids.regime_of, {}, "name", ["augmnt", "", "mad"], "one of augment, "),
-    (grids.regime_of, {"name": "augment"}, "lam", [1e-20], "more than 1e-16"),
-    (grids.regime_of, {"name": "real-only"}, "alpha", [0.5], "left out"),
+    (setting, {}, "learner", ["olss", "OLS"], "did you mean 'ols'?"),
+    (setting, {}, "regime", ["augmnt"], "did you mean 'augment'?"),
+    (setting, {}, "samples", [0, -1, 2.0, "10", True, None], "a whole number"),
+    (setting, {}, "samples", [HUGE, 10**15], "smaller"),
+    (setting, {}, "samples", [10**30, 10**400], "a whole number of at most 2^63"),
+    (setting, {}, "seed", [-1, 2**31, 2**40], "[0, 2^31)"),
+    (setting, {}, "noise", [NAN, INF, "a", 10**400], "number"),
+    (setting, {}, "steps", [True, 0, 3.0], "a whole number"),
+    (setting, {}, "generations", [-1], "at least 0"),
+    (setting, {}, "weight_decay", [-1], "at least 0"),
+    (setting, {"learner": "gaussian"}, "noise", [0], "a positive number"),
+    (setting, {}, "noise", [1e300], "of a size from"),
+    (setting, {}, "runs", [5], "left out with the learner 'transformer'"),
+    (setting, {"learner": "ols"}, "noise", [1e-300], "of a size from"),
+    (setting, {"learner": "categorical"}, "symbols", [10**6, 10**9], "at most 100000"),
+    (setting, {"learner": "lsa", "law": "sphere"}, "noise", [1e-4], "at least a hundredth"),
+    (members.regime, {}, "words", ["augmnt", "", "mad"], "augment, "),
+    (Augment.from_lam, {}, "lam", [1e-20], "more than 1e-16"),
     (learners.bernoulli, {}, "kappa", [-1.0, NAN, INF], "at least 0"),
     (learners.gaussian_mean, {}, "noise", [0.0, -1.0, NAN, INF], "a positive number"),
     (learners.gaussian_mean, {}, "clip", [0.0, NAN], "a positive number"),
@@ -659,24 +671,17 @@ TABLE = [
     (QueryArchitecture, {}, "norm", [1, "no"], "True or False"),
     (ArchitectureSize, {}, "compared", [2.5, True], "in 1..6"),
     (ConvergenceSize, {}, "lams", [(0, NAN)], "numbers of at least 0"),
-    (grids.Setting, {"learner": "gaussian"}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
-    (grids.Setting, {"learner": "ols"}, "noise", [1e-5], "at least 0.001"),
-    (grids.Setting, {"learner": "empirical-bayes"}, "noise", [1e-5], "at least a hundredth"),
-    (grids.Setting, {"learner": "bernoulli"}, "injected", [3.0], "in [-1, 1]"),
-    (grids.Setting, {"learner": "bernoulli"}, "kappa", [1e6], "at most 10000"),
+    (setting, {"learner": "gaussian"}, "noise", [1e-30, 1e30], "from 1e-15 to 1e+15"),
+    (setting, {"learner": "ols"}, "noise", [1e-5], "at least 0.001"),
+    (setting, {"learner": "empirical-bayes"}, "noise", [1e-5], "at least a hundredth"),
+    (setting, {"learner": "bernoulli"}, "injected", [3.0], "in [-1, 1]"),
+    (setting, {"learner": "bernoulli"}, "kappa", [1e6], "at most 10000"),
     (
-        grids.Setting,
+        setting,
         {"learner": "ols", "dim": 5, "regime": "replace", "lam": 10.0},
         "samples",
         [4],
-        "enough for dim + 2 = 7",
-    ),
-    (
-        runs.make_learner,
-        {"preset": PRESETS["tiny"]},
-        "name",
-        ["oracle", "", "Transformer"],
-        "'transformer' or 'bayes'",
+        "enough for the 7 rows",
     ),
     (
         bounds.recursive_stability,
@@ -757,9 +762,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "others", "name", "value", "right"), CASES)
-def test_a_bad_argument_is_refused_by_name_and_value(make, others, name, value, right):
+def test_a_bad_argument_is_refused_by_name_and_value(monkeypatch, make, others, name, value, right):
     start = time.process_time()
-    make = unwrap(make)  # without the types that tests check
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=r".") as refusal:
         make(**{**others, name: value})
     assert time.process_time() - start < SECONDS
@@ -778,11 +783,12 @@ def test_there_are_enough_of_them():
     assert len(CASES) >= 60
 
 
-def test_numbers_of_numpy_are_taken_as_plain_ones():
+def test_numbers_of_numpy_are_taken_as_plain_ones(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     task = LinearRegression(np.int64(3), np.int32(5), np.float32(0.5))
     assert task == LinearRegression(3, 5, 0.5)
     assert [type(value) for value in (task.dim, task.context, task.noise)] == [int, int, float]
     training = Training(np.int64(7), weight_decay=np.float64(0.1))
     assert (type(training.steps), type(training.weight_decay)) == (int, float)
     for make in (problems.Ols, problems.EmpiricalBayes):
-        unwrap(make)(np.int64(2), noise=np.float32(0.5))
+        make(np.int64(2), noise=np.float32(0.5))

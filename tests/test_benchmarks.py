@@ -35,13 +35,14 @@ from icl_stl.benchmark.race import (
     summary,
     table_of,
 )
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.cores import available_cores
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, bayes_predictive
 from icl_stl.learners import Fitted, adam_transformer
 from icl_stl.measure import predictions
 from icl_stl.models.causal import transformer
 from icl_stl.style import svg_of
-from icl_stl.tasks import Prompts, bayes_predictive
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = SIZES["small-20"]

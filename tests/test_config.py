@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
+from icl_stl.laws import LinearRegression
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.studies.presets import PRESETS, ConvergenceSize, Preset
 

@@ -9,16 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.devices import DATA, data_parallel, many
 from icl_stl.lab import runs
 from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import adam_transformer
+from icl_stl.problems import Bernoulli, GaussianMean, InContext
 from icl_stl.regimes import Augment
 from icl_stl.studies import laboratory
-from icl_stl.studies.presets import PRESETS
+from icl_stl.studies.presets import PRESETS, job_of
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
-from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=1, context=4)
 ARCHITECTURE = Architecture(depth=1, width=8, heads=2)
@@ -100,28 +102,18 @@ def test_a_second_run_of_the_same_shapes_compiles_nothing(compilations, tmp_path
     preset = replace(PRESETS["tiny"], generations=1)
     half = Augment(0.5)
     wanted = (
-        Loops("bernoulli", half, 10, 2, 8),
-        SizedLoops("gaussian_mean", "fixed", (LoopSize(4, 2), LoopSize(5, 5)), 2, 8),
-        NeighbouringLoops("bernoulli", half, 10, 2, 8),
+        Loops(Bernoulli(), half, 10, 2, 8),
+        SizedLoops(GaussianMean(), "fixed", (LoopSize(4, 2), LoopSize(5, 5)), 2, 8),
+        NeighbouringLoops(Bernoulli(), half, 10, 2, 8),
         NeighbouringTransformers(
-            TASK,
-            ARCHITECTURE,
-            Training(steps=2, batch=2),
-            LoopSize(8, 8),
-            LoopSize(8, 8),
-            runs=2,
-            held_out=4,
-            generations=1,
-            neighbours=2,
-            searched=1,
-            passing=1,
+            *(InContext(TASK, ARCHITECTURE, Training(steps=2, batch=2), 4), LoopSize(8, 8)),
+            *(LoopSize(8, 8), 2, 1, 2, 1, 1),
         ),
     )
 
     def run(seed):
         folder = runs.Folder(tmp_path / str(seed), {"seed": seed})
-        learner = runs.make_learner(preset, "transformer")
-        loops = runs.run_loops(preset, learner, preset.regimes, seed=seed, folder=folder)
+        loops = runs.run_loops(job_of(preset), preset.regimes, seed=seed, folder=folder)
         return loops, laboratory.run_experiments(wanted, seed)
 
     begin, first = compilations(), run(0)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from reference import trials
 
 from icl_stl import devices, measure, problems
-from icl_stl.config import LinearRegression
 from icl_stl.lab import runs, solvable
 from icl_stl.lab.experiments import Job, Loops
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, Rows, sample_prompts
 from icl_stl.learners import Learner, bayes_learner, gaussian
 from icl_stl.loops import (
     Sizes,
@@ -46,7 +47,6 @@ from icl_stl.regimes import (
     training_size,
 )
 from icl_stl.studies.presets import PRESETS, job_of
-from icl_stl.tasks import Normal, Prompts, Rows, sample_prompts
 
 KEY = jax.random.key(3)
 REGIMES = [

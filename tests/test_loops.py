@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Rows, sample_prompts
 from icl_stl.learners import Learner, adam_transformer, gaussian_mean, ols
 from icl_stl.loops import (
     first_generation,
@@ -28,7 +30,6 @@ from icl_stl.regimes import (
     source_shares,
     training_size,
 )
-from icl_stl.tasks import Rows, sample_prompts
 
 KEY = jax.random.key(7)
 LAST_ALONE = [

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from icl_stl import code, devices
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.lab import runs
 from icl_stl.lab.experiments import Loops
 from icl_stl.lab.results import Failure
+from icl_stl.laws import LinearRegression
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
 from icl_stl.problems import Gaussian

@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners, measure, problems, tasks
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl import learners, measure, problems
+from icl_stl.config import Architecture, Training
 from icl_stl.lab import solvable
 from icl_stl.lab.experiments import WORLDS, Loops, LoopSize, SizedLoops
 from icl_stl.lab.runs import draw_replicates
+from icl_stl.laws import LinearRegression
+from icl_stl.laws import prompts as tasks
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.loops import (
     Sizes,
     equal_rows,
@@ -29,7 +32,6 @@ from icl_stl.regimes import (
 )
 from icl_stl.studies.convergence import loops as sizes
 from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
-from icl_stl.tasks import sample_prompts
 
 KEY = jax.random.key(11)
 MEAN = learners.gaussian_mean()

@@ -8,8 +8,9 @@ from scipy import integrate, stats
 
 from icl_stl import devices, problems
 from icl_stl.bounds import drift_recursion
-from icl_stl.config import LinearRegression
 from icl_stl.lab import solvable
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, sample_prompts
 from icl_stl.learners.attention import features
 from icl_stl.loops import self_consume
 from icl_stl.regimes import (
@@ -26,7 +27,6 @@ from icl_stl.regimes import (
     mixing_weights,
     source_shares,
 )
-from icl_stl.tasks import Normal, sample_prompts
 
 COUNT = 20_000
 KEY = jax.random.key(5)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from icl_stl import learners, problems
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.lab import solvable
 from icl_stl.lab.experiments import Loops
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, bayes_predictive
 from icl_stl.learners.orthogonal import (
     Shrinkage,
     bayes_shrinkage,
@@ -26,7 +28,6 @@ from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.studies import laboratory
 from icl_stl.studies.collapse import loops as collapse
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
-from icl_stl.tasks import Prompts, bayes_predictive
 
 DIM, REPEATS, NOISE, SCALE = 2, 3, 0.6, 1.2
 TASK = LinearRegression(DIM, DIM * REPEATS, NOISE, SCALE)

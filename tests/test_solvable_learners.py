@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from icl_stl import learners
-from icl_stl.config import LinearRegression
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, Rows, sample_prompts
 from icl_stl.learners import Learner
 from icl_stl.learners.attention import features
-from icl_stl.tasks import Normal, Prompts, Rows, sample_prompts
 
 COUNT = 20_000
 TASK = LinearRegression(dim=2, context=5, noise=0.5)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS
 
 from icl_stl import bounds, learners
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.lab.experiments import LoopSize
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import bayes_predictive, sample_prompts
 from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Sizes, coupled, self_consume
@@ -35,7 +37,6 @@ from icl_stl.regimes import (
 )
 from icl_stl.studies.stability import loops as stability
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
-from icl_stl.tasks import bayes_predictive, sample_prompts
 
 KEY = jax.random.key(3)
 MEAN = learners.gaussian_mean()

@@ -5,10 +5,11 @@ import sys
 import jax
 import numpy as np
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.devices import DATA, data_parallel
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import adam_transformer
-from icl_stl.tasks import sample_prompts
 
 
 def main(processes: int, process: int, port: str, out: str) -> None:

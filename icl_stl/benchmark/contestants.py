@@ -23,12 +23,12 @@ from icl_stl.cores import available_cores
 from icl_stl.devices import over_replicates
 from icl_stl.lab import runs
 from icl_stl.lab.experiments import Job
+from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import Fitted, Learner, adam_transformer
 from icl_stl.measure import normal_kl, predictions
 from icl_stl.models.causal import transformer
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
-from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 Run = Callable[[], Measures]
 

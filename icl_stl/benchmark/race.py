@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.cores import available_cores
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.presets import PRESETS
 
 Measures = dict[str, float]

@@ -53,7 +53,10 @@ def run(name: str, words: Sequence[str] | None = None, prog: str | None = None) 
         module = import_module(f"icl_stl.commands.{name}")
         if name == "bounds":
             return int(module.main(words, prog))
-        status: int = module.main(console.arguments_of(module.Arguments, words, prog))
+        words, kind = sys.argv[1:] if words is None else words, module.Arguments
+        if name == "loop":  # what it names has options, too
+            kind, words = module.arguments_for(words)
+        status: int = module.main(console.arguments_of(kind, words, prog))
         return status
 
 

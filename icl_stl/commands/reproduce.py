@@ -133,11 +133,11 @@ def earlier_claims(
             "manifest.json was written with (it was changed, or a run was stopped before it had "
             f"drawn) and would be kept: add {' '.join(needed)}, or --fresh to start anew"
         )
-    for name in others.keys() - known.keys():
-        file = others[name].get("study", "the file that it is of")
+    if unknown := [name for name in others if name not in known]:
+        file = others[unknown[0]].get("study", "the file that it is of")
         raise ValueError(
-            f"study must name {file}, too, since {path} has its claim {name}, which would be kept "
-            "and its figure drawn: add --study, or --fresh to start anew"
+            f"study must name {file}, too, since {path} has its claim {unknown[0]}, which would be "
+            "kept and its figure drawn: add --study, or --fresh to start anew"
         )
     stale = [n for n in code if n in known and code[n] != judged_by(known[n], preset)]
     if stale:

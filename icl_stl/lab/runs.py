@@ -26,17 +26,19 @@ import jax
 import numpy as np
 
 from icl_stl import __version__, code
-from icl_stl.config import LinearRegression, require
+from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
+from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import (
     Sizes,
-    check_weights,
+    checked_start,
     generation_keys,
     next_generation,
+    real_rows,
     room_for_rows,
     start_of_loop,
 )
@@ -197,12 +199,17 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
 
 
 def follow(
-    step: Any, replicates: Replicate, state: State, numbers: Numbers, generations: int
+    step: Any,
+    replicates: Replicate,
+    state: State,
+    numbers: Numbers | Callable[[int], Numbers],
+    generations: int,
 ) -> Arrays:
     """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`."""
     seen = []
     for index in range(generations + 1):
-        state, observed = on_host(step(replicates, state, numbers, np.int32(index)))
+        own = numbers(index) if callable(numbers) else numbers
+        state, observed = on_host(step(replicates, state, own, np.int32(index)))
         seen.append(observed)
     return {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
 
@@ -512,9 +519,10 @@ def run_loops(
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
     if not isinstance(problem, InContext):  # of ours, whose fits take long
-        key_loop, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
         for regime in chosen.values():
-            check_weights(key_loop, problem.learner, regime, real, last)
+            checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:

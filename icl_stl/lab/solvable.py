@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from icl_stl import loops
 from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
@@ -19,7 +20,7 @@ from icl_stl.learners import Data
 from icl_stl.loops import (
     Generation,
     Sizes,
-    check_weights,
+    checked_start,
     generation_keys,
     self_consume,
 )
@@ -253,7 +254,7 @@ def simulate(
         report: Called before each round.
     """
     description(regime, "regime")  # programs are kept: one for regimes that compare equal
-    check_fit(problem, regime, samples, generations, seed)
+    check_fit(problem, regime, samples, generations)
     found: Arrays = many(
         _measured_loop,
         (problem, regime, samples, generations),
@@ -265,11 +266,20 @@ def simulate(
     return found
 
 
-def check_fit(problem: Problem, regime: Regime, samples: int, generations: int, seed: int) -> None:
-    """`loops.check_weights` on one real set, since nothing is known inside of a program."""
-    key_loop, _, real, _ = problem.start(jax.random.key(seed), samples)
+def check_fit(
+    problem: Problem, regime: Regime, samples: int, generations: int, seed: int = 0
+) -> None:
+    """`loops.checked_start` from one real set, since nothing is known inside of a program."""
+    key_loop, truth, real, _ = problem.start(jax.random.key(seed), samples)
     real = rows_of("problem.draw", real, real, samples)
-    check_weights(key_loop, problem.learner, regime, real, generations)
+    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+    checked_start(key_loop, problem.learner, regime, real, generations, draw)
+
+
+def check_mix(problem: Problem, regime: Regime, samples: int, generations: int) -> None:
+    """`loops.check_mix` on one real set, for the same reason."""
+    key_loop, _, real, _ = problem.start(jax.random.key(0), samples)
+    loops.check_mix(key_loop, problem.learner, regime, real, generations)
 
 
 def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:

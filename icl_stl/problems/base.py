@@ -6,6 +6,7 @@ or not at all. Needs no JAX until it is used.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from icl_stl.config import require
 from icl_stl.lazily import jax
 from icl_stl.regimes import REGIMES, Regime
 
@@ -36,6 +38,12 @@ class Problem:
 
     name: ClassVar[str]
     """Its name on the command line and in results; the class's in lower case if not given."""
+    flat: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Words that stand for it (`--learner WORD`), each with its options then, and defaults."""
+    flat_help: ClassVar[Mapping[str, str]] = {}
+    """What those of these options mean that are no fields."""
+    usual_runs: ClassVar[int] = 1000
+    """Loops, where nobody says how many."""
 
     if TYPE_CHECKING:
 
@@ -43,9 +51,28 @@ class Problem:
         def learner(self) -> Learner:
             """What is trained: `fit` and `generate`."""
 
+    @classmethod
+    def from_flat(cls, word: str, **options: Any) -> "Problem":
+        """The problem that a word of `flat` and its options stand for."""
+        return cls(**options)
+
+    @property
+    def fewest(self) -> int:
+        """Rows that a fit needs."""
+        return 1
+
+    def size(self, rows: float, runs: float) -> float:
+        """About how many numbers there are at once, for so many rows of each of so many loops."""
+        return rows * runs
+
+    real_law: ClassVar[Any] = None
+    """The `laws.Law` that rows are drawn from, if it is one; else the problem draws them itself."""
+
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         """So many rows of the real law."""
-        raise NotImplementedError
+        if self.real_law is None:
+            raise NotImplementedError
+        return self.real_law.draw(key, truth, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         """ℓ(θ, row) of every row: `[N]`."""
@@ -53,7 +80,7 @@ class Problem:
 
     def truth(self, key: Any) -> Any:
         """The parameter of the real law of one loop; () where it is the same for all."""
-        return ()
+        return () if self.real_law is None else self.real_law.truth(key)
 
     def best(self, truth: Any) -> Any:
         """The θ of least risk."""
@@ -125,7 +152,12 @@ def expected_excess(
     ours = kind.__module__.startswith(f"{__package__}.")
     if vars(kind).get("closed_form") is not None and (not ours or type(regime) in KNOWN):
         found = problem.closed_form(regime, samples, generations)
-    return np.full(generations + 1, np.nan) if found is None else np.asarray(found, float)
+    if found is None:
+        return np.full(generations + 1, np.nan)
+    known, shape = np.asarray(found, float), (generations + 1,)
+    where = f"what closed_form of the problem {problem.name!r} returns"
+    require(known.shape == shape, where, known.shape, f"None or of the shape {shape}")
+    return known
 
 
 KNOWN = frozenset(REGIMES.values())
@@ -139,6 +171,13 @@ def from_first(first: float, generations: int, *, stays: bool = False) -> NDArra
 
 class Solvable(Problem):
     """A problem of the package: its learner is made once, and the risks are known exactly."""
+
+    @property
+    def fewest(self) -> int:
+        return 2
+
+    def size(self, rows: float, runs: float) -> float:
+        return rows
 
     @property
     def learner(self) -> "Learner":

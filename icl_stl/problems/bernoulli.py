@@ -1,7 +1,7 @@
 """Zeros and ones."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from icl_stl.config import amplification, injection, normalised, require, share
 from icl_stl.lazily import jnp
@@ -28,6 +28,8 @@ class Bernoulli(Solvable):
     """c, the share that is passed on as it is."""
     injected: float = 0.0
     """e, an error that is added in every generation."""
+
+    flat: ClassVar[Any] = {"bernoulli": {"kappa": 1.0, "injected": 0.0}}
 
     def __post_init__(self) -> None:
         normalised(self, kappa=amplification, injected=injection)

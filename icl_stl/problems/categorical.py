@@ -1,12 +1,12 @@
 """A law on symbols."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from icl_stl import references
-from icl_stl.config import normalised, pseudo_counts
+from icl_stl.config import normalised, pseudo_counts, require, whole
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 from icl_stl.regimes import (
@@ -19,6 +19,9 @@ from icl_stl.regimes import (
     Replace,
 )
 
+MOST_SYMBOLS = 10**5
+"""Symbols of a flat law: more are a slip of the pen."""
+
 
 @dataclass(frozen=True)
 class Categorical(Solvable):
@@ -28,6 +31,9 @@ class Categorical(Solvable):
     """The real law."""
     pseudo_count: float = 0.0
     """Added to every count; 1 is Laplace's rule."""
+
+    flat: ClassVar[Any] = {"categorical": {"symbols": 10, "pseudo_count": 0.0}}
+    flat_help: ClassVar[Any] = {"symbols": "Symbols, equally likely."}
 
     def __post_init__(self) -> None:
         try:
@@ -40,6 +46,15 @@ class Categorical(Solvable):
                 f"{self.probabilities!r}"
             )
         normalised(self, pseudo_count=pseudo_counts)
+
+    @classmethod
+    def from_flat(cls, word: str, **options: Any) -> "Categorical":
+        symbols = whole("symbols", options.pop("symbols"), 2)
+        require(symbols <= MOST_SYMBOLS, "symbols", symbols, f"at most {MOST_SYMBOLS}")
+        return cls((1 / symbols,) * symbols, **options)
+
+    def size(self, rows: float, runs: float) -> float:
+        return rows * len(self.probabilities)
 
     def make_learner(self) -> Any:
         from icl_stl import learners

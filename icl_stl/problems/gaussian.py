@@ -1,7 +1,7 @@
 """Mean and variance of a normal law."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Gaussian(Solvable):
     unbiased: bool = False
     """Multiply the variance by N/(N - 1), N the rows with a weight; for equal weights."""
 
+    flat: ClassVar[Any] = {"gaussian-variance": {"noise": 0.5}}
+
     def __post_init__(self) -> None:
         normalised(self, noise=scale)
         flag("unbiased", self.unbiased)
@@ -32,7 +34,7 @@ class Gaussian(Solvable):
         return learners.gaussian(unbiased=self.unbiased)
 
     def truth(self, key: Any) -> Any:
-        from icl_stl.tasks import Normal
+        from icl_stl.laws.prompts import Normal
 
         return Normal(jnp.float32(0.0), jnp.float32(self.noise))
 

@@ -1,7 +1,7 @@
 """The mean of a normal law."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from icl_stl import references
 from icl_stl.config import normalised, scale
@@ -25,6 +25,8 @@ class GaussianMean(Located):
 
     noise: float = 1.0
     """σ, deviation of the normal law."""
+
+    flat: ClassVar[Any] = {"gaussian": {"noise": 0.5}}
 
     def __post_init__(self) -> None:
         normalised(self, noise=scale)

@@ -1,13 +1,16 @@
 """In-context learners of prompts: the transformer, and the Bayes predictor that knows the law."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training, flag, whole
+from icl_stl.config import Architecture, QueryArchitecture, Training, flag, whole
+from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jax
 from icl_stl.problems.base import Problem, Scalar, learner_of
 
 TASK, NETWORK, TRAINING = LinearRegression(), Architecture(), Training()
+OF_TASK, OF_NETWORK = ("dim", "context", "noise"), ("depth", "width", "heads")
+OF_TRAINING = ("steps", "batch", "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,35 @@ class InContext(Problem):
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
     plug_in: bool = False
     """Write labels with the noise alone, not the predictive deviation."""
+
+    usual_runs: ClassVar[int] = 4
+    flat: ClassVar[Any] = {
+        "transformer": {
+            **{n: getattr(TASK, n) for n in OF_TASK},
+            **{n: getattr(NETWORK, n) for n in OF_NETWORK},
+            **{n: getattr(TRAINING, n) for n in OF_TRAINING},
+            "held_out": 2000,
+        },
+        "bayes": {**{n: getattr(TASK, n) for n in OF_TASK}, "held_out": 2000},
+    }
+
+    @classmethod
+    def from_flat(cls, word: str, **options: Any) -> "InContext":
+        def some(names: Any) -> dict[str, Any]:
+            return {name: options[name] for name in names if name in options}
+
+        network = Architecture(**some(OF_NETWORK)) if word == "transformer" else None
+        training = Training(**some(OF_TRAINING))
+        return cls(LinearRegression(**some(OF_TASK)), network, training, options["held_out"])
+
+    def size(self, rows: float, runs: float) -> float:
+        task, training, network = self.task, self.training, self.architecture
+        prompts = runs * (rows + 2 * self.held_out) * task.context * (task.dim + 1)
+        if network is None:
+            return prompts
+        weights = 36 * network.depth * network.width**2 * runs  # with two moments of each
+        scores = training.batch * network.heads * task.context**2
+        return prompts + weights + training.steps * training.batch + scores
 
     def __post_init__(self) -> None:
         whole("held_out", self.held_out, 2)
@@ -52,10 +84,10 @@ class InContext(Problem):
             weight_decay=weight_decay,
         )
 
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        from icl_stl.tasks import sample_prompts
-
-        return sample_prompts(self.task, key, count)
+    @property
+    def real_law(self) -> LinearRegression:
+        """Prompts."""
+        return self.task
 
     def draw_held_out(self, key: Any, truth: Any) -> Any:
         """Held-out prompts, and what the Bayes predictor says of them."""

@@ -1,9 +1,10 @@
 """Linear self-attention in context."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from icl_stl.config import LinearRegression, flag, normalised, one_of, positive, whole
+from icl_stl.config import flag, normalised, one_of, positive, whole
+from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable
 
@@ -76,6 +77,14 @@ class LinearAttention(Solvable):
     generator: Literal["query", "autoregressive"] = "query"
     """Which labels are written: the query's, or all."""
 
+    flat: ClassVar[Any] = {
+        "lsa": {
+            **{"dim": 2, "context": 8, "noise": 0.5, "penalty": 1e-3},
+            **{"generator": "query", "law": "gaussian"},
+        }
+    }
+    flat_help: ClassVar[Any] = {"context": "Examples in a prompt before the query."}
+
     def __post_init__(self) -> None:
         count = lambda name, value: whole(name, value, 1)  # noqa: E731
         normalised(self, dim=count, examples=count, penalty=positive)
@@ -90,9 +99,21 @@ class LinearAttention(Solvable):
         return attention_task(self.dim, self.examples, self.noise, self.law)
 
     @property
+    def real_law(self) -> LinearRegression:
+        """Prompts."""
+        return self.task
+
+    @property
     def population(self) -> AttentionLaw:
         """What the best reaches."""
         return attention_law(self.task)
+
+    @classmethod
+    def from_flat(cls, word: str, **options: Any) -> "LinearAttention":
+        return cls(examples=whole("context", options.pop("context"), 1), **options)
+
+    def size(self, rows: float, runs: float) -> float:
+        return rows * (self.examples * (self.dim + 1) + self.dim**2) + self.dim**4
 
     def make_learner(self) -> Any:
         from icl_stl import learners
@@ -104,11 +125,6 @@ class LinearAttention(Solvable):
             total=self.total,
             generator=self.generator,
         )
-
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        from icl_stl.tasks import sample_prompts
-
-        return sample_prompts(self.task, key, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         from icl_stl.learners.attention import features

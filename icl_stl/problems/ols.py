@@ -1,7 +1,7 @@
 """Least squares."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from icl_stl import references
 from icl_stl.config import normalised, task_noise, whole
@@ -29,9 +29,15 @@ class Ols(Regression):
     noise: float = 1.0
     """σ, label noise."""
 
+    flat: ClassVar[Any] = {"ols": {"dim": 2, "noise": 0.5}}
+
     def __post_init__(self) -> None:
         normalised(self, dim=lambda name, value: whole(name, value, 1))
         normalised(self, noise=task_noise)
+
+    @property
+    def fewest(self) -> int:
+        return self.dim + 2  # for a mean of the excess
 
     def make_learner(self) -> Any:
         from icl_stl import learners

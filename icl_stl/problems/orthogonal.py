@@ -26,6 +26,9 @@ class Orthogonal(Solvable):
         normalised(self, noise=lambda name, value: prior_noise(value, self.prior_scale))
         flag("plug_in", self.plug_in)
 
+    def size(self, rows: float, runs: float) -> float:
+        return rows * self.dim * self.repeats
+
     def best(self, truth: Any) -> Any:
         from icl_stl.learners.orthogonal import bayes_shrinkage
 

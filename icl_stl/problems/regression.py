@@ -13,6 +13,9 @@ class Regression(Solvable):
     dim: int
     noise: float
 
+    def size(self, rows: float, runs: float) -> float:
+        return rows * (self.dim + 1) + self.dim**2
+
     def truth(self, key: Any) -> Any:
         return jax.random.normal(key, (self.dim,))
 

@@ -1,7 +1,7 @@
 """Ridge regression."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from icl_stl.config import flag, normalised, positive, task_noise, whole
 from icl_stl.problems.regression import Regression
@@ -19,6 +19,8 @@ class Ridge(Regression):
     """ρ beside the mean loss."""
     total: bool = False
     """Whether the penalty stands beside the sum of the losses: N ρ, the same in all generations."""
+
+    flat: ClassVar[Any] = {"ridge": {"dim": 2, "noise": 0.5, "penalty": 0.1}}
 
     def __post_init__(self) -> None:
         normalised(self, dim=lambda name, value: whole(name, value, 1), penalty=positive)

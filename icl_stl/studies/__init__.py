@@ -17,8 +17,8 @@ study is a file: see `load`. From here alone it needs `Claim`, `Cell`, `Judged` 
 ================  ===================================================================
 """
 
-from icl_stl.lab.experiments import Loops
+from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.studies.judging import Cell, Claim, Evidence, Judged, judge
 from icl_stl.studies.study import Study, load
 
-__all__ = ["Cell", "Claim", "Evidence", "Judged", "Loops", "Study", "judge", "load"]
+__all__ = ["Cell", "Claim", "Evidence", "Experiment", "Judged", "Loops", "Study", "judge", "load"]

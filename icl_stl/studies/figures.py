@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from icl_stl.config import LinearRegression
 from icl_stl.lab.results import read_json, read_table, sha256_of, write_atomically, write_json
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.claims import TOPICS
 from icl_stl.studies.drawing import Drawing, Stored, by_default
 from icl_stl.studies.study import Study

@@ -8,6 +8,7 @@ sweep it is run: alone or beside others, now or after a restart.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from platform import machine
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 from icl_stl import code as code_of
+from icl_stl.code import is_own
 from icl_stl.config import Training
 from icl_stl.devices import default_cache, on_host, over_replicates, use_all_cores
 from icl_stl.lab.experiments import Loops
@@ -30,10 +32,10 @@ from icl_stl.lab.runs import (
     settings_of_jax,
     versions,
 )
-from icl_stl.lab.solvable import batch_size, loop, measurements
+from icl_stl.lab.solvable import batch_size, check_fit, check_mix, loop, measurements
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.problems import InContext, expected_excess
-from icl_stl.regimes import AugmentSameInputs, FreshReal, Regime
+from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, RealOnly, Regime, Replace
 
 
 class Shape(NamedTuple):
@@ -45,6 +47,10 @@ class Shape(NamedTuple):
     """With places for the synthetic prompts of every setting; its inputs are new or reused."""
     samples: int
     """Places for real prompts."""
+    generations: int = 0
+    """For which there are places, in a regime that keeps all prompts."""
+    filled: bool = False
+    """Whether all places are used: the regime is that of its settings, and no other's."""
 
 
 class Program(NamedTuple):
@@ -68,30 +74,57 @@ def places(rows: int, training: Training) -> int:
     return 1 << max((max(1, rows) - 1).bit_length(), small.bit_length() - 1)
 
 
+PLACED = (Augment, AugmentSameInputs, FreshReal, RealOnly, Replace)
+"""Regimes that differ in numbers alone, where there are places for more prompts than there are."""
+
+
 def shape_of(setting: Setting) -> Shape | Loops:
     """The shape: settings that share it share a program."""
-    if setting.learner != "transformer":
+    problem, regime = setting.problem, setting.regime
+    if not isinstance(problem, InContext):
         return setting.experiment
-    training = Training(setting.steps, setting.batch)
+    usual = Training()
+    rates = {name: getattr(usual, name) for name in ("learning_rate", "weight_decay")}
+    training = replace(problem.training, **rates)
+    problem = replace(problem, training=training)
+    if type(regime) not in PLACED:
+        kept = setting.generations if regime.keeps_history else 0
+        return Shape(problem, regime, setting.samples, kept, filled=True)
     samples = places(setting.samples, training)
     lam = places(setting.n_syn, training) / samples
-    same_inputs = isinstance(setting.rule, AugmentSameInputs)
-    regime = AugmentSameInputs.from_lam(lam) if same_inputs else FreshReal(lam)
-    problem = InContext(setting.task, setting.architecture, training, setting.held_out)
-    return Shape(problem, regime, samples)
+    same_inputs = isinstance(regime, AugmentSameInputs)
+    placed = AugmentSameInputs.from_lam(lam) if same_inputs else FreshReal(lam)
+    return Shape(problem, placed, samples)
 
 
-def numbers_of(settings: Sequence[Setting]) -> Numbers:
-    """The numbers in which they differ from others of their shape: one of each for every one."""
-    of = {
-        "share": np.array([setting.real_share for setting in settings], np.float32),
-        "samples": np.array([setting.samples for setting in settings], np.int32),
-        "n_syn": np.array([setting.n_syn for setting in settings], np.int32),
-        "fresh": np.array([setting.rule.fresh_real for setting in settings], np.bool_),
-        "learning_rate": np.array([setting.learning_rate for setting in settings], np.float32),
-        "weight_decay": np.array([setting.weight_decay for setting in settings], np.float32),
-    }
-    return Numbers(**of)
+Row = tuple[float, float, float, int, int, bool]
+"""Share, learning rate, weight decay, n, n_syn, whether real prompts are new."""
+
+
+def _numbers(rows: Sequence[Row], *, filled: bool) -> Numbers:
+    kinds = (np.float32, np.float32, np.float32, np.int32, np.int32, np.bool_)
+    share, rate, decay, samples, n_syn, fresh = (
+        np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
+    )
+    sizes = (None, None) if filled else (samples, n_syn)
+    return Numbers(share, *sizes, fresh, rate, decay)
+
+
+def numbers_of(settings: Sequence[Setting], generation: int, *, filled: bool = False) -> Numbers:
+    """The numbers in which they differ from others of their shape: one of each for every one.
+
+    Args:
+        settings: Of one shape.
+        generation: i, for the share of the real law.
+        filled: See `Shape`.
+    """
+    rows = []
+    for one in settings:
+        training = getattr(one.problem, "training", Training())
+        rates = training.learning_rate, training.weight_decay
+        sizes = one.samples, one.n_syn, one.regime.fresh_real
+        rows.append((one.share(generation), *rates, *sizes))
+    return _numbers(rows, filled=filled)
 
 
 # --- the transformer -----------------------------------------------------------------------------
@@ -100,13 +133,15 @@ def numbers_of(settings: Sequence[Setting]) -> Numbers:
 @lru_cache(maxsize=4)
 def transformer_program(shape: Shape, width: int) -> Program:
     """The program of a shape for so many loops at a time."""
-    problem, regime, samples = shape
+    problem, regime, samples, generations, filled = shape
     first = partial(draw_replicate, problem, samples, 0)  # of `runs.draw_replicates`
     some = np.zeros(width, np.int32)
     draw = over_replicates(first).compiled(some)
     replicates = on_host(draw(some))
-    nothing = before_generation_0(problem, regime, replicates, 0)
-    numbers = numbers_of([Setting()] * width)
+    if filled:
+        check_mix(problem, regime, samples, generations)
+    nothing = before_generation_0(problem, regime, replicates, generations)
+    numbers = _numbers([(1.0, 1.0, 0.0, 1, 1, True)] * width, filled=filled)
     step = generation_step(problem, regime).compiled(replicates, nothing, numbers, np.int32(0))
     return Program(draw, step, nothing)
 
@@ -119,7 +154,8 @@ def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
     filled = [*settings, *[settings[-1]] * (width - len(settings))]
     replicates = on_host(program.draw(np.array([setting.seed for setting in filled], np.int32)))
     last = max(setting.generations for setting in settings)
-    seen = follow(program.step, replicates, program.nothing, numbers_of(filled), last)
+    numbers = partial(numbers_of, filled, filled=shape.filled)
+    seen = follow(program.step, replicates, program.nothing, numbers, last)
     count = shape.problem.held_out
     shown = {
         "excess_risk": seen["excess_squared_risk"].mean(-1),
@@ -127,7 +163,7 @@ def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
         "gap": seen["risk"] - seen["training_risk"],
         **{name: seen[name] for name in ("implied_task_variance", "training_loss", "diverged_at")},
     }
-    for name in ("drift", "eps"):
+    for name in {"drift", "eps"} & {*seen}:
         shown[name] = seen[name][..., -1]
         shown[f"{name}_stderr"] = np.sqrt(seen[f"{name}_variance"][..., -1] / count)
     return [
@@ -154,6 +190,8 @@ def solvable_program(experiment: Loops) -> SolvableProgram:
     problem = experiment.problem
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
     observe = measurements(problem, regime)
+    if not (is_own(type(problem).__module__) and is_own(type(regime).__module__)):
+        check_fit(problem, regime, n, last)
 
     def chunk(indices: Any, seed: Any) -> Any:
         def one(index: Any) -> Any:
@@ -187,12 +225,11 @@ def run_solvable(setting: Setting) -> Arrays:
         name: np.concatenate([part[name] for part in parts])[: experiment.runs].astype(np.float64)
         for name in parts[0]
     }
-    return {
-        **_means(observed),
-        "excess_risk_closed_form": expected_excess(
-            experiment.problem, experiment.regime, experiment.samples, experiment.generations
-        ),
-    }
+    means, of = _means(observed), experiment
+    if "excess" in observed:
+        law = expected_excess(of.problem, of.regime, of.samples, of.generations)
+        means["excess_risk_closed_form"] = law
+    return means
 
 
 def _means(observed: Arrays) -> Arrays:
@@ -260,12 +297,12 @@ def run_batch(
         settings: Settings of one shape.
         at_once: Loops of the transformer on one accelerator at a time.
     """
-    together = 1 if settings[0].learner != "transformer" else width_of(at_once)
+    together = width_of(at_once) if settings[0].of_prompts else 1
     for start in range(0, len(settings), together):
         some = settings[start : start + together]
         found: list[Arrays] | Exception
         try:
-            if settings[0].learner == "transformer":
+            if settings[0].of_prompts:
                 found = run_transformers(some, together)
             else:
                 found = [run_solvable(some[0])]

@@ -1,9 +1,9 @@
-"""Grids of settings: what a sweep runs, read from a small file and checked whole. Needs no JAX.
+"""Settings: what a loop or a sweep runs, checked whole; grids of them, read from a small file.
 
 A grid is a TOML or JSON file. Every option of a `[[grid]]` block is a value or a list of values,
 and the block stands for the product of its lists; several blocks stand for their union; options
 before the blocks belong to all of them. `seed = { first = 0, count = 100 }` is a list of whole
-numbers. Two cells that say the same thing are one setting.
+numbers. Two cells that say the same thing are one setting. Needs no JAX.
 
     generations = 3
     steps = 100
@@ -15,498 +15,264 @@ numbers. Two cells that say the same thing are one setting.
     seed = { first = 0, count = 10 }
 
     [[grid]]
-    regime = "replace"
+    problem = "mine.py:Mine"
+    regime = ["replace", "mine.py:Halving"]
     samples = 1000
     seed = [0, 1, 2]
+
+The options of a learner, a problem or a regime are those that `icl-stl list` shows; those of a
+user's file are the fields of its classes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from functools import cached_property, lru_cache
 from itertools import product
-from math import inf, prod
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-from icl_stl import problems
-from icl_stl.config import (
-    Architecture,
-    LinearRegression,
-    Training,
-    amplification,
-    check_single,
-    injection,
-    meant,
-    prior_noise,
-    pseudo_counts,
-    require,
-    scale,
-    task_noise,
-)
-from icl_stl.descriptions import canonical
+from icl_stl import members
+from icl_stl.config import meant, require
+from icl_stl.descriptions import Json, canonical, describe
 from icl_stl.lab.experiments import Loops
-from icl_stl.regimes import (
-    MAD_LOOPS,
-    Accumulate,
-    AccumulateFresh,
-    AccumulateSubsample,
-    Anchored,
-    Augment,
-    AugmentSameInputs,
-    FreshReal,
-    RealOnly,
-    Regime,
-    Replace,
-)
+from icl_stl.members import Chosen, Option, typed
+from icl_stl.problems import InContext, Problem
+from icl_stl.regimes import REGIMES, Augment, Regime, Replace, real_share, synthetic_size
 from icl_stl.tables import read_options
 
 MOST = 10**5
-"""Settings of one block, at most, and symbols of a law: more are a slip of the pen."""
+"""Settings of one block, at most: more are a slip of the pen."""
 
 TERABYTE = 1e12
 """Bytes that no setting needs."""
 
-SolvableName = Literal[
-    "ols",
-    "ridge",
-    "lsa",
-    "empirical-bayes",
-    "gaussian",
-    "gaussian-variance",
-    "categorical",
-    "bernoulli",
-]
-RegimeName = Literal[
-    "augment",
-    "augment-same-inputs",
-    "replace",
-    "accumulate",
-    "accumulate-fresh",
-    "accumulate-subsample",
-    "fresh",
-    "anchored",
-    "real-only",
-    "mad-fully-synthetic",
-    "mad-synthetic-augmentation",
-    "mad-fresh-data",
-]
-
-_SHARED = ("learner", "regime", "samples", "alpha", "lam", "weight", "generations", "seed")
-_LINEAR = ("dim", "noise")
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "transformer": (
-        *(*_SHARED, *_LINEAR, "context", "depth", "width", "heads", "steps", "batch"),
-        *("learning_rate", "weight_decay", "held_out"),
-    ),
-    "ols": (*_SHARED, *_LINEAR, "runs"),
-    "ridge": (*_SHARED, *_LINEAR, "penalty", "runs"),
-    "lsa": (*_SHARED, *_LINEAR, "context", "penalty", "generator", "law", "runs"),
-    "empirical-bayes": (*_SHARED, *_LINEAR, "context", "plug_in", "runs"),
-    "gaussian": (*_SHARED, "noise", "runs"),
-    "gaussian-variance": (*_SHARED, "noise", "runs"),
-    "categorical": (*_SHARED, "symbols", "pseudo_count", "runs"),
-    "bernoulli": (*_SHARED, "kappa", "injected", "runs"),
+COMMON: Mapping[str, Option] = {
+    "learner": Option(str, "transformer", ""),
+    "problem": Option(str, "", ""),
+    "regime": Option(str, "augment", ""),
+    "samples": Option(int, 1000, "n, real rows."),
+    "generations": Option(int, 5, "Generations after generation 0."),
+    "seed": Option(int, 0, "Seed of everything."),
+    "runs": Option(int, None, "Independent loops, each with its own real set."),
 }
-"""The options that each learner has a use for; others are refused, not ignored."""
+"""The options of every setting."""
 
-PROBLEM_OF = {
-    "ols": "ols",
-    "ridge": "ridge",
-    "lsa": "linear_attention",
-    "empirical-bayes": "empirical_bayes",
-    "gaussian": "gaussian_mean",
-    "gaussian-variance": "gaussian",
-    "categorical": "categorical",
-    "bernoulli": "bernoulli",
-}
-"""The problem of every solvable learner, a name in `problems.PROBLEMS`."""
+HEAD = ("learner", "problem", "regime", "samples", "n_syn", "real_share", "generations", "seed")
+COLUMNS = (*HEAD, *members.FLAT_OPTIONS, "runs")
+"""The columns that describe a setting, in the order of a table; fields of others come after."""
+MEASURED = (
+    *("excess_risk", "excess_risk_stderr", "excess_risk_closed_form", "excess_nll"),
+    *("risk", "risk_stderr", "gap", "gap_stderr", "drift", "drift_stderr", "eps", "eps_stderr"),
+    *("nll", "nll_stderr", "implied_task_variance", "training_loss"),
+)
+"""Measured columns of the table; each is empty where it is not known.
 
-_PENALTIES = {"ridge": 0.1, "lsa": 0.001}
-
-_BY_LAM: Mapping[str, Callable[[float], Regime]] = {
-    "replace": Replace,
-    "accumulate": Accumulate,
-    "accumulate-fresh": AccumulateFresh,
-    "accumulate-subsample": AccumulateSubsample,
-}
-_BY_SHARE = ("augment", "augment-same-inputs", "fresh")
-OF_TRANSFORMER = (Augment, AugmentSameInputs, FreshReal, Replace, RealOnly)
-"""Regimes of the transformer: those without the rows of all generations."""
-
-
-def regime_of(
-    name: str, alpha: float | None = None, lam: float | None = None, weight: float | None = None
-) -> Regime:
-    """The data regime that these options describe.
-
-    Args:
-        name: Its name, or that of one of `regimes.MAD_LOOPS`.
-        alpha: Share of real rows, or of the real law (anchored; 0.5 if not given).
-        lam: Synthetic rows a generation per real row; 1 if neither is given.
-        weight: w in [0, 1] of the objective; every row alike if not given.
-
-    Raises:
-        ValueError: If there is no such regime, it has no use for an option that is given, or alpha
-            and lam both are.
-    """
-    names = get_args(RegimeName)
-    require(name in names, "regime", name, f"one of {', '.join(names)}{meant(name, names)}")
-    plain = name in MAD_LOOPS or name == "real-only"
-    for option, value, allowed in (
-        ("alpha", alpha, name in _BY_SHARE or name == "anchored"),
-        ("lam", lam, not plain),
-        ("weight", weight, name in _BY_SHARE),
-    ):
-        require(allowed or value is None, option, value, f"left out with the regime {name!r}")
-    if plain:
-        return MAD_LOOPS.get(name, RealOnly())
-    if name in _BY_LAM:
-        return _BY_LAM[name](1.0 if lam is None else lam)
-    if name == "anchored":
-        return Anchored(0.5 if alpha is None else alpha, 1.0 if lam is None else lam)
-    if alpha is not None and lam is not None:
-        raise ValueError(f"alpha = {alpha} and lam = {lam} say the same thing: give one of them")
-    kind = AugmentSameInputs if name == "augment-same-inputs" else Augment
-    if alpha is None:
-        lam = 1.0 if lam is None else lam
-        if name == "fresh":
-            return FreshReal(lam, weight)
-        some = not lam > 0 or 1 / (1 + lam) < 1
-        require(some, "lam", lam, "more than 1e-16; without synthetic data use 'real-only'")
-        return kind.from_lam(lam, weight)
-    regime = kind(alpha, weight)
-    return FreshReal((1 - alpha) / alpha, weight) if name == "fresh" else regime
-
-
-def synthetic_size(regime: Regime, samples: int, lam: float | None = None) -> int:
-    """`Regime.synthetic_size`, with the option that was given in the message.
-
-    Args:
-        regime: The data regime.
-        samples: n.
-        lam: Synthetic rows a generation per real row, if it was made from that.
-
-    Raises:
-        ValueError: If that is no whole number.
-    """
-    require(samples >= 1, "samples", samples, "a whole number of at least 1")
-    given = regime if lam is None else Replace(lam)
-    try:
-        given.synthetic_size(samples)
-        return regime.synthetic_size(samples)
-    except OverflowError:
-        name = "alpha" if isinstance(given, Augment) else "lam"
-        raise ValueError(
-            f"{name} = {getattr(given, name)!r} asks for more synthetic rows beside samples = "
-            f"{samples} real ones than can be counted; that must be a whole number"
-        ) from None
-
-
-def _numbers_at_once(
-    learner: str, size: Mapping[str, float], keeps_history: bool
-) -> list[tuple[float, tuple[str, ...]]]:
-    """How many numbers a loop must hold at once, part by part, each with what it grows with."""
-    kept = size["generations"] if keeps_history else 1.0
-    rows = size["samples"] * (1 + kept * size["lam"])
-    of_rows = ("samples", "lam", *(["generations"] if keeps_history else []))
-    dim, context, runs = size["dim"], size["context"], size["runs"]
-    found: list[tuple[float, tuple[str, ...]]] = []
-    found.append(((size["generations"] + 1) * runs, ("generations", "runs")))
-    if learner in ("transformer", "bayes"):
-        prompt, of_prompt = context * (dim + 1) * runs, ("context", "dim", "runs")
-        found.append((rows * prompt, (*of_rows, *of_prompt)))
-        found.append((2 * size["held_out"] * prompt, ("held_out", *of_prompt)))
-    else:
-        linear = {"ols": dim + 1, "ridge": dim + 1, "lsa": context * (dim + 1) + dim**2}
-        width = linear | {"empirical-bayes": context, "categorical": size["symbols"]}
-        found.append((rows * width.get(learner, 1.0), (*of_rows, "dim", "context", "symbols")))
-        found.append((dim ** {"ols": 2, "ridge": 2, "lsa": 4}.get(learner, 0), ("dim",)))
-    if learner == "transformer":
-        steps, batch, heads = size["steps"], size["batch"], size["heads"]
-        weights = 36 * size["depth"] * size["width"] ** 2 * runs  # with two moments of each
-        found.append((weights, ("depth", "width", "runs")))
-        found.append((steps * batch, ("steps", "batch")))
-        found.append((batch * heads * context**2, ("batch", "heads", "context")))
-    return found
-
-
-def refuse_terabytes(
-    learner: str, options: Mapping[str, Any], regime: Regime, limit: float = TERABYTE
-) -> None:
-    """Refuse a loop whose numbers alone need more memory than there is.
-
-    Args:
-        learner: Its name.
-        options: Options by name, as those of `Setting`; `runs` counts loops that are there at once.
-        regime: The data regime.
-        limit: Bytes that there are.
-
-    Raises:
-        ValueError: If it needs more; the message names the option that is farthest from what is
-            usual.
-    """
-    usual: dict[str, Any] = {field.name: field.default for field in fields(Setting)} | {"lam": 1.0}
-    counts = [name for name in usual if _KINDS[name] is int]
-    size = {name: float(min(max(0, options.get(name) or 0), 10**30)) for name in counts}
-    size["lam"] = regime.synthetic_size(options["samples"]) / size["samples"]
-    floats, names = max(_numbers_at_once(learner, size, regime.keeps_history))
-    option = max(names, key=lambda name: size[name] / float(usual[name] or 1))
-    value = options.get(option)
-    if option == "lam" and value is None:
-        option, value = "alpha", options.get("alpha")
-    gigabytes = 4 * floats / 1e9
-    require(
-        4 * floats <= limit,
-        option,
-        value,
-        f"smaller, since its numbers alone would take {gigabytes:,.0f} GB of memory, of which "
-        f"there are {limit / 1e9:,.0f}",
-    )
+excess_risk: excess squared error of the transformer, mean over the positions of a prompt (squared
+units of a label); excess risk of another problem. risk: where no excess is known, on held-out rows
+if need be. excess_nll: nats a label. gap: risk on the real law less that on the training set
+(bounded loss in [0, 1], or the problem's own). drift, eps: total variation of the generated law
+from the real law, of whole prompts, and from the training law, in [0, 1]. training_loss, nll: nats
+a label or row. Standard errors are over the held-out prompts of the one loop of the transformer,
+over the loops of another problem.
+"""
+PLACES = ("n_syn", "real_share", "generation", "rows", "reason", *MEASURED)
+"""Columns that no field of a member may be taken for."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: a loop of the transformer, or `runs` loops of a solvable learner.
+    """Loops of a problem in a regime: in a sweep one of the transformer, `runs` of another."""
 
-    Raises:
-        ValueError: If an option has no such type or value, two of them contradict each other, or
-            the learner has no use for one that is given; the message names it and what is right.
-    """
-
-    learner: Literal["transformer", SolvableName] = "transformer"
-    """What is trained."""
-    regime: RegimeName = "augment"
-    """What a generation is trained on."""
-    samples: int = 1000
+    problem: Problem
+    regime: Regime
+    samples: int
     """n, real rows."""
-    alpha: float | None = None
-    """Share of real rows (augment, augment-same-inputs, fresh), instead of lam; of the real law
-    (anchored, 0.5 if not given)."""
-    lam: float | None = None
-    """Synthetic rows a generation per real row; 1 if neither alpha nor lam is given."""
-    weight: float | None = None
-    """w in [0, 1] of the objective w (mean over real rows) + (1-w) (mean over synthetic rows)."""
-    generations: int = 5
+    generations: int
     """G, generations after generation 0."""
-    seed: int = 0
-    """Seed of everything."""
-    dim: int = LinearRegression.dim
-    """d, dimension of an input."""
-    context: int = LinearRegression.context
-    """m, examples in a prompt."""
-    noise: float = LinearRegression.noise
-    """σ, label noise; deviation of the normal law."""
-    depth: int = Architecture.depth
-    """Layers of the transformer."""
-    width: int = Architecture.width
-    """Its width."""
-    heads: int = Architecture.heads
-    """Attention heads of a layer."""
-    steps: int = Training.steps
-    """Optimiser steps of a generation."""
-    batch: int = Training.batch
-    """Prompts a step."""
-    learning_rate: float = Training.learning_rate
-    """Peak learning rate."""
-    weight_decay: float = Training.weight_decay
-    """Decoupled weight decay."""
-    held_out: int = 2000
-    """Fresh prompts on which a generation of the transformer is measured."""
-    runs: int = 1000
-    """Independent loops of a solvable learner."""
-    penalty: float | None = None
-    """ρ beside the mean loss (ridge 0.1, lsa 0.001 if not given)."""
-    generator: Literal["query", "autoregressive"] = "query"
-    """Which labels lsa writes: the query's, or all."""
-    law: Literal["gaussian", "sphere"] = "gaussian"
-    """Real law of lsa."""
-    plug_in: bool = False
-    """Write labels with the noise alone (empirical-bayes)."""
-    kappa: float = 1.0
-    """κ, amplification of the bernoulli learner."""
-    injected: float = 0.0
-    """Error that the bernoulli learner adds in every generation."""
-    symbols: int = 10
-    """Symbols of the categorical learner, equally likely."""
-    pseudo_count: float = 0.0
-    """Added to every count of the categorical learner."""
+    seed: int
+    runs: int
+    """Independent loops."""
+    columns: Mapping[str, Any] = field(compare=False)
+    """What it is, by name: the options that it was made of, and what alpha, lam and weight are."""
+    given: Mapping[str, Any] = field(compare=False)
+    """The options."""
 
-    def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
-            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
-        if self.penalty is None:
-            object.__setattr__(self, "penalty", _PENALTIES.get(self.learner))
-        used = OPTIONS[self.learner]
-        for field in fields(self):
-            given = getattr(self, field.name)
-            require(
-                field.name in used or given == field.default,
-                field.name,
-                given,
-                f"left out with the learner {self.learner!r}",
-            )
-        require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number in [0, 2^31)")
-        require(self.generations >= 0, "generations", self.generations, "at least 0")
-        require(self.samples >= 1, "samples", self.samples, "a whole number of at least 1")
-        n_syn = synthetic_size(self.rule, self.samples, self.lam)
-        loops = 1 if self.learner == "transformer" else self.runs
-        refuse_terabytes(self.learner, vars(self) | {"runs": loops}, self.rule)
-        if self.learner == "transformer":
-            _ = self.task, self.architecture, self.training
-            require(self.held_out >= 2, "held_out", self.held_out, "a whole number of at least 2")
-            require(
-                type(self.rule) in OF_TRANSFORMER,
-                "regime",
-                self.regime,
-                "one that does not keep the rows of all generations with the learner 'transformer'",
-            )
-            return
-        self._check_solvable(n_syn)
-
-    def _check_solvable(self, n_syn: int) -> None:
-        """Refuse what the solvable learner cannot be run with."""
-        least = {"dim": 1, "context": 1, "symbols": 2, "samples": 2, "runs": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            require(value >= smallest, name, value, f"a whole number of at least {smallest}")
-        for name, most in (("symbols", MOST), ("runs", 2**31 - 1)):
-            value = getattr(self, name)
-            require(value <= most, name, value, f"a whole number of at most {most}")
-        scale("noise", self.noise)
-        penalty = self.penalty
-        require(penalty is None or penalty > 0, "penalty", penalty, "a positive number")
-        amplification(self.kappa)
-        injection(self.injected)
-        pseudo_counts(self.pseudo_count)
-        if self.learner in ("ols", "ridge"):
-            task_noise(self.noise)
-        if self.learner == "empirical-bayes":
-            prior_noise(self.noise, 1.0)
-            whole = self.context % self.dim == 0
-            require(whole, "context", self.context, f"a multiple of dim = {self.dim}")
-        if self.learner == "lsa":
-            prior_scale = 1.0 if self.law == "gaussian" else self.dim**-0.5
-            _ = LinearRegression(self.dim, self.context + 1, self.noise, prior_scale)
-        if self.learner == "ols":
-            alone = type(self.rule) is Replace or self.weight == 0
-            rows = {"samples": self.samples, **({"lam": n_syn} if alone else {})}
-            enough = f"enough for dim + 2 = {self.dim + 2} rows in every fit"
-            for name, count in rows.items():
-                require(count >= self.dim + 2, name, count, enough)
-        _ = self.experiment
+    def __reduce__(self) -> Any:
+        # Another process loads a user's file anew.
+        return setting, (dict(self.given),)
 
     @property
-    def rule(self) -> Regime:
-        """The data regime."""
-        return regime_of(self.regime, self.alpha, self.lam, self.weight)
+    def of_prompts(self) -> bool:
+        """Whether it is of the transformer, one loop in a sweep."""
+        return isinstance(self.problem, InContext)
+
+    @property
+    def learner(self) -> str:
+        """What its problem is called."""
+        return str(self.columns.get("learner") or self.columns["problem"])
 
     @property
     def n_syn(self) -> int:
         """Synthetic rows of a generation."""
-        return self.rule.synthetic_size(self.samples)
+        return synthetic_size(self.regime, self.samples)
 
-    @property
-    def real_share(self) -> float:
-        """Share of the real law in the objective of generation 1."""
-        return float(self.rule.share(1))
-
-    @property
-    def task(self) -> LinearRegression:
-        """The transformer's real law."""
-        return LinearRegression(self.dim, self.context, self.noise)
-
-    @property
-    def architecture(self) -> Architecture:
-        """The transformer's network."""
-        return Architecture(self.depth, self.width, self.heads)
-
-    @property
-    def training(self) -> Training:
-        """How the transformer is fitted."""
-        return Training(self.steps, self.batch, self.learning_rate, self.weight_decay)
-
-    @property
-    def problem(self) -> problems.Problem:
-        """The problem of a solvable learner."""
-        linear: dict[str, Any] = {"dim": self.dim, "noise": self.noise}
-        match self.learner:
-            case "ols":
-                return problems.Ols(**linear)
-            case "ridge":
-                return problems.Ridge(**linear, penalty=self.penalty or 0.1)
-            case "lsa":
-                return problems.LinearAttention(
-                    **linear,
-                    examples=self.context,
-                    law=self.law,
-                    penalty=self.penalty or 0.001,
-                    generator=self.generator,
-                )
-            case "empirical-bayes":
-                repeats = max(1, self.context // self.dim)
-                return problems.EmpiricalBayes(**linear, repeats=repeats, plug_in=self.plug_in)
-            case "gaussian":
-                return problems.GaussianMean(self.noise)
-            case "gaussian-variance":
-                return problems.Gaussian(self.noise)
-            case "categorical":
-                law = (1 / self.symbols,) * self.symbols
-                return problems.Categorical(law, self.pseudo_count)
-            case _:
-                return problems.Bernoulli(self.kappa, injected=self.injected)
+    def share(self, generation: int) -> float:
+        """The share of the real law in the objective of a generation; for 0, that of 1."""
+        return real_share(self.regime, self.samples, max(generation, 1))
 
     @property
     def experiment(self) -> Loops:
-        """The loops of a solvable learner, all but their seed."""
-        return Loops(self.problem, self.rule, self.samples, self.generations, self.runs)
+        """All but the seed."""
+        return Loops(self.problem, self.regime, self.samples, self.generations, self.runs)
 
-    @property
-    def columns(self) -> dict[str, Any]:
-        """What ran, by name: the options that were used, and what alpha, lam and weight come to.
-
-        Equal for two settings exactly if they are the same.
-        """
-        own = {
-            name: getattr(self, name)
-            for name in OPTIONS[self.learner]
-            if name not in ("alpha", "lam", "weight")
+    @cached_property
+    def identity(self) -> Json:
+        """Equal for two settings exactly if they are the same, however they were described."""
+        return {
+            "problem": _described(self.problem),
+            "regime": _described(self.regime)
+            if type(self.regime) not in REGIMES.values()
+            else [self.regime.name, self.n_syn, self.share(1)],
+            **{name: getattr(self, name) for name in ("samples", "generations", "seed", "runs")},
         }
-        own["regime"] = self.rule.name
-        own["n_syn"], own["real_share"] = self.n_syn, self.real_share
-        return {name: own[name] for name in COLUMNS if name in own}
 
 
-_KINDS: Mapping[str, Any] = get_type_hints(Setting)
-COLUMNS = tuple(
-    column
-    for name in _KINDS
-    if name not in ("lam", "weight")
-    for column in (("n_syn", "real_share") if name == "alpha" else (name,))
-)
-"""The columns that describe a setting, in the order of a table."""
+@lru_cache(maxsize=4096)
+def _described(member: Problem | Regime) -> Json:
+    return describe(member, "a setting")
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """The value, a whole number made a number where one is asked for; of no other type."""
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-        known = f"one of {', '.join(choices)}{meant(value, choices)}"
-        require(value in choices, name, value, known)
-        return value
-    if kind is bool:
-        require(isinstance(value, bool), name, value, "true or false")
-        return value
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind is int:
-        require(whole, name, value, "a whole number")
-        require(abs(value) < 2**63, name, value, "a whole number of at most 2^63")
-        return value
-    if value is None and type(None) in get_args(kind):
-        return None
-    require(whole or isinstance(value, float), name, value, "a number")
-    require(-inf < value < inf, name, value, "a finite number")
-    if name not in ("alpha", "lam"):  # they are never part of a program
-        check_single(name, value)
-    return float(value) + 0.0  # -0.0 and 0 are one setting
+def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = True) -> Setting:
+    """The setting that options describe.
+
+    Args:
+        given: Options by name: `COMMON`, and those of what `learner` or `problem`, and `regime`,
+            name. What is left out has its default.
+        limit: Bytes of memory that there are.
+        one: Whether there is one loop of the transformer, as in a sweep.
+
+    Raises:
+        ValueError: If an option has no such value, two of them contradict each other, or nothing
+            has a use for one; the message names it and what would be right.
+    """
+    of = members.chosen(given)
+    known = {**COMMON, **of.options}
+    _refuse_unknown(given, of, known)
+    values = {name: typed(name, value, known[name].kind) for name, value in given.items()}
+    common = {name: values.get(name, known[name].default) for name in list(COMMON)[3:]}
+    for name, fine, right in (
+        ("seed", 0 <= common["seed"] < 2**31, "a whole number in [0, 2^31)"),
+        ("generations", common["generations"] >= 0, "at least 0"),
+        ("samples", common["samples"] >= 1, "a whole number of at least 1"),
+    ):
+        require(fine, name, common[name], right)
+    missing = [n for n, one in of.options.items() if one.default is MISSING and n not in values]
+    require(not missing, ", ".join(missing), "not there", "given, since there is no default")
+    given_to_it = {name: value for name, value in values.items() if name in of.regime.options}
+    regime = of.regime.made(given_to_it)
+    n_syn = _synthetic(regime, common["samples"], given_to_it)
+    own = {n: values.get(n, one.default) for n, one in of.problem.options.items()}
+    problem = of.problem.made(own)
+    alone = isinstance(problem, InContext) and one
+    word = f"left out with the {of.problem.option} {of.problem.words!r}"
+    require(not alone or "runs" not in given, "runs", given.get("runs"), word)
+    if common["runs"] is None:
+        common["runs"] = 1 if alone else type(problem).usual_runs
+    runs = common["runs"]
+    require(runs >= 1, "runs", runs, "a whole number of at least 1")
+    _refuse_terabytes({**values, **common}, of, problem, regime, limit)
+    require(runs < 2**31, "runs", runs, f"a whole number of at most {2**31 - 1}")
+    _refuse_few(problem, regime, common["samples"], n_syn)
+    columns = _columns(of, regime, values, common)
+    if alone:
+        del columns["runs"]
+    return Setting(problem, regime, **common, columns=columns, given=_anywhere(given, of))
+
+
+def _refuse_unknown(given: Mapping[str, Any], of: Chosen, known: Mapping[str, Option]) -> None:
+    of.refuse_others(given)
+    for name in given:
+        if name not in known:
+            close = meant(name, known).strip(" ()") or f"there are {', '.join(known)}"
+            raise ValueError(f"{name!r} is no option of a setting: {close}")
+
+
+def _anywhere(given: Mapping[str, Any], of: Chosen) -> dict[str, Any]:
+    """The options, with whole paths of files."""
+    whole = {named.option: named.words for named in of if named.option in given}
+    return {**given, **whole}
+
+
+def _synthetic(regime: Regime, samples: int, given: Mapping[str, Any]) -> int:
+    """n_syn; what is refused is named as it was given."""
+    lam = given.get("lam")
+    ours = type(regime) in REGIMES.values()
+    asked = Replace(lam) if ours and lam is not None else regime
+    try:
+        return synthetic_size(asked, samples) and synthetic_size(regime, samples)
+    except OverflowError:
+        name = "alpha" if isinstance(asked, Augment) else "lam"
+        raise ValueError(
+            f"{name} = {getattr(asked, name)!r} asks for more synthetic rows beside samples = "
+            f"{samples} real ones than can be counted; that must be a whole number"
+        ) from None
+
+
+def _refuse_few(problem: Problem, regime: Regime, samples: int, n_syn: int) -> None:
+    """Refuse fewer rows than a fit needs."""
+    few, rows = problem.fewest, {"samples": samples}
+    if n_syn and type(regime) in REGIMES.values() and regime.share(1) == 0:
+        rows["lam"] = n_syn
+    for name, count in rows.items():
+        right = f"at least {few}: enough for the {few} rows that every fit needs"
+        require(count >= few, name, count, right)
+
+
+def _refuse_terabytes(
+    values: Mapping[str, Any], of: Chosen, problem: Problem, regime: Regime, limit: float
+) -> None:
+    """Refuse what needs more memory than there is; named is the option farthest from its default.
+
+    Raises:
+        ValueError: If it does.
+    """
+    samples, runs, last = (float(values[name]) for name in ("samples", "runs", "generations"))
+    kept = last if regime.keeps_history else 1.0
+    rows = samples + kept * synthetic_size(regime, int(samples))
+    floats = max(problem.size(rows, runs), (last + 1) * runs)
+    if 4 * floats <= limit:
+        return
+    usual = {name: one.default for name, one in {**COMMON, **of.options}.items()}
+    usual |= {"lam": 1.0, "runs": float(type(problem).usual_runs)}
+    counts = {n: v for n, v in values.items() if isinstance(v, int | float) and n != "seed"}
+    if values.get("alpha"):
+        counts["alpha"] = 1 / values["alpha"]
+    name = max(counts, key=lambda name: counts[name] / (usual.get(name) or 1))
+    right = f"smaller, since its numbers alone would take {4 * floats / 1e9:,.0f} GB of memory, of "
+    require(False, name, values[name], f"{right}which there are {limit / 1e9:,.0f}")
+
+
+def _columns(
+    of: Chosen,
+    regime: Regime,
+    values: Mapping[str, Any],
+    common: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a setting is, by column."""
+    own = {of.problem.option: of.problem.title, **common}
+    ours = type(regime) in REGIMES.values()
+    options = of.problem.options if ours else of.options
+    own |= {name: values.get(name, one.default) for name, one in options.items()}
+    own["regime"] = regime.name if ours else of.regime.title
+    for named in of:
+        users = () if named.title == named.words else named.options
+        taken = sorted({*users} & {*PLACES})
+        require(not taken, f"a field of {named.words}", taken, "no column of a table of results")
+    own["n_syn"] = synthetic_size(regime, common["samples"])
+    own["real_share"] = real_share(regime, common["samples"], 1)
+    ordered = [*(name for name in COLUMNS if name in own), *own]
+    return {name: own[name] for name in dict.fromkeys(ordered)}
 
 
 def in_words(columns: Mapping[str, Any]) -> str:
@@ -517,8 +283,8 @@ def in_words(columns: Mapping[str, Any]) -> str:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _values(name: str, entry: Any) -> list[Any]:
-    """The values of one option of a block."""
+def _values(name: str, entry: Any, tuples: set[str]) -> list[Any]:
+    """The values of one option of a block; a list of plain values is one of a tuple."""
     if isinstance(entry, dict):
         whole = {k: v for k, v in entry.items() if type(v) is int}
         require(
@@ -532,38 +298,50 @@ def _values(name: str, entry: Any) -> list[Any]:
     if not isinstance(entry, list):
         return [entry]
     require(bool(entry), name, entry, "a value, or a list of at least one")
-    return entry
+    plain = name in tuples and not any(isinstance(one, list) for one in entry)
+    return [entry] if plain else entry
 
 
-def _block_cells(block: Mapping[str, Any]) -> Iterator[Setting]:
+def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Setting]:
     """The settings of one block, every one of them checked."""
-    for name in block:
-        if name not in _KINDS:
-            close = meant(name, _KINDS).strip(" ()")
-            known = close or f"there are {', '.join(_KINDS)}"
-            raise ValueError(f"{name!r} is no option of a setting: {known}")
-    values = {name: _values(name, entry) for name, entry in block.items()}
+    names = {
+        name: [_beside(one, folder) for one in _values(name, block[name], set())]
+        for name in ("learner", "problem", "regime")
+        if name in block
+    }
+    every = [
+        members.chosen(dict(zip(names, some, strict=True))) for some in product(*names.values())
+    ]
+    known = {**COMMON}
+    for of in every:
+        known |= of.options
+    tuples = {name for name, one in known.items() if getattr(one.kind, "__origin__", 0) is tuple}
+    values = names | {n: _values(n, entry, tuples) for n, entry in block.items() if n not in names}
     cells = prod(map(len, values.values()))
     require(cells <= MOST, "the product of the lists", cells, f"at most {MOST} settings")
     varied = [name for name, several in values.items() if len(several) > 1]
     for cell in product(*values.values()):
         options = dict(zip(values, cell, strict=True))
         try:
-            setting = Setting(**options)
-            for name, given in options.items():  # also where the default is written out
-                used = name in OPTIONS[setting.learner]
-                require(used, name, given, f"left out with the learner {setting.learner!r}")
+            yield setting(options)
         except ValueError as error:
             here = ", ".join(f"{name} = {options[name]!r}" for name in varied)
             raise ValueError(f"{error}" + (f" (where {here})" if here else "")) from None
-        yield setting
 
 
-def grid_settings(content: Any) -> tuple[Setting, ...]:
+def _beside(words: Any, folder: Path | None) -> Any:
+    """The file of a member beside the grid, if it is there; else where the command runs."""
+    path = str(words).rpartition(":")[0]
+    there = folder is not None and path.endswith(".py") and (folder / path).is_file()
+    return f"{folder}/{words}" if there else words
+
+
+def grid_settings(content: Any, folder: Path | None = None) -> tuple[Setting, ...]:
     """The different settings of a grid, in its order.
 
     Args:
         content: The content of a grid file: options, and the blocks as `grid`.
+        folder: Where it is.
 
     Raises:
         ValueError: If any setting of it is wrong; the message names block, option and value.
@@ -576,8 +354,8 @@ def grid_settings(content: Any) -> tuple[Setting, ...]:
     found: dict[str, Setting] = {}
     for number, block in enumerate(blocks, 1):
         try:
-            for setting in _block_cells({**common, **block}):
-                found.setdefault(canonical(setting.columns), setting)
+            for one in _block_cells({**common, **block}, folder):
+                found.setdefault(canonical(one.identity), one)
         except ValueError as error:
             raise ValueError(f"grid {number}: {error}") from None
     return tuple(found.values())
@@ -593,6 +371,6 @@ def read_grid(path: Path) -> tuple[Setting, ...]:
     filled = content not in ({}, [])
     require(filled, "grid", str(path), "a file of at least one option, as samples = 1000")
     try:
-        return grid_settings(content)
+        return grid_settings(content, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -19,33 +19,20 @@ import numpy as np
 from icl_stl.descriptions import canonical, digest
 from icl_stl.lab.results import Arrays, csv_of, read_json, write_atomically
 from icl_stl.lab.sweeps.executors import Lost, keep_own_cores, run_tasks
-from icl_stl.lab.sweeps.grids import COLUMNS, Setting, in_words
+from icl_stl.lab.sweeps.grids import COLUMNS, MEASURED, Setting, in_words
 from icl_stl.regimes import training_size
 
 SCHEMA = 1
 """Version of a result file."""
-
-MEASURED = (
-    *("excess_risk", "excess_risk_stderr", "excess_risk_closed_form", "excess_nll"),
-    *("gap", "gap_stderr", "drift", "drift_stderr", "eps", "eps_stderr"),
-    *("implied_task_variance", "training_loss"),
-)
-"""Measured columns of the table; each is empty where it is not known.
-
-excess_risk: excess squared error of the transformer, mean over the positions of a prompt (squared
-units of a label); excess risk of a solvable learner. excess_nll: nats a label. gap: risk on the
-real law less that on the training set (bounded loss in [0, 1], or the problem's own). drift, eps:
-total variation of the generated law from the real law, of whole prompts, and from the training law,
-in [0, 1]. training_loss: nats a label. Standard errors are over the held-out prompts of the one
-loop of the transformer, over the loops of a solvable learner.
-"""
 
 
 class Result(NamedTuple):
     """What is stored of one setting."""
 
     configuration: dict[str, Any]
-    """`setting`: `Setting.columns`; `code`: versions and source."""
+    """`setting`: `Setting.identity`; `code`: versions and source."""
+    columns: dict[str, Any]
+    """`Setting.columns`."""
     made_on: dict[str, Any]
     """What else the last bits depend on: platform, devices."""
     observed: dict[str, list[float | None]]
@@ -92,7 +79,7 @@ def _path(out: Path, name: str) -> Path:
 
 def configuration(setting: Setting, code: Mapping[str, Any]) -> dict[str, Any]:
     """All that a result depends on, up to the last bits."""
-    return {"schema": SCHEMA, "setting": setting.columns, "code": dict(code)}
+    return {"schema": SCHEMA, "setting": setting.identity, "code": dict(code)}
 
 
 def _plain(values: Any) -> list[float | None]:
@@ -146,49 +133,36 @@ def _other_code(result: Result, code: Mapping[str, Any]) -> str:
     return _apart({name: result.configuration[name] for name in wanted}, wanted)
 
 
-def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
-    """The results of several sweeps as those of one.
+def merge(folders: Sequence[Path], out: Path) -> int:
+    """Add the results of other sweeps to a folder; how many are new.
 
-    Args:
-        parts: The results of each sweep, by the sweep's folder.
+    Nothing is written unless all are whole and by the same code, and give the same numbers.
     """
+    parts: dict[Path, dict[str, Result]] = {}
+    for folder in dict.fromkeys((out, *folders)):
+        parts[folder], damaged = read_results(folder)
+        if damaged:
+            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
+        if folder in folders and not parts[folder]:
+            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
     every = [(folder, result) for folder, results in parts.items() for result in results.values()]
-    first: dict[str, tuple[str, Result]] = {}
+    first: dict[str, tuple[Path, Result]] = {}
     for folder, result in every:
         other, old = every[0]
-        apart = _other_code(result, old.configuration["code"])
-        if apart:
+        if apart := _other_code(result, old.configuration["code"]):
             raise ValueError(
                 f"merge must be of sweeps by the same code, but {other} and {folder} are not "
                 f"({apart})"
             )
         other, old = first.setdefault(result.name, (folder, result))
-        apart = _apart(old.observed, result.observed).partition("; ")[0]
-        if apart:
+        if apart := _apart(old.observed, result.observed).partition("; ")[0]:
             made = _apart(old.made_on, result.made_on)
             raise ValueError(
                 f"a setting must have the same numbers in both sweeps, but in {other} and "
-                f"{folder} it has not ({apart}): {in_words(result.configuration['setting'])}"
+                f"{folder} it has not ({apart}): {in_words(result.columns)}"
                 + (f"; made on other machines ({made})" if made else "")
             )
-    return {name: result for name, (_, result) in first.items()}
-
-
-def merge(folders: Sequence[Path], out: Path) -> int:
-    """Add the results of other sweeps to a folder; how many are new.
-
-    Nothing is written unless everything fits.
-    """
-    parts = {}
-    for folder in dict.fromkeys((out, *folders)):
-        results, damaged = read_results(folder)
-        if damaged:
-            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
-        if folder in folders and not results:
-            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
-        parts[str(folder)] = results
-    whole = merged(parts)
-    new = [result for name, result in whole.items() if name not in parts[str(out)]]
+    new = [result for name, (_, result) in first.items() if name not in parts[out]]
     _folder(out).mkdir(parents=True, exist_ok=True)
     for result in new:
         write_result(out, result)
@@ -209,8 +183,7 @@ def prepare(
             path.unlink()
     found, damaged = read_results(out)
     for result in found.values():
-        changed = _other_code(result, code)
-        if changed:
+        if changed := _other_code(result, code):
             raise ValueError(
                 f"out must be a folder of this code, but {out} has results by other code "
                 f"({changed}); give another --out, or --fresh to start it anew"
@@ -244,7 +217,8 @@ def stored_as_they_come(
             continue
         error, made_on, stored = "", batches.made_on(at_once), _told(setting, found)
         try:
-            write_result(out, Result(configuration(setting, code), made_on, stored))
+            of = configuration(setting, code)
+            write_result(out, Result(of, dict(setting.columns), made_on, stored))
         except OSError as refused:
             error = _why(refused)
         yield Outcome(setting, error)
@@ -253,7 +227,7 @@ def stored_as_they_come(
 def _told(setting: Setting, observed: Arrays) -> dict[str, list[float | None]]:
     """What is stored of what was observed: exact numbers that JSON knows, and how many rows."""
     counts = [
-        training_size(setting.rule, setting.samples, i) for i in range(setting.generations + 1)
+        training_size(setting.regime, setting.samples, i) for i in range(setting.generations + 1)
     ]
     return {"rows": list(counts), **{name: _plain(values) for name, values in observed.items()}}
 
@@ -337,20 +311,17 @@ def run_settings(
 def failure_of(result: Result) -> Failure | None:
     """What is wrong with a result; None if all that must be finite is.
 
-    Of a solvable learner standard errors and closed forms may be unknown.
+    Standard errors, closed forms and how many rows a regime chooses may be unknown.
     """
     observed = result.observed
-    needed = [
-        values
-        for name, values in observed.items()
-        if not name.endswith(("_stderr", "_closed_form"))
-    ]
-    setting, diverged = result.configuration["setting"], observed["diverged_at"]
+    unknown = ("_stderr", "_closed_form", "rows")
+    needed = [values for name, values in observed.items() if not name.endswith(unknown)]
+    setting, diverged = result.columns, observed["diverged_at"]
     for i, at in enumerate(diverged):
         known = at is not None and at >= 0
         if known or any(values[i] is None for values in needed):
             where = f"training step {at}" if known else "a measurement"
-            if setting["learner"] != "transformer" and known:
+            if "runs" in setting and known:
                 count = observed.get("failed_loops", [None] * (i + 1))[i]
                 where = f"{count or 'some'} of {setting['runs']} loops, the first of them {at}"
             return Failure(setting, i, f"not finite in generation {i}, {where}")
@@ -359,11 +330,19 @@ def failure_of(result: Result) -> Failure | None:
 
 def _order(result: Result) -> tuple[tuple[int, float, str], ...]:
     """Results in the order of their columns, numbers as numbers."""
-    values = (result.configuration["setting"].get(name) for name in COLUMNS)
+    own = result.columns
+    values = (own.get(name) for name in (*COLUMNS, *sorted({*own} - {*COLUMNS})))
     return tuple(
-        (1, 0.0, value) if isinstance(value, str) else (0, -1.0 if value is None else value, "")
+        (0, -1.0 if value is None else float(value), "")
+        if value is None or isinstance(value, int | float)
+        else (1, 0.0, str(value))
         for value in values
     )
+
+
+def _header(names: set[str]) -> list[str]:
+    """The columns of settings, in their order."""
+    return [*(name for name in COLUMNS if name in names), *sorted(names - {*COLUMNS})]
 
 
 def table(results: Iterable[Result]) -> bytes:
@@ -372,21 +351,16 @@ def table(results: Iterable[Result]) -> bytes:
     `rows` is how many rows the generation was fitted on.
     """
     ordered = sorted((r for r in results if failure_of(r) is None), key=_order)
-    named = {name for r in ordered for name in (*r.configuration["setting"], *r.observed)}
-    header = [
-        *(name for name in COLUMNS if name in named),
-        *("generation", "rows"),
-        *(name for name in MEASURED if name in named),
-    ]
-    return csv_of(
-        header,
-        (
-            result.configuration["setting"]
-            | {"generation": i, **{name: values[i] for name, values in result.observed.items()}}
-            for result in ordered
-            for i in range(len(result.observed["rows"]))
-        ),
+    shown = {name for r in ordered for name in r.observed}
+    header = _header({name for r in ordered for name in r.columns})
+    header += ["generation", "rows", *(name for name in MEASURED if name in shown)]
+    rows = (
+        {**result.columns, "generation": i}
+        | {name: values[i] for name, values in result.observed.items()}
+        for result in ordered
+        for i in range(len(result.observed["rows"]))
     )
+    return csv_of(header, rows)
 
 
 def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list[Failure]]:
@@ -402,10 +376,12 @@ def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list
     results = list(read_results(out)[0].values())
     failures = [found for result in sorted(results, key=_order) if (found := failure_of(result))]
     usable = len(results) - len(failures)
-    failures += [Failure(one.setting.columns, None, one.error) for one in outcomes if one.error]
+    failures += [
+        Failure(dict(one.setting.columns), None, one.error) for one in outcomes if one.error
+    ]
     write_atomically(out / "sweep.csv", table(results))
     named = {name for failure in failures for name in failure.setting}
-    header = [*(name for name in COLUMNS if name in named), "generation", "reason"]
+    header = [*_header(named), "generation", "reason"]
     rows = [{**f.setting, "generation": f.generation, "reason": f.reason} for f in failures]
     write_atomically(out / "failures.csv", csv_of(header, rows))
     return usable, failures

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.config import LinearRegression, QueryArchitecture
+from icl_stl.config import QueryArchitecture
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset

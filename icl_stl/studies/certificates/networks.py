@@ -15,13 +15,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.typing import NDArray
 
 from icl_stl import bounds
-from icl_stl.config import LinearRegression, QueryArchitecture, Training
+from icl_stl.config import QueryArchitecture, Training
 from icl_stl.devices import on_host, over_replicates, quick_options
 from icl_stl.lab.results import Arrays
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, sample_prompts
 from icl_stl.learners import query_batches, query_trainer
 from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, read_query
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
-from icl_stl.tasks import Prompts, sample_prompts
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from icl_stl.config import LinearRegression
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
 from icl_stl.problems import EmpiricalBayes, InContext, Shrinkage
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact

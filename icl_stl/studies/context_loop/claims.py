@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds, references
-from icl_stl.config import LinearRegression
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.cells import WITHIN, equal
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from icl_stl.config import LinearRegression, QueryArchitecture, Training, require, whole
+from icl_stl.config import QueryArchitecture, Training, require, whole
 from icl_stl.lab.experiments import Experiment
+from icl_stl.laws import LinearRegression
 
 IN_CONTEXT = ("ridge", "least_squares", "linear_attention")
 

@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, QueryArchitecture
+from icl_stl.config import QueryArchitecture
 from icl_stl.devices import Report, many
 from icl_stl.lab.results import Arrays
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import fit_query_model
 from icl_stl.learners.regression import weighted_ridge
 from icl_stl.loops import Predict, relabel_context
 from icl_stl.models.causal import Params
 from icl_stl.models.query import effective_weights, read_query
 from icl_stl.studies.context_loop.experiments import ContextLoops
-from icl_stl.tasks import Prompts, standard_normal
 
 
 def ridge(penalty: float = 0.0) -> Predict:

@@ -631,22 +631,24 @@ DRAWINGS: Mapping[str, Drawing] = {
 
 
 def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Excess risk of a solvable loop by generation, beside its closed form."""
+    """Excess risk of a loop by generation, beside its closed form; its risk if no excess is known."""
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
     x = np.array([row["generation"] for row in rows])
-    risks = [row["excess_risk"] for row in rows]
+    known = rows[0]["excess_risk"]["mean"] is not None
+    risks = [row["excess_risk" if known else "risk"] for row in rows]
     mean = np.array([risk["mean"] for risk in risks])
     error = 2 * np.array([risk["stderr"] or 0.0 for risk in risks])
     ax.errorbar(
         x, mean, yerr=error, fmt="o", capsize=3, color=PALETTE[0], label="measured, ± 2 errors"
     )
-    closed = np.array([np.nan if r["closed_form"] is None else r["closed_form"] for r in risks])
-    if np.isfinite(closed).any():
+    exact = [row["excess_risk"]["closed_form"] for row in rows]
+    closed = np.array([np.nan if value is None else value for value in exact])
+    if known and np.isfinite(closed).any():
         ax.plot(x, closed, "k--", marker="_", linewidth=1.2, label="closed form")
     ax.set_xlabel("generation")
-    ax.set_ylabel("excess risk")
-    ax.set_ylim(0, None)
+    ax.set_ylabel("excess risk" if known else "risk on held-out rows")
+    ax.set_ylim(0 if known else None, None)
     ax.set_title(title)
     ax.legend()
     return figure

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from icl_stl.config import LinearRegression, require, whole
+from icl_stl.config import require, whole
 from icl_stl.lab.experiments import Experiment
+from icl_stl.laws import LinearRegression
 
 
 @dataclass(frozen=True)

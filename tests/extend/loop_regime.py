@@ -1,0 +1,25 @@
+"""A regime of one's own: the share of the real law halves, of the generated rows the first count."""
+
+from dataclasses import dataclass
+
+from icl_stl.regimes import Regime
+
+
+@dataclass(frozen=True)
+class Halving(Regime):
+    """α_i = first/2^(i - 1); of as many synthetic rows as real ones some are taken."""
+
+    first: float = 0.5
+    """α_1."""
+    taken: int = 4
+    """Synthetic rows that count, the first ones."""
+
+    def synthetic_size(self, samples):
+        return samples
+
+    def share(self, generation):
+        return self.first / 2 ** (generation - 1)
+
+    def mix(self, step):
+        parts = (step.real, step.samples, step.share), (step.synthetic, self.taken, 1 - step.share)
+        return step.mixed(*parts)

@@ -4,7 +4,6 @@ import math
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +184,10 @@ def test_the_module_runs_alone_and_without_jax() -> None:
         "assert not {'jax', 'flax', 'optax', 'scipy', 'matplotlib'} & set(sys.modules)"
     )
     root = Path(bounds.__file__).parents[2]
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["stable"] is True
-    assert time.perf_counter() - start < 10
 
 
 def test_the_package_imports_numpy_and_the_standard_library_only() -> None:

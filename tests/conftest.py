@@ -65,7 +65,7 @@ def _few_programs() -> Iterator[None]:
     for kept in (
         devices._runs,
         runs._drawing,
-        runs._generation_step,
+        runs.generation_step,
         runs._both_generators,
         sizes._program,
         batches.transformer_program,

@@ -303,7 +303,7 @@ def test_a_problem_of_ones_own_is_run_swept_and_agrees_with_its_closed_form(run,
     (tmp_path / "grid.json").write_text(json.dumps({"grid": blocks}))
     done = run(tmp_path, "sweep", "grid.json", "--out", "out")
     assert done.returncode == 0, done.stdout
-    table = list(csv.DictReader((tmp_path / "out" / "sweep.csv").open()))
+    table = list(csv.DictReader((tmp_path / "out" / "sweep.csv").read_text().splitlines()))
     assert len(table) == 15
     own = [row for row in table if row["problem"] and row["regime"] == "replace"]
     for name, pick in (("excess_risk", "mean"), ("excess_risk_stderr", "stderr")):

@@ -37,6 +37,9 @@ CODE = re.compile(r"(``.+?``|`.+?`)", re.DOTALL)
 SUM = re.compile(r"(?<=\n)( *)([+-])(?= )")
 """A sign with which a formula goes on in a new line, and which no item of a list begins with."""
 
+LABEL = re.compile(r"^(Returns|Raises|Assumes|Source): ", re.MULTILINE)
+"""What begins a paragraph of its own."""
+
 MADE = re.compile(r"Alias for field number \d+|Create new instance of .*")
 """What Python says of the fields of a named tuple that say nothing themselves."""
 
@@ -74,7 +77,7 @@ def table(paragraph: str) -> str:
 def as_markdown(docstring: str) -> str:
     """A docstring of this package in the Markdown that pdoc reads."""
     known: list[tuple[str, Callable[[str], str]]] = [("===", table), (">>>", str), ("", plain)]
-    paragraphs = docstring.split("\n\n")
+    paragraphs = LABEL.sub(r"\n\1: ", docstring).split("\n\n")
     return "\n\n".join(
         next(convert for start, convert in known if paragraph.lstrip().startswith(start))(paragraph)
         for paragraph in paragraphs

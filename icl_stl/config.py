@@ -5,13 +5,11 @@ it is made, and free of JAX, so that a mistyped option is refused before anythin
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
-
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 
 
 def require(condition: bool, name: str, value: Any, admissible: str) -> None:
@@ -57,7 +55,8 @@ def check_single(name: str, value: float) -> None:
 # Python number, also for one of NumPy's.
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no truth value."""
     real = not isinstance(value, bool) and isinstance(value, Real)
     try:
         return real and isfinite(value)
@@ -67,26 +66,26 @@ def _is_number(value: Any) -> bool:
 
 def number(name: str, value: Any) -> float:
     """A finite number, in single precision, too."""
-    require(_is_number(value), name, value, "a finite number")
+    require(is_number(value), name, value, "a finite number")
     check_single(name, value)
     return float(value)
 
 
 def positive(name: str, value: Any) -> float:
     """A positive number, in single precision, too."""
-    require(_is_number(value) and value > 0, name, value, "a positive number")
+    require(is_number(value) and value > 0, name, value, "a positive number")
     return number(name, value)
 
 
 def nonnegative(name: str, value: Any) -> float:
     """A number of at least 0."""
-    require(_is_number(value) and value >= 0, name, value, "a number of at least 0")
+    require(is_number(value) and value >= 0, name, value, "a number of at least 0")
     return number(name, value)
 
 
 def share(name: str, value: Any) -> float:
     """A number in [0, 1]."""
-    require(_is_number(value) and 0 <= value <= 1, name, value, "in [0, 1]")
+    require(is_number(value) and 0 <= value <= 1, name, value, "in [0, 1]")
     return number(name, value)
 
 
@@ -141,12 +140,6 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _set(owner: object, check: Callable[[str, Any], Any], *names: str) -> None:
-    """Check fields of a frozen dataclass, and keep them as the check gives them."""
-    for name in names:
-        object.__setattr__(owner, name, check(name, getattr(owner, name)))
-
-
 def normalised(owner: object, **checks: Callable[..., Any]) -> None:
     """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it.
 
@@ -159,7 +152,7 @@ def normalised(owner: object, **checks: Callable[..., Any]) -> None:
         object.__setattr__(owner, name, check(value) if alone else check(name, value))
 
 
-def _counts(owner: object, *least: tuple[str, int]) -> None:
+def counts(owner: object, *least: tuple[str, int]) -> None:
     """Check whole numbers of a frozen dataclass: names, and the least of each."""
     for name, smallest in least:
         object.__setattr__(owner, name, whole(name, getattr(owner, name), smallest))
@@ -178,44 +171,6 @@ def flag(name: str, value: object) -> None:
 
 
 @dataclass(frozen=True)
-class LinearRegression:
-    """The real law D_0 of prompts: y_k = <w, x_k> + σ ε_k for k = 1..m, one task w a prompt."""
-
-    dim: int = 2
-    """d, the dimension of an input."""
-    context: int = 8
-    """m, the in-context examples of a prompt."""
-    noise: float = 0.5
-    """σ, standard deviation of the label noise."""
-    prior_scale: float = 1.0
-    """τ, the deviation of a coordinate of the task w."""
-    inputs: Literal["gaussian", "sphere"] = "gaussian"
-    """x ~ N(0, I_d), or uniform on the sphere of radius √d; E[x xᵀ] = I_d either way."""
-    tasks: Literal["gaussian", "sphere"] = "gaussian"
-    """w ~ N(0, τ² I_d), or uniform on the sphere of radius τ √d; E[w wᵀ] = τ² I_d either way."""
-    noise_law: Literal["gaussian", "uniform"] = "gaussian"
-    """ε ~ N(0, 1), or uniform on [-√3, √3]: mean 0 and variance 1 either way."""
-
-    def __post_init__(self) -> None:
-        _counts(self, ("dim", 1), ("context", 2))
-        _set(self, scale, "noise", "prior_scale")
-        prior_noise(self.noise, self.prior_scale)
-        for name, other in (("inputs", "sphere"), ("tasks", "sphere"), ("noise_law", "uniform")):
-            one_of(name, getattr(self, name), ("gaussian", other))
-
-    @property
-    def label_variance(self) -> float:
-        """Var y = d τ² + σ², the marginal variance of a label."""
-        return self.dim * self.prior_scale**2 + self.noise**2
-
-    @property
-    def prefixes(self) -> tuple[int, ...]:
-        """The prefix lengths at which laws are compared: 1, 2, 4, 8, ... and the whole prompt."""
-        powers = [2**p for p in range(self.context.bit_length()) if 2**p < self.context]
-        return (*powers, self.context)
-
-
-@dataclass(frozen=True)
 class Architecture:
     """A causal pre-norm transformer."""
 
@@ -227,7 +182,7 @@ class Architecture:
     """Attention heads of a layer; they share the width equally."""
 
     def __post_init__(self) -> None:
-        _counts(self, ("depth", 1), ("width", 1), ("heads", 1))
+        counts(self, ("depth", 1), ("width", 1), ("heads", 1))
         require(
             self.heads <= self.width and self.width % self.heads == 0,
             "heads",
@@ -260,7 +215,7 @@ class QueryArchitecture:
     """Largest spectral norm of the embedding, of W_h, of U_h and of both matrices of an MLP."""
 
     def __post_init__(self) -> None:
-        _counts(self, ("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0))
+        counts(self, ("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0))
         require(
             self.heads <= self.width and self.width % self.heads == 0,
             "heads",
@@ -275,7 +230,7 @@ class QueryArchitecture:
             one_of(name, getattr(self, name), choices)
         flag("norm", self.norm)
         if self.cap is not None:
-            _set(self, positive, "cap")
+            normalised(self, cap=positive)
 
 
 @dataclass(frozen=True)
@@ -301,501 +256,6 @@ class Training:
     depend on their order, so this regularises without any knowledge beyond that symmetry."""
 
     def __post_init__(self) -> None:
-        _counts(self, ("steps", 1), ("batch", 1))
-        _set(self, positive, "learning_rate")
-        _set(self, nonnegative, "weight_decay")
-        _set(self, share, "warmup")
+        counts(self, ("steps", 1), ("batch", 1))
+        normalised(self, learning_rate=positive, weight_decay=nonnegative, warmup=share)
         flag("shuffle_examples", self.shuffle_examples)
-
-
-@dataclass(frozen=True)
-class StabilitySize:
-    """Loops of small transformers from neighbouring real sets. Steps are equal for every n."""
-
-    task: LinearRegression = LinearRegression(context=4)
-    architecture: Architecture = Architecture(depth=1, width=16, heads=2)
-    training: Training = Training(steps=200, batch=32, learning_rate=1e-2)
-    samples: tuple[int, ...] = (60, 180, 540)
-    """The sizes n of the real set."""
-    shares: tuple[float, ...] = (0.2, 0.5)
-    """The constant shares α of real prompts."""
-    generations: int = 5
-    replicates: int = 4
-    """Whole loops, each with its neighbours."""
-    neighbours: int = 8
-    """Random prompts that are replaced."""
-    searched: int = 4
-    """Replacements that are searched for."""
-    passing: int = 2
-    """Random prompts that are replaced in generation 0 alone."""
-    held_out: int = 250
-    """Real prompts, and as many generated ones, on which neighbours are compared."""
-
-    def __post_init__(self) -> None:
-        require(
-            len(self.samples) > 1 and len(set(self.samples)) == len(self.samples),
-            "samples",
-            self.samples,
-            "at least two different sizes, to fit a slope to",
-        )
-        _counts(
-            self,
-            *(("replicates", 1), ("generations", 1), ("neighbours", 1), ("searched", 0)),
-            *(("passing", 0), ("held_out", 2)),
-        )
-        for n in self.samples:
-            whole("samples", n, 1)
-            for share in self.shares:
-                Augment(share).synthetic_size(n)
-
-
-@dataclass(frozen=True)
-class ArchitectureSize:
-    """Loops from neighbouring real sets, for one architecture and what differs from it."""
-
-    task: LinearRegression = LinearRegression(context=3)
-    base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
-    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
-    cap: float = 1.0
-    """Cap of the spectral norms of the capped network."""
-    samples: int = 500
-    share: float = 0.5
-    generations: int = 2
-    replicates: int = 3
-    neighbours: int = 3
-    searched: int = 1
-    passing: int = 2
-    held_out: int = 250
-    compared: int = 6
-    """How many of the differences are tried, the last ones; each is a program to compile."""
-
-    @property
-    def variants(self) -> dict[str, QueryArchitecture]:
-        """The base and, one at a time, what may make a difference."""
-        base = self.base
-        depth = base.depth
-        every = {
-            f"base: {depth} layers, width {base.width}, {base.heads} heads, full softmax": base,
-            f"{depth // 2} of {depth} layers": replace(base, depth=depth // 2),
-            f"width {2 * base.width}": replace(base, width=2 * base.width, mlp=2 * base.mlp),
-            f"{2 * base.heads} heads": replace(base, heads=2 * base.heads),
-            f"norms capped at {self.cap:g}": replace(base, cap=self.cap),
-            "linear attention": replace(base, kind="linear"),
-            "causal attention": replace(base, attention="causal"),
-        }
-        own, *others = every.items()
-        return dict([own, *others[len(others) - self.compared :]])
-
-    def __post_init__(self) -> None:
-        require(self.base.depth >= 2, "base", self.base, "of at least two layers")
-        _counts(
-            self,
-            *(("samples", 1), ("generations", 1), ("replicates", 1), ("neighbours", 1)),
-            *(("searched", 0), ("passing", 0), ("held_out", 2)),
-        )
-        known = self.compared in range(1, 7) and not isinstance(self.compared, bool)
-        require(known, "compared", self.compared, "a whole number in 1..6")
-        _set(self, positive, "cap")
-        Augment(self.share).synthetic_size(self.samples)
-
-
-@dataclass(frozen=True)
-class CollapseSizes:
-    """Sizes of the claim about generators that forget their uncertainty."""
-
-    prompts: int = 2000
-    """Prompts of a generation in the orthogonal design."""
-    runs: int = 200
-    """Independent loops of it."""
-    transformer_runs: int = 3
-    """Whole loops of the plug-in transformer for each share."""
-    transformer_generations: int = 3
-    """Generations of it after generation 0."""
-
-    def __post_init__(self) -> None:
-        counts = ("prompts", "runs", "transformer_runs", "transformer_generations")
-        _counts(self, *((name, 1) for name in counts))
-
-
-@dataclass(frozen=True)
-class CertificateSizes:
-    """Networks whose stability is certified, searched and sampled."""
-
-    networks: int = 4
-    """Networks of one architecture, each from its own seed."""
-    context: int = 10
-    """m, examples of a prompt."""
-    width: int = 16
-    """Dimension of the residual stream; twice as many hidden units."""
-    training: Training = Training(steps=250, batch=64)
-    """Training on new real prompts."""
-    restarts: int = 24
-    """Starts of a search."""
-    search_steps: int = 60
-    """Gradient steps of a search."""
-    prompts: int = 1000
-    """Prompts with a random replacement."""
-    contexts: tuple[int, ...] = (10, 40, 160)
-    """Context lengths at which the same weights are used."""
-    long_prompts: int = 40
-    """Prompts of these lengths."""
-
-    def __post_init__(self) -> None:
-        _counts(
-            self,
-            *(("networks", 1), ("context", 2), ("width", 2), ("restarts", 1)),
-            *(("search_steps", 1), ("prompts", 1), ("long_prompts", 1)),
-        )
-        require(
-            len(self.contexts) > 1 and all(type(m) is int and m >= 1 for m in self.contexts),
-            "contexts",
-            self.contexts,
-            "at least two whole numbers of at least 1",
-        )
-
-
-@dataclass(frozen=True)
-class ContextSizes:
-    """Sizes of the loops in the context."""
-
-    designs: int = 400
-    """Prompts of an ideal predictor where each gives an exact number."""
-    runs: int = 8000
-    """Prompts where means are compared."""
-    networks: int = 4
-    """Networks, each trained by itself."""
-    prompts: int = 24
-    """Prompts that a network is given."""
-    generations: int = 20
-    """Generations of the loops of networks."""
-    network: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32)
-    """What the networks are."""
-    training: Training = Training(steps=1500, learning_rate=5e-3, weight_decay=0.01)
-    """How they are trained."""
-
-    def __post_init__(self) -> None:
-        _counts(self, ("designs", 3), ("runs", 3), ("networks", 3))
-        _counts(self, ("prompts", 1), ("generations", 1))
-
-
-@dataclass(frozen=True)
-class ConvergenceSize:
-    """Loops of the transformer at several real and synthetic sizes. Steps are equal for all."""
-
-    task: LinearRegression = LinearRegression(context=4)
-    architecture: Architecture = Architecture(depth=2, width=16, heads=2)
-    training: Training = Training(steps=600, learning_rate=1e-2)
-    samples: tuple[int, ...] = (250, 1000, 4000)
-    """The sizes n of the real set at which convergence is followed."""
-    shares: tuple[float, ...] = (0.25, 0.5)
-    """The constant shares α of real prompts at which it is."""
-    law_samples: tuple[int, ...] = (500, 2000)
-    """More sizes at which one fit to real prompts is measured, for the law of its error."""
-    lam_samples: tuple[int, ...] = (250,)
-    """The sizes n at which the amount of synthetic data is varied."""
-    lams: tuple[float, ...] = (0, 1, 4, 16)
-    """Synthetic prompts per real one, λ; 0 for real prompts alone."""
-    generations: int = 5
-    replicates: int = 12
-    """Whole loops, the same at every size."""
-    held_out: int = 2000
-    """Real prompts, and as many generated ones, on which a generation is measured."""
-    neighbours: int = 2
-    """Random prompts that are replaced, one at a time, to measure the constants of stability."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
-            values = getattr(self, name)
-            require(
-                len(values) >= least and len(set(values)) == len(values),
-                name,
-                values,
-                f"at least {least} different numbers",
-            )
-        fine = all(_is_number(lam) and lam >= 0 for lam in self.lams)
-        require(fine, "lams", self.lams, "numbers of at least 0")
-        require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        _counts(self, ("generations", 1), ("replicates", 3), ("held_out", 2), ("neighbours", 1))
-        for name in ("samples", "law_samples", "lam_samples"):
-            for n in getattr(self, name):
-                whole(name, n, 1)
-        most = f"at most the largest of samples ({max(self.samples)})"
-        require(
-            max(self.law_samples, default=0) <= max(self.samples),
-            "law_samples",
-            self.law_samples,
-            most,
-        )
-        for n in self.lam_samples:
-            for lam in self.lams:
-                require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
-        for share in self.shares:
-            for n in self.samples:
-                Augment(share).synthetic_size(n)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One size of the main job. Presets differ in numbers only."""
-
-    name: str
-    task: LinearRegression = LinearRegression()
-    architecture: Architecture = Architecture()
-    training: Training = Training()
-    samples: int = 2000
-    """n, real prompts of a replicate."""
-    generations: int = 8
-    """Generations after generation 0."""
-    replicates: int = 12
-    """Whole loops, each with its own real set."""
-    shares: tuple[float, ...] = (0.2, 0.5)
-    """The constant shares α of real prompts."""
-    held_out: int = 2000
-    """Fresh real prompts, and as many generated ones, on which a generation is measured."""
-    solvable_runs: int = 10_000
-    """Loops of a solvable problem."""
-    stability: StabilitySize = StabilitySize()
-    """Loops from neighbouring real sets."""
-    architectures: ArchitectureSize = ArchitectureSize()
-    """The same, by architecture."""
-    collapse: CollapseSizes = CollapseSizes()
-    """Sizes of the claim `predictive_collapse`."""
-    certificates: CertificateSizes = CertificateSizes()
-    """Networks that are certified."""
-    in_context: ContextSizes = ContextSizes()
-    """Loops in the context."""
-    convergence: ConvergenceSize = ConvergenceSize()
-    """Loops of the transformer at several sizes."""
-
-    def __post_init__(self) -> None:
-        _counts(
-            self,
-            *(("samples", 1), ("generations", 0), ("replicates", 1), ("held_out", 2)),
-            *(("solvable_runs", 1),),
-        )
-        once = len(set(self.shares)) == len(self.shares)
-        require(once, "shares", self.shares, "different numbers, one loop for each")
-        for regime in self.regimes:
-            regime.synthetic_size(self.samples)
-
-    @property
-    def regimes(self) -> tuple[Regime, ...]:
-        """The data regimes of the main job, each run from the same real sets and seeds."""
-        return (RealOnly(), *(Augment(share) for share in self.shares), Replace())
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            "tiny",
-            task=LinearRegression(dim=1, context=4),
-            architecture=Architecture(depth=1, width=8, heads=2),
-            training=Training(steps=20, batch=8),
-            samples=64,
-            generations=2,
-            replicates=6,
-            shares=(0.5,),
-            held_out=64,
-            solvable_runs=200,
-            stability=StabilitySize(
-                LinearRegression(dim=1, context=2),
-                Architecture(depth=1, width=8, heads=2),
-                Training(steps=20, batch=8),
-                samples=(16, 32),
-                shares=(0.5,),
-                generations=1,
-                replicates=3,
-                neighbours=2,
-                searched=1,
-                held_out=16,
-            ),
-            architectures=ArchitectureSize(
-                LinearRegression(dim=1, context=2),
-                QueryArchitecture(depth=2, width=8, heads=2, mlp=8, norm=True),
-                Training(steps=20, batch=8),
-                samples=16,
-                generations=1,
-                neighbours=2,
-                searched=1,
-                held_out=16,
-                compared=2,
-            ),
-            collapse=CollapseSizes(100, 20, 3, 1),
-            certificates=CertificateSizes(
-                networks=3,
-                context=4,
-                width=4,
-                training=Training(steps=20, batch=8),
-                restarts=4,
-                search_steps=10,
-                prompts=50,
-                contexts=(4, 8),
-                long_prompts=20,
-            ),
-            in_context=ContextSizes(
-                designs=20,
-                runs=100,
-                networks=3,
-                prompts=2,
-                generations=3,
-                network=QueryArchitecture(depth=1, width=8, heads=1, mlp=8),
-                training=Training(steps=20, batch=8),
-            ),
-            convergence=ConvergenceSize(
-                LinearRegression(dim=1, context=2),
-                Architecture(depth=1, width=8, heads=2),
-                Training(steps=20, batch=8),
-                samples=(16, 64),
-                shares=(0.5,),
-                law_samples=(32,),
-                lam_samples=(16,),
-                lams=(0, 1, 4),
-                generations=2,
-                replicates=3,
-                held_out=32,
-                neighbours=2,
-            ),
-        ),
-        Preset(
-            "quick",
-            samples=1000,
-            generations=4,
-            replicates=6,
-            shares=(0.5,),
-            solvable_runs=2000,
-            stability=StabilitySize(
-                samples=(60, 240),
-                shares=(0.5,),
-                generations=2,
-                replicates=3,
-                neighbours=4,
-                searched=2,
-            ),
-            architectures=ArchitectureSize(
-                training=Training(steps=100, batch=16, learning_rate=1e-2),
-                samples=250,
-                generations=1,
-                neighbours=3,
-                searched=1,
-                held_out=100,
-                compared=1,
-            ),
-            collapse=CollapseSizes(1000, 200, 3, 1),
-            certificates=CertificateSizes(
-                networks=3,
-                width=8,
-                training=Training(steps=150, batch=32),
-                restarts=16,
-                search_steps=50,
-                prompts=500,
-                contexts=(10, 40),
-                long_prompts=50,
-            ),
-            in_context=ContextSizes(
-                designs=200,
-                runs=2000,
-                networks=3,
-                prompts=8,
-                generations=10,
-                training=Training(steps=500, learning_rate=5e-3, weight_decay=0.01),
-            ),
-            convergence=ConvergenceSize(
-                training=Training(steps=300, learning_rate=1e-2),
-                samples=(250, 1000),
-                shares=(0.5,),
-                law_samples=(500,),
-                lams=(0, 1, 4),
-                generations=2,
-                replicates=3,
-                held_out=1000,
-                neighbours=2,
-            ),
-        ),
-        Preset("default"),
-        Preset(
-            "long",
-            solvable_runs=40_000,
-            convergence=ConvergenceSize(
-                LinearRegression(),
-                Architecture(),
-                Training(steps=1000),
-                lam_samples=(250, 1000),
-                lams=(0, 0.5, 1, 4, 16),
-                held_out=4000,
-                neighbours=4,
-            ),
-        ),
-        Preset(
-            "paper",
-            task=LinearRegression(dim=5, context=20),
-            architecture=Architecture(depth=4, width=64, heads=4),
-            training=Training(steps=10_000, batch=64, learning_rate=3e-3),
-            samples=10_000,
-            generations=10,
-            shares=(0.1, 0.2, 0.5),
-            held_out=10_000,
-            solvable_runs=100_000,
-            stability=StabilitySize(
-                LinearRegression(context=8),
-                Architecture(depth=2, width=32, heads=4),
-                Training(steps=1000, learning_rate=5e-3),
-                samples=(125, 250, 500, 1000, 2000),
-                shares=(0.1, 0.2, 0.5),
-                generations=10,
-                replicates=8,
-                neighbours=32,
-                searched=8,
-                held_out=2000,
-            ),
-            architectures=ArchitectureSize(
-                LinearRegression(context=8),
-                QueryArchitecture(depth=4, width=32, heads=4, mlp=64, norm=True),
-                Training(steps=1000, learning_rate=5e-3),
-                samples=1000,
-                generations=5,
-                replicates=8,
-                neighbours=16,
-                searched=8,
-                passing=8,
-                held_out=2000,
-            ),
-            collapse=CollapseSizes(10_000, 400, 8, 6),
-            certificates=CertificateSizes(
-                networks=10,
-                width=32,
-                training=Training(steps=3000, batch=128, learning_rate=1e-2),
-                restarts=256,
-                search_steps=400,
-                prompts=10_000,
-                contexts=(10, 20, 40, 80, 160),
-                long_prompts=1000,
-            ),
-            in_context=ContextSizes(
-                designs=2000,
-                runs=20_000,
-                networks=16,
-                prompts=200,
-                generations=60,
-                network=QueryArchitecture(),
-                training=Training(steps=10_000, batch=64, learning_rate=3e-3, weight_decay=0.01),
-            ),
-            convergence=ConvergenceSize(
-                LinearRegression(context=8),
-                Architecture(depth=4, width=64, heads=4),
-                Training(steps=4000, batch=64, learning_rate=3e-3),
-                samples=(250, 1000, 4000, 16_000),
-                shares=(0.1, 0.25, 0.5),
-                law_samples=(500, 2000, 8000),
-                lam_samples=(250, 1000, 4000),
-                lams=(0, 0.5, 1, 2, 4, 8, 16),
-                generations=10,
-                replicates=16,
-                held_out=10_000,
-                neighbours=8,
-            ),
-        ),
-    )
-}
-"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `long` half an
-hour of it or more, `paper` a GPU."""

@@ -1,17 +1,15 @@
-"""What a person sees while and after a script runs: progress, tables, errors."""
+"""What a person sees while a script runs: progress, errors."""
 
-import math
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +17,6 @@ from icl_stl.config import meant
 
 Report = Callable[[str, int, int], None]
 Arguments = TypeVar("Arguments")
-
-_COLOURS = {"holds": "green", "violated": "bold red", "inconclusive": "yellow", "finding": "cyan"}
 
 
 def refuse(message: str) -> NoReturn:
@@ -178,223 +174,26 @@ def _watched(report: Report, say: Callable[[str], None], silence: float) -> Iter
 
 @contextmanager
 def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
-    """A live bar with the time left on a terminal, a line for each piece of work elsewhere.
+    """A live bar on a terminal, a line for each piece of work elsewhere, with the time so far.
 
-    Without a report for `silence` seconds a line says so; again after twice as long, and so on.
+    How long pieces of other kinds will take is not guessed. Without a report for `silence` seconds
+    a line says so; again after twice as long, and so on.
     """
-    screen = Console(stderr=True)
-    start = time.monotonic()
-    if not screen.is_terminal:
+    screen, start = Console(stderr=True), time.monotonic()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    bars = Progress(*columns, TimeElapsedColumn(), console=screen, disable=not screen.is_terminal)
+    task = bars.add_task(what, total=None)
 
-        def write(words: str) -> None:
-            clock = f"{time.monotonic() - start:6.1f} s"
-            print(f"{clock}  {words}", file=sys.stderr, flush=True)
+    def say(words: str) -> None:
+        if screen.is_terminal:
+            screen.print(words, markup=False)
+        else:
+            print(f"{time.monotonic() - start:6.1f} s  {words}", file=sys.stderr, flush=True)
 
-        def line(text: str, done: int, total: int) -> None:
-            write(f"{done:3d}/{total}  {what}: {text}")
+    def advance(text: str, done: int, total: int) -> None:
+        bars.update(task, description=f"{what}: {text}", completed=done, total=total)
+        if not screen.is_terminal:
+            say(f"{done:3d}/{total}  {what}: {text}")
 
-        with _watched(line, lambda words: write(f"{what}: {words}"), silence) as report:
-            yield report
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=screen) as bars:
-        task = bars.add_task(what, total=None)
-
-        def advance(text: str, done: int, total: int) -> None:
-            bars.update(task, description=f"{what}: {text}", completed=done, total=total)
-
-        def above(words: str) -> None:
-            bars.console.print(f"{what}: {words}", markup=False)
-
-        with _watched(advance, above, silence) as report:
-            yield report
-
-
-ROUNDING = 1e-12
-"""Exact numbers that differ by no more are shown as equal."""
-
-
-def is_equality(cell: Mapping[str, Any]) -> bool:
-    """Whether measured and bound are two sides of an equation."""
-    if cell.get("test") == "exact":
-        measured, bound = cell["measured"], cell["bound"]
-        return None not in (measured, bound) and bool(abs(measured - bound) <= ROUNDING)
-    return cell.get("test") in ("equal", "undecided")
-
-
-def ratio_of(cell: Mapping[str, Any]) -> float | None:
-    """Measured over bound, or bound over measured for a lower bound; none over zero."""
-    measured, bound = cell["measured"], cell["bound"]
-    if measured is None or bound is None:
-        return None
-    above = cell.get("direction") == "above"
-    top, bottom = (bound, measured) if above else (measured, bound)
-    return float(top / bottom) if bottom and bound else None
-
-
-def _tightness(cell: Mapping[str, Any]) -> float:
-    """How near a cell is to being missed: 0 far from it, 1 at its bound or tolerance."""
-    if not is_equality(cell):
-        return ratio_of(cell) or 0.0
-    ends = cell["margin_low"], cell["margin_high"]
-    if cell.get("test") in ("exact", "undecided") or None in ends:
-        return 0.0
-    farthest, tolerance = max(map(abs, ends)), cell.get("tolerance", 0.0)
-    return float(farthest / tolerance if tolerance else math.inf if farthest else 0.0)
-
-
-SAID = {"holds": "hold", "finding": "findings"}
-"""What several cells or claims of a verdict are said to be or do, where that is another word."""
-DECIDED_AGAINST = "decided against; no theorem"
-"""What people read where a statement is missed that no theorem covers: `missed` in JSON."""
-
-
-def apart(cell: Mapping[str, Any]) -> str:
-    """Why a cell is shown but not judged: `vacuous`, `by definition`, or empty if it is judged."""
-    reasons = {"vacuous": "vacuous", "by_definition": "by definition"}
-    return next((words for key, words in reasons.items() if cell.get(key)), "")
-
-
-def verdict_of(cell: Mapping[str, Any]) -> str:
-    """The verdict on a cell in words: what it is instead if it is not judged."""
-    return apart(cell) or (DECIDED_AGAINST if cell.get("missed") else str(cell["verdict"]))
-
-
-def claim_verdict(entry: Mapping[str, Any]) -> str:
-    """The verdict on a claim in words."""
-    missed = any(cell.get("missed") and not apart(cell) for cell in entry["cells"])
-    against = missed and entry["verdict"] == "inconclusive"
-    return DECIDED_AGAINST if against else str(entry["verdict"])
-
-
-def counted(verdicts: Iterable[str]) -> str:
-    """How many of each verdict in words, in order of appearance."""
-    counts = Counter(verdicts)
-    return ", ".join(f"{count} {SAID.get(words, words)}" for words, count in counts.items())
-
-
-def control_in_words(control: Mapping[str, Any]) -> str:
-    """Whether a negative control is rejected, and in how many of its families where that is known.
-
-    A family is rejected where at least one of its cells is.
-    """
-    if not control["what"]:
-        return "-"
-    families = control.get("families", ())
-    rejected = sum(family["rejected"] > 0 for family in families)
-    where = f", in {rejected} of {len(families)} families" if families else ""
-    return f"{'yes' if control['rejected'] else 'NO'}{where}"
-
-
-def worst_cell(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The judged cell of a claim with the worst verdict, of these the one nearest to its bound."""
-    tested = [
-        cell
-        for cell in entry["cells"]
-        if (cell["bound"] is not None or cell["verdict"] != "finding") and not apart(cell)
-    ]
-    order = ("finding", "holds", "inconclusive", "violated")
-
-    def badness(cell: Mapping[str, Any]) -> tuple[bool, int, float]:
-        return cell.get("missed", False), order.index(cell["verdict"]), _tightness(cell)
-
-    return max(tested, key=badness, default=None)
-
-
-def place(cell: Mapping[str, Any]) -> str:
-    """Where a cell was measured, in words; of a solvable loop also what was measured."""
-    regime = str(cell["regime"])
-    share = cell.get("alpha") or 0  # a place between two sizes has none
-    if 0 < share < 1 and not regime.startswith("accumulate"):  # there it shrinks by itself
-        regime += f" {share:.3g}"
-    parts = [str(cell["loop"]), regime] if "loop" in cell else [regime]
-    if cell["regime"] != "generation 0":
-        parts.append(f"generation {cell['generation']}")
-    if "prefix" in cell:
-        parts.append(f"{cell['prefix']} labels")
-    if "generator" in cell:
-        parts.append(str(cell["generator"]))
-    quantity = f": {cell['quantity']}" if "loop" in cell and "quantity" in cell else ""
-    return ", ".join(parts) + quantity
-
-
-def _shown(value: float | None, form: str = ".3f") -> str:
-    """A number as a table shows it: a dash for none, in powers of ten where it is huge."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    return f"{value:{form if abs(value) < 1e6 else '.2e'}}"
-
-
-def _numbers(cell: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Measured, bound and their ratio as they are shown."""
-    measured, bound = cell["measured"], cell["bound"]
-    ratio = _shown(ratio_of(cell), ".2f")
-    if cell.get("test") == "rate":
-        return _shown(measured, ".1%"), f"≤ {_shown(bound, '.1%')}", ratio
-    if is_equality(cell):
-        tolerance = f" ± {_shown(cell['tolerance'])}" if "tolerance" in cell else ""
-        return _shown(measured), f"= {_shown(bound)}{tolerance}", ratio
-    sign = ">" if cell.get("direction") == "above" else "≤"
-    return _shown(measured), f"{sign} {_shown(bound)}", ratio
-
-
-def claim_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """A claim in words: name, where it is tightest, measured, bound, ratio, verdict, control.
-
-    The verdict says on how many replicates it rests where some failed, and how many cells are
-    shown apart, not judged.
-    """
-    cell = worst_cell(entry)
-    numbers = ("", "-", "-", "-") if cell is None else (place(cell), *_numbers(cell))
-    verdict = claim_verdict(entry)
-    verdict += f", {entry['replicates']} replicates" if entry["failed"] else ""
-    if left := counted(filter(None, map(apart, entry["cells"]))):
-        verdict += f" ({left})"
-    return (entry["name"], *numbers, verdict, control_in_words(entry["negative_control"]))
-
-
-CLAIM_COLUMNS = (
-    "claim",
-    "where it is tightest",
-    "measured",
-    "bound",
-    "ratio",
-    "verdict",
-    "control rejected",
-    "source",
-)
-
-
-def _source(entry: Mapping[str, Any]) -> str:
-    return str(entry["source"]).partition(":")[0].partition(";")[0]
-
-
-def claims_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """One line a claim: where it is tightest, measured against bound, verdict, source."""
-    table = Table(title="claims", title_justify="left")
-    for name in CLAIM_COLUMNS:
-        numeric = name in ("measured", "bound", "ratio")
-        table.add_column(
-            name, justify="right" if numeric else "left", no_wrap=numeric or name == "claim"
-        )
-    for entry in entries:
-        *cells, verdict, control = claim_row(entry)
-        colour = _COLOURS[entry["verdict"]]
-        table.add_row(*map(Text, cells), Text(verdict, colour), control, Text(_source(entry)))
-    return table
-
-
-def claims_markdown(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same table for a page."""
-    rows = [CLAIM_COLUMNS, ("---",) * len(CLAIM_COLUMNS)]
-    rows += [
-        tuple(" ".join(cell.split()).replace("|", "\\|") for cell in row)
-        for row in ((*claim_row(entry), _source(entry)) for entry in entries)
-    ]
-    return [f"| {' | '.join(row)} |" for row in rows]
+    with bars, _watched(advance, lambda words: say(f"{what}: {words}"), silence) as report:
+        yield report

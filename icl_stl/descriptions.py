@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import types
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from hashlib import sha256
 from importlib import metadata
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icl_stl.lab import code
+from icl_stl import code
 
 Json = Any
 
@@ -55,6 +55,22 @@ def key(value: Any, name: str = "value") -> str:
     return digest(describe(value, name))
 
 
+_PARTS: Mapping[type, tuple[str, ...]] = {
+    property: ("fget", "fset"),
+    functools.cached_property: ("func",),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.partial: ("func", "args", "keywords"),
+    types.MethodType: ("__self__", "__func__"),
+    types.CodeType: tuple(
+        f"co_{part}" for part in ("code", "names", "varnames", "freevars", "cellvars", "consts")
+    ),
+}
+"""What is in a function or around one, and what of it counts."""
+
+_SLOTS = types.GetSetDescriptorType, types.MemberDescriptorType
+
+
 class _Described:
     """One description in the making."""
 
@@ -63,7 +79,7 @@ class _Described:
         self.within: dict[int, str] = {}
         """What is being described just now: functions may refer to themselves."""
         self.functions = 0
-        """In how many functions it is: what these hold is compared by none."""
+        """In how much code it is: what that holds is compared by none, and 1 is not 1.0 in it."""
 
     def refuse(self, what: str, where: str) -> Any:
         raise ValueError(
@@ -74,20 +90,26 @@ class _Described:
     def of(self, value: Any, where: str) -> Json:
         if not isinstance(value, Enum):
             if value is None or isinstance(value, str | bool):
-                return str(value) if isinstance(value, str) else value
+                return value
             if isinstance(value, np.bool_):
                 return bool(value)
             if isinstance(value, Real):
                 return self.number(value, where)
             if isinstance(value, type):
                 return {"class": self.class_of(value, where)}
+        return self.once(value, where, lambda: self.compound(value, where))
+
+    def once(self, value: Any, name: str, described: Callable[[], Json]) -> Json:
         if id(value) in self.within:
             return {"again": self.within[id(value)]}
-        self.within[id(value)] = where
+        self.within[id(value)] = name
         try:
-            return self.compound(value, where)
+            return described()
         finally:
             del self.within[id(value)]
+
+    def each(self, parts: Mapping[str, Any], where: str) -> Json:
+        return {name: self.of(one, where.format(name)) for name, one in parts.items()}
 
     def number(self, value: Real, where: str) -> Json:
         if isinstance(value, Integral):
@@ -100,32 +122,36 @@ class _Described:
         return number + 0.0 if math.isfinite(number) else {"float": str(number)}
 
     def compound(self, value: Any, where: str) -> Json:
+        kind: Any = type(value)
         found: Json
         match value:
             case Enum():
-                found = {"type": self.class_of(type(value), where), "name": value.name}
+                found = {"type": self.class_of(kind, where), "name": value.name}
             case types.ModuleType():
                 found = {"module": value.__name__, "code": self.module(value.__name__, where)}
-            case complex() | bytes() | np.dtype() | range():
-                found = {type(value).__name__: repr(value)}
+            case complex() | bytes() | np.dtype() | range() | types.EllipsisType():
+                found = {kind.__name__: repr(value)}
             case tuple() if hasattr(value, "_fields"):
-                pairs = zip(value._fields, value, strict=True)
-                own = {name: self.of(one, f"{where}.{name}") for name, one in pairs}
-                found = {"type": self.class_of(type(value), where), "fields": own}
+                own = self.each(dict(zip(kind._fields, value, strict=True)), where + ".{}")
+                found = {"type": self.class_of(kind, where), "fields": own}
             case tuple():
                 found = [self.of(one, f"{where}[{k}]") for k, one in enumerate(value)]
             case list():
                 found = {"list": self.of(tuple(value), where)}
             case Mapping():
-                each = value.items()
-                all_ = [[self.of(k, where), self.of(v, f"{where}[{k!r}]")] for k, v in each]
-                found = {"dict": sorted(all_, key=canonical)}
+                named = ((k, f"{where}[{k!r}]", one) for k, one in value.items())
+                pairs = [[self.of(k, where), self.of(one, there)] for k, there, one in named]
+                found = {"dict": sorted(pairs, key=canonical)}
             case Set():
                 found = {"set": sorted((self.of(one, where) for one in value), key=canonical)}
             case _ if dataclasses.is_dataclass(value):
                 found = self.dataclass(value, where)
             case _ if hasattr(value, "dtype") and hasattr(value, "shape"):
                 found = self.array(value, where)
+            case types.FunctionType():
+                self.functions += 1
+                found = self.function(value, where)
+                self.functions -= 1
             case _:
                 found = self.callable(value, where)
         return found
@@ -144,19 +170,18 @@ class _Described:
 
     def dataclass(self, value: Any, where: str) -> Json:
         """Its class and fields; what a key may be taken from is compared by nothing else."""
-        fields = dataclasses.fields(value)
+        kind, fields = type(value), dataclasses.fields(value)
+        members = (item for base in kind.__mro__ for item in vars(base).items())
+        kept = {name for name, one in members if isinstance(one, functools.cached_property)}
         named = {field.name for field in fields}
-        cached = {n for n, v in _members(type(value)) if isinstance(v, functools.cached_property)}
-        others = sorted(getattr(value, "__dict__", {}).keys() - named - cached)
-        if not self.functions:
-            blind = [*(field.name for field in fields if not field.compare), *others]
-            if blind:
-                kind = type(value).__name__
-                what = f"no field that a {kind} is compared by: two that differ in it would be "
-                return self.refuse(f"{what}taken for one (is {kind} a dataclass?)", blind[0])
+        others = sorted(getattr(value, "__dict__", {}).keys() - named - kept)
+        blind = [*(field.name for field in fields if not field.compare), *others]
+        if blind and not self.functions:
+            what = f"no field that a {kind.__name__} is compared by: two that differ in it would be"
+            return self.refuse(f"{what} taken for one (is {kind.__name__} a dataclass?)", blind[0])
         held = [*named, *(other for other in others if not other.startswith("_"))]
-        own = {n: self.of(getattr(value, n), f"{where}.{n}") for n in held}
-        return {"type": self.class_of(type(value), where), "fields": own}
+        own = self.each({name: getattr(value, name) for name in held}, where + ".{}")
+        return {"type": self.class_of(kind, where), "fields": own}
 
     # --- code ------------------------------------------------------------------------------------
 
@@ -167,20 +192,23 @@ class _Described:
             return name
         if code.is_installed(cls.__module__):
             return {"name": name, "version": version_of(cls.__module__)}
-        if id(cls) in self.within:
-            return {"again": name}
-        self.within[id(cls)] = name
-        self.functions += 1
-        members = {
-            member: self.of(value, f"{where}.{cls.__name__}.{member}")
-            for member, value in vars(cls).items()
-            if member in ("__call__", "__getattr__", "__getattribute__")
-            or not (member.startswith("__") or member == "_abc_impl" or _is_slot(value))
-        }
-        bases = [self.class_of(base, where) for base in cls.__bases__]
-        self.functions -= 1
-        del self.within[id(cls)]
-        return {"name": name, "code": digest([members, bases])}
+
+        def described() -> Json:
+            self.functions += 1
+            members = {
+                member: value
+                for member, value in vars(cls).items()
+                if member in ("__call__", "__getattr__", "__getattribute__")
+                or not (
+                    member.startswith("__") or member == "_abc_impl" or isinstance(value, _SLOTS)
+                )
+            }
+            own = self.each(members, f"{where}.{cls.__name__}.{{}}")
+            bases = [self.class_of(base, where) for base in cls.__bases__]
+            self.functions -= 1
+            return {"name": name, "code": digest([own, bases])}
+
+        return self.once(cls, name, described)
 
     def module(self, name: str, where: str) -> str:
         """The code of a module, or the version of the package that it is installed with."""
@@ -192,94 +220,54 @@ class _Described:
             return str(self.refuse(f"of a module whose source cannot be read ({error})", where))
 
     def callable(self, value: Any, where: str) -> Json:
-        found: Json
         module = getattr(value, "__module__", None) or ""
         name = str(getattr(value, "__qualname__", "") or getattr(value, "__name__", ""))
-        match value:
-            case property():
-                found = {"property": self.of((value.fget, value.fset), where)}
-            case functools.cached_property():
-                found = {"property": self.of(value.func, where)}
-            case staticmethod() | classmethod():
-                found = {type(value).__name__: self.of(value.__func__, where)}
-            case functools.partial():
-                found = {"partial": self.of((value.func, value.args, value.keywords), where)}
-            case types.MethodType():
-                found = {"method": self.of((value.__self__, value.__func__), where)}
-            case types.FunctionType():
-                self.functions += 1
-                found = self.function(value, where)
-                self.functions -= 1
-            case _ if _is_versioned(module) and _found(module, name) is value:
-                found = {"name": f"{module}.{name}", "code": self.module(module, where)}
-            case _ if hasattr(value, "__wrapped__"):  # `jax.jit` of a function, or a cached one
-                found = {"wrapped": self.of(value.__wrapped__, where), "by": type(value).__name__}
-                rules = {n: getattr(value, n, None) for n in ("jvp", "fwd", "bwd")}
-                found["rules"] = self.of(rules, where)  # of derivatives
-            case _ if type(value) is object:  # a mark, such as JAX's for an axis without a name
-                found = {"object": ""}
-            case _:
-                found = self.refuse(f"a {type(value).__module__}.{type(value).__qualname__}", where)
-        return found
+        for kind, own in _PARTS.items():
+            if isinstance(value, kind):
+                return {kind.__name__: [self.of(getattr(value, part), where) for part in own]}
+        if _is_versioned(module) and _found(module, name) is value:
+            return {"name": f"{module}.{name}", "code": self.module(module, where)}
+        if hasattr(value, "__wrapped__"):  # `jax.jit` of a function, or a cached one
+            rules = [getattr(value, rule, None) for rule in ("jvp", "fwd", "bwd")]  # derivatives
+            parts = {"wrapped": value.__wrapped__, "by": type(value).__name__, "rules": rules}
+            return self.each(parts, where)
+        if type(value) is object:  # a mark, such as JAX's for an axis without a name
+            return {"object": ""}
+        return self.refuse(f"a {type(value).__module__}.{type(value).__qualname__}", where)
 
     def function(self, function: Any, where: str) -> Json:
         """A function: what it does, and with which numbers."""
         # Where it was written; what it wraps may be named elsewhere.
-        module = function.__globals__.get("__name__", "__main__")
+        made, own = function.__code__, function.__globals__
+        module = own.get("__name__", "__main__")
         if module.startswith("jaxtyping.") and hasattr(function, "__wrapped__"):
             return self.of(function.__wrapped__, where)  # checked, and the same
         name = f"{module}.{function.__qualname__}"
-        closed = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        found: Json = {"function": name}
-        found["defaults"] = self.of(function.__defaults__, where)
-        found["named"] = self.of(function.__kwdefaults__ or {}, where)
-        found["closed"] = {
-            free: self.of(cell.cell_contents, f"{where}, {free} of {name},")
-            for free, cell in closed.items()
+        there = f"{where}, {{}} of {name},"
+        cells = zip(made.co_freevars, function.__closure__ or (), strict=True)
+        found = {
+            "function": name,
+            "defaults": self.of([function.__defaults__, function.__kwdefaults__], where),
+            "closed": self.each({free: cell.cell_contents for free, cell in cells}, there),
         }
         if _is_versioned(module):
-            found["code"] = self.module(module, where)
-            return found
-        own = function.__globals__
-        names = sorted({*_named_in(function.__code__, "LOAD_GLOBAL", "LOAD_NAME")} & own.keys())
-        found["code"] = self.instructions(function.__code__, function.__doc__, where)
-        found["uses"] = {n: self.of(own[n], f"{where}, {n} of {name},") for n in names}
-        imported = sorted({*_named_in(function.__code__, "IMPORT_NAME")})
-        found["imports"] = {n: self.module(n, f"{where}, {n} of {name},") for n in imported if n}
+            return found | {"code": self.module(module, where)}
+        doc = function.__doc__
+        documented = doc is not None and made.co_consts[:1] == (doc,)
+        names = sorted({*_named_in(made, "LOAD_GLOBAL", "LOAD_NAME")} & own.keys())
         held = {n: one for n, one in vars(function).items() if not n.startswith("__")}
-        found["holds"] = self.of(held, f"{where}, {name}")
-        return found
-
-    def instructions(self, made: types.CodeType, doc: str | None, where: str) -> Json:
-        constants = made.co_consts
-        if doc is not None and constants[:1] == (doc,):
-            constants = constants[1:]
-        return [
-            made.co_code.hex(),
-            [*made.co_names, *made.co_varnames, *made.co_freevars, *made.co_cellvars],
-            [
-                self.instructions(one, None, where)
-                if isinstance(one, types.CodeType)
-                else {"constant": type(one).__name__, "is": self.constant(one, where)}
-                for one in constants
-            ],
-        ]
-
-    def constant(self, value: Any, where: str) -> Json:
-        return "..." if value is Ellipsis else self.of(value, where)
-
-
-def _members(cls: type) -> list[tuple[str, Any]]:
-    return [item for base in cls.__mro__ for item in vars(base).items()]
+        imported = sorted({*_named_in(made, "IMPORT_NAME")} - {""})
+        return found | {
+            "code": self.of(made.replace(co_consts=made.co_consts[documented:]), where),
+            "uses": self.each({n: own[n] for n in names}, there),
+            "imports": {n: self.module(n, there.format(n)) for n in imported},
+            "holds": self.of(held, f"{where}, {name}"),
+        }
 
 
 def _is_versioned(module: str) -> bool:
     """Whether a module is of this package or of one that is installed."""
     return code.is_own(module) or code.is_installed(module)
-
-
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, types.GetSetDescriptorType | types.MemberDescriptorType)
 
 
 def _named_in(made: types.CodeType, *read: str) -> list[str]:

@@ -22,10 +22,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from icl_stl.config import whole
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.cores import available_cores
 
 DATA = "data"
 """The axis of devices that share the prompts of a batch."""
@@ -76,20 +76,22 @@ def use_all_cores(cache: Path | None) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
     jax.config.update("jax_traceback_in_locations_limit", 0)  # a tenth of tracing's time
     if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        keep_programs(cache)
+
+
+def keep_programs(cache: Path) -> None:
+    """Keep compiled programs in a folder, however quick they were to compile."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @lru_cache
 def _knows(backend: str, option: str, value: Any) -> bool:
     """Whether the compiler has such an option; tried on an empty program, in milliseconds."""
-    try:
+    with suppress(jax.errors.JaxRuntimeError):
         jax.jit(lambda: None).lower().compile(compiler_options={option: value})
-    except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
-            raise
-        return False
-    return True
+        return True
+    return False
 
 
 def options_of(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +186,7 @@ _CALLED = re.compile(
     r"|\bbranch_computations=\{([^}]*)\}"
 )
 _NAME = re.compile(r"%[\w.\-]+")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.\-]+).*\{\n((?: .*\n|\n)*)\}", re.MULTILINE)
 
 
 def waiting(program: str) -> int:
@@ -197,14 +200,9 @@ def waiting(program: str) -> int:
         program: Compiled, as XLA writes it: definitions before uses.
     """
     widths: dict[str, int] = {}
-    name, body = "", list[str]()
-    for line in program.splitlines():
-        if line.endswith("{") and not line.startswith(" "):
-            name, body = _NAME.findall(line)[0], []
-        elif line.startswith("}"):
-            widths[name] = _width(body, widths)
-        else:
-            body.append(line)
+    name = ""
+    for name, body in _COMPUTATION.findall(program):
+        widths[name] = _width(body.splitlines(), widths)
     return widths.get(name, 0) + bool(_COLLECTIVE.search(program))
 
 
@@ -216,9 +214,8 @@ def _width(body: Sequence[str], widths: dict[str, int]) -> int:
         name = name.removeprefix("  ROOT ").strip()
         needs = [before[used] for used in _NAME.findall(right) if used in before]
         needed = set[str]().union(*needs)
-        called = [n for one, some in _CALLED.findall(right) for n in _NAME.findall(one or some)]
-        weight = max((widths.get(n, 0) for n in called), default=0)
-        weight = max(weight, int(bool(_WAITS.search(right))))
+        called = [n for both in _CALLED.findall(right) for n in _NAME.findall("".join(both))]
+        weight = max(bool(_WAITS.search(right)), *(widths.get(n, 0) for n in called), 0)
         if weight:
             ends = (k for k, (last, _) in enumerate(chains) if last in needed)
             place = next(ends, len(chains))
@@ -232,23 +229,18 @@ def _width(body: Sequence[str], widths: dict[str, int]) -> int:
 def _room(waits: int) -> int:
     """On how many devices a program may run of which so many calls may wait at once."""
     threads = pool_threads()
-    if (
-        not waits or jax.default_backend() != "cpu" or threads == 1
-    ):  # a single one hands out nothing
-        return sys.maxsize
-    return (threads - 1) // waits
+    # A single thread hands out nothing.
+    free = not waits or jax.default_backend() != "cpu" or threads == 1
+    return sys.maxsize if free else (threads - 1) // waits
 
 
 def _advice(waits: int, devices: int) -> str:
+    room = (LARGEST_POOL - 1) // waits
     return (
         f"{waits} calls of its linear algebra may wait at once on each device, for one of "
         f"{pool_threads()} threads: set the environment variable PJRT_NPROC to "
         f"{min(waits * devices + 1, LARGEST_POOL)} before JAX is used"
-        + (
-            f", which suffices for {room} devices"
-            if (room := (LARGEST_POOL - 1) // waits) < devices
-            else ""
-        )
+        + (f", which suffices for {room} devices" if room < devices else "")
     )
 
 
@@ -260,24 +252,6 @@ def _alike(args: tuple[Any, ...]) -> Any:
     """The same for arguments that one compiled program serves."""
     leaves, structure = jax.tree.flatten(args)
     return structure, tuple((jax.typeof(a), getattr(a, "sharding", None)) for a in leaves)
-
-
-class Compiled:
-    """A compiled program that never runs beside another one where both may wait for threads."""
-
-    def __init__(self, program: Any, args: tuple[Any, ...]):
-        self._program = program.lower(*args).compile()
-        self.waits = waiting(self._program.as_text())
-
-    def memory(self) -> Any:
-        """What the compiler knows of the memory that it takes, in bytes."""
-        return self._program.memory_analysis()
-
-    def __call__(self, *args: Any) -> Any:
-        if not self.waits:
-            return self._program(*args)
-        with _ALONE:
-            return jax.block_until_ready(self._program(*args))
 
 
 def on_host(tree: Any, filled: int = 0) -> Any:
@@ -300,24 +274,70 @@ def on_host(tree: Any, filled: int = 0) -> Any:
     return jax.tree.map(leaf, tree)
 
 
+class Ready:
+    """A compiled program that never runs beside another one where both may wait for threads.
+
+    Attributes:
+        devices: How many devices share the replicates.
+        waits: How many of its calls may wait at once on each, see `waiting`.
+    """
+
+    def __init__(self, program: Any, args: tuple[Any, ...], shared: int, devices: int):
+        self._shared = shared
+        self.devices = devices
+        self._program = program.lower(*self._evened(args)[0]).compile()
+        self.waits = waiting(self._program.as_text())
+
+    def memory(self) -> Any:
+        """What the compiler knows of the memory that it takes, in bytes."""
+        return self._program.memory_analysis()
+
+    def __call__(self, *args: Any) -> Any:
+        even, count = self._evened(args)
+        if self.waits:
+            with _ALONE:
+                found = jax.block_until_ready(self._program(*even))
+        else:
+            found = self._program(*even)
+        return found if even is args else jax.tree.map(lambda a: a[:count], on_host(found))
+
+    def _evened(self, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        """Arguments whose first axis the devices can share equally, and the length it has."""
+        cut = len(args) - self._shared
+        count = jax.tree.leaves(args)[0].shape[0] if cut else 0
+        filled = -count % self.devices
+        return ((*on_host(args[:cut], filled), *args[cut:]) if filled else args), count
+
+
 class Spread:
     """A program over the first axis of its arguments, that axis shared equally by all devices.
 
     If it cannot be shared equally, the last replicate is there more than once. That is seen to out
     of the program: in it devices would have to exchange replicates, and two such programs that are
     started together may each hold a device that the other one waits for, for ever.
+
+    Args:
+        mapped: What each device does with its part.
+        axis: What the axis is called in it.
+        shared: How many of its last arguments are the same for all.
+        options: The compiler's.
     """
 
-    def __init__(self, program_on: Callable[[int], Any], shared: int):
-        self._program_on = lru_cache(program_on)
-        self._shared = shared
+    def __init__(
+        self,
+        mapped: Callable[..., Any],
+        axis: str,
+        shared: int,
+        options: Callable[[], Mapping[str, Any]],
+    ):
+        self._mapped, self._axis, self._shared, self._options = mapped, axis, shared, options
         self._compiled: dict[Any, Ready] = {}
         self._compiling = Lock()
 
     def __call__(self, *args: Any) -> Any:
         return self.compiled(*args)(*args)
 
-    def compiled(self, *args: Any) -> "Ready":
+    def compiled(self, *args: Any) -> Ready:
         """The same, compiled for arguments like these; once for all that are alike.
 
         Raises:
@@ -333,54 +353,36 @@ class Spread:
                 self._compiled[alike] = self._ready(args, everywhere)
             return self._compiled[alike]
 
-    def _ready(self, args: tuple[Any, ...], everywhere: int) -> "Ready":
-        devices = everywhere
-        while True:
-            program = Compiled(self._program_on(devices), _evened(args, self._shared, devices)[0])
-            room = _room(program.waits)
-            if room >= devices:
-                return Ready(program, self._shared, devices)
+    def _ready(self, args: tuple[Any, ...], everywhere: int) -> Ready:
+        made = self._on(everywhere, args)
+        while (room := _room(made.waits)) < made.devices:
+            advice = _advice(made.waits, everywhere)
             if not room:
-                raise ValueError(f"a program cannot run: {_advice(program.waits, everywhere)}")
+                raise ValueError(f"a program cannot run: {advice}")
             warnings.warn(
-                f"a program runs on {room} of {everywhere} devices: "
-                f"{_advice(program.waits, everywhere)}",
+                f"a program runs on {room} of {everywhere} devices: {advice}",
                 RuntimeWarning,
                 stacklevel=4,
             )
-            devices = room
+            made = self._on(room, args)
+        return made
+
+    def _on(self, devices: int, args: tuple[Any, ...]) -> Ready:
+        """Compiled for so many devices."""
+        axis = PartitionSpec(self._axis)
+        spread = jax.shard_map(
+            self._mapped,
+            mesh=_mesh(self._axis, devices),
+            in_specs=(*[axis] * (len(args) - self._shared), *[PartitionSpec()] * self._shared),
+            out_specs=axis,
+            check_vma=False,
+        )
+        program = jax.jit(spread, compiler_options=dict(self._options()))
+        return Ready(program, args, self._shared, devices)
 
 
-class Ready:
-    """A `Spread`, compiled.
-
-    Attributes:
-        devices: How many devices share the replicates.
-        memory: That of the program.
-    """
-
-    def __init__(self, program: Compiled, shared: int, devices: int):
-        self._program = program
-        self._shared = shared
-        self.devices = devices
-        self.memory = program.memory
-
-    def __call__(self, *args: Any) -> Any:
-        even, count = _evened(args, self._shared, self.devices)
-        found = self._program(*even)
-        if even is args:
-            return found
-        return jax.tree.map(lambda a: a[:count], on_host(found))
-
-
-def _evened(args: tuple[Any, ...], shared: int, devices: int) -> tuple[tuple[Any, ...], int]:
-    """Arguments whose first axis so many devices can share equally, and the length it has."""
-    count = jax.tree.leaves(args)[0].shape[0]
-    filled = -count % devices
-    if not filled:
-        return args, count
-    cut = len(args) - shared
-    return (*on_host(args[:cut], filled), *args[cut:]), count
+def _mesh(axis: str, devices: int) -> Mesh:
+    return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 def over_replicates(
@@ -405,22 +407,9 @@ def over_replicates(
             return jax.lax.map(lambda own: function(*own, *common), args[:cut])
         return jax.vmap(lambda *own: function(*own, *common))(*args[:cut])
 
-    def program_on(devices: int) -> Any:
-        mesh = jax.make_mesh(
-            (devices,), ("replicate",), (AxisType.Auto,), devices=jax.devices()[:devices]
-        )
-        axis = PartitionSpec("replicate")
-
-        def spread(*args: Any) -> Any:
-            specs = (*[axis] * (len(args) - shared), *[PartitionSpec()] * shared)
-            run = jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
-            return run(*args)
-
-        options = quick_options() if quick_compilation else options_of(COMPILER_OPTIONS)
-        return jax.jit(spread, compiler_options=options)
-
     enough_threads()
-    return Spread(program_on, shared)
+    options = quick_options if quick_compilation else lambda: options_of(COMPILER_OPTIONS)
+    return Spread(mapped, "replicate", shared, options)
 
 
 def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -438,16 +427,16 @@ def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
         ValueError: When called, if it may wait for threads of which this JAX has too few.
     """
     enough_threads()
-    mesh = jax.make_mesh((len(jax.devices()),), (DATA,), (AxisType.Auto,), devices=jax.devices())
+    mesh = _mesh(DATA, len(jax.devices()))
     everywhere = NamedSharding(mesh, PartitionSpec())
     program = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
-    compiled: dict[Any, Compiled] = {}
+    compiled: dict[Any, Ready] = {}
 
     def shared(*args: Any) -> Any:
-        alike = _alike(args)
+        alike, here = _alike(args), len(jax.local_devices())
         with jax.set_mesh(mesh):
             if alike not in compiled:
-                made, here = Compiled(program, args), len(jax.local_devices())
+                made = Ready(program, args, len(args), here)
                 if _room(made.waits) < here:
                     raise ValueError(f"a program cannot run: {_advice(made.waits, here)}")
                 compiled[alike] = made
@@ -459,7 +448,6 @@ def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
 @lru_cache(maxsize=64)
 def _runs(run: Any, of: Any) -> Spread:
     """(numbers of runs, seed, arguments) -> what these runs return, shared by all devices."""
-    axis, everywhere = PartitionSpec("runs"), PartitionSpec()
 
     def together(indices: Any, seed: Any, arguments: Any) -> Any:
         def one(index: Any) -> Any:
@@ -467,19 +455,7 @@ def _runs(run: Any, of: Any) -> Spread:
 
         return jax.vmap(one)(indices)
 
-    def program_on(devices: int) -> Any:
-        spread = jax.shard_map(
-            together,
-            mesh=jax.make_mesh(
-                (devices,), ("runs",), (AxisType.Auto,), devices=jax.devices()[:devices]
-            ),
-            in_specs=(axis, everywhere, everywhere),
-            out_specs=axis,
-            check_vma=False,
-        )
-        return jax.jit(spread, compiler_options=quick_options())
-
-    return Spread(program_on, shared=2)
+    return Spread(together, "runs", 2, quick_options)
 
 
 _FINDING = Lock()

@@ -23,10 +23,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.special import gammaln, lambertw
+from scipy.special import gammaln, lambertw, log_ndtr, stdtr
 
 from icl_stl.bounds._check import numbers, probability, share
+from icl_stl.lazily import stats
 
 LEVEL = 0.05
 """Chance of any false `holds`, and chance of any false `violated`, within one claim."""
@@ -52,13 +52,7 @@ def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -
         variance: V, sample variance.
         count: n >= 2.
         level: δ, the chance of missing the mean.
-
-    Returns:
-        Half-widths, shaped as `variance`.
-
-    Raises:
-        ValueError: If there are fewer than two values, or the level is none.
-
+    Returns: Half-widths, shaped as `variance`.
     Source: published (Maurer and Pontil 2009; two-sided by a union bound).
     """
     _two_or_more("count", count)
@@ -87,10 +81,6 @@ def t_test(margins: ArrayLike) -> TTest:
 
     Args:
         margins: One margin for each replicate, `[R]`, R >= 2.
-
-    Raises:
-        ValueError: If there are fewer than two replicates, or they are no numbers.
-
     Assumes: replicates are independent and their mean margin is about normal.
     """
     values = numbers("margins", margins)
@@ -125,7 +115,7 @@ def skewness(margins: ArrayLike) -> Floats:
 
 def _growth(x: Floats, r: float) -> Floats:
     """How much the log of the chance of a self-normalised sum above x grows per adverse skew."""
-    mills = np.exp(stats.norm.logpdf(x) - stats.norm.logsf(x))
+    mills = np.exp(-(x**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(-x))
     return np.asarray((2 * x**2 + 1) * mills / (6 * np.sqrt(r)))
 
 
@@ -154,10 +144,9 @@ def student_p(t: ArrayLike, skew: ArrayLike, replicates: int, cells: ArrayLike =
         skew: G1 of the margins, `skewness`, broadcast with t.
         replicates: R >= 3.
         cells: F, over how many cells the skew is a mean.
-
     Source: published: the first-order term of the law of Student's statistic (Hall 1987), in the
-    exponential form of moderate deviations of self-normalised sums (Jing, Shao and Wang 2003), and
-    Var G1 of normal samples (Fisher 1930); derived here: s, and b, whose half is a choice.
+        exponential form of moderate deviations of self-normalised sums (Jing, Shao and Wang 2003),
+        and Var G1 of normal samples (Fisher 1930); derived here: s, and b, whose half is a choice.
     """
     r = float(replicates)
     t, adverse = np.broadcast_arrays(np.asarray(t, float), np.maximum(0, -np.asarray(skew, float)))
@@ -168,7 +157,9 @@ def student_p(t: ArrayLike, skew: ArrayLike, replicates: int, cells: ArrayLike =
     capped = x > last
     x = np.minimum(x, last)
     at = np.divide(x, np.sqrt(np.maximum(r - x**2, 0) / (r - 1)), out=t.copy(), where=capped)
-    own, growth = stats.t.logsf(at, r - 1), _growth(x, r)
+    with np.errstate(divide="ignore"):
+        own = np.log(stdtr(r - 1, -at))
+    growth = _growth(x, r)
     at_level = stats.t.isf(LEVEL, r - 1)
     usual = _growth(at_level * np.sqrt(r / (r - 1 + at_level**2)), r)
     variance = 6 * r * (r - 1) / ((r - 2) * (r + 1) * (r + 3)) / (seen**2 * np.asarray(cells))
@@ -194,8 +185,9 @@ def log_concave_p(margins: ArrayLike) -> Floats:
     R (1 - exp(-λ))^(R-1) is a p-value as well. `[R, K]` -> K.
 
     Source: published: P(X > E X) <= 1 - 1/e for log-concave densities (Grünbaum 1960); derived
-    here: the range. With Y = M - X given X <= M, log P(Y > y) is concave and 0 at 0: it is at most
-    y/w log P(Y > w) beyond w = g M, so that M <= E Y <= w + w exp(-λ)/λ, exp(-λ) = P(Y > w).
+        here: the range. With Y = M - X given X <= M, log P(Y > y) is concave and 0 at 0: it is at
+        most y/w log P(Y > w) beyond w = g M, so that M <= E Y <= w + w exp(-λ)/λ, exp(-λ) = P(Y >
+        w).
     """
     values = np.asarray(margins, float)
     r, largest = len(values), values.max(0)
@@ -232,9 +224,6 @@ def bernstein_p(margins: ArrayLike, limits: tuple[float, float]) -> Floats:
 
     The δ at which the one-sided empirical-Bernstein bound mean - sqrt(2 V L/R) - 7 w L/(3 (R - 1)),
     L = ln(2/δ), w the width of the limits, is 0.
-
-    Raises:
-        ValueError: If a margin is outside.
 
     Source: published (Maurer and Pontil 2009).
     """
@@ -371,12 +360,7 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
     The k-th smallest of K p-values is compared with level / (K - k + 1); the first that exceeds it
     and all larger ones are kept.
 
-    Returns:
-        Rejected `[K]` and the level of each `[K]`; what has no p-value (NaN) is not rejected.
-
-    Raises:
-        ValueError: If the level is none, or the p-values are no numbers.
-
+    Returns: Rejected `[K]` and the level of each `[K]`; what has no p-value (NaN) is not rejected.
     Source: published (Holm 1979).
     """
     p, level = numbers("p_values", p_values), float(probability("level", level))
@@ -390,11 +374,7 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
 
 
 def t_half_width(stderr: float, replicates: int, level: float) -> float:
-    """Half-width of a Student interval that misses with chance `level` on each side.
-
-    Raises:
-        ValueError: If there are fewer than two replicates, or the level is none.
-    """
+    """Half-width of a Student interval that misses with chance `level` on each side."""
     _two_or_more("replicates", replicates)
     return float(stats.t.isf(probability("level", level), replicates - 1) * stderr)
 
@@ -411,13 +391,7 @@ def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
     Args:
         exceedances: 0 or 1 for each replicate, `[R]`.
         rate: The chance that is claimed not to be exceeded.
-
-    Returns:
-        P-value against "the chance is at least `rate`", and against "it is at most `rate`".
-
-    Raises:
-        ValueError: If the rate is no chance.
-
+    Returns: P-value against "the chance is at least `rate`", and against "it is at most `rate`".
     Source: published (Clopper and Pearson 1934).
     """
     events = np.asarray(exceedances, float)
@@ -427,9 +401,6 @@ def binomial_test(exceedances: ArrayLike, rate: float) -> tuple[float, float]:
 
 def binomial_interval(exceedances: ArrayLike, level: float) -> tuple[float, float]:
     """Interval of a chance that misses it with chance at most `level` on each side.
-
-    Raises:
-        ValueError: If the level is none.
 
     Source: published (Clopper and Pearson 1934).
     """

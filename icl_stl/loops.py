@@ -24,11 +24,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from icl_stl.config import require, whole
+from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import Data, Learner
 from icl_stl.models.causal import Params
-from icl_stl.regimes import Regime, Step, real_share, real_shares, synthetic_size
+from icl_stl.regimes import Regime, Replace, Step, real_share, real_shares, synthetic_size
 from icl_stl.rows import in_one_type, in_turn, joined, precision, row_count, rows_of, spread
-from icl_stl.tasks import Prompts, standard_normal
 
 Observations = Any
 DrawReal = Callable[[PRNGKeyArray, int], Data]
@@ -163,7 +163,8 @@ def _check(
     learner: Learner, regime: Regime, draw_real: DrawReal | None, sizes: Sizes | None = None
 ) -> None:
     """Refuse what the regime cannot do with these."""
-    if sizes is not None and (regime.keeps_history or type(regime).mix is not Regime.mix):
+    others = regime.keeps_history or _chooses(regime) or isinstance(regime, Replace)
+    if sizes is not None and others:
         raise ValueError(
             "regime must mix real rows with those of the last generation where sizes are given, "
             f"but it is {regime.name!r}"
@@ -194,7 +195,7 @@ def _check_sizes(sizes: Sizes, samples: int, n_syn: int) -> None:
             require(alone, "sizes.share", share.tolist(), "1 where n_syn is 0")
 
 
-class _Start(NamedTuple):
+class Start(NamedTuple):
     """What a loop starts from."""
 
     real: Data
@@ -209,7 +210,7 @@ def _shares(regime: Regime, samples: int, generations: int) -> Float[Array, " i"
         return jnp.asarray(real_shares(regime, samples, generations))
 
 
-def _start(
+def start_of_loop(
     key: PRNGKeyArray,
     learner: Learner,
     regime: Regime,
@@ -217,7 +218,7 @@ def _start(
     generations: int,
     draw_real: DrawReal | None,
     generate_jointly: GenerateJointly | None = None,
-) -> _Start:
+) -> Start:
     """Find types and shapes, without any computation; refuse a fit that takes no weights."""
     n = row_count(real)
     n_syn, keys = synthetic_size(regime, n), generation_keys(key, 0)
@@ -234,7 +235,7 @@ def _start(
         if regime.fresh_real and draw_real is not None:
             some.append(_drawn(draw_real, keys.real, real))
         if n_syn and generate_jointly is None:
-            some.append(_synthetic_rows(keys, learner, regime, real, params, n, n_syn))
+            some.append(_synthetic_rows(keys, learner, regime, real, params, n))
         elif n_syn and generate_jointly is not None:
             alone = jax.tree.map(lambda a: a[None], params)
             joint = _joint(generate_jointly, keys.generate, alone, real, n_syn, 1)
@@ -247,7 +248,7 @@ def _start(
     if types != [a.dtype for a in leaves]:
         typed = [a.astype(dtype) for a, dtype in zip(leaves, types, strict=True)]
         other = jax.tree.unflatten(structure, typed)
-        return _start(key, learner, regime, other, generations, draw_real, generate_jointly)
+        return start_of_loop(key, learner, regime, other, generations, draw_real, generate_jointly)
 
     used = {id(var) for step in program.jaxpr.eqns for var in step.invars}
     used |= {id(var) for var in program.jaxpr.outvars}
@@ -257,7 +258,7 @@ def _start(
             "learner.fit must weigh rows by its third argument, since rows of weight 0 are not "
             "there, but it takes no notice of it"
         )
-    return _Start(real, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params))
+    return Start(real, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params))
 
 
 def _places(key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, last: int) -> int:
@@ -282,7 +283,8 @@ def _chooses(regime: Regime) -> bool:
 def _mixed(regime: Regime, step: Step) -> tuple[Data, Float[Array, " N"]]:
     """What the regime mixes; where it chooses, of real rows alone in generation 0.
 
-    There are places for all real rows, then.
+    There are places for all real rows, then. Wrong weights are refused where they are known; inside
+    a program they are NaN.
     """
     rows, weights = regime.mix(step)
     if not _chooses(regime):
@@ -292,14 +294,28 @@ def _mixed(regime: Regime, step: Step) -> tuple[Data, Float[Array, " N"]]:
     rows, weights = rows_of(name, rows, step.real, places), jnp.asarray(weights)
     right = f"weights of the shape ({places},), one a row"
     require(weights.shape == (places,), f"what {name} returns", weights.shape, right)
-    weights = weights.astype(precision(rows))
+    weights, is_first = weights.astype(precision(rows)), jnp.asarray(step.index) == 0
+    fine = is_first | (jnp.all(weights >= 0) & (jnp.abs(jnp.sum(weights) - 1) < 1e-3))
+    _refuse_weights(regime, step.index, fine)
+    weights = jnp.where(fine, weights, jnp.nan)
     if places < count:
         rows = joined(rows, in_turn(step.real, count - places))
         weights = jnp.concatenate([weights, jnp.zeros(count - places, weights.dtype)])
-    total, is_first = row_count(rows), jnp.asarray(step.index) == 0
+    total = row_count(rows)
     alone = in_turn(step.real, total), spread(1.0, count, total, weights.dtype)
     rows, weights = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), alone, (rows, weights))
     return rows, weights
+
+
+def _refuse_weights(regime: Regime, index: Any, fine: Any) -> None:
+    """Refuse weights that a regime chose of rows, if it is known now that they are not `fine`."""
+    known = _known(fine)
+    if known is not None and not known.all():
+        first = int(np.argmin(known)) if known.ndim else int(index)
+        raise ValueError(
+            f"mix of the regime {regime.name!r} must return weights of at least 0 that sum to 1, "
+            f"but in generation {first} it returned others"
+        )
 
 
 def check_mix(
@@ -401,6 +417,21 @@ def check_weights(
         _HEEDING.setdefault(learner.fit, set()).add(shape)
 
 
+def checked_start(
+    key: PRNGKeyArray,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    generations: int,
+    draw_real: DrawReal | None,
+    generate_jointly: GenerateJointly | None = None,
+) -> Start:
+    """`start_of_loop`, and `check_weights` on rows of its type."""
+    start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_weights(key, learner, regime, start.real, generations)
+    return start
+
+
 def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
     """Whether parameters are the same but for rounding, or if not, what is generated is."""
     return _alike(one[0], other[0]) or _alike(one[1], other[1])
@@ -464,7 +495,7 @@ def _joint(
 
 
 AT_ONCE = 1024
-"""Places of synthetic rows that are filled together, where it is not known how many are needed."""
+"""Places of synthetic rows that are filled together, where sizes say how many are needed."""
 
 
 def _synthetic_rows(
@@ -474,9 +505,12 @@ def _synthetic_rows(
     real: Data,
     previous: Params,
     samples: Any,
-    there: Any,
+    there: Any = None,
 ) -> Data:
-    """What θ_{i-1} leaves behind: the first rows of so many places, copies of real rows after."""
+    """What θ_{i-1} leaves behind: so many first rows that are `there`, or all that have places.
+
+    Places that none of them needs may hold copies of real rows.
+    """
     n_syn = synthetic_size(regime, row_count(real))
     if regime.reuses_inputs and learner.relabel is not None:
         made = learner.relabel(keys.generate, previous, in_turn(real, n_syn, samples))
@@ -485,7 +519,7 @@ def _synthetic_rows(
     def generated(key: PRNGKeyArray, count: int) -> Data:
         return rows_of("learner.generate", learner.generate(key, previous, count), real, count)
 
-    if n_syn <= AT_ONCE or _known(there) is not None:
+    if n_syn <= AT_ONCE or there is None:
         return generated(keys.generate, n_syn)
     types = jax.eval_shape(lambda: generated(keys.generate, AT_ONCE))
 
@@ -587,7 +621,9 @@ def next_generation(
     if n_syn and rows is None:
         rows = _unless_first(
             is_first,
-            lambda: _synthetic_rows(keys, learner, regime, real, previous, samples, made),
+            lambda: _synthetic_rows(
+                keys, learner, regime, real, previous, samples, None if sizes is None else made
+            ),
             lambda: in_turn(real, n_syn),
         )
     if regime.keeps_history:
@@ -662,9 +698,7 @@ def self_consume(
     synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
-    real, params = _start(key, learner, regime, real, generations, draw_real)
-    check_mix(key, learner, regime, real, generations)
-    check_weights(key, learner, regime, real, generations)
+    real, params = checked_start(key, learner, regime, real, generations, draw_real)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -683,16 +717,22 @@ def self_consume(
             share=None if shares is None else shares[index],
         )
         seen = observe(generation_keys(key, index).observe, generation)
-        return (generation.params, generation.kept), (seen, generation.finite)
+        return (generation.params, generation.kept), (seen, _flags(generation))
 
     start = params, room_for_rows(regime, real, generations)
-    seen, finite = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
-    _say_what_is_not_finite(finite)
+    seen, flags = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
+    _say_what_is_wrong(regime, *flags)
     return seen
 
 
-def _say_what_is_not_finite(finite: Any) -> None:
-    """Warn of parameters that are not finite, `[G + 1, ...]`, if that is known now."""
+def _flags(generation: Generation) -> tuple[Any, Any]:
+    """Whether the weights of all rows are numbers, and the parameters."""
+    return ~jnp.any(jnp.isnan(generation.row_weights)), generation.finite
+
+
+def _say_what_is_wrong(regime: Regime, fine: Any, finite: Any) -> None:
+    """Refuse wrong weights, warn of parameters that are not finite, `[G + 1, ...]`, if known."""
+    _refuse_weights(regime, None, fine)
     known = _known(finite)
     if known is not None and not known.all():
         first = int(np.argmin(known.reshape(len(known), -1).all(axis=1)))
@@ -754,12 +794,13 @@ def coupled(
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
     first = jax.tree.map(lambda a: a[0], reals)
-    real, params = _start(key, learner, regime, first, generations, draw_real, generate_jointly)
+    real, params = checked_start(
+        key, learner, regime, first, generations, draw_real, generate_jointly
+    )
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
     if first_reals is not None:
         first_reals = real_rows(first_reals, "first_reals", axes=2)
         first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
-    check_weights(key, learner, regime, real, generations)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
@@ -794,12 +835,12 @@ def coupled(
                 lambda a, b: jnp.where(index == 0, a.astype(b.dtype), b), first_reals, reals
             )
         found = jax.vmap(one)(own, params, kept, rows)
-        return (found.params, found.kept), (observe(keys.observe, found), found.finite)
+        return (found.params, found.kept), (observe(keys.observe, found), _flags(found))
 
     start = params, room_for_rows(regime, real, generations)
     start = jax.tree.map(lambda a: jnp.broadcast_to(a, (loops, *a.shape)), start)
-    seen, finite = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
-    _say_what_is_not_finite(finite)
+    seen, flags = jax.lax.scan(advance, start, jnp.arange(generations + 1))[1]
+    _say_what_is_wrong(regime, *flags)
     return seen
 
 

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, require
+from icl_stl.config import require
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import Fitted, Learner
 from icl_stl.loops import Generation
 from icl_stl.models.causal import Params, in_chunks
-from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 LOSS_RANGE = 1.0
 """M, the range of the bounded loss."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from icl_stl.config import Architecture, LinearRegression, Training, meant, require
+from icl_stl.config import Architecture, Training, meant, require
+from icl_stl.laws import LinearRegression
 from icl_stl.problems import PROBLEMS, InContext, Problem
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 
@@ -356,9 +357,7 @@ class Chosen(NamedTuple):
             require(not elsewhere, name, value, right)
 
 
-FLAT_OPTIONS = tuple(
-    dict.fromkeys(n for word, kind in LEARNERS.items() for n in kind.flat[word])
-)
+FLAT_OPTIONS = tuple(dict.fromkeys(n for word, kind in LEARNERS.items() for n in kind.flat[word]))
 """The options of all learners."""
 REGIME_OPTIONS = ("alpha", "lam", "weight")
 """The options of the regimes of the package."""
@@ -375,8 +374,10 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
         require(isinstance(given.get(name, ""), str), name, given.get(name), "a name")
     if "learner" in given and "problem" in given:
         raise ValueError("learner and problem say the same thing: give one of them")
-    what = problem(given["problem"]) if "problem" in given else learner(
-        given.get("learner", next(iter(LEARNERS)))
+    what = (
+        problem(given["problem"])
+        if "problem" in given
+        else learner(given.get("learner", next(iter(LEARNERS))))
     )
     found = Chosen(what, regime(given.get("regime", "augment")))
     both = sorted({*what.options, *what.unsaid} & {*found.regime.options, *found.regime.unsaid})

@@ -67,10 +67,14 @@ def mixed(*parts: tuple[Data, Any, Any]) -> tuple[Data, Float[Array, " N"]]:
 def drawn(
     key: Any, rows: Data, weights: Float[Array, " N"], count: int
 ) -> tuple[Data, Float[Array, " count"]]:
-    """So many of the rows that have a weight, drawn without replacement, every one alike."""
+    """So many of the rows that have a weight, drawn without replacement, every one alike.
+
+    All of them where there are fewer; the places of others have no weight.
+    """
     lottery = jnp.where(weights > 0, jax.random.uniform(key, weights.shape), -1.0)
     chosen = jax.lax.top_k(lottery, count)[1]
-    return jax.tree.map(lambda a: a[chosen], rows), spread(1.0, count, count, weights.dtype)
+    there = jnp.minimum(jnp.sum(weights > 0), count)
+    return jax.tree.map(lambda a: a[chosen], rows), spread(1.0, there, count, weights.dtype)
 
 
 def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:

@@ -20,8 +20,8 @@ are leading zeros allowed, which a comma in decimals or between thousands leaves
 JSON and TOML have no key twice, no NaN and no infinity. A number is no text, no true and no false.
 Everywhere a number is one that float64 can hold.
 
-`text_of`, `json_of`, `toml_of`, `rows_of` and `list_of` say what is wrong; `read` adds the file and
-the option that named it. Needs the standard library alone.
+Whatever breaks these rules is a `ValueError` that says what is wrong, with line and column; `read`
+adds the file and the option that named it. Needs the standard library alone.
 """
 
 import codecs
@@ -118,11 +118,7 @@ def _held(text: str) -> float:
 
 
 def text_of(content: bytes) -> str:
-    """The text of a file's bytes, without a byte-order mark.
-
-    Raises:
-        ValueError: If they are no UTF-8, or none of a text; the message says what they are.
-    """
+    """The text of a file's bytes, without a byte-order mark."""
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             raise ValueError(f"its encoding must be UTF-8, but it is {name}: save it as UTF-8")
@@ -143,11 +139,7 @@ def text_of(content: bytes) -> str:
 
 
 def json_of(text: str) -> Any:
-    """The content of a JSON text.
-
-    Raises:
-        ValueError: If it is none, or breaks the rules above; the message says why.
-    """
+    """The content of a JSON text."""
     try:
         return json.loads(
             text,
@@ -179,11 +171,7 @@ def _whole(digits: str) -> int:
 
 
 def toml_of(text: str) -> Any:
-    """The content of a TOML text.
-
-    Raises:
-        ValueError: If it is none, or breaks the rules above; the message says why.
-    """
+    """The content of a TOML text."""
     try:
         content = tomllib.loads(text, parse_float=_toml_float)
         _all_of_64_bits(content)
@@ -248,9 +236,6 @@ def rows_of(
         needed: Columns that must be there.
         optional: Columns that may be there.
         more: Whether there may be others too.
-
-    Raises:
-        ValueError: If it is no such table; the message names line and column, and what is right.
     """
     known = (*needed, *optional)
     in_words = ", ".join(needed) + (f" and, if known, {', '.join(optional)}" if optional else "")
@@ -290,11 +275,7 @@ def rows_of(
 
 
 def list_of(text: str) -> list[tuple[int, str]]:
-    """What is written on each line of a list that is not empty, with the number of the line.
-
-    Raises:
-        ValueError: If it is cut off.
-    """
+    """What is written on each line of a list that is not empty, with the number of the line."""
     return [(number, line.strip(_BLANKS)) for number, line in _lines(text)]
 
 
@@ -308,9 +289,6 @@ def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
         path: The file.
         option: What named it.
         parse: Reads its text, and raises a `ValueError` that says why it cannot.
-
-    Raises:
-        ValueError: If it cannot be read; the message names option and file, and says why.
     """
     try:
         if path.exists() and not path.is_file():
@@ -328,21 +306,13 @@ def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
 
 
 def kind_of(path: Path, option: str, kinds: Sequence[str]) -> str:
-    """The ending of a file's name in small letters, if it is one of these, as in `.csv`.
-
-    Raises:
-        ValueError: If it is another; the message names the option and what is right.
-    """
+    """The ending of a file's name in small letters, if it is one of these, as in `.csv`."""
     kind = path.suffix.lower()
     require(kind in kinds, option, str(path), f"a file whose name ends in {' or '.join(kinds)}")
     return kind
 
 
 def read_options(path: Path, option: str) -> Any:
-    """The content of a TOML or JSON file of options.
-
-    Raises:
-        ValueError: If it cannot be read as such; the message names the option and the file.
-    """
+    """The content of a TOML or JSON file of options."""
     readers: Mapping[str, Callable[[str], Any]] = {".toml": toml_of, ".json": json_of}
     return read(path, option, readers[kind_of(path, option, tuple(readers))])

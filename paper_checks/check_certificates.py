@@ -11,7 +11,9 @@ import pytest
 import stored
 
 from icl_stl import bounds
-from icl_stl.config import LinearRegression, QueryArchitecture, Training
+from icl_stl.config import QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import fit_query_model
 from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, read_query
 from icl_stl.studies.certificates.networks import (
@@ -21,7 +23,6 @@ from icl_stl.studies.certificates.networks import (
     typical_changes,
     worst_found,
 )
-from icl_stl.tasks import sample_prompts
 
 CLAIM = "context_certificate"
 NETWORKS = 20

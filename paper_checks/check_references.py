@@ -1,11 +1,10 @@
-"""Section 8: closed forms against loops of the package, and against enumerations.
+"""Section 8: closed forms against loops of the package.
 
 The loops are many and small, each closed form has its own seed, and every mean is known to 1 %.
 One Holm family at 5 % holds all cells of all closed forms; each family has a wrong closed form that
 the same loops must reject.
 """
 
-import itertools
 import math
 import subprocess
 import sys
@@ -19,17 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stored
-from binary_loop import BinaryLoop, amplifier, binomial
-from scipy import integrate, stats
+from binary_loop import binomial
+from scipy import stats
 
 from icl_stl import devices, references
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Loops
 from icl_stl.learners.attention import summaries
-from icl_stl.problems import PROBLEMS
-from icl_stl.references import attention, bernoulli, lookup
+from icl_stl.problems import PROBLEMS, Bernoulli, GaussianMean, Ols, expected_excess
+from icl_stl.references import attention, bernoulli
 from icl_stl.regimes import (
-    REAL,
     Accumulate,
     AccumulateFresh,
     AccumulateSubsample,
@@ -41,9 +39,9 @@ from icl_stl.regimes import (
     Regime,
     Replace,
     mixing_weights,
-    source_shares,
 )
 from icl_stl.studies.stability import loops as stability
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 LAST = 5
 SHOWN = (1, 2, 5)
@@ -98,8 +96,8 @@ def simulated(
     known = PROBLEMS[problem](**settings)
     measure = solvable.measurements(known, regime)
 
-    def observe(truth, key, generation):
-        seen = {**measure(truth, key, generation), "params": generation.params}
+    def observe(truth, held_out, key, generation):
+        seen = {**measure(truth, held_out, key, generation), "params": generation.params}
         return {name: seen[name] for name in see}
 
     seen = devices.many(
@@ -432,14 +430,8 @@ def bits(seed):
 
 def bits_influence(seed):
     loop = bernoulli.BernoulliLoop(6, 9, 0.3, 0.8)
-    experiment = NeighbouringLoops(
-        "bernoulli",
-        Augment(0.4),
-        loop.n,
-        LAST,
-        40_000,
-        (("kappa", loop.kappa), ("probability", loop.p)),
-    )
+    problem = Bernoulli(loop.kappa, loop.p)
+    experiment = NeighbouringLoops(problem, Augment(0.4), loop.n, LAST, 40_000)
     seen = stability.run_loops(experiment, seed)["tv"].astype(np.float64)
     assert np.allclose(seen[:, 0], loop.kappa / loop.n, rtol=1e-6)  # certain, not a mean
     known = bernoulli.influence(loop, LAST).gamma @ binomial(loop.n - 1, loop.p)
@@ -454,19 +446,18 @@ def terms_of(experiment, seed, known, total) -> Family:
     for part in ("direct", "indirect", "synthetic", "shift"):
         cells += at(seen[part].astype(np.float64), getattr(known, part))
     control = at(seen["direct"].astype(np.float64), np.full(LAST + 1, known.direct[0]))
-    return Family(f"13 parts of the gap, {experiment.problem}; control: 1/n", cells, control)
+    return Family(f"13 parts of the gap, {experiment.problem.name}; control: 1/n", cells, control)
 
 
 def gap_terms_of_mean(seed):
-    settings, known = (("noise", SIGMA),), references.mean_gap_parts(6, 6, SIGMA, LAST)
-    run = Loops("gaussian_mean", Augment(0.5), 6, LAST, 40_000, settings, "identity")
+    known = references.mean_gap_parts(6, 6, SIGMA, LAST)
+    run = Loops(GaussianMean(SIGMA), Augment(0.5), 6, LAST, 40_000, "identity")
     return terms_of(run, seed, known, known.total)
 
 
 def gap_terms_of_bits(seed):
-    settings = (("kappa", 0.8), ("probability", 0.3))
     known = bernoulli.gap_parts(bernoulli.BernoulliLoop(4, 6, 0.3, 0.8), LAST)
-    run = Loops("bernoulli", Augment(0.4), 4, LAST, 60_000, settings, "identity")
+    run = Loops(Bernoulli(0.8, 0.3), Augment(0.4), 4, LAST, 60_000, "identity")
     return terms_of(run, seed, known, known.gap)
 
 
@@ -592,183 +583,7 @@ def test_every_closed_form_agrees_with_its_loop(ledger, quick_compilation) -> No
         )
 
 
-# --- exact enumerations --------------------------------------------------------------------------
-
-
-def draws_of(law: np.ndarray, count: int) -> list[tuple[np.ndarray, float]]:
-    """Every empirical law of ``count`` draws, with its probability."""
-    found = []
-    for drawn in itertools.combinations_with_replacement(range(len(law)), count):
-        counts = np.bincount(drawn, minlength=len(law))
-        ways = math.factorial(count) / math.prod(math.factorial(c) for c in counts)
-        found.append((counts / count, ways * float(np.prod(law**counts))))
-    return found
-
-
-def enumerated(regime: Regime, law: tuple[float, ...], n: int, last: int, a: float = 0.0):
-    """E p_i, E |p_i - p|^2, E TV and P(one symbol left): every sample of every generation."""
-    p, m = np.array(law), regime.synthetic_size(n)
-    mean, error = np.zeros((last + 1, len(p))), np.zeros(last + 1)
-    distance, fixed = np.zeros(last + 1), np.zeros((last + 1, len(p)))
-
-    def run(i, real, batches, chance):
-        if chance == 0:
-            return
-        shares = source_shares(regime, n, i)
-        raw = sum(share * (real if j == REAL else batches[j]) for j, share in shares.items())
-        kept = 1 if regime.keeps_history else min(i, 1)
-        size = n * (REAL in shares) + (i if kept and regime.keeps_history else kept) * m
-        fit = (size * raw + a) / (size + a * len(p))
-        mean[i] += chance * fit
-        error[i] += chance * ((fit - p) ** 2).sum()
-        distance[i] += chance * np.abs(fit - p).sum() / 2
-        fixed[i] += chance * (fit == 1)
-        for batch, likely in draws_of(fit, m) if i < last else []:
-            run(i + 1, real, {**batches, i: batch}, chance * likely)
-
-    for real, chance in draws_of(p, n):
-        run(0, real, {}, chance)
-    return mean, error, distance, fixed
-
-
-def test_laws_against_enumeration(ledger) -> None:
-    law, n, last, a = (0.5, 0.3, 0.2), 2, 3, 0.7
-    double = Augment(1 / 3)
-    cases = (
-        (Replace(), 0.0, references.law_replace(law, n, n, last)),
-        (Augment(0.5), 0.0, references.law_augment(law, n, n, last)),
-        (Augment(0.5, weight=0.2), 0.0, references.law_augment(law, n, n, last, 0.2)),
-        (Accumulate(), 0.0, references.law_accumulate(law, n, n, last)),
-        (Anchored(0.3), 0.0, references.law_anchored(law, n, n, last, 0.3)),
-        (Replace(), a, references.smoothed_replace(law, n, n, a, last)),
-        (Augment(0.5), a, references.smoothed_augment(law, n, n, a, last)),
-        (Accumulate(), a, references.smoothed_accumulate(law, n, n, a, last)),
-        (double, a, references.smoothed_augment(law, n, 2 * n, a, last)),
-    )
-    worst = 0.0
-    for regime, pseudo_count, known in cases:
-        mean, error, distance, fixed = enumerated(regime, law, n, last, pseudo_count)
-        worst = max(worst, np.abs(known.mean - mean).max(), np.abs(known.error - error).max())
-        if pseudo_count == 0 and not regime.keeps_history:
-            weight = regime.real_share(n, 1)
-            other = references.law_total_variation(law, n, n, last, weight)
-            worst = max(worst, np.abs(other - distance).max())
-        if regime == Replace() and pseudo_count == 0:
-            worst = max(worst, np.abs(references.law_fixation(law, n, n, last) - fixed).max())
-    assert worst < 1e-12
-    wrong = enumerated(Augment(0.5), law, n, last)[1]
-    control = np.abs(references.law_replace(law, n, n, last).error - wrong).max()
-    ledger.record("46 symbols, every sample enumerated", "attained", 1.0, bool(control > 1e-3))
-
-
-def test_bits_against_enumeration(ledger) -> None:
-    worst = control = 0.0
-    for n, m, p, kappa, weight in ((3, 5, 0.3, 0.6, None), (4, 4, 0.5, 1.0, 0.2)):
-        loop = bernoulli.BernoulliLoop(n, m, p, kappa, weight)
-        other = BinaryLoop(n, m, amplifier(kappa), weight)
-        known, gaps = bernoulli.drift(loop, 4), bernoulli.gap_parts(loop, 4).gap
-        for i in range(5):
-            moments = np.zeros(3)
-            for ones, chance in enumerate(binomial(n, p)):
-                shares, law = other.shares(ones, i)
-                theta = np.array([other.generator(share) for share in shares])
-                risk = p * (1 - theta) ** 2 + (1 - p) * theta**2
-                own = shares * (1 - theta) ** 2 + (1 - shares) * theta**2
-                moments += chance * np.array(
-                    [np.abs(theta - p) @ law, (theta - p) ** 2 @ law, (risk - own) @ law]
-                )
-            found = np.array([known.distance[i], known.square[i], gaps[i]])
-            worst = max(worst, float(np.abs(found - moments).max()))
-            control = max(control, float(abs(known.square[i] - moments[0] ** 2)))
-    assert worst < 1e-12
-    ledger.record("52 two symbols, enumerated", "attained", 1.0, bool(control > 1e-3))
-
-
-def gain_by_sources(regime: Regime, n: int, last: int) -> np.ndarray:
-    """How a unit of noise in each batch spreads from generation to generation: sum of squares."""
-    noise = np.zeros((last + 1, last + 1))  # of batch j in theta_i
-    for i in range(1, last + 1):
-        for j, share in source_shares(regime, n, i).items():
-            if j != REAL:
-                noise[i] += share * noise[j]
-                noise[i, j] += share
-    return (noise**2).sum(axis=1)
-
-
-def test_means_and_least_squares_against_spread_of_noise(ledger) -> None:
-    n, last, worst = 12, 20, 0.0
-    known = (
-        (Replace(2), references.mean_replace(n, 2 * n, SIGMA, last)),
-        (Augment(0.2), references.mean_augment(n, 4 * n, SIGMA, last)),
-        (Augment(0.5, weight=0.3), references.mean_augment(n, n, SIGMA, last, 0.3)),
-        (Accumulate(3), references.mean_accumulate(n, 3 * n, SIGMA, last)),
-        (Anchored(0.4, 2), references.mean_anchored(n, 2 * n, SIGMA, last, 0.4)),
-    )
-    for regime, curve in known:
-        m = regime.synthetic_size(n)
-        exact = SIGMA**2 * (1 / n + gain_by_sources(regime, n, last) / m)
-        worst = max(worst, np.abs(curve - exact).max())
-        single = SIGMA**2 * DIM / (n - DIM - 1)
-        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
-        weights = mixing_weights(regime, n, last)
-        repeated = references.ols_loop_same_inputs(weights, n, m, DIM, SIGMA)
-        worst = max(worst, np.abs(repeated - exact).max())
-    for curve, regime in (
-        (references.ols_augment_same_inputs(n, 4 * n, DIM, SIGMA, last), Augment(0.2)),
-        (references.ols_accumulate_same_inputs(n, 3 * n, DIM, SIGMA, last), Accumulate(3)),
-    ):
-        m = regime.synthetic_size(n)
-        exact = single * (1 + gain_by_sources(regime, n, last) * n / m)
-        worst = max(worst, np.abs(curve - exact).max())
-    assert worst < 1e-12
-    wrong = references.mean_augment(n, n, SIGMA, last, 0.3) - known[4][1]
-    ledger.record("37, 43 spread of noise", "attained", 1.0, bool(np.abs(wrong).max() > 1e-3))
-
-
-def test_limits_and_integrals(ledger) -> None:
-    """Limits are the value after many generations, total variations integrals over the input."""
-    n, m, last = 12, 24, 2000
-    pairs = [
-        (
-            references.mean_augment_limit(n, m, SIGMA, 0.3),
-            references.mean_augment(n, m, SIGMA, last, 0.3)[-1],
-        ),
-        (
-            references.mean_fresh_limit(n, m, SIGMA, 0.3),
-            references.mean_fresh(n, m, SIGMA, last, 0.3)[-1],
-        ),
-        (
-            references.ols_fresh_real_limit(n, m, DIM, SIGMA),
-            references.ols_fresh_real(n, m, DIM, SIGMA, last)[-1],
-        ),
-        (
-            references.ols_fresh_combined_limit(n, m, DIM, SIGMA, 0.3),
-            references.ols_fresh_combined(n, m, DIM, SIGMA, last, 0.3)[-1],
-        ),
-    ]
-    limit = references.mean_variance_augment_limit(n, m, SIGMA)
-    path = references.mean_variance_augment(n, m, SIGMA, last)
-    pairs += [(limit.mean_error, path.mean_error[-1]), (limit.variance, path.variance[-1])]
-    for best, curve in (
-        (references.mean_fresh_best(n, m, SIGMA), references.mean_fresh_limit),
-        (references.ols_fresh_combined_best(n, m, DIM, SIGMA), references.ols_fresh_combined_limit),
-    ):
-        size = (n, m, SIGMA) if curve is references.mean_fresh_limit else (n, m, DIM, SIGMA)
-        pairs.append((best.error, curve(*size, best.weight)))
-        assert best.error < min(curve(*size, best.weight + step) for step in (-0.01, 0.01))
-    apart = 0.7
-
-    def rows_apart(scale):
-        def density(x):
-            return stats.norm.pdf(x) * (2 * stats.norm.cdf(abs(x) * apart / (scale * SIGMA)) - 1)
-
-        return 2 * integrate.quad(density, 0, 12, epsabs=1e-14, epsrel=1e-13)[0]
-
-    pairs.append((references.ols_total_variation(apart, SIGMA), rows_apart(2)))
-    pairs.append((references.mean_total_variation(apart**2, SIGMA), rows_apart(2)))
-    assert max(abs(float(a) / float(b) - 1) for a, b in pairs) < 1e-12
-    control = abs(rows_apart(1) - float(references.ols_total_variation(apart, SIGMA)))
-    ledger.record("37 to 45 limits, best weights, integrals", "attained", 1.0, bool(control > 1e-3))
+# --- which closed form belongs to a regime --------------------------------------------------------
 
 
 def test_every_problem_finds_its_closed_form(ledger) -> None:
@@ -828,19 +643,19 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
     )
     for problem, regime, settings, curve in cases:
         n = ROWS if problem == "ols" else N
-        found = lookup.excess_risk(problem, regime, n, LAST, settings)
+        found = expected_excess(PROBLEMS[problem](**settings), regime, n, LAST)
         assert found.shape == (LAST + 1,)
         assert np.isfinite(found[0])
         if curve is None:
             assert np.isnan(found[1:]).all(), (problem, regime)
         else:
             np.testing.assert_allclose(found, curve, rtol=1e-13, err_msg=f"{problem}, {regime}")
-    for problem, settings in (("gaussian_mean", mean), ("categorical", smooth), ("ols", ols)):
-        n = ROWS if problem == "ols" else N
-        real_only = lookup.excess_risk(problem, RealOnly(), n, LAST, settings)
-        first = lookup.excess_risk(problem, Augment(0.5), n, LAST, settings)[0]
+    for name, settings in (("gaussian_mean", mean), ("categorical", smooth), ("ols", ols)):
+        n, problem = ROWS if name == "ols" else N, PROBLEMS[name](**settings)
+        real_only = expected_excess(problem, RealOnly(), n, LAST)
+        first = expected_excess(problem, Augment(0.5), n, LAST)[0]
         np.testing.assert_allclose(real_only, first, rtol=1e-13)
-    unknown = lookup.excess_risk("ridge", Augment(0.5), ROWS, LAST, ols)
+    unknown = expected_excess(PROBLEMS["ridge"](**ols), Augment(0.5), ROWS, LAST)
     assert np.isnan(unknown).all()
     ledger.record("37 to 46 each regime finds its closed form", "attained", 1.0)
 
@@ -849,11 +664,12 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
 
 PEAK = """
 import pathlib, resource
-from icl_stl.experiments import Loops
+from icl_stl.lab.experiments import Loops
+from icl_stl.lab.solvable import run_experiment
+from icl_stl.problems import GaussianMean
 from icl_stl.regimes import AccumulateSubsample
-from icl_stl.solvable import run_experiment
 
-run_experiment(Loops("gaussian_mean", AccumulateSubsample(), 1000, 20, {runs}), 0)
+run_experiment(Loops(GaussianMean(), AccumulateSubsample(), 1000, 20, {runs}), 0)
 status = pathlib.Path("/proc/self/status")
 if status.exists():  # what getrusage says includes the process that forked this one
     (kilobytes,) = (x.split()[1] for x in status.read_text().splitlines() if "VmHWM" in x)
@@ -878,7 +694,7 @@ def test_speed_of_least_squares(ledger, pytestconfig) -> None:
     if not pytestconfig.getoption("--long"):
         pytest.skip("times are measured with --long")
     start = time.perf_counter()
-    solvable.run_experiment(Loops("ols", Augment(0.5), 100, 20, 10_000, (("dim", 10),)), 0)
+    solvable.run_experiment(Loops(Ols(10), Augment(0.5), 100, 20, 10_000), 0)
     seconds = time.perf_counter() - start
     assert seconds < 30
     ledger.record("10^4 least squares loops in 30 s", tightness=seconds / 30)

@@ -10,6 +10,7 @@ control is not rejected has no power and fails. The ledger is printed after the 
 With ``--long`` the simulations that say so in their docstring run more loops.
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -57,7 +58,8 @@ _printed = pytest.StashKey[list[Entry]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="simulate with many more loops")
+    with suppress(ValueError):  # the tests have it too
+        parser.addoption("--long", action="store_true", help="simulate with many more loops")
 
 
 def pytest_configure(config: pytest.Config) -> None:

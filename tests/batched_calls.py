@@ -1,10 +1,11 @@
-"""Programs of batched linear algebra side by side: `batched_calls.py CALL DEVICES up|fresh`.
+"""Programs of batched linear algebra side by side: `batched_calls.py DEVICES up|fresh CALL...`.
 
 `up`: JAX has its devices, and a pool of two threads or one a device, before the package is there.
 """
 
 import os
 import sys
+from collections.abc import Callable
 from threading import Thread
 
 import jax
@@ -30,16 +31,7 @@ CALLS = {
 }
 
 
-def main(call: str, devices: int, when: str) -> None:
-    jax.config.update("jax_disable_most_optimizations", True)
-    if when == "up":
-        os.environ["PJRT_NPROC"] = "2"  # more only where there are more devices
-        jax.config.update("jax_num_cpu_devices", devices)
-        assert len(jax.devices()) == devices
-    from icl_stl.devices import many, use_cpu_devices  # noqa: PLC0415
-
-    if when == "fresh":
-        use_cpu_devices(devices)
+def side_by_side(call: str, devices: int, many: Callable) -> None:
     found = {}
 
     def run(of, key):
@@ -59,8 +51,22 @@ def main(call: str, devices: int, when: str) -> None:
         key = jax.random.fold_in(jax.random.key(1), 3)
         expected = jax.jit(run, static_argnums=0)(of, key)
         np.testing.assert_allclose(found[of][3], expected, rtol=2e-2)
-    print("ended")
+
+
+def main(devices: int, when: str, *calls: str) -> None:
+    jax.config.update("jax_disable_most_optimizations", True)
+    if when == "up":
+        os.environ["PJRT_NPROC"] = "2"  # more only where there are more devices
+        jax.config.update("jax_num_cpu_devices", devices)
+        assert len(jax.devices()) == devices
+    from icl_stl.devices import many, use_cpu_devices  # noqa: PLC0415
+
+    if when == "fresh":
+        use_cpu_devices(devices)
+    for call in calls:
+        side_by_side(call, devices, many)
+        print(f"{call} ended", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -1,16 +1,21 @@
 """Settings of the whole suite, made before the package is imported, and what all files share."""
 
 import gc
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import reference
 from hypothesis import settings
 from jaxtyping import install_import_hook
-from reference import STANDARD_ERRORS
+
+ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling takes longer than running: half as long without most optimisations.
@@ -19,17 +24,17 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Wherever annotations are shapes they are checked, in tests and only there.
 SHAPED = [
-    "tasks",
+    "laws",
     "models",
-    "query_models",
     "learners",
     "loops",
+    "rows",
     "measure",
     "problems",
-    "solvable",
-    "context_loops",
-    "known_loops",
-    "certificates",
+    "lab.solvable",
+    "studies.context_loop.loops",
+    "studies.transformer.loops",
+    "studies.certificates.networks",
 ]
 install_import_hook([f"icl_stl.{module}" for module in SHAPED], "beartype.beartype")
 
@@ -44,7 +49,14 @@ TOLERANCES = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-10
 """Relative and absolute tolerance where two ways of computing the same number are compared."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The same switch as that of the checks, which may be run together with the tests."""
+    with suppress(ValueError):
+        parser.addoption("--long", action="store_true", help="all trials, not some of them")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    reference.LONG = config.getoption("--long")
     # What a shell starts in the background ignores Ctrl-C, and so would all that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = getattr(config, "cache", None)
@@ -57,23 +69,38 @@ def pytest_configure(config: pytest.Config) -> None:
 def _few_programs() -> Iterator[None]:
     """No program outlives its file: thousands need more memory maps than a process may have."""
     yield
-    from icl_stl import devices
-    from icl_stl.lab import runs
-    from icl_stl.lab.sweeps import batches
-    from icl_stl.studies.convergence import loops as sizes  # noqa: PLC0415  (after the import hook)
-
-    for kept in (
-        devices._runs,
-        runs._drawing,
-        runs.generation_step,
-        runs._both_generators,
-        sizes._program,
-        batches.transformer_program,
-        batches.solvable_program,
-    ):
-        kept.cache_clear()
+    for name, module in [*sys.modules.items()]:
+        for value in [*vars(module).values()] if name.startswith("icl_stl.") else ():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Of other processes: the package can be imported, and programs compile once, and quickly."""
+    cache = getattr(request.config, "cache", None)
+    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        **{"PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"},
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def environment_without_jax(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The same where neither JAX nor PyTorch can be imported."""
+    folder = tmp_path_factory.mktemp("without")
+    for module in ("jax", "torch"):
+        (folder / f"{module}.py").write_text(f'raise ImportError("{module} was imported")\n')
+    return {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{environment['PYTHONPATH']}"}
 
 
 @pytest.fixture
@@ -115,7 +142,7 @@ def assert_mean() -> Callable[..., None]:
         sample = np.asarray(values, np.float64)
         stderr = sample.std(axis=0, ddof=1) / sample.shape[0] ** 0.5
         distance = np.abs(sample.mean(axis=0) - expected)
-        assert np.all(distance <= STANDARD_ERRORS * stderr), (
+        assert np.all(distance <= reference.STANDARD_ERRORS * stderr), (
             f"{(distance / stderr).max():.1f} standard errors from what is expected"
         )
 

@@ -1,16 +1,20 @@
 """The real law by brute force, in NumPy and float64: what the package must agree with."""
 
-import os
-
 import numpy as np
 
-from icl_stl.config import LinearRegression
+from icl_stl.laws import LinearRegression
 
 STANDARD_ERRORS = 5
 """Width of stochastic tests: a correct law fails such a comparison with probability 6e-7."""
 
-CASES = int(os.environ.get("ICL_STL_CASES", "1000"))
-"""Random cases of what users hand in (learners, regimes, tables); 10,000 in the long form."""
+LONG = False
+"""Whether `--long` was given: known before any test is read."""
+
+
+def trials(short, long):
+    """Which, or how many, are tried: some, or with `--long` all."""
+    return long if LONG else short
+
 
 TASKS = [
     LinearRegression(dim=1, context=3, noise=0.5, prior_scale=2.0),

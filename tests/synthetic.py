@@ -2,25 +2,21 @@
 
 import numpy as np
 
-from icl_stl.config import ContextSizes, LinearRegression, Preset
-from icl_stl.lab.experiments import (
-    CertifiedNetworks,
-    ContextLoops,
-    KnownLoops,
-    LayerPrompts,
-    NeighbouringLoops,
-    NeighbouringTransformers,
-    PlugInLoops,
-    Regeneration,
-    SizedLoops,
-    SizedNeighbours,
-    SizedTransformers,
-)
+from icl_stl.lab.experiments import SizedLoops
 from icl_stl.lab.results import LoopResult
+from icl_stl.laws import LinearRegression
 from icl_stl.regimes import REAL, source_shares
-from icl_stl.studies import CLAIMS, Evidence, judge
-from icl_stl.studies.plots import Stored
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
+from icl_stl.studies.context_loop.experiments import ContextLoops
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies.drawing import Stored
+from icl_stl.studies.presets import ContextSizes, Preset
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.studies.transformer.claims import known_total_variation
+from icl_stl.studies.transformer.experiments import KnownLoops
 
 PRESET = Preset(
     "by hand",
@@ -125,8 +121,8 @@ def shapes(experiment):
             several = (experiment.generations + 1, swaps)
             return {
                 **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),
-                "tv": (*several, len(experiment.task.prefixes)),
-                "kl": several[:1],
+                "tv": (*several, len(experiment.problem.task.prefixes)),
+                "excess_nll": several[:1],
             }
         case Regeneration():
             names = ("frozen", "sampled", *(f"refitted_{a}" for a in experiment.alphas))
@@ -141,14 +137,17 @@ def shapes(experiment):
     return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
 
 
+PARTS = ("gap", "real", "synthetic", "shift", "bounded_excess", "excess_nll")
+
+
 def of_transformers(experiment):
     """The arrays that transformers of one size give, by name."""
-    prefixes = len(experiment.task.prefixes)
+    prefixes = len(experiment.problem.task.prefixes)
     if isinstance(experiment, SizedNeighbours):
         each = (experiment.neighbours,)
         return {"loss_max": each, "passed": each, "tv": (*each, prefixes)}
     each = (experiment.generations + 1,)
-    plain = dict.fromkeys(("gap", "real", "synthetic", "shift", "excess", "kl"), each)
+    plain = dict.fromkeys(PARTS, each)
     return {**plain, **dict.fromkeys(("drift", "eps"), (*each, prefixes))}
 
 

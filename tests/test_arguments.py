@@ -1,17 +1,18 @@
-"""Arguments of formulas: true, text, NaN and half a row are no numbers in any of them."""
+"""Arguments of formulas: what is no number, or outside its range, is refused in all of them."""
 
 import inspect
 import math
+import re
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from icl_stl import bounds
+from icl_stl import bounds, references
 from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
-from icl_stl.planning.plan import error_law
+from icl_stl.planning import error_law
 from icl_stl.references import (
     attention,
     bernoulli,
@@ -112,6 +113,40 @@ def test_what_is_no_number_is_refused_by_name(function):
                 function(**{**given, name: wrong})
 
 
+NOT_0 = {
+    *("M", "a", "context", "delta", "dim", "dimension", "examples", "gain", "keys", "labels", "n"),
+    *("least_scale", "prior_scale", "position", "rate", "real_share", "repeats", "ridge"),
+    *("samples", "tau", "tokens", "tolerance"),
+}
+NOT_ABOVE_1 = {"alpha", "alphas", "delta", "level", "probability", "real_share", "weight"}
+COUNTS = {"count", "generation", "generations", "kept", "lag", "layers", "relabelled", "repeats"}
+COUNTS |= {"position", "samples"}
+MAY_BE_INFINITE = {"discrepancy", "generation", "kl", "lag", "lam", "layers", "max_lam"}
+MAY_BE_INFINITE |= {"oscillation", "repeats"}
+OF_ANY_SIGN = {"gamma", "threshold", "xs", "ys", "kept_xs", "kept_ys", "inputs", "task", "eta"}
+OF_ANY_SIGN |= {"other", "factors", "weights"}
+
+
+def outside(name):
+    """Numbers outside the range of an argument, whatever the function."""
+    if name in OF_ANY_SIGN:
+        return []
+    found = [-7.0] + [0.0] * (name in NOT_0) + [1.0] * (name == "delta")
+    found += [1.5] * (name in NOT_ABOVE_1 | COUNTS)
+    return found + [math.inf] * (name not in MAY_BE_INFINITE)
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_what_is_outside_its_range_is_refused_by_name_and_value(function):
+    given = arguments_of(function)
+    for name, value in given.items():
+        if isinstance(value, int | float | list) and value is not LAYERS:
+            for wrong in outside(name):
+                bad = [wrong] * len(value) if isinstance(value, list) else wrong
+                with pytest.raises(ValueError, match=rf"\b{name}.*{wrong:g}"):
+                    function(**{**given, name: bad})
+
+
 FLAGGED = [
     pytest.param(one.values[0], name, id=f"{one.id}-{name}")
     for one in CASES
@@ -130,6 +165,51 @@ def test_what_is_neither_true_nor_false_is_refused(function, name):
             function(**{**given, name: wrong})
 
 
+def table_of(package):
+    """What the docstring of a package says of arguments by name, and of their range."""
+    rows = re.findall(r"^``(\w+)`` +(\S.*?)  +(\S.*)$", package.__doc__, re.MULTILINE)
+    return {name: (meaning, admissible) for name, meaning, admissible in rows}
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_every_argument_is_described(function):
+    """By the function, or by the table of its package; bits are described by `BernoulliLoop`."""
+    document = inspect.getdoc(function)
+    own = re.search(r"^Args:\n((?:    .+\n)+)", document, re.MULTILINE)
+    said = set(re.findall(r"^    (\w+): \S", own[1], re.MULTILINE)) if own else set()
+    if function.__module__ != bernoulli.__name__:
+        package = bounds if function.__module__.startswith(bounds.__name__) else references
+        assert set(inspect.signature(function).parameters) <= said | set(table_of(package))
+        assert re.findall("^(Returns|Source): ", document, re.MULTILINE) == ["Returns", "Source"]
+    assert said <= set(inspect.signature(function).parameters)
+
+
+def test_the_tables_describe_nothing_else():
+    known = [(one.__module__, set(inspect.signature(one).parameters)) for one in FUNCTIONS]
+    for package in (bounds, references):
+        used = set().union(*(names for room, names in known if room.startswith(package.__name__)))
+        assert set(table_of(package)) - used == set()
+        assert len(table_of(package)) > 25
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_the_range_that_a_table_states_is_the_one_that_is_held(function):
+    """Its ends are admitted, what is just outside is refused: unless the function says another."""
+    given = arguments_of(function)
+    package = bounds if function.__module__.startswith(bounds.__name__) else references
+    outside = {">= 0": -1e-9, "> 0": 0.0, "[0, 1]": 1 + 1e-9, "(0, 1)": 1.0, "whole, >= 1": 0}
+    ends = {">= 0": [0.0], "[0, 1]": [0.0, 1.0]}
+    document = inspect.getdoc(function)
+    for name, (_, admissible) in table_of(package).items():
+        plain = isinstance(given.get(name), int | float) and f"    {name}: " not in document
+        if plain and admissible in outside:
+            with pytest.raises(ValueError, match=f"^{name} = "):
+                function(**{**given, name: outside[admissible]})
+        plain &= name not in ("error", "radius")  # which others limit further
+        for end in ends.get(admissible, ()) if plain else ():
+            function(**{**given, name: end})
+
+
 def test_there_are_functions_to_try():
     assert len(FUNCTIONS) > 150
     assert len(FLAGGED) > 10
@@ -141,7 +221,7 @@ COUNTED = [
     (regression.ols_single_fit, {"samples": 20, "noise": 0.5}, "dim", 2),
     (collapse.shrinkage, {"signal": 1.0}, "repeats", 3),
     (attention.gaussian_moments, {"dim": 2, "tau": 1.0, "sigma": 0.5}, "context", 8),
-    (bernoulli.model_laws, {"loop": LOOP}, "generations", 2),
+    (bernoulli.drift, {"loop": LOOP}, "generations", 2),
     (bernoulli.binomial_law, {"probability": 0.5}, "count", 4),
 ]
 
@@ -156,9 +236,68 @@ def test_what_is_counted_is_whole(function, others, name, count):
             function(**others, **{name: wrong})
 
 
+ONES, HALVES = np.ones((2, 3)), [0.5, 0.5]
+SIZE = {"n": 9, "M": 1, "b": 1, "kappa": 1, "c": 0.1, "a": 0.5}
+READ = {"layers": [], "radius": 1, "readout": 1}
+BETWEEN_ARGUMENTS = [
+    (lambda: bounds.drift_varying_share([0.1, 0.1], HALVES), "alphas has 2"),
+    (lambda: bounds.drift_recursion([], np.zeros((0, 0))), "eps has no generations"),
+    (lambda: bounds.influence_from_stability(10, 0.5, 1.5), "gamma = 1.5"),
+    (lambda: bounds.optimal_size(**SIZE | {"c": HALVES}), r"c has shape \(2,\)"),
+    (lambda: bounds.optimal_size(**SIZE, floor=HALVES), r"floor has shape \(2,\)"),
+    (lambda: SoftmaxLayer((1.0, 2.0), (1.0,)), "logits = .* one norm for each"),
+    (lambda: SoftmaxLayer((-1.0,), (1.0,)), "logits = -1.0"),
+    (lambda: SoftmaxLayer((1.0,), (1.0,), mlp_in=math.nan), "mlp_in = nan"),
+    (lambda: SoftmaxLayer((1.0,), (1.0,), diameters=(1.0, 2.0)), "diameters"),
+    (lambda: bounds.LinearLayer(-1.0, 0.0), "logit = -1.0"),
+    (lambda: bounds.RMSNorm(0), "dim = 0"),
+    (lambda: bounds.RMSNorm(4, eps=-1.0), "eps = -1.0"),
+    (lambda: bounds.replace_one(**READ, examples=3, change=3), r"change = 3.0 .* \[0, 2\]"),
+    (lambda: bounds.causal_replace_one(**READ, tokens=3, position=4), r"position = 4 .* \[1, 3\]"),
+    (lambda: bounds.causal_spread(3, 4, 1), "position = 4"),
+    (lambda: context.ridge_on_kept(ONES, ONES[:, 0], 0.0), "penalty"),
+    (lambda: context.ridge_on_kept(ONES, ONES[0], 1.0), "kept_ys"),
+    (lambda: context.ridge_modes(ONES[0], ONES, 1.0), "kept_xs"),
+    (lambda: context.attention_context(*[ONES, ONES[:, 0]] * 2, np.eye(2), 0.1, 2), "gamma"),
+    (lambda: context.ols_context_walk(ONES, 1.0, 2), "penalty"),
+    (lambda: context.ols_fresh_context(1, 3, 3, 1.0, 2), "kept \\+ relabelled"),
+    (lambda: discrete.law_replace([0.5, 0.6], 2, 2, 1), r"law = \[0\.5, 0\.6\] .*sum 1"),
+    (lambda: discrete.one_sided_replace(0.2, 9), "error = 0.2 .*generation 9 .*at most 0.1 "),
+    (lambda: discrete.one_sided_accumulate(0.2, 2, 0.0), "lam = 0.0"),
+    (lambda: gaussian.mean_augment(2, 0, 1.0, 3), "n_syn = 0 .* from 1 on"),
+    (lambda: gaussian.mean_augment(2, 2, 0.0, 3), r"noise = 0\.0 .*\(0, inf\)"),
+    (lambda: gaussian.mean_loop([[0, 1], [0, 0]], 2, 2, 1.0), r"weights\[0, 1\] = 1\.0"),
+    (lambda: gaussian.mean_loop([[0, 0], [2, 0]], 2, 2, 1.0), r"weights\[1\] sums to 2\.0"),
+    (lambda: gaussian.mean_loop([0.0, 0.0], 2, 2, 1.0), r"shape \(2,\).*\[G\+1, G\+1\]"),
+    (lambda: gaussian.mean_loop([[0, 0], [-1, 0]], 2, 2, 1.0), "weights = -1.0"),
+    (lambda: gaussian.log_variance_replace(2, 1, 1.0, 1), "n_syn = 1 .* from 2 on"),
+    (lambda: gaussian.mean_linear_gap_quantile(1.0, 1.0), r"level = 1\.0 .*\(0, 1\)"),
+    (lambda: regression.ols_single_fit(4, 3, 1.0), r"samples = 4 .* from 5 on, dim \+ 2"),
+    (lambda: regression.ols_replace(9, 4, 3, 1.0, 2), r"n_syn = 4 .* from 5 on, dim \+ 2"),
+    (lambda: regression.ols_fresh_real(4, 9, 3, 1.0, 2), "samples = 4 "),
+    (
+        lambda: regression.ols_augment_same_inputs(9, 12, 3, 1.0, 2),
+        "n_syn = 12 .*multiples of samples = 9",
+    ),
+    (
+        lambda: regression.ols_augment_upper_bound(9, 9, 3, 1.0, 2, 0.0),
+        r"weight = 0\.0 .*\(0, 1\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"), BETWEEN_ARGUMENTS, ids=lambda v: v[:30] if isinstance(v, str) else ""
+)
+def test_arguments_that_do_not_go_together_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 @pytest.mark.parametrize("name", ["n", "m", "p", "kappa", "weight", "centre", "error"])
 def test_a_loop_of_bits_is_of_numbers(name):
-    for wrong in (True, "1", math.nan, -2 if name != "error" else math.inf):
+    outer = {"n": 0, "m": 0, "p": 1.2, "weight": 1.2, "centre": 1.2}.get(name, math.inf)
+    for wrong in (True, "1", math.nan, -2 if name != "error" else math.inf, outer):
         with pytest.raises(ValueError, match=f"^{name} = "):
             bernoulli.drift(LOOP._replace(**{name: wrong}), 2)
 

@@ -167,20 +167,3 @@ def test_constants_say_where_they_come_from() -> None:
     known = {c.name: c.provenance for c in record}
     assert known["to_optimum"] == known["to_previous"] == "measured"
     assert known["scale"] == known["residual_fourth"] == known["generator_noise"] == "certified"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("dim", 0), ("context", 0.5), ("sigma", -1), ("delta", 0), ("to_optimum", -0.1),
-     ("to_previous", np.nan), ("generator_noise", -0.2)],
-)  # fmt: skip
-def test_bad_input_is_refused(name, value) -> None:
-    with pytest.raises(ValueError, match=name):
-        bounds.linear_attention_gap(100, 100, **{**PROMPT, **SEEN, name: value})
-
-
-@pytest.mark.parametrize(("name", "value"), [("ridge", 0), ("n", 0), ("generation", 1.5)])
-def test_bad_input_of_the_prior_form_is_refused(name, value) -> None:
-    arguments = {"n": 100, "n_syn": 100, "generation": 1, "ridge": 0.1, "delta": 0.05, **PROMPT}
-    with pytest.raises(ValueError, match=name):
-        bounds.linear_attention_gap_prior(**{**arguments, name: value})

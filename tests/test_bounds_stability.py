@@ -219,23 +219,3 @@ def test_extremes_are_never_nan() -> None:
     for form in (bounds.weighted_stability, bounds.fresh_data_stability):
         assert no_nan(*form(7, 3, alpha, kappa, i)[:4])
     assert no_nan(*bounds.uniform_recursive_stability(7, alpha, kappa)[:4])
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: bounds.recursive_stability(0, 0.5, 1, 1), r"n = 0.0 .* \[1, inf\)"),
-        (lambda: bounds.recursive_stability(10, -0.1, 1, 1), r"alpha = -0.1 .* \[0, 1\]"),
-        (lambda: bounds.recursive_stability(10, 0.5, -1, 1), r"kappa = -1.0 .* \[0, inf\)"),
-        (lambda: bounds.recursive_stability(10, 0.5, 1, 1.5), "generation = 1.5"),
-        (lambda: bounds.weighted_stability(10, 0, 0.5, 1, 1), "n_syn = 0.0"),
-        (lambda: bounds.weighted_stability(10, 5, 1.5, 1, 1), "weight = 1.5"),
-        (lambda: bounds.influence_from_stability(10, 0.5, 1.5), "gamma = 1.5"),
-        (lambda: bounds.parameter_stability(10, 0.5, 1, 1, -2), "sensitivity = -2"),
-        (lambda: bounds.synthetic_influence(10, 0.5, 1, -2), "lag = -2"),
-        (lambda: bounds.phase_threshold(math.nan), "kappa = nan"),
-    ],
-)
-def test_bad_input_is_refused_with_its_value_and_range(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

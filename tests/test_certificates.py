@@ -10,12 +10,9 @@ import pytest
 from synthetic import PRESET, certified
 
 from icl_stl import bounds
-from icl_stl.config import (
-    CertificateSizes,
-    LinearRegression,
-    QueryArchitecture,
-    Training,
-)
+from icl_stl.config import QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, sample_prompts
 from icl_stl.models.query import (
     QueryBlock,
     QueryWeights,
@@ -40,7 +37,7 @@ from icl_stl.studies.certificates.networks import (
     typical_changes,
     worst_found,
 )
-from icl_stl.tasks import Prompts, sample_prompts
+from icl_stl.studies.presets import CertificateSizes
 
 TASK = LinearRegression(dim=2, context=5, noise=0.2, inputs="sphere")
 DOMAIN = Domain(2**0.5, 3.0)

@@ -19,11 +19,11 @@ from synthetic import (
     some_errors,
 )
 
-from icl_stl.console import claim_row, claims_markdown
 from icl_stl.lab.results import LoopResult
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.collapse.claims import exact_plug_in_variance
+from icl_stl.studies.table import claim_row, claims_markdown
 from icl_stl.studies.transformer.claims import (
     BURN_IN,
     CALIBRATED,

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from synthetic import PRESET
 
-from icl_stl.config import ContextSizes
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.context_loop.claims import CLAIMS, _experiments
-from icl_stl.studies.plots import DRAWINGS, Stored
+from icl_stl.studies.drawing import Stored
+from icl_stl.studies.figures import DRAWINGS
+from icl_stl.studies.presets import ContextSizes
 
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(
@@ -34,7 +35,7 @@ FITS = {"ridge": ridge, "least_squares": ridge, "linear_attention": attention}
 
 def simulated(experiment, seed=0):
     """What an experiment observes, by NumPy; its networks are ridge."""
-    rng, task = np.random.default_rng([seed, *experiment.name.encode()]), experiment.task
+    rng, task = np.random.default_rng([seed, *experiment.words.encode()]), experiment.task
     network = experiment.network is not None
     runs, m, d = experiment.runs * experiment.prompts, task.context, task.dim
     on_sphere = lambda v: v * np.sqrt(d / (v**2).sum(-1, keepdims=True))  # noqa: E731

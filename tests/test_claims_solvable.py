@@ -135,7 +135,7 @@ def test_a_control_is_rejected_only_if_it_is_in_every_family():
 
 def bits_curve(experiment):
     """E T_i with one-sided errors: e (I - W)^{-1} 1, generation by generation."""
-    injected, total = dict(experiment.settings)["injected"], []
+    injected, total = experiment.problem.injected, []
     for i in range(experiment.generations + 1):
         share = 1.0 if i == 0 else real_share(experiment.regime, experiment.samples, i)
         before = total if experiment.regime.keeps_history else total[-1:]
@@ -147,22 +147,22 @@ def risks(experiment):
     """Means of excess, gap and drift in a loop that does what the claims say."""
     n, last, regime = experiment.samples, experiment.generations, experiment.regime
     generations = np.arange(last + 1)
-    if experiment.problem == "bernoulli":
+    if experiment.problem.name == "bernoulli":
         drift = bits_curve(experiment)
         gap = drift if n >= 500 else np.full(last + 1, 0.01)
         return {"excess": drift**2, "gap": gap, "drift": drift}
-    if experiment.problem == "clipped_mean":
+    if experiment.problem.name == "clipped_mean":
         flat = np.full(last + 1, 1.0)
         return {"excess": 0.01 * flat, "gap": 0.03 * flat, "drift": 0.03 * flat}
-    single = 1 / n if experiment.problem == "gaussian_mean" else 10 / (n - 11)
+    single = 1 / n if experiment.problem.name == "gaussian_mean" else 10 / (n - 11)
     match regime:
         case Replace():
             curve = 1.0 + generations
-        case FreshReal() if experiment.problem == "ols":
+        case FreshReal() if experiment.problem.name == "ols":
             curve = references.ols_fresh_real(n, n, 10, 1.0, last) / single
         case FreshReal():
             curve = references.mean_fresh(n, n, 1.0, last, regime.weight) / single
-        case Augment() if experiment.problem == "ols":
+        case Augment() if experiment.problem.name == "ols":
             curve = np.full(last + 1, 1.2)
             size = (n, regime.synthetic_size(n), 10, 1.0, 1)
             curve[:2] = references.ols_augment_fresh_inputs(*size) / single
@@ -180,7 +180,7 @@ def risks(experiment):
 
 def identity(experiment):
     n, length = experiment.samples, experiment.generations + 1
-    if experiment.problem == "gaussian_mean":
+    if experiment.problem.name == "gaussian_mean":
         known = references.mean_gap_parts(n, n, 1.0, length - 1)._asdict()
         parts = {name: known[name] for name in ("direct", "indirect", "synthetic", "shift")}
     else:
@@ -240,7 +240,7 @@ def chosen(experiments, problem, regime, **others):
     (found,) = [
         experiment
         for experiment in experiments
-        if (experiment.problem, experiment.regime.name) == (problem, regime)
+        if (experiment.problem.name, experiment.regime.name) == (problem, regime)
         and all(getattr(experiment, key) == value for key, value in others.items())
     ]
     return experiments[found]
@@ -350,7 +350,7 @@ def test_what_counts_as_equal_in_the_gap_identity_was_known_before():
     experiments = good("gap_identity")
     tolerances = [c.get("tolerance") for c in judged("gap_identity", experiments)["cells"]]
     for experiment, arrays in experiments.items():
-        if experiment.problem != "gaussian_mean":  # whose parts are compared with closed forms
+        if experiment.problem.name != "gaussian_mean":  # whose parts are compared with closed forms
             arrays.update({name: 3 * values for name, values in arrays.items()})
     entry = judged("gap_identity", experiments)
     assert [c.get("tolerance") for c in entry["cells"]] == tolerances

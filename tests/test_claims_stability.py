@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_stl.config import PRESETS
-from icl_stl.lab.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.regimes import real_share
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 
 TINY = PRESETS["tiny"]
 NAMES = ("recursive_stability", "stability_rate")
@@ -25,7 +26,7 @@ def around(mean, runs, seed, scale=0.02):
 def influence(experiment):
     """n chi_i by literal iteration."""
     n, alpha = experiment.samples, real_share(experiment.regime, experiment.samples, 1)
-    kappa = dict(experiment.settings).get("kappa") or KAPPAS[experiment.problem]
+    kappa = getattr(experiment.problem, "kappa", None) or KAPPAS[experiment.problem.name]
     chi = [1.0]
     for _ in range(experiment.generations):
         chi.append(alpha + (1 - alpha) * kappa * chi[-1])
@@ -46,9 +47,9 @@ def transformers(experiment):
     last, several = experiment.generations + 1, experiment.neighbours + experiment.searched
     moved = np.full((last, several + experiment.passing), 3 / experiment.size.samples)
     moved[1:, several:] /= 4
-    tv = np.repeat(moved[..., None], len(experiment.task.prefixes), -1)
+    tv = np.repeat(moved[..., None], len(experiment.problem.task.prefixes), -1)
     loss = {"loss_mean": moved / 10, "loss_max": moved / 2}
-    return {"parameters": moved, "tv": tv, **loss, "kl": np.full(last, 0.2)}
+    return {"parameters": moved, "tv": tv, **loss, "excess_nll": np.full(last, 0.2)}
 
 
 def good(name):

@@ -5,14 +5,21 @@ import pytest
 from scipy import optimize, stats
 
 from icl_stl import bounds, references
-from icl_stl.config import PRESETS
-from icl_stl.studies import CLAIMS, Cell, Claim, Evidence, Judged, judge
+from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
 from icl_stl.studies.cells import GROUPS
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 from icl_stl.studies.synthetic import claims as synthetic
 
 TINY = PRESETS["tiny"]
 NAMES = ("synthetic_phase", "golden_weight", "optimal_synthetic_size")
 OWN = {name: CLAIMS[name] for name in NAMES}
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    """Bands of recommended sizes are findings: they decide nothing."""
+    monkeypatch.setattr(synthetic, "RESAMPLES", 20)
 
 
 def around(mean, runs, seed, scale=0.02):
@@ -43,7 +50,7 @@ def loops(experiment):
     """What the sizes of an experiment show in the mean, `[sizes, G + 1]` by name."""
     last = experiment.generations
     if experiment.world == "same-inputs":
-        d = dict(experiment.settings)["dim"]
+        d = experiment.problem.dim
         single = d / (experiment.samples - d - 1)
         lams = np.array([s.n_syn / s.samples for s in experiment.sizes])[:, None]
         rho, i = lams / (1 + lams), np.arange(last + 1)
@@ -54,8 +61,8 @@ def loops(experiment):
         found["eps"] = 0.005 + 0.3 * np.array(rows, float) ** -0.5
     for size in experiment.sizes:
         own = literal(experiment.world, size.samples, size.n_syn, last, size.weight)
-        if experiment.problem == "ols":
-            n, m, d = size.samples, size.n_syn, dict(experiment.settings)["dim"]
+        if experiment.problem.name == "ols":
+            n, m, d = size.samples, size.n_syn, experiment.problem.dim
             if experiment.world == "fresh" and m:
                 own["excess"] = references.ols_fresh_real(n, m, d, 1.0, last)
             else:
@@ -248,8 +255,8 @@ def test_predictions_are_the_least_of_a_literal_loop(world, objective):
 
 
 def test_least_squares_with_new_real_rows_is_searched_in_its_own_closed_form():
-    n, settings, _ = synthetic.STUDIED["ols"]
-    d = dict(settings)["dim"]
+    n, problem, _ = synthetic.STUDIED["ols"]
+    d = problem.dim
     values = [references.ols_fresh_real(n, m, d, 1.0, 10) for m in range(1, 32 * n + 1)]
     for i in synthetic.SHOWN:
         assert synthetic.predicted("ols", "fresh", "risk", i) == 1 + np.argmin(
@@ -287,7 +294,7 @@ def changed(problem, world, key, change):
     """The claim where one loop's numbers `[runs, sizes, G + 1]` are changed."""
     evidence = good("optimal_synthetic_size")
     for experiment, arrays in evidence.items():
-        if (experiment.problem, experiment.world) == (problem, world):
+        if (experiment.problem.name, experiment.world) == (problem, world):
             lams = np.array([s.n_syn / s.samples for s in experiment.sizes])
             arrays[key] = change(arrays[key].copy(), lams)
     return judged("optimal_synthetic_size", evidence)
@@ -376,7 +383,7 @@ def test_controls_are_accepted_where_the_worlds_are_exchanged():
     """The other world's optimum is rejected because it is wrong, not because it is a control."""
     evidence = good("optimal_synthetic_size")
     for experiment, arrays in evidence.items():
-        if experiment.problem == "gaussian_mean":
+        if experiment.problem.name == "gaussian_mean":
             arrays["excess"] = arrays["excess"][:, :1].repeat(len(experiment.sizes), axis=1)
     entry = judged("optimal_synthetic_size", evidence)
     assert not entry["negative_control"]["rejected"]

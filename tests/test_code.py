@@ -5,11 +5,15 @@ from itertools import count
 
 import pytest
 
-from icl_stl.lab import code, runs
-from icl_stl.studies import laboratory
+import icl_stl.studies  # noqa: F401  (all kinds of experiments)
+from icl_stl import code
+from icl_stl.lab import runs
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 
 LOOPS = "icl_stl.lab.runs"
-STUDIES = sorted({runner.__module__ for runner in laboratory.RUNNERS.values()})
+WANTED = [one for claim in CLAIMS.values() for one in claim.experiments(PRESETS["tiny"])]
+STUDIES = sorted({experiment.runner.partition(":")[0] for experiment in WANTED})
 SWEEPS = "icl_stl.lab.sweeps.batches"
 ALL = (LOOPS, *STUDIES, SWEEPS)
 
@@ -46,25 +50,19 @@ def test_a_change_counts_where_it_is_imported_and_nowhere_else(changed, same):
     def of(*change):
         return other(changed(*change), same)
 
+    two = "import jax\n", "import jax\nTWO = 2\n"
     variance = "return self.dim * self.prior_scale**2 + self.noise**2"
-    assert of("config.py", variance, f"{variance} * 3") == {*ALL}
-    assert of("collapse.py", "import jax\n", "import jax\nTWO = 2\n") == {
-        "icl_stl.studies.collapse.loops"
-    }
-    assert of(
-        "bounds/transformers.py", "import numpy as np\n", "import numpy as np\nTWO = 2\n"
-    ) == {
-        "icl_stl.studies.certificates.networks",
-        SWEEPS,
-    }
-    assert of("references/lookup.py", '"""\n\n', '"""\n\nTWO = 2\n') == {SWEEPS}
-    within = {"icl_stl.lab.solvable", "icl_stl.studies.stability.loops", SWEEPS}
-    assert of("problems.py", "import jax\n", "import jax\nTWO = 2\n") == within
-    assert of("tasks.py", "import jax\n", "import jax\nTWO = 2\n") == {*ALL}
+    assert of("laws/linear_regression.py", variance, f"{variance} * 3") == {*ALL}
+    assert of("studies/collapse/loops.py", *two) == {"icl_stl.studies.collapse.loops"}
+    assert of("lab/sweeps/batches.py", *two) == {SWEEPS}
+    assert of("laws/prompts.py", *two) == {*ALL}
+    member = "import dataclass\n", "import dataclass\nTWO = 2\n"
+    for name in ("problems/ols.py", "regimes/anchored.py"):
+        assert of(name, *member) == {*ALL}
 
 
 @pytest.mark.parametrize(
-    "name", ["plots/_common.py", "report.py", "console.py", "claims/solvable.py"]
+    "name", ["studies/drawing.py", "report/page.py", "console.py", "studies/solvable/claims.py"]
 )
 def test_what_only_draws_talks_or_judges_does_not_count(changed, same, name):
     assert other(changed(name, '"""', 'TWO = 2\n"""'), same) == set()
@@ -72,10 +70,14 @@ def test_what_only_draws_talks_or_judges_does_not_count(changed, same, name):
 
 def test_what_is_only_said_does_not_count(changed, same):
     for change in (
-        ("runs.py", '"""', '"""Other words. '),
-        ("config.py", "    def label_variance(", "    # Why.\n    def label_variance("),
-        ("collapse.py", "import jax\n", "import jax\n\n\n"),
-        ("results.py", "SCHEMA = 1\n", 'SCHEMA = (\n    1  # one\n)\n"""Said twice."""\n'),
+        ("lab/runs.py", '"""', '"""Other words. '),
+        (
+            "laws/linear_regression.py",
+            "    def label_variance(",
+            "    # Why.\n    def label_variance(",
+        ),
+        ("studies/collapse/loops.py", "import jax\n", "import jax\n\n\n"),
+        ("lab/results.py", "SCHEMA = 1\n", 'SCHEMA = (\n    1  # one\n)\n"""Said twice."""\n'),
     ):
         assert other(changed(*change), same) == set(), change
 
@@ -86,7 +88,8 @@ def test_imports_are_found_wherever_and_however_they_are_written(tmp_path):
         "__init__.py": "",
         "a.py": "def f():\n    from icl_stl import b\n    import icl_stl.c.d as d",
         "b.py": "from .c import e\nfrom icl_stl.f import thing",
-        "c/__init__.py": "from . import g",
+        "c/__init__.py": "from . import g\nfrom pkgutil import iter_modules",
+        "c/found.py": "",
         "c/d.py": "import numpy.linalg, json",
         "c/e.py": "from ..h import thing as other",
         "c/g.py": "try:\n    from scipy import stats\nexcept ImportError:\n    pass",
@@ -98,7 +101,9 @@ def test_imports_are_found_wherever_and_however_they_are_written(tmp_path):
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    names = [f"icl_stl.{name}" for name in ("a", "b", "c", "c.d", "c.e", "c.g", "f", "h")]
+    names = [
+        f"icl_stl.{name}" for name in ("a", "b", "c", "c.d", "c.e", "c.found", "c.g", "f", "h")
+    ]
     assert code.modules_of("icl_stl.a", package=package) == ("icl_stl", *names)
     assert code.packages_of("icl_stl.a", package=package) == ("numpy", "scipy")
     assert code.modules_of("icl_stl.f", package=package) == ("icl_stl", "icl_stl.f")

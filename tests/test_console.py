@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from synthetic import PRESET
 
-from icl_stl.console import (
+from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
+from icl_stl.studies.table import (
     CLAIM_COLUMNS,
     apart,
     claim_row,
@@ -20,7 +21,6 @@ from icl_stl.console import (
     verdict_of,
     worst_cell,
 )
-from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
 
 
 def cell(measured, bound, verdict="holds", **more):

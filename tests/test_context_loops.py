@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from icl_stl import references
-from icl_stl.config import LinearRegression, QueryArchitecture, Training
-from icl_stl.lab.experiments import ContextLoops
+from icl_stl.config import QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts
 from icl_stl.learners import fit_query_model
 from icl_stl.loops import relabel_context
 from icl_stl.models.query import query_law
+from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.context_loop.loops import (
     OTHER,
     linear_attention,
@@ -20,7 +22,6 @@ from icl_stl.studies.context_loop.loops import (
     run_experiment,
     trained,
 )
-from icl_stl.tasks import Prompts
 
 KEY = jax.random.key(5)
 START = Prompts(

@@ -14,38 +14,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 
-from icl_stl import learners
-from icl_stl.config import PRESETS
+from icl_stl import code, learners
 from icl_stl.descriptions import key
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
+from icl_stl.laws.prompts import standard_normal
+from icl_stl.members import load_file
 from icl_stl.problems import PROBLEMS
-from icl_stl.regimes import (
-    Accumulate,
-    Anchored,
-    Augment,
-    FreshReal,
-    Regime,
-    Replace,
-)
-from icl_stl.tasks import standard_normal
+from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
 
 
 @given(REGIMES, REGIMES)
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_regimes_have_one_key_exactly_if_they_are_equal(a, b):
     assert (key(a) == key(b)) == (a == b)
     assert key(replace(a)) == key(a)
-    runs = [Loops("gaussian", one, SAMPLES, 2, 5).name for one in (a, b)]
+    runs = [Loops(PROBLEMS["gaussian"](), one, SAMPLES, 2, 5).name for one in (a, b)]
     assert (runs[0] == runs[1]) == (a == b)
 
 
 @given(st.lists(REGIMES, max_size=6))
-@settings(max_examples=CASES // 20)
+@settings(max_examples=trials(50, 500))
 def test_labels_are_one_for_each_regime(regimes):
     found = labels_of(regimes, SAMPLES)
     assert list(found.values()) == list(dict.fromkeys(regimes))
@@ -277,6 +269,32 @@ def test_code_that_a_function_reaches_in_any_way_counts(monkeypatch, tmp_path):
     assert key(ruled(1.0)) == key(ruled(1.0)) != key(ruled(2.0))
 
 
+USERS = """
+import beside
+from beside import half
+from icl_stl.regimes import Regime
+
+class Mine(Regime):
+    def share(self, generation):
+        return half(generation) * beside.S
+"""
+
+
+def test_a_class_of_a_users_file_counts_with_what_it_imports(tmp_path, monkeypatch):
+    def found(factor=1, by=2, words=""):
+        (tmp_path / "mine.py").write_text(USERS)
+        beside = f"# {words}\nS = {factor}\ndef half(x):\n    return x / {by}\n"
+        (tmp_path / "beside.py").write_text(beside)
+        for name in [n for n in sys.modules if n.startswith(("mine_", "beside"))]:
+            monkeypatch.delitem(sys.modules, name)
+        code.digest.cache_clear()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return key(load_file(tmp_path / "mine.py").Mine())
+
+    assert found() == found(words="Other words.")
+    assert len({found(), found(factor=2), found(by=3)}) == 3
+
+
 def test_what_jax_makes_of_functions_has_a_key():
     mapped = jax.vmap(lambda x: 2 * x)
     other = jax.vmap(lambda x: 3 * x)
@@ -287,7 +305,7 @@ def test_a_key_is_the_same_in_another_process():
     preset = PRESETS["tiny"]
     own = learners.bayes_learner(preset.task)
     ask = """
-from icl_stl import code, learners
+from icl_stl import learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.regimes import Anchored

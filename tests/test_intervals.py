@@ -14,7 +14,7 @@ from icl_stl.intervals import (
     t_half_width,
     t_test,
 )
-from icl_stl.planning.plan import error_law
+from icl_stl.planning import error_law
 
 REPEATS = 4_000
 

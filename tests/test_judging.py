@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_stl.config import PRESETS
 from icl_stl.intervals import (
     LEVEL,
     _skew_seen,
@@ -29,6 +28,7 @@ from icl_stl.studies.judging import (
     rejected,
     verdicts,
 )
+from icl_stl.studies.presets import PRESETS
 
 ERRORS = 4
 """Standard errors that a simulated mean may be away."""

@@ -8,8 +8,10 @@ from scipy import stats
 from synthetic import generated
 
 from icl_stl import measure
-from icl_stl.config import PRESETS
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.lab import runs
+from icl_stl.studies import Evidence, judge
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.presets import PRESETS
 from icl_stl.studies.transformer import loops as known_loops
 from icl_stl.studies.transformer.claims import PLANTED, known_total_variation
 from icl_stl.studies.transformer.claims import known_loops as experiment_of
@@ -81,10 +83,12 @@ def test_what_measures_the_transformer_measures_them_right(found):
 @pytest.mark.parametrize("factor", PLANTED)
 def test_a_factor_planted_in_the_measurement_is_noticed(factor, monkeypatch):
     def wrong(*args, **kwargs):
-        seen = measure.measure_generation(*args, **kwargs)
+        seen = right(*args, **kwargs)
         return seen._replace(eps=seen.eps._replace(mean=factor * seen.eps.mean))
 
-    monkeypatch.setattr(known_loops, "measure_generation", wrong)
+    right = measure.measure_generation
+    monkeypatch.setattr(measure, "measure_generation", wrong)
+    runs.generation_step.cache_clear()
     entry = judged(known_loops.run_experiment(EXPERIMENT, 0))
     assert entry["verdict"] == "violated"
     bad = {cell["quantity"] for cell in entry["cells"] if cell["verdict"] != "holds"}

@@ -3,10 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import adam_transformer, bayes_learner, in_context
 from icl_stl.models.causal import InContextModel
-from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5, inputs="sphere")
 ARCHITECTURE = Architecture(depth=1, width=8, heads=2)

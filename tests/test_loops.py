@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Rows, sample_prompts
 from icl_stl.learners import Learner, adam_transformer, gaussian_mean, ols
 from icl_stl.loops import (
     first_generation,
@@ -26,7 +30,6 @@ from icl_stl.regimes import (
     source_shares,
     training_size,
 )
-from icl_stl.tasks import Rows, sample_prompts
 
 KEY = jax.random.key(7)
 LAST_ALONE = [
@@ -64,8 +67,8 @@ NOISY_MEAN = Learner(
 REAL_ROWS = jnp.linspace(-1.0, 2.0, 6)
 
 # As random, but its fit is exact however many rows have no weight.
-NOISY_TOP = NOISY_MEAN._replace(
-    fit=lambda key, rows, weights: jnp.max(jnp.where(weights > 0, rows, -jnp.inf))
+NOISY_TOP = replace(
+    NOISY_MEAN, fit=lambda key, rows, weights: jnp.max(jnp.where(weights > 0, rows, -jnp.inf))
 )
 
 
@@ -154,7 +157,7 @@ def test_training_on_real_rows_alone_never_generates():
     def never(key, params, count):
         raise AssertionError("generated")
 
-    learner = NOISY_MEAN._replace(generate=never)
+    learner = replace(NOISY_MEAN, generate=never)
     seen = run(learner, REAL_ROWS, 2, RealOnly())
     assert_same(seen.training_set, jnp.broadcast_to(REAL_ROWS, (3, 6)))
     assert len(np.unique(seen.params)) == 3
@@ -404,7 +407,7 @@ def test_a_loop_of_transformers_can_be_cut_and_continued_bit_for_bit():
     assert_same(shorter, jax.tree.map(lambda a: a[:2], longer))
     following = jax.jit(
         lambda real, previous, i: look(
-            KEY, next_generation(KEY, learner, regime, real, previous, i)
+            KEY, next_generation(KEY, learner, regime, real, previous, i, share=0.5)
         )
     )
     params = jax.tree.map(lambda a: a[0], shorter[0])
@@ -492,7 +495,7 @@ def test_bad_loops_are_refused_before_anything_is_fitted():
 def only(regime, **others):
     """Generation 1 without any that came before, and without what is not given."""
     kept = room_for_rows(regime, REAL_ROWS, 1)
-    learner = NOISY_MEAN._replace(**others)
+    learner = replace(NOISY_MEAN, **others)
     return next_generation(KEY, learner, regime, REAL_ROWS, jnp.float32(0), 1, kept=kept)
 
 
@@ -505,7 +508,7 @@ def test_a_learner_that_cannot_relabel_is_refused_where_inputs_are_given(regime)
     with pytest.raises(ValueError, match=f"^{message}$"):
         only(regime, relabel=None)
     with pytest.raises(ValueError, match=f"^{message}"):
-        run(NOISY_MEAN._replace(relabel=None), REAL_ROWS, 2, regime, parameters)
+        run(replace(NOISY_MEAN, relabel=None), REAL_ROWS, 2, regime, parameters)
 
 
 @pytest.mark.parametrize("regime", [Augment(0.5), AccumulateFresh(), RealOnly()], ids=repr)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,11 @@ from hypothesis import strategies as st
 from reference import STANDARD_ERRORS, label_covariance, unit_lower_factor
 from scipy import integrate, stats
 
-from icl_stl import measure, tasks
-from icl_stl.config import LinearRegression
+from icl_stl import measure
 from icl_stl.intervals import empirical_bernstein
+from icl_stl.laws import LinearRegression
+from icl_stl.laws import prompts as tasks
+from icl_stl.laws.prompts import Normal, Prompts, label_log_densities, sample_inputs
 from icl_stl.learners import Learner, bayes_learner
 from icl_stl.loops import Generation, self_consume
 from icl_stl.measure import (
@@ -20,10 +24,9 @@ from icl_stl.measure import (
     predictions,
     prefix_log_densities,
 )
+from icl_stl.models import causal as models
 from icl_stl.models.causal import InContextModel, bayes, generate_labels
-from icl_stl.models.causal import causal as models
 from icl_stl.regimes import Augment
-from icl_stl.tasks import Normal, Prompts, label_log_densities, sample_inputs
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5)
 SPHERE = LinearRegression(dim=3, context=5, noise=0.4, prior_scale=1.5, inputs="sphere")
@@ -261,7 +264,7 @@ def test_predictions_do_not_depend_on_the_chunks(monkeypatch, assert_close):
 
 
 def test_only_in_context_learners_predict():
-    learner = bayes_learner(TASK)._replace(predict=None)
+    learner = replace(bayes_learner(TASK), predict=None)
     with pytest.raises(ValueError, match="must be an in-context learner, but its predict is None"):
         predictions(learner, (), sample_prompts(TASK, jax.random.key(0), 2))
 

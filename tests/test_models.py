@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from reference import TASKS, label_covariance, task_name, unit_lower_factor, whitened
 
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture
+from icl_stl.config import Architecture, QueryArchitecture
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, sample_inputs, sample_prompts
+from icl_stl.models import causal as models
 from icl_stl.models.causal import (
     Attention,
     bayes,
@@ -16,9 +19,7 @@ from icl_stl.models.causal import (
     tokens,
     transformer,
 )
-from icl_stl.models.causal import causal as models
 from icl_stl.models.query import query_transformer
-from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 TASK = LinearRegression(dim=2, context=4, noise=0.5)
 ARCHITECTURE = Architecture(depth=2, width=8, heads=2)

@@ -1,5 +1,6 @@
 """The runner of planted faults, on a project of three functions: what it calls caught."""
 
+import ast
 import importlib.util
 from pathlib import Path
 
@@ -81,10 +82,8 @@ def judged(mutants, project, capsys, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*faults, every=()):
-        made, others = (
-            mutants.planted_in("", *(("sums", *f) for f in given)) for given in (faults, every)
-        )
-        status = mutants.judge(made, (*made, *others), project)
+        made, others = ([mutants.Mutant("sums", *f) for f in given] for given in (faults, every))
+        status = mutants.judge(made, [*made, *others], project)
         return status, capsys.readouterr().out
 
     return run
@@ -92,6 +91,34 @@ def judged(mutants, project, capsys, monkeypatch):
 
 CAUGHT = ("2 * x", "x + 2", f"{OWN}twice")
 SURVIVES = ("3 * x", "4 * x", f"{OWN}thrice")
+
+
+def test_every_fault_that_is_listed_has_its_place_and_its_test(mutants):
+    """A test is there if its file has a function of this name; the short form is a part."""
+    defined = {}
+    for fault in mutants.EVERY:
+        assert mutants.misplaced(fault, mutants.ROOT) == "", fault
+        file, _, name = fault.test.partition("::")
+        if file not in defined:
+            tree = ast.parse((mutants.ROOT / file).read_text(encoding="utf-8"))
+            defined[file] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert not name or name in defined[file], fault
+        assert name or any(own.startswith("test_") for own in defined[file]), fault
+    assert len({*mutants.EVERY}) == len(mutants.EVERY) > 250
+    assert {*mutants.SHORT} < {*mutants.EVERY}
+    assert len(mutants.SHORT) > 40
+
+
+def test_a_line_of_the_list_is_a_fault(mutants):
+    line = "* bounds/drift | a\\n | b | test_judging::test_x | 2"
+    assert mutants.listed(line) == ("bounds/drift", "a\n", "b", "tests/test_judging.py::test_x", 2)
+    assert mutants.listed("rows | a |  | check_gap") == (
+        "rows",
+        "a",
+        "",
+        "paper_checks/check_gap.py",
+        None,
+    )
 
 
 def test_a_fault_is_caught_if_its_test_fails(judged):

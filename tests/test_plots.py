@@ -14,32 +14,30 @@ import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from synthetic import PRESET, G, R, below_the_bound, loops_of, made, observed, stored
 
-from icl_stl.console import claims_markdown
 from icl_stl.lab.results import SCHEMA, write_json, write_table
 from icl_stl.regimes import Augment, RealOnly, Replace, real_share
-from icl_stl.studies import CLAIMS, Evidence, judge
+from icl_stl.studies import Evidence, judge
 from icl_stl.studies.certificates import claims as certificates
+from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.context_loop import claims as context_loop
 from icl_stl.studies.convergence import claims as convergence
-from icl_stl.studies.drawing import name_of
-from icl_stl.studies.figures import caption_of, lean
-from icl_stl.studies.plots import (
+from icl_stl.studies.drawing import Stored, name_of
+from icl_stl.studies.figures import (
     DRAWINGS,
-    STYLE,
-    VACUOUS,
-    Stored,
+    caption_of,
     check_folder,
     draw_folder,
     drawings,
-    headline_prefix,
     read_stored,
-    svg_of,
 )
 from icl_stl.studies.solvable import claims as solvable
 from icl_stl.studies.solvable.figures import gap_series
 from icl_stl.studies.stability import claims as stability
 from icl_stl.studies.synthetic import claims as synthetic
+from icl_stl.studies.table import claims_markdown
 from icl_stl.studies.transformer.claims import allowed_growth, drift_bound
+from icl_stl.studies.transformer.figures import VACUOUS, headline_prefix
+from icl_stl.style import STYLE, lean, svg_of
 
 SOLVABLE = [
     claim.name
@@ -886,9 +884,7 @@ def test_figures_of_other_numbers_are_a_mismatch_even_if_the_manifest_says_other
         path.write_bytes(content)
         forged["figures"][path.name] = sha256(content).hexdigest()
     write_json(folder / "manifest.json", forged)
-    assert check_folder(folder) == [
-        "drift.svg is not what these results give; run scripts/make_figures.py"
-    ]
+    assert check_folder(folder) == ["drift.svg is not what these results give; run icl-stl figures"]
 
 
 def test_a_missing_table_is_a_mismatch_and_a_missing_claim_file_an_error(folder):

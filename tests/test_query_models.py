@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl.config import LinearRegression, QueryArchitecture, Training
+from icl_stl.config import QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import adam_transformer, fit_query_model, in_context_model
 from icl_stl.models.query import (
     effective_weights,
@@ -18,7 +20,6 @@ from icl_stl.models.query import (
     query_transformer,
     schatten_norm,
 )
-from icl_stl.tasks import sample_prompts
 
 TASK = LinearRegression(dim=2, context=5, noise=0.3, prior_scale=2.0)
 BASE = QueryArchitecture(depth=2, width=8, heads=2, mlp=6)

@@ -75,34 +75,6 @@ def test_sphere_moments_equal_quadrature(d, k, sigma) -> None:
     assert moments.leverage == pytest.approx(leverage, **CLOSE)
 
 
-def test_sphere_moments_equal_simulated_ones() -> None:
-    d, k, sigma, count = 4, 20, 0.5, 100_000
-    rng = np.random.default_rng(8)
-
-    def directions(*shape):
-        z = rng.normal(size=(*shape, d))
-        return z / np.linalg.norm(z, axis=-1, keepdims=True)
-
-    def noise(*shape):
-        return sigma * rng.uniform(-np.sqrt(3), np.sqrt(3), shape)
-
-    x, w, q = 2 * directions(count, k), directions(count), 2 * directions(count)
-    y = np.einsum("nkd,nd->nk", x, w) + noise(count, k)
-    h = np.einsum("nkd,nk->nd", x, y) / k
-    moments = attention.sphere_moments(d, k, sigma)
-    r = (q * w).sum(axis=1) + noise(count) - moments.optimum * (q * h).sum(axis=1)
-    energy = (h**2).sum(axis=1)
-    for sample, exact in [
-        (energy, moments.square),
-        (energy**2, moments.fourth),
-        (r**2, moments.risk),
-        (r**4, moments.residual_fourth),
-        (4 * r**2 * energy, moments.leverage),
-    ]:
-        assert abs(sample.mean() - exact) < 4 * sample.std() / np.sqrt(count)
-        assert sample.std() / np.sqrt(count) < 0.02 * exact
-
-
 def quadratures(law, d, k, tau, sigma):
     """h, task and probability over prompts and tasks."""
     node, weight = np.polynomial.hermite_e.hermegauss(3)
@@ -213,28 +185,3 @@ def test_refit_limits() -> None:
     loud = attention.refit(0.5, 1, noises=2.0, **REFIT)
     assert quiet.factor[0] < 0.01
     assert loud.factor[0] > 0.7
-
-
-def test_refit_agrees_with_least_squares_on_simulated_prompts() -> None:
-    rng, count, noise = np.random.default_rng(3), 40_000, 0.6
-    result = attention.refit(1.3, 1, noises=noise, **REFIT)
-
-    def sums(generated):
-        """Per prompt: sums of products and of squares in the normal equation."""
-        total, over, under = np.zeros((count, 3)), np.zeros(count), np.zeros(count)
-        w = 0.8 * rng.normal(size=(count, 3))
-        for k in range(9):
-            x, e = rng.normal(size=(count, 3)), rng.normal(size=count)
-            feature = (x * total).sum(axis=1) / max(k, 1)
-            y = 1.3 * feature + noise * e if generated else (x * w).sum(axis=1) + 0.4 * e
-            over, under = over + y * feature, under + feature**2
-            total = total + x * y[:, None]
-        return over, under
-
-    (a, b), (c, d) = sums(False), sums(True)
-    fitted = (0.3 * a.mean() + 0.7 * c.mean()) / (0.3 * b.mean() + 0.7 * d.mean())
-    gamma = result.gamma[1]
-    score = 0.3 * (a - gamma * b), 0.7 * (c - gamma * d)
-    spread = np.sqrt(sum(s.var() for s in score) / count) / (0.3 * b.mean() + 0.7 * d.mean())
-    assert abs(fitted - gamma) < 4 * spread
-    assert 4 * spread < abs(gamma - result.optimum)

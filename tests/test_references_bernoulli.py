@@ -185,22 +185,13 @@ def test_quantile_is_the_least_value_that_is_rarely_exceeded() -> None:
 
 @pytest.mark.parametrize(("n", "m", "p"), [(200, 300, 0.3), (100, 20, 0.9), (7, 150, 0.5)])
 def test_mean_square_of_the_copying_loop(n, m, p) -> None:
-    """kappa = 1 conserves the mean; the variance has a closed form."""
-    result, laws = (
-        exact.drift(BernoulliLoop(n, m, p), 8),
-        exact.model_laws(BernoulliLoop(n, m, p), 8),
-    )
+    """kappa = 1 conserves the mean, and the variance has a closed form."""
+    result = exact.drift(BernoulliLoop(n, m, p), 8)
     rho = m / (n + m)
     s = rho**2 * (1 - 1 / m)
     i = np.arange(9)
     variance = p * (1 - p) * (1 / n + rho**2 / m * (1 - 1 / n) * (1 - s**i) / (1 - s))
     assert result.square == pytest.approx(variance, rel=1e-11)
-    for k in range(9):
-        assert laws[k].probability @ laws[k].support == pytest.approx(p, rel=1e-12)
-        away = np.abs(laws[k].support - p)
-        assert laws[k].probability @ away == pytest.approx(result.distance[k], rel=1e-12)
-    assert len(laws[0].support) == n + 1
-    assert len(laws[5].support) <= n + m + 1
 
 
 def test_drift_obeys_the_recursion_and_attains_it_with_a_constant_error() -> None:
@@ -354,16 +345,6 @@ def test_binomial_laws() -> None:
         literal = stats.binom.pmf(np.arange(count + 1), count, p[:, None])
         # The logarithm of the number of ways is at most 280, and so is its rounding in ulps.
         assert law == pytest.approx(literal, rel=1e-12, abs=1e-300)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("n", 0), ("m", 0), ("kappa", -0.1), ("p", 1.2), ("weight", -0.1), ("centre", np.nan)],
-)
-def test_bad_loops_are_refused(name, value) -> None:
-    loop = BernoulliLoop(3, 3, 0.3)._replace(**{name: value})
-    with pytest.raises(ValueError, match=name):
-        exact.drift(loop, 1)
 
 
 def test_generation_zero_alone() -> None:

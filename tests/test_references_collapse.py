@@ -1,11 +1,7 @@
-import inspect
-import re
-
 import numpy as np
 import pytest
 from scipy import special
 
-from icl_stl.references import collapse
 from icl_stl.references.collapse import (
     design_divergences,
     divergences,
@@ -263,46 +259,3 @@ def test_a_share_well_above_the_critical_one_is_enough():
     first = u - 1 / alpha + alpha * u / (alpha * u - 1)
     assert reread_limit(u, alpha) == pytest.approx(first, abs=2e-3)
     assert reread_limit(u, 1 / u) < 0.05 * u
-
-
-@pytest.mark.parametrize(
-    ("call", "complaint"),
-    [
-        (lambda: label_covariance(np.eye(2), 0.0, 1.0), "noise = 0"),
-        (lambda: task_covariance(np.eye(2), 1.0, -1.0), "prior_scale = -1"),
-        (lambda: divergences(np.eye(2), 1.0, np.nan), "prior_scale = nan"),
-        (lambda: posterior_variance(0.0, 2), "signal = 0"),
-        (lambda: posterior_variance(1.0, 0), "repeats = 0"),
-        (lambda: design_divergences(1.0, 1.5, 1), "repeats = 1.5"),
-        (lambda: design_divergences(1.0, 1, 0), "dim = 0"),
-        (lambda: refit(-1.0, 2), "signal = -1"),
-        (lambda: refit_bound(1.0, -3), "repeats = -3"),
-        (lambda: signal_path(1.0, 2, -1, 0.5), "generations"),
-        (lambda: signal_path(1.0, 2, 1, 1.5), "alpha = 1.5"),
-        (lambda: signal_bound(0.0, 2), "signal = 0"),
-        (lambda: signal_limit(1.0, 2, -0.1), "alpha = -0.1"),
-        (lambda: signal_limits(1.0, 2.0), "alpha = 2"),
-        (lambda: shrinkage(-1.0, 2), "signal = -1"),
-        (lambda: excess_error([0.0, 1.0], 0.0), "signal = 0"),
-        (lambda: written_square([np.nan]), "factors = nan"),
-        (lambda: regenerated(0.0, 2), "signal = 0"),
-        (lambda: regenerated_limit(-2.0), "signal = -2"),
-        (lambda: reread(1.0, 2, 7.0), "alpha = 7"),
-        (lambda: reread_limit(1.0, -1.0), "alpha = -1"),
-    ],
-)
-def test_bad_arguments_are_named(call, complaint):
-    with pytest.raises(ValueError, match=re.escape(complaint)):
-        call()
-
-
-def test_the_table_of_the_module_names_every_function_with_its_statement():
-    table, statement = {}, 0
-    for line in collapse.__doc__.splitlines():
-        number = re.search(r"  (\d+)$", line)
-        statement = int(number[1]) if number else statement
-        table |= dict.fromkeys(re.findall(r"``(\w+)``", line), statement)
-    functions = {name for name in collapse.__all__ if inspect.isfunction(getattr(collapse, name))}
-    assert functions == set(table)
-    for name in functions:
-        assert f"statement {table[name]}" in inspect.getdoc(getattr(collapse, name)), name

@@ -284,27 +284,3 @@ def test_influence_of_one_label_is_linear() -> None:
     own = kept_xs.swapaxes(1, 2) @ kept_xs + 0.3 * np.eye(3)
     inverse = np.linalg.solve(own, kept_xs[:, 2, :, None])[..., 0]
     np.testing.assert_allclose(limit, inverse, rtol=1e-7)
-
-
-XS, YS = np.ones((2, 3)), np.ones(2)
-
-
-@pytest.mark.parametrize(
-    ("call", "named"),
-    [
-        (lambda: references.ridge_on_kept(XS, YS, 0.0), "penalty"),
-        (lambda: references.ridge_on_kept(XS, YS, -1.0), "penalty"),
-        (lambda: references.ridge_on_kept(XS, np.ones(3), 1.0), "kept_ys"),
-        (lambda: references.ridge_modes(YS, XS, 1.0), "kept_xs"),
-        (lambda: references.attention_context(XS, YS, XS, YS, np.eye(2), 0.1, 2), "gamma"),
-        (lambda: references.attention_context(XS, YS, XS, YS, 1.0, -0.1, 2), "relabel_noise"),
-        (lambda: references.attention_context(XS, YS, XS, YS, 1.0, 0.1, -2), "generations"),
-        (lambda: references.attention_fresh_context([1.0], 1, 0, 1.0, 0.1, 0.1, 2), "relabelled"),
-        (lambda: references.attention_fresh_factors(3, 1, 2, 0.0), "gain"),
-        (lambda: references.ols_context_walk(XS, 1.0, 2), "penalty"),
-        (lambda: references.ols_fresh_context(1, 3, 3, 1.0, 2), "kept \\+ relabelled"),
-    ],
-)
-def test_bad_input_is_refused_by_name(call, named) -> None:
-    with pytest.raises(ValueError, match=named):
-        call()

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_references_gaussian import accumulate_weights, assert_mean, random_weights
+from test_references_gaussian import accumulate_weights, random_weights
 
 from icl_stl import references
 from icl_stl.bounds import anchored_weights, drift_recursion
@@ -147,17 +147,6 @@ def test_smoothing_forgets_the_law_only_without_real_rows() -> None:
         np.testing.assert_allclose(mean, np.tile((10 * law + 1) / 12, (201, 1)), rtol=1e-12)
 
 
-def test_augment_in_simulation() -> None:
-    rng = np.random.default_rng(4)
-    law, n, m, last, runs = np.array([0.5, 0.2, 0.3]), 20, 60, 5, 20_000
-    real = rng.multinomial(n, law, size=runs)
-    now, errors = real / n, []
-    for _ in range(last + 1):
-        errors.append(((now - law) ** 2).sum(axis=1))
-        now = (real + rng.multinomial(m, now)) / (n + m)
-    assert_mean(np.stack(errors, 1), references.law_augment(law, n, m, last).error)
-
-
 def enumerate_one_sided(weights, m, error):
     """E T_i over every history, each fit cut off at mass 1; and whether a cut was ever needed."""
     mean, cut = np.zeros(len(weights)), [False]
@@ -219,24 +208,3 @@ def test_closed_forms_of_errors_of_one_sign() -> None:
     ]
     for value, closed in pairs:
         np.testing.assert_allclose(value, closed, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: references.law_replace([0.5, 0.6], 2, 2, 1), r"law = \[0\.5, 0\.6\] .*sum 1"),
-        (lambda: references.law_replace([1.5, -0.5], 2, 2, 1), r"law = -0\.5"),
-        (lambda: references.law_augment([0.5, 0.5], 2, 2, 1, 2.0), r"weight = 2\.0"),
-        (lambda: references.law_accumulate([0.5, 0.5], 0, 2, 1), r"samples = 0 "),
-        (lambda: references.law_anchored([0.5, 0.5], 2, 2, 1, -1.0), r"alpha = -1\.0"),
-        (lambda: references.smoothed_replace([0.5, 0.5], 2, 2, -1.0, 1), r"pseudo_count = -1\.0"),
-        (
-            lambda: references.one_sided_replace(0.2, 9),
-            r"error = 0\.2 .*generation 9 .*at most 0\.1 ",
-        ),
-        (lambda: references.one_sided_accumulate(0.2, 2, 0.0), r"lam = 0\.0"),
-    ],
-)
-def test_bad_arguments_are_refused(call, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        call()

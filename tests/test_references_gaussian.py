@@ -150,22 +150,6 @@ def test_drawing_from_the_pool_equals_enumeration_of_all_draws(n, m, last) -> No
     np.testing.assert_allclose(expected, errors, rtol=1e-12)
 
 
-def test_drawing_from_the_pool_in_simulation() -> None:
-    rng = np.random.default_rng(1)
-    n, m, last, runs = 6, 4, 8, 20_000
-    pool = rng.normal(size=(runs, n))
-    squares = np.empty((runs, last + 1))
-    for i in range(last + 1):
-        fit = rng.permuted(pool, axis=1)[:, :n].mean(axis=1)
-        squares[:, i] = fit**2
-        pool = np.concatenate([pool, fit[:, None] + rng.normal(size=(runs, m))], axis=1)
-    expected = references.mean_accumulate_subsample(n, m, 1.0, last)
-    assert_mean(squares, expected)
-    kept = references.mean_accumulate(n, m, 1.0, last)
-    assert (expected[1:] > kept[1:]).all()
-    assert (expected[1:] < references.mean_replace(n, n, 1.0, last)[1:]).all()
-
-
 def gap_by_linear_algebra(n, m, w, last):
     """All parts of the gap from coefficients on rows, swapped rows and a new synthetic row."""
     size = 2 * n + last * m + 1
@@ -337,27 +321,3 @@ def test_log_variance_to_many_digits(n, m, unbiased) -> None:
     assert fall[1] < fall[0] < 0
     assert fall[0] == pytest.approx(float(step(n)), rel=1e-13, abs=0)
     assert fall[1] - fall[0] == pytest.approx(float(step(m)), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: references.mean_replace(0, 1, 1.0, 3), r"samples = 0 .* whole numbers from 1"),
-        (lambda: references.mean_replace(2.5, 1, 1.0, 3), r"samples = 2\.5 "),
-        (lambda: references.mean_augment(2, 0, 1.0, 3), r"n_syn = 0 .* from 1 on"),
-        (lambda: references.mean_augment(2, 2, 0.0, 3), r"noise = 0\.0 .*\(0, inf\)"),
-        (lambda: references.mean_augment(2, 2, 1.0, -1), r"generations = -1\.0"),
-        (lambda: references.mean_augment(2, 2, 1.0, np.inf), r"generations = inf"),
-        (lambda: references.mean_augment(2, 2, 1.0, 3, 1.5), r"weight = 1\.5 .*\[0, 1\]"),
-        (lambda: references.mean_loop([[0, 1], [0, 0]], 2, 2, 1.0), r"weights\[0, 1\] = 1\.0"),
-        (lambda: references.mean_loop([[0, 0], [2, 0]], 2, 2, 1.0), r"weights\[1\] sums to 2\.0"),
-        (lambda: references.mean_loop([0.0, 0.0], 2, 2, 1.0), r"shape \(2,\).*\[G\+1, G\+1\]"),
-        (lambda: references.mean_loop([[0, 0], [-1, 0]], 2, 2, 1.0), r"weights = -1\.0"),
-        (lambda: references.log_variance_replace(2, 1, 1.0, 1), r"n_syn = 1 .* from 2 on"),
-        (lambda: references.mean_linear_gap_quantile(1.0, 1.0), r"level = 1\.0 .*\(0, 1\)"),
-        (lambda: references.mean_total_variation(-1.0, 1.0), r"variance = -1\.0"),
-    ],
-)
-def test_bad_arguments_are_refused(call, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -1,12 +1,14 @@
+import dataclasses
 import math
+import re
 from fractions import Fraction
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icl_stl import regimes
 from icl_stl.bounds import accumulate_weights, anchored_weights, varying_share_weights
 from icl_stl.regimes import (
     MAD_LOOPS,
@@ -26,6 +28,7 @@ from icl_stl.regimes import (
     source_shares,
     training_size,
 )
+from icl_stl.regimes.ratio import ByRatio
 
 REGIMES = [
     Augment(0.25),
@@ -62,8 +65,9 @@ def test_every_kind_of_regime_is_tested():
     def below(kind):
         return {kind}.union(*map(below, kind.__subclasses__()))
 
-    own = {kind for kind in below(Regime) if kind.__module__ == "icl_stl.regimes"}
-    assert set(KINDS) == own - {Regime}
+    own = {kind for kind in below(Regime) if kind.__module__.startswith("icl_stl.regimes")}
+    assert set(KINDS) == set(regimes.REGIMES.values())
+    assert own - set(KINDS) == {Regime, ByRatio}  # what they share
     assert {type(regime) for regime in REGIMES} == set(KINDS)
 
 
@@ -112,11 +116,20 @@ def test_a_weight_that_is_no_share_is_refused(kind, weight):
 
 
 @pytest.mark.parametrize("kind", [*HAVE_LAM, Anchored])
-@pytest.mark.parametrize(("lam", "samples", "asked"), [(0.3, 5, "1.5"), (0.01, 10, "0.1")])
-def test_a_fraction_of_a_row_is_refused(kind, lam, samples, asked):
+@pytest.mark.parametrize(
+    ("lam", "samples", "asked", "near"),
+    [
+        (0.3, 5, "1.5", r"lam = 0\.2 for 1, lam = 0\.4 for 2"),
+        (0.01, 10, "0.1", r"lam = 0\.1 for 1"),
+        (0.28, 5, "1.4", r"lam = 0\.2 for 1, lam = 0\.4 for 2"),
+        (0.32, 5, "1.6", r"lam = 0\.4 for 2, lam = 0\.2 for 1"),
+        (1 + 1e-8, 10, r"10\.0000001", r"lam = 1\.0 for 10, lam = 1\.1 for 11"),
+    ],
+)
+def test_a_fraction_of_a_row_is_refused(kind, lam, samples, asked, near):
     message = (
         f"^lam = {lam} asks for {asked} synthetic rows beside samples = {samples} real ones; "
-        "that must be a whole number of at least 1$"
+        f"that must be a whole number of at least 1: {near}$"
     )
     with pytest.raises(ValueError, match=message):
         kind(*KINDS[kind], lam=lam).synthetic_size(samples)
@@ -129,6 +142,46 @@ def test_augment_refuses_a_fraction_of_a_prompt(alpha, samples, asked):
     message = f"alpha = {alpha!r} asks for {asked[:-1]}.* samples = {samples} .* whole number"
     with pytest.raises(ValueError, match=message):
         Augment(alpha).synthetic_size(samples)
+
+
+@given(st.sampled_from([*HAVE_LAM, Anchored, Augment]), st.floats(1e-3, 40), st.integers(1, 900))
+def test_values_that_a_message_names_work(kind, lam, samples):
+    regime = Augment(1 / (1 + lam)) if kind is Augment else kind(lam=lam)
+    try:
+        regime.synthetic_size(samples)
+    except ValueError as refusal:
+        named = re.findall(r"(\w+) = ([\d.e-]+) for (\d+)", str(refusal))
+        assert len(named) == 1 + (samples * lam > 1)
+        for name, value, rows in named:
+            own = dataclasses.replace(regime, **{name: float(value)})
+            assert own.synthetic_size(samples) == int(rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "regime"),
+    [
+        (Augment, {}, Augment(0.5)),
+        (Augment, {"alpha": 0.2, "lam": None}, Augment(0.2)),
+        (Augment, {"lam": 3.0, "alpha": None, "weight": 0.1}, Augment(0.25, 0.1)),
+        (AugmentSameInputs, {"lam": 3.0}, AugmentSameInputs(0.25)),
+        (FreshReal, {}, FreshReal()),
+        (FreshReal, {"lam": 2.0, "weight": 0.3}, FreshReal(2.0, 0.3)),
+        (FreshReal, {"alpha": 0.25}, FreshReal(3.0)),
+        (Anchored, {"alpha": 0.3, "lam": 2.0}, Anchored(0.3, 2.0)),
+        (Replace, {"lam": 2.0}, Replace(2.0)),
+        (RealOnly, {}, RealOnly()),
+    ],
+)
+def test_a_regime_is_made_from_options_of_a_command(kind, options, regime):
+    assert regimes.REGIMES[kind.name].from_options(**options) == regime
+    known = {field.name for field in dataclasses.fields(kind)} | set(kind.other_options)
+    assert set(options) <= known
+
+
+@pytest.mark.parametrize("kind", [Augment, AugmentSameInputs, FreshReal])
+def test_a_share_and_a_ratio_say_the_same_thing(kind):
+    with pytest.raises(ValueError, match=r"^alpha = 0.5 and lam = 1.0 say the same thing"):
+        kind.from_options(alpha=0.5, lam=1.0)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +215,11 @@ def test_augment_from_lam_gives_the_rows_asked_for(samples, n_syn):
     assert regime.synthetic_size(samples) == n_syn
     shares = source_shares(regime, samples, 3)
     assert shares == {
-        REAL: float(Fraction(samples, samples + n_syn)),
+        REAL: pytest.approx(float(Fraction(samples, samples + n_syn)), rel=1e-15),
         2: pytest.approx(float(Fraction(n_syn, samples + n_syn)), rel=1e-11),
     }
-    assert math.isclose(shares[REAL], regime.alpha, rel_tol=1e-9)
+    assert known == regimes.REGIMES
+    assert shares[REAL] == regime.alpha
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -187,7 +241,7 @@ def test_a_ratio_gives_a_regime_of_the_same_kind(kind):
 
 
 def test_names_are_those_of_the_command_line():
-    assert {kind.name: kind for kind in KINDS} == {
+    known = {
         "augment": Augment,
         "augment-same-inputs": AugmentSameInputs,
         "replace": Replace,
@@ -198,6 +252,7 @@ def test_names_are_those_of_the_command_line():
         "accumulate-subsample": AccumulateSubsample,
         "anchored": Anchored,
     }
+    assert known == regimes.REGIMES
 
 
 @pytest.mark.parametrize(
@@ -206,7 +261,6 @@ def test_names_are_those_of_the_command_line():
         ("keeps_history", {AccumulateFresh, Accumulate, AccumulateSubsample, Anchored}),
         ("reuses_inputs", {AugmentSameInputs, Accumulate}),
         ("fresh_real", {FreshReal}),
-        ("subsamples", {AccumulateSubsample}),
     ],
 )
 def test_what_sets_a_regime_apart(flag, kinds):
@@ -258,13 +312,6 @@ def test_mixing_weights_of_the_last_generation_alone_are_those_of_its_bound(regi
 def test_a_source_without_a_share_is_no_source(weight):
     sources = set(source_shares(Augment(0.5, weight=weight), 12, 3))
     assert sources == ({REAL} if weight else {2})
-
-
-@pytest.mark.parametrize("regime", REGIMES, ids=repr)
-def test_the_real_share_may_be_traced_with_its_generation(regime):
-    shares = jax.jit(jax.vmap(lambda i: 0.0 * i + regime.real_share(12, i)))(np.arange(1, 6))
-    expected = [real_share(regime, 12, i) for i in range(1, 6)]
-    np.testing.assert_allclose(shares, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

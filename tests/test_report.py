@@ -21,13 +21,13 @@ import pytest
 from synthetic import PRESET, below_the_bound, loops_of
 
 import icl_stl
-from icl_stl import bounds, commands, console
+from icl_stl import bounds, commands
 from icl_stl.lab.results import write_table
-from icl_stl.report.page import page as report
+from icl_stl.report import page as report
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
-FORMULAS = (ROOT / "icl_stl" / "bounds.js").read_text(encoding="utf-8")
+FORMULAS = (ROOT / "icl_stl" / "report" / "bounds.js").read_text(encoding="utf-8")
 NODE = shutil.which("node")
 CHROMIUM = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
@@ -507,7 +507,7 @@ def test_every_claim_is_there_as_on_the_console(committed, parsed):
     entries = json.loads((FIGURES / "claims.json").read_text())["claims"]
     rows = table_after(parsed, committed.read_text(encoding="utf-8"), "Where each claim")
     shown = [[td["text"] for td in row.all("td")] for row in rows]
-    assert [row[:-1] for row in shown] == [list(console.claim_row(e)) for e in entries]
+    assert [row[:-1] for row in shown] == [list(table.claim_row(e)) for e in entries]
     for claim in entries:
         said = parsed.with_id(f"claim-{claim['name']}")["text"]
         for part in (claim["statement"], claim["source"], claim["negative_control"]["what"]):
@@ -821,8 +821,8 @@ def written(name, content):
         (folder_without("config.json"), ["config.json", "does not exist"]),
         (folder_without("claims.json"), ["claims.json", "does not exist"]),
         (folder_without("manifest.json"), ["manifest.json", "does not exist"]),
-        (folder_without("drift.svg"), ["drift.svg", "make_figures", "manifest.json"]),
-        (folder_without("loops.csv"), ["loops.csv", "make_figures", "manifest.json"]),
+        (folder_without("drift.svg"), ["drift.svg", "icl-stl figures", "manifest.json"]),
+        (folder_without("loops.csv"), ["loops.csv", "icl-stl figures", "manifest.json"]),
         (written("claims.json", "{"), ["claims.json", "damaged"]),
         (written("claims.json", "[]"), ["claims.json", "damaged", "preset"]),
         (written("manifest.json", '{"figures": {}}'), ["manifest.json", "matplotlib"]),
@@ -895,7 +895,7 @@ def luminance(colour):
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_colours_can_be_told_from_their_background(scheme):
     """WCAG: 4.5 : 1 for text, 3 : 1 for lines."""
-    style = (ROOT / "icl_stl" / "report.css").read_text()
+    style = (ROOT / "icl_stl" / "report" / "report.css").read_text()
     block = style.split(":root {")[1 + scheme].split("}")[0]
     colours = dict(re.findall(r"--(\w+): (#\w{6});", block))
 

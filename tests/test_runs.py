@@ -1,6 +1,6 @@
 import itertools
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import jax
@@ -8,15 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import devices
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
-from icl_stl.lab import code, runs
-from icl_stl.lab.experiments import Loops, Regeneration
+from icl_stl import code, devices
+from icl_stl.config import Architecture, Training
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import Loops
 from icl_stl.lab.results import Failure
+from icl_stl.laws import LinearRegression
 from icl_stl.loops import first_generation, generation_keys
 from icl_stl.measure import measure_generation
+from icl_stl.problems import Gaussian
 from icl_stl.regimes import Anchored, Augment, RealOnly, Replace
-from icl_stl.studies import CLAIMS, Evidence, judge, laboratory
+from icl_stl.studies import Evidence, judge, laboratory
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.collapse.experiments import Regeneration
+from icl_stl.studies.presets import Preset, job_of
 
 SEED = 3
 PRESET = Preset(
@@ -30,6 +35,7 @@ PRESET = Preset(
     shares=(0.5,),
     held_out=4,
 )
+JOB = job_of(PRESET)
 REGIMES = PRESET.regimes
 LABELS = ["real-only", "augment-0.5", "replace"]
 PIECES = 1 + 3 * PRESET.generations
@@ -44,6 +50,10 @@ def nothing(*arguments):
     """Reports and watches nothing."""
 
 
+def drawn(replicates=PRESET.replicates, seed=SEED):
+    return runs.draw_replicates(JOB.problem, PRESET.samples, replicates, seed)
+
+
 def stop_before(piece):
     """A report that stops the run before this piece of work, such as `replace, generation 2`."""
 
@@ -54,30 +64,24 @@ def stop_before(piece):
     return report
 
 
-@pytest.fixture(scope="module")
-def learner():
-    return runs.make_learner(PRESET, "transformer")
+def identity_of(preset=PRESET, seed=SEED):
+    return runs.identity({"preset": asdict(preset)}, preset.replicates, seed)
 
 
 def folder_of(path, seed=SEED, preset=PRESET, fresh=False):
-    return runs.Folder(path, runs.identity(preset, "transformer", seed), fresh=fresh)
+    return runs.Folder(path, identity_of(preset, seed), fresh=fresh)
 
 
-@pytest.fixture(scope="module")
-def run(learner):
+def run(path, *, preset=PRESET, regimes=REGIMES, report=nothing, watch=nothing):
     """Run the loops in a folder."""
-
-    def run(path, *, preset=PRESET, regimes=REGIMES, report=nothing, watch=nothing):
-        folder = folder_of(path, preset=preset)
-        return runs.run_loops(
-            preset, learner, regimes, seed=SEED, folder=folder, report=report, watch=watch
-        )
-
-    return run
+    folder = folder_of(path, preset=preset)
+    return runs.run_loops(
+        job_of(preset), regimes, seed=SEED, folder=folder, report=report, watch=watch
+    )
 
 
 @pytest.fixture(scope="module")
-def whole(run, tmp_path_factory):
+def whole(tmp_path_factory):
     """The folder and the loops of a run that nothing stopped."""
     path = tmp_path_factory.mktemp("whole")
     return path, run(path)
@@ -119,15 +123,16 @@ def test_a_run_gives_every_generation_of_every_regime(whole):
         assert np.unique(result["kl"][..., -1]).size == count * length
 
 
-def test_generation_0_is_shared_by_all_regimes_and_what_one_measures_directly(whole, learner):
+def test_generation_0_is_shared_by_all_regimes_and_what_one_measures_directly(whole):
     _, loops = whole
+    learner = JOB.problem.learner
     for result in loops.values():
         for key, values in result.observations.items():
             np.testing.assert_array_equal(values[:, 0], loops["replace"].observations[key][:, 0])
-    replicates = runs.draw_replicates(PRESET, SEED)
+    replicates = drawn()
 
     @jax.jit
-    def measure(key, real, held_out):
+    def measure(key, truth, real, held_out):
         generation = first_generation(key, learner, real)
         key_observe = generation_keys(key, 0).observe
         return measure_generation(
@@ -157,8 +162,7 @@ def test_beside_the_real_law_alone_the_one_step_error_is_the_drift(whole):
 
 
 def test_replicates_are_different_and_more_of_them_keep_the_first_ones():
-    few = runs.draw_replicates(PRESET, SEED)
-    more = runs.draw_replicates(replace(PRESET, replicates=4), SEED)
+    few, more = drawn(), drawn(replicates=4)
     assert len(np.unique(few.real.ys)) == PRESET.replicates * PRESET.samples * PRESET.task.context
     for own, other in zip(
         jax.tree.leaves(few._replace(key=jax.random.key_data(few.key))),
@@ -166,11 +170,11 @@ def test_replicates_are_different_and_more_of_them_keep_the_first_ones():
         strict=True,
     ):
         np.testing.assert_array_equal(own, other[: PRESET.replicates])
-    other_seed = runs.draw_replicates(PRESET, SEED + 1)
+    other_seed = drawn(seed=SEED + 1)
     assert not np.isin(few.real.ys, other_seed.real.ys).any()
 
 
-def test_a_shorter_run_is_the_beginning_of_a_longer_one(run, whole, tmp_path):
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(whole, tmp_path):
     shorter = run(tmp_path, preset=replace(PRESET, generations=1))
     for name, result in whole[1].items():
         assert shorter[name].generations == 1
@@ -178,7 +182,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(run, whole, tmp_path):
             np.testing.assert_array_equal(shorter[name].observations[key], values[:, :2])
 
 
-def test_fewer_regimes_give_the_same_numbers(run, whole, tmp_path):
+def test_fewer_regimes_give_the_same_numbers(whole, tmp_path):
     alone = run(tmp_path, regimes=[Replace()])
     assert_same(alone, {"replace": whole[1]["replace"]})
     assert_same(run(tmp_path), whole[1])
@@ -199,7 +203,7 @@ def test_fewer_regimes_give_the_same_numbers(run, whole, tmp_path):
         "measured",
     ],
 )
-def test_a_stopped_run_started_again_ends_with_the_same_numbers(run, whole, tmp_path, piece):
+def test_a_stopped_run_started_again_ends_with_the_same_numbers(whole, tmp_path, piece):
     with pytest.raises(StoppedError):
         run(tmp_path, report=stop_before(piece))
     pieces = []
@@ -214,7 +218,7 @@ def test_a_stopped_run_started_again_ends_with_the_same_numbers(run, whole, tmp_
     assert pieces[-1] == ("measured", PIECES, PIECES)
 
 
-def test_stopping_after_every_single_generation(run, whole, tmp_path):
+def test_stopping_after_every_single_generation(whole, tmp_path):
     """What is watched grows by one generation at a time, and every one is computed once."""
     starts = itertools.count(1)
     while True:
@@ -234,7 +238,7 @@ def test_stopping_after_every_single_generation(run, whole, tmp_path):
     assert_same(stored(tmp_path), stored(whole[0]))
 
 
-def test_an_error_of_the_watcher_loses_nothing(run, whole, tmp_path):
+def test_an_error_of_the_watcher_loses_nothing(whole, tmp_path):
     seen = []
 
     def watch(result):
@@ -274,26 +278,26 @@ def test_one_device_and_two_give_the_same_bits(monkeypatch, count):
         assert np.unique(values).size == values.size
 
 
-def test_loops_are_the_same_on_one_device(learner, whole, monkeypatch, assert_close):
+def test_loops_are_the_same_on_one_device(whole, monkeypatch, assert_close):
     """Up to rounding, because the compiler may fuse a program of other shapes otherwise."""
-    replicates = runs.draw_replicates(PRESET, SEED)
-    shapes = runs.parameter_shapes(PRESET, learner)
-    start = runs.State(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+    replicates, count = drawn(), PRESET.replicates
+    start = runs.before_generation_0(JOB.problem, RealOnly(), replicates, 0)
     key = np.asarray(jax.random.key_data(replicates.key))
     on_host = jax.tree.map(np.asarray, replicates._replace(key=key))
     every = jax.devices()
     monkeypatch.setattr(jax, "devices", lambda: every[:1])
     moved = on_host._replace(key=jax.random.wrap_key_data(jnp.asarray(key)))
-    runs._generation_step.cache_clear()  # a program belongs to its devices
-    places, sizes = runs.program_of(PRESET, RealOnly())
-    step = runs.generation_step(PRESET, learner, places)
-    (params, _), observation = step(moved, start, sizes, np.float32(1), np.int32(0))
-    runs._generation_step.cache_clear()
+    runs.generation_step.cache_clear()  # a program belongs to its devices
+    program, n_syn = runs.program_of(JOB, RealOnly(), 4)
+    numbers = runs.Numbers(np.float32(1), np.int32(4), np.int32(n_syn)).each(count)
+    step = runs.generation_step(JOB.problem, program)
+    (params, _), observation = step(moved, start, numbers, np.int32(0))
+    runs.generation_step.cache_clear()
     assert jax.tree.leaves(params)[0].sharding.device_set == {every[0]}
     expected = whole[1]["real-only"].observations
-    assert_close(observation.measurements.drift.mean, expected["drift"][:, 0])
-    assert_close(observation.measurements.kl, expected["kl"][:, 0])
-    assert_close(observation.training_loss, expected["training_loss"][:, 0])
+    assert_close(observation["drift"], expected["drift"][:, 0])
+    assert_close(observation["kl"], expected["kl"][:, 0])
+    assert_close(observation["training_loss"], expected["training_loss"][:, 0])
 
 
 # --- the folder ----------------------------------------------------------------------------------
@@ -337,7 +341,7 @@ def test_a_folder_whose_configuration_cannot_be_read_is_refused(tmp_path):
     [{"versions": {"jax": "0"}}, {"platform": "gpu"}, {"source": "0"}, {"jax": {}}, {"format": 1}],
 )
 def test_other_versions_and_platforms_are_other_configurations(tmp_path, changed):
-    same = runs.identity(PRESET, "transformer", SEED)
+    same = identity_of()
     runs.Folder(tmp_path, {**same, **changed})
     with pytest.raises(ValueError, match=next(iter(changed))):
         folder_of(tmp_path)
@@ -409,12 +413,11 @@ class Again(Augment):
 
 
 def test_regimes_with_one_label_are_all_run_and_none_is_taken_for_another(tmp_path):
-    preset = replace(PRESET, generations=1)
-    bayes = runs.make_learner(preset, "bayes")  # what it is trained on is measured all the same
+    # Of the Bayes predictor too it is measured what it is trained on.
+    bayes = replace(JOB, generations=1, problem=replace(JOB.problem, architecture=None))
 
     def run(path, regimes):
-        folder = runs.Folder(path, runs.identity(preset, "bayes", SEED))
-        return runs.run_loops(preset, bayes, regimes, seed=SEED, folder=folder)
+        return runs.run_loops(bayes, regimes, seed=SEED, folder=folder_of(path))
 
     regimes = [Replace(1.0), Replace(2.0), Anchored(0.5, 1), Anchored(0.5, 2)]
     regimes += [Augment(0.5), Again(0.5)]
@@ -432,18 +435,17 @@ def test_regimes_with_one_label_are_all_run_and_none_is_taken_for_another(tmp_pa
         assert_same({name: found}, {name: result})
 
 
-def test_checkpoints_of_another_seed_or_learner_are_refused(run, whole, learner):
+def test_checkpoints_of_another_seed_or_learner_are_refused(whole):
     path, _ = whole
     folder = folder_of(path)
-    bayes = runs.make_learner(PRESET, "bayes")
-    more = replace(PRESET, replicates=2)
-    for preset, own, seed, what in (
-        (PRESET, learner, SEED + 1, "seed: 3 -> 4"),
-        (PRESET, bayes, SEED, "learner: "),
-        (more, learner, SEED, "sizes: "),
+    bayes = replace(JOB, problem=replace(JOB.problem, architecture=None))
+    for job, seed, what in (
+        (JOB, SEED + 1, "seed: 3 -> 4"),
+        (bayes, SEED, "problem: "),
+        (replace(JOB, replicates=2), SEED, "sizes: "),
     ):
         with pytest.raises(ValueError, match=f"generation-0.npz was made by something .*{what}"):
-            runs.run_loops(preset, own, [Replace()], seed=seed, folder=folder)
+            runs.run_loops(job, [Replace()], seed=seed, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -451,7 +453,7 @@ class Unfit(Replace):
     note: float = field(default=0.0, compare=False)
 
 
-def test_a_regime_that_cannot_be_told_from_others_is_refused_before_anything_runs(run, tmp_path):
+def test_a_regime_that_cannot_be_told_from_others_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match=r"^regime must be made of .* note is no field"):
         run(tmp_path, regimes=[Unfit()])
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -479,7 +481,7 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
     fakes = {kind: runner(module) for kind, module in kinds.items()}
     monkeypatch.setattr(laboratory, "RUNNERS", fakes)
     wanted = [
-        Loops("gaussian", Replace(), 4, 1, 2),
+        Loops(Gaussian(), Replace(), 4, 1, 2),
         Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2),
     ]
 
@@ -494,14 +496,14 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         )
         return sorted(called)
 
-    assert run() == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
+    assert run() == ["icl_stl.lab.solvable", "icl_stl.studies.collapse.loops"]
     assert run() == []
     digests["icl_stl.studies.collapse.loops"] = "changed"
     with pytest.warns(UserWarning, match=r"npz was made by .*code: 'b' -> 'changed'.* made again"):
         assert run() == ["icl_stl.studies.collapse.loops"]
     assert run() == []
     with pytest.warns(UserWarning, match="seed: 3 -> 4"):
-        assert run(SEED + 1) == ["icl_stl.studies.collapse.loops", "icl_stl.lab.solvable"]
+        assert run(SEED + 1) == ["icl_stl.lab.solvable", "icl_stl.studies.collapse.loops"]
     digests["icl_stl.lab.runs"] = "changed"
     with pytest.raises(ValueError, match=r"source: 'c' -> 'changed'.*--fresh"):
         run()
@@ -570,19 +572,17 @@ def test_any_flipped_bit_of_the_numbers_is_noticed(tmp_path):
 # --- training that fails -------------------------------------------------------------------------
 
 
-def test_a_replicate_that_diverges_is_reported_and_left_out(run, whole, tmp_path, monkeypatch):
+def test_a_replicate_that_diverges_is_reported_and_left_out(whole, tmp_path, monkeypatch):
     """In replicate 1 the training of generation 2 of `replace` breaks down at step 2."""
     add = runs._Loop.add
 
     def break_down(self, params, observation):
         if (self.name, self.generations) == ("replace", 2):
             bad = jnp.array([False, True, False])
-            drift = observation.measurements.drift
-            broken = drift._replace(mean=jnp.where(bad[:, None], jnp.nan, drift.mean))
-            observation = observation._replace(
-                measurements=observation.measurements._replace(drift=broken),
-                diverged_at=jnp.where(bad, 2, observation.diverged_at),
-            )
+            observation = observation | {
+                "drift": jnp.where(bad[:, None], jnp.nan, observation["drift"]),
+                "diverged_at": jnp.where(bad, 2, observation["diverged_at"]),
+            }
         add(self, params, observation)
 
     monkeypatch.setattr(runs._Loop, "add", break_down)
@@ -599,9 +599,8 @@ def test_a_replicate_that_diverges_is_reported_and_left_out(run, whole, tmp_path
 def test_a_learning_rate_beyond_reason_is_a_failure_with_generation_and_step():
     """The learner itself says where its loss stopped being finite."""
     wild = replace(PRESET, training=replace(PRESET.training, learning_rate=1e30))
-    learner = runs.make_learner(wild, "transformer")
-    real = runs.draw_replicates(wild, SEED).real
-    rows = jax.tree.map(lambda a: a[0], real)
+    learner = job_of(wild).problem.learner
+    rows = jax.tree.map(lambda a: a[0], drawn().real)
     fitted = jax.jit(learner.fit)(jax.random.key(0), rows, jnp.full(4, 0.25))
     assert 0 < fitted.diverged_at < PRESET.training.steps
 
@@ -609,24 +608,18 @@ def test_a_learning_rate_beyond_reason_is_a_failure_with_generation_and_step():
 # --- the rest ------------------------------------------------------------------------------------
 
 
-def test_implied_variances_by_generator_are_found_once(run, whole):
+def test_implied_variances_by_generator_are_found_once(whole):
     path, _ = whole
     folder = folder_of(path)
-    found = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=500)
+    found = runs.implied_variances_by_generator(JOB, seed=SEED, folder=folder, count=500)
     names = ["transformer_predictive", "transformer_plug_in", "bayes_predictive", "bayes_plug_in"]
     assert list(found) == names
     for values in found.values():
         assert values.shape == (PRESET.replicates,)
         assert np.isfinite(values).all()
     assert (found["bayes_plug_in"] < found["bayes_predictive"]).all()
-    again = runs.implied_variances_by_generator(PRESET, seed=SEED, folder=folder, count=500)
+    again = runs.implied_variances_by_generator(JOB, seed=SEED, folder=folder, count=500)
     assert_same({"": again}, {"": found})
-
-
-@pytest.mark.parametrize("name", ["", "oracle"])
-def test_an_unknown_learner_is_refused(name):
-    with pytest.raises(ValueError, match=f"learner must be .* but it is {name!r}"):
-        runs.make_learner(PRESET, name)
 
 
 def test_differences_name_where():

@@ -1,8 +1,6 @@
 """The scripts as a person calls them: each in a process of its own."""
 
 import json
-import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import icl_stl
 from icl_stl.commands import loop
 from icl_stl.lab.results import read_table
-from icl_stl.planning.plan import plan as planning
+from icl_stl.planning import plan as planning
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
-from icl_stl.studies import CLAIMS
-from icl_stl.studies.plots import DRAWINGS
+from icl_stl.studies.claims import CLAIMS
+from icl_stl.studies.figures import DRAWINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -30,26 +27,14 @@ TINY_LOOP = [
 
 
 @pytest.fixture(scope="session")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported, installed or not, and programs compile once."""
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"}
-
-
-@pytest.fixture(scope="session")
-def call(environment, tmp_path_factory):
+def call(environment, environment_without_jax):
     """Run a script; without JAX, which fails to import, unless told that it is needed."""
-    without = tmp_path_factory.mktemp("without")
-    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(without), environment["PYTHONPATH"]])
 
     def run(name, *arguments, cwd, jax=False, seconds=None):
         return subprocess.run(
             [sys.executable, SCRIPTS / f"{name}.py", *map(str, arguments)],
             cwd=cwd,
-            env=environment if jax else {**environment, "PYTHONPATH": path},
+            env=environment if jax else environment_without_jax,
             capture_output=True,
             text=True,
             timeout=seconds or (SECONDS if jax else 60),
@@ -60,87 +45,6 @@ def call(environment, tmp_path_factory):
 
 
 # --- before anything heavy is loaded -------------------------------------------------------------
-
-REFUSED = [
-    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "constant_real_share"]),
-    ("reproduce_theorem", "--preset huge", ["preset", "huge"]),
-    ("reproduce_theorem", "--seed -1", ["seed", "-1"]),
-    ("reproduce_theorem", "--seed 2147483648", ["seed", "2147483648"]),
-    ("reproduce_theorem", "--seed half", ["seed", "half"]),
-    ("reproduce_theorem", "--out file", ["out", "file"]),
-    ("reproduce_theorem", "--out file/below", ["out", "file/below"]),
-    ("reproduce_theorem", "--nonsense 1", ["nonsense"]),
-    ("run_loop", "--alpha 1.5", ["alpha", "1.5"]),
-    ("run_loop", "--alpha 0", ["alpha", "0.0", "replace"]),
-    ("run_loop", "--alpha 1", ["alpha", "1.0", "real-only"]),
-    ("run_loop", "--alpha nan", ["alpha", "nan"]),
-    ("run_loop", "--alpha 0.5 --lam 1", ["alpha = 0.5", "lam = 1.0"]),
-    ("run_loop", "--regime replace --alpha 0.5", ["alpha", "0.5", "'replace'"]),
-    ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "'accumulate'"]),
-    ("run_loop", "--regime mad-fresh-data --lam 2", ["lam", "2.0", "'mad-fresh-data'"]),
-    ("run_loop", "--regime real-only --lam 2", ["lam", "2.0", "'real-only'"]),
-    ("run_loop", "--regime anchored --alpha 1.0", ["alpha", "1.0"]),
-    ("run_loop", "--regime fresh --weight 1.5", ["weight", "1.5", "[0, 1]"]),
-    ("run_loop", "--regime accumulate --lam 0.001 --samples 64", ["lam = 0.001", "samples = 64"]),
-    ("run_loop", "--learner ols --dim 10 --samples 11", ["samples", "11", "12"]),
-    (
-        "run_loop",
-        "--learner ols --dim 5 --samples 20 --regime replace --lam 0.2",
-        ["lam", "4", "7"],
-    ),
-    ("run_loop", "--learner ols --noise nan", ["noise", "nan"]),
-    ("run_loop", "--learner ols --runs 0", ["runs", "0"]),
-    ("run_loop", "--learner ridge --penalty 0", ["penalty", "0.0"]),
-    ("run_loop", "--learner lsa --penalty inf", ["penalty", "inf"]),
-    ("run_loop", "--learner lsa --generator all", ["generator", "all"]),
-    ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
-    ("run_loop", "--learner bernoulli --kappa -1", ["kappa", "-1.0"]),
-    ("run_loop", "--learner bernoulli --injected nan", ["injected", "nan"]),
-    ("run_loop", "--learner categorical --symbols 1", ["symbols", "1"]),
-    ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0"]),
-    ("run_loop", "--learner gaussian --generations -1", ["generations", "-1"]),
-    ("run_loop", "--regime real-only --alpha 0.5", ["alpha", "0.5", "'real-only'"]),
-    ("run_loop", "--lam 0", ["lam", "0.0"]),
-    ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
-    ("run_loop", "--alpha 0.3 --samples 64", ["alpha = 0.3", "samples = 64"]),
-    ("run_loop", "--generations -1", ["generations", "-1"]),
-    ("run_loop", "--heads 3 --width 32", ["heads", "3", "32"]),
-    ("run_loop", "--noise 0", ["noise", "0"]),
-    ("run_loop", "--runs 0", ["runs", "0"]),
-    ("run_loop", "--samples 0", ["samples", "0"]),
-    ("run_loop", "--steps 0", ["steps", "0"]),
-    ("run_loop", "--context 1", ["context", "1"]),
-    ("run_loop", "--held-out 1", ["held_out", "1"]),
-    ("run_loop", "--seed -1", ["seed", "-1"]),
-    ("run_loop", "--learner oracle", ["learner", "oracle"]),
-    ("run_loop", "--json file/below.json", ["json", "file"]),
-    ("run_loop", "--json folder", ["json", "folder"]),
-    ("make_figures", "--results nowhere", ["nowhere/config.json"]),
-    ("make_figures", "--check --results nowhere", ["nowhere/config.json"]),
-]
-
-
-@pytest.mark.parametrize(("script", "arguments", "named"), REFUSED, ids=lambda v: str(v)[:50])
-def test_bad_usage_is_refused_with_status_2(
-    monkeypatch, capsys, tmp_path, script, arguments, named
-):
-    (tmp_path / "file").write_text("content")
-    (tmp_path / "folder").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments.split()])
-    # What needs JAX cannot be imported: the refusal must come before.
-    for module in ("runs", "solvable"):
-        monkeypatch.setitem(sys.modules, f"icl_stl.{module}", None)
-        monkeypatch.delattr(icl_stl, module, raising=False)
-    with pytest.raises(SystemExit) as refusal:
-        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
-    assert refusal.value.code == 2
-    said = capsys.readouterr()
-    for word in named:
-        assert word in said.err
-    assert said.out == ""
-    assert (tmp_path / "file").read_text() == "content"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(

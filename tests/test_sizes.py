@@ -7,17 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_stl import learners, measure, tasks
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl import learners, measure, problems
+from icl_stl.config import Architecture, Training
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import (
-    WORLDS,
-    Loops,
-    LoopSize,
-    SizedLoops,
-    SizedNeighbours,
-    SizedTransformers,
-)
+from icl_stl.lab.experiments import WORLDS, Loops, LoopSize, SizedLoops
+from icl_stl.lab.runs import draw_replicates
+from icl_stl.laws import LinearRegression
+from icl_stl.laws import prompts as tasks
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.loops import (
     Sizes,
     equal_rows,
@@ -34,7 +31,7 @@ from icl_stl.regimes import (
     Replace,
 )
 from icl_stl.studies.convergence import loops as sizes
-from icl_stl.tasks import sample_prompts
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 
 KEY = jax.random.key(11)
 MEAN = learners.gaussian_mean()
@@ -99,24 +96,21 @@ def test_sizes_are_refused_where_rows_are_not_those_of_the_last_generation(regim
         self_consume(KEY, MEAN, REAL, 2, regime=regime, observe=seen, sizes=equal_rows(8, 8))
 
 
-PROBLEMS = {
-    "gaussian_mean": (),
-    "ols": (("dim", 2),),
-    "linear_attention": (("dim", 1), ("examples", 3)),
-}
+OLS = problems.Ols(2)
+PROBLEMS = [problems.GaussianMean(), OLS, problems.LinearAttention(1, 3)]
 
 
 @pytest.mark.parametrize(
     ("problem", "world"),
-    [*[(p, w) for p in PROBLEMS for w in ("fixed", "fresh")], ("ols", "same-inputs")],
+    [*[(p, w) for p in PROBLEMS for w in ("fixed", "fresh")], (OLS, "same-inputs")],
 )
 def test_every_size_is_the_loop_of_that_size(problem, world, assert_close):
     several = (LoopSize(6, 6), LoopSize(6, 18), LoopSize(6, 12))
-    experiment = SizedLoops(problem, world, several, 3, 4, PROBLEMS[problem], "risks")
+    experiment = SizedLoops(problem, world, several, 3, 4)
     found = solvable.run_sizes(experiment, 5)
     for k, size in enumerate(several):
         regime = WORLDS[world](size.n_syn / size.samples)
-        alone = Loops(problem, regime, 6, 3, 4, PROBLEMS[problem], "risks")
+        alone = Loops(problem, regime, 6, 3, 4, "risks")
         for name, values in solvable.run_experiment(alone, 5).items():
             assert found[name].shape == (4, 3, 4)
             assert_close(found[name][:, k], values)
@@ -124,9 +118,9 @@ def test_every_size_is_the_loop_of_that_size(problem, world, assert_close):
 
 def test_weights_and_smaller_real_sets_are_those_of_the_loop(assert_close):
     several = (LoopSize(4, 8, 0.7), LoopSize(8, 8), LoopSize(4, 0))
-    experiment = SizedLoops("gaussian_mean", "fixed", several, 2, 3, (), "measurements")
+    experiment = SizedLoops(PROBLEMS[0], "fixed", several, 2, 3, "measurements")
     found = solvable.run_sizes(experiment, 1)
-    alone = Loops("gaussian_mean", Augment.from_lam(2.0, 0.7), 4, 2, 3, (), "measurements")
+    alone = Loops(PROBLEMS[0], Augment.from_lam(2.0, 0.7), 4, 2, 3)
     for name, values in solvable.run_experiment(alone, 1).items():
         if name != "eps":  # its rows are drawn, with another key in a program of another shape
             assert_close(found[name][:, 0], values)
@@ -140,10 +134,10 @@ def test_weights_and_smaller_real_sets_are_those_of_the_loop(assert_close):
         (lambda: LoopSize(1, -1), "^n_syn must be .* at least 0, but it is -1"),
         (lambda: LoopSize(1, 1, 1.5), r"^weight must be in \[0, 1\], but it is 1.5"),
         (lambda: LoopSize(1, 0, 0.5), "^weight must be 1 if n_syn = 0, but it is 0.5"),
-        (lambda: SizedLoops("ols", "both", (LoopSize(4, 4),), 1, 1), "^world must be one of"),
-        (lambda: SizedLoops("lsq", "fixed", (LoopSize(4, 4),), 1, 1), "^problem must be one of"),
-        (lambda: SizedLoops("ols", "fixed", (), 1, 1), "^sizes must be at least one size"),
-        (lambda: SizedLoops("ols", "fixed", (LoopSize(4, 4),), 1, 0), "^runs must be .* 0"),
+        (lambda: SizedLoops(OLS, "both", (LoopSize(4, 4),), 1, 1), "^world must be one of"),
+        (lambda: SizedLoops("ols", "fixed", (LoopSize(4, 4),), 1, 1), "^problem must be a problem"),
+        (lambda: SizedLoops(OLS, "fixed", (), 1, 1), "^sizes must be at least one size"),
+        (lambda: SizedLoops(OLS, "fixed", (LoopSize(4, 4),), 1, 0), "^runs must be .* 0"),
         (lambda: transformer(LoopSize(17, 1)), r"^samples must be at most .* \(16\), but it is 17"),
         (lambda: transformer(LoopSize(8, 65)), r"^n_syn must be at most .* \(64\), but it is 65"),
         (lambda: replace(transformer(LoopSize(8, 8)), world="x"), "^world must be 'fixed' or"),
@@ -161,18 +155,17 @@ def test_bad_sizes_are_refused_by_name_and_value(make, complaint):
 TASK = LinearRegression(dim=1, context=3)
 ARCHITECTURE = Architecture(depth=1, width=8, heads=2)
 TRAINING = Training(steps=30, batch=8)
+PROMPTS = problems.InContext(TASK, ARCHITECTURE, TRAINING, held_out=40)
 PLACES = LoopSize(16, 64)
-RUNS, HELD_OUT = 2, 40
+RUNS = 2
 
 
 def transformer(size, world="fixed", generations=2):
-    return SizedTransformers(
-        TASK, ARCHITECTURE, TRAINING, size, PLACES, RUNS, HELD_OUT, world, generations
-    )
+    return SizedTransformers(PROMPTS, size, PLACES, RUNS, world, generations)
 
 
 def neighbours(size, count=2):
-    return SizedNeighbours(TASK, ARCHITECTURE, TRAINING, size, PLACES, RUNS, HELD_OUT, count)
+    return SizedNeighbours(PROMPTS, size, PLACES, RUNS, count)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +182,7 @@ def found():
 
 def test_generation_0_does_not_depend_on_what_comes_later(found):
     for name in ("many", "none", "new"):
-        for quantity in ("gap", "drift", "kl", "excess"):
+        for quantity in ("gap", "drift", "kl", "bounded_excess"):
             np.testing.assert_array_equal(found[name][quantity][:, 0], found["few"][quantity][:, 0])
     assert np.all(found["many"]["kl"][:, 1] != found["few"]["kl"][:, 1])
     assert np.all(found["new"]["kl"][:, 1] != found["few"]["kl"][:, 1])
@@ -209,8 +202,8 @@ def test_the_gap_is_the_sum_of_its_parts(found):
 
 def test_full_places_are_the_loop_of_the_regime(found, assert_close):
     learner = learners.adam_transformer(TASK, ARCHITECTURE, TRAINING)
-    preset = sizes._program(TASK, ARCHITECTURE, TRAINING, PLACES, RUNS, HELD_OUT).preset
-    key, real, held_out = jax.tree.map(lambda a: a[0], sizes.draw_replicates(preset, 3))
+    replicates = draw_replicates(PROMPTS, PLACES.samples, RUNS, 3)
+    key, _, real, held_out = jax.tree.map(lambda a: a[0], replicates)
     regime = Augment(0.2)
 
     @jax.jit
@@ -224,7 +217,7 @@ def test_full_places_are_the_loop_of_the_regime(found, assert_close):
         if i:
             generation = next_generation(key, learner, regime, real, generation.params, i)
         shown = generation._replace(training_set=real, row_weights=jnp.full(16, 1 / 16))
-        assert_close(kl(shown) / TASK.context, found["full"]["kl"][0, i])
+        assert_close(kl(shown) / TASK.context, found["full"]["excess_nll"][0, i])
 
 
 def test_programs_are_compiled_once_for_all_sizes():
@@ -243,8 +236,8 @@ def test_neighbours_differ_in_one_prompt(assert_close):
     assert np.all(seen["tv"] > 0)
     assert np.all(seen["loss_max"] >= seen["loss_mean"])
     assert np.all(seen["passed"] > 0)
-    preset = sizes._program(TASK, ARCHITECTURE, TRAINING, PLACES, RUNS, HELD_OUT).preset
-    key, real, _ = jax.tree.map(lambda a: a[0], sizes.draw_replicates(preset, 3))
+    replicates = draw_replicates(PROMPTS, PLACES.samples, RUNS, 3)
+    key, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
     new = sample_prompts(TASK, jax.random.fold_in(key, 2**31 - 1), 2)
     other = jax.tree.map(lambda a, b: a.at[1].set(b[1]), real, new)
     fit = jax.jit(learners.adam_transformer(TASK, ARCHITECTURE, TRAINING).fit)

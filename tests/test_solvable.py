@@ -8,11 +8,11 @@ from scipy import integrate, stats
 
 from icl_stl import devices, problems
 from icl_stl.bounds import drift_recursion
-from icl_stl.config import LinearRegression
 from icl_stl.lab import solvable
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, sample_prompts
 from icl_stl.learners.attention import features
 from icl_stl.loops import self_consume
-from icl_stl.references import lookup
 from icl_stl.regimes import (
     REAL,
     Accumulate,
@@ -27,7 +27,6 @@ from icl_stl.regimes import (
     mixing_weights,
     source_shares,
 )
-from icl_stl.tasks import Normal, sample_prompts
 
 COUNT = 20_000
 KEY = jax.random.key(5)
@@ -430,7 +429,7 @@ def test_a_loop_is_that_of_its_learner_on_rows_of_its_truth(assert_close):
             key, problem.learner, real, 3, regime=regime, observe=lambda key, g: g.params
         )
     )(key_loop)
-    truths, params = looped(problem, regime, 6, 3, lambda truth, key, g: (truth, g.params))
+    truths, params = looped(problem, regime, 6, 3, lambda truth, _, key, g: (truth, g.params))
     assert_close(params, expected)
     np.testing.assert_array_equal(truths, np.tile(truth, (4, 1)))
 
@@ -438,7 +437,7 @@ def test_a_loop_is_that_of_its_learner_on_rows_of_its_truth(assert_close):
 def test_fresh_real_rows_of_a_loop_are_of_its_own_truth():
     problem = problems.Ols(3, noise=1e-3)
 
-    def errors(truth, key, generation):
+    def errors(truth, held_out, key, generation):
         rows = jax.tree.map(lambda a: a[:6], generation.training_set)
         return rows.xs, rows.ys - rows.xs @ truth
 
@@ -454,12 +453,12 @@ def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_clos
     problem = problems.Ridge(2)
     inner = solvable.measurements(problem, regime)
 
-    def observe(truth, key, generation):
+    def observe(truth, held_out, key, generation):
         rows, weights = generation.training_set, generation.row_weights
         padded = Accumulate().synthetic_size(6) * 3 + 6  # generation 0 has fewer rows
         room = lambda a: jnp.zeros((padded, *a.shape[1:])).at[: len(a)].set(a)  # noqa: E731
         kept = jax.tree.map(room, (rows, weights))
-        return inner(truth, key, generation), truth, generation.params, *kept
+        return inner(truth, (), key, generation), truth, generation.params, *kept
 
     measured, truth, params, rows, weights = jax.tree.map(
         lambda a: np.asarray(a, np.float64),
@@ -481,8 +480,8 @@ def test_errors_of_one_step_are_against_the_law_that_was_trained_on(regime, shar
     problem = problems.Bernoulli(1.2, probability=0.4)
     inner = solvable.measurements(problem, regime)
 
-    def observe(truth, key, generation):
-        return inner(truth, key, generation)["eps"], generation.params
+    def observe(truth, held_out, key, generation):
+        return inner(truth, (), key, generation)["eps"], generation.params
 
     eps, theta = map(np.asarray, looped(problem, regime, 8, 4, observe))
     assert_close(eps[0], abs(theta[0] - np.float32(0.4)))
@@ -606,10 +605,7 @@ def test_simulations_fill_the_memory_they_may(monkeypatch):
 
 # --- closed forms --------------------------------------------------------------------------------
 
-ARGUMENTS = {
-    **{"noise": 1.0, "dim": 2, "pseudo_count": 0.0, "probabilities": (0.25,) * 4},
-    **{"probability": 0.5, "kappa": 1.0, "centre": 0.5, "injected": 0.0},
-}
+SMALL = {"ols": problems.Ols(2), "categorical": problems.Categorical((0.25,) * 4)}
 EXACT = (
     *(Augment(0.5), AugmentSameInputs(0.5), Replace(), RealOnly(), FreshReal()),
     *(AccumulateFresh(), Accumulate(), AccumulateSubsample(), Anchored(0.5)),
@@ -629,17 +625,18 @@ def test_a_regime_of_ones_own_has_no_closed_form_of_its_parent(regime):
 
     other = Other(**dataclasses.asdict(regime))
     own = []
-    for problem in problems.PROBLEMS:
-        known = lookup.excess_risk(problem, regime, 20, 3, ARGUMENTS)
-        own.append(np.isfinite(known[0]))
-        assert np.isnan(lookup.excess_risk(problem, other, 20, 3, ARGUMENTS)).all()
+    for name, kind in problems.PROBLEMS.items():
+        problem = SMALL.get(name, kind())
+        own.append(np.isfinite(problems.expected_excess(problem, regime, 20, 3)[0]))
+        assert np.isnan(problems.expected_excess(problem, other, 20, 3)).all()
     assert sum(own) >= 4  # those of the regime itself stay
 
 
 def test_same_inputs_are_nothing_to_rows_without_inputs():
-    for problem in ("gaussian_mean", "gaussian", "categorical", "bernoulli"):
+    for name in ("gaussian_mean", "gaussian", "categorical", "bernoulli"):
+        problem = SMALL.get(name, problems.PROBLEMS[name]())
         one, other = (
-            lookup.excess_risk(problem, kind(0.5), 20, 3, ARGUMENTS)
+            problems.expected_excess(problem, kind(0.5), 20, 3)
             for kind in (Augment, AugmentSameInputs)
         )
         np.testing.assert_array_equal(one, other)

@@ -1,14 +1,18 @@
 """Learners of the orthogonal design, their problems, and loops in which the task is lost."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from icl_stl import learners, problems
-from icl_stl.config import Architecture, LinearRegression, Preset, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import LayerPrompts, Loops, PlugInLoops, Regeneration
+from icl_stl.lab.experiments import Loops
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, bayes_predictive
 from icl_stl.learners.orthogonal import (
     Shrinkage,
     bayes_shrinkage,
@@ -23,7 +27,7 @@ from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, RealOnly, Replace
 from icl_stl.studies import laboratory
 from icl_stl.studies.collapse import loops as collapse
-from icl_stl.tasks import Prompts, bayes_predictive
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 
 DIM, REPEATS, NOISE, SCALE = 2, 3, 0.6, 1.2
 TASK = LinearRegression(DIM, DIM * REPEATS, NOISE, SCALE)
@@ -165,16 +169,8 @@ def test_total_variations_are_those_of_whole_prompts():
 
 
 def observed(problem, regime, plug_in, generations=3):
-    settings = {"dim": DIM, "repeats": REPEATS, "noise": NOISE, "prior_scale": SCALE}
-    experiment = Loops(
-        problem,
-        regime,
-        1000,
-        generations,
-        40,
-        tuple({**settings, "plug_in": plug_in}.items()),
-        "implied",
-    )
+    of = problem(DIM, REPEATS, NOISE, SCALE, plug_in)
+    experiment = Loops(of, regime, 1000, generations, 40, "implied")
     found = solvable.run_experiment(experiment, 0)
     return {name: values.astype(np.float64) for name, values in found.items()}
 
@@ -184,7 +180,7 @@ def observed(problem, regime, plug_in, generations=3):
     [(Replace(), True, 0.0), (Augment(0.5), True, 0.5), (Replace(), False, 0.0)],
 )
 def test_a_fitted_prior_follows_its_recursion(regime, plug_in, alpha, assert_mean):
-    fitted = observed("empirical_bayes", regime, plug_in)["fitted"] * SIGNAL / SCALE**2
+    fitted = observed(problems.EmpiricalBayes, regime, plug_in)["fitted"] * SIGNAL / SCALE**2
     path = exact.signal_path(SIGNAL, REPEATS, 3, alpha, plug_in=plug_in)
     assert_mean(fitted, path)
     wrong = exact.signal_path(SIGNAL, REPEATS, 3, alpha, plug_in=not plug_in)
@@ -193,7 +189,7 @@ def test_a_fitted_prior_follows_its_recursion(regime, plug_in, alpha, assert_mea
 
 
 def test_least_squares_is_blind_to_what_its_prompts_lost(assert_mean):
-    found = observed("shrinkage", Augment(0.5), True)
+    found = observed(problems.Shrinkage, Augment(0.5), True)
     lost = exact.refit(SIGNAL, REPEATS)
     assert_mean(found["written"] * SIGNAL / SCALE**2, np.full(4, lost))
     bayes_risk = float(PROBLEM.risk((), PROBLEM.best(())))
@@ -257,14 +253,10 @@ def test_prompts_of_linear_attention_have_their_moments(assert_mean):
         assert np.all(np.abs(seen.mean(0) - path[1:]) < 5 * stderr + 0.002)
 
 
-PRESET = Preset(
-    "loops",
-    task=LinearRegression(dim=1, context=3),
-    architecture=Architecture(depth=1, width=4, heads=1),
-    training=Training(steps=5, batch=4),
-    samples=16,
-    replicates=2,
-    shares=(0.5,),
+PROMPTS = problems.InContext(
+    LinearRegression(dim=1, context=3),
+    Architecture(depth=1, width=4, heads=1),
+    Training(steps=5, batch=4),
     held_out=16,
 )
 
@@ -272,27 +264,23 @@ PRESET = Preset(
 def test_plug_in_transformers_start_as_the_main_job():
     from icl_stl.lab import runs  # noqa: PLC0415
 
-    found = collapse.plug_in_loops(PlugInLoops(PRESET, (0.5, 0.0), 1, 2), 0)
+    found = collapse.plug_in_loops(PlugInLoops(PROMPTS, 16, (0.5, 0.0), 1, 2), 0)
     assert all(values.shape == (2, 2, 2) for values in found.values())
     for values in found.values():  # the first generation knows nothing of the share
         np.testing.assert_allclose(values[:, 0, 0], values[:, 1, 0], rtol=1e-5)
         assert np.isfinite(values).all()
     assert not np.allclose(found["drift"][:, 0, 1], found["drift"][:, 1, 1])
-    replicates = runs.draw_replicates(PRESET, 0)
-    nothing = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype),
-        runs.parameter_shapes(PRESET, runs.make_learner(PRESET, "transformer")),
-    )
+    replicates = runs.draw_replicates(PROMPTS, 16, 2, 0)
     for plug_in in (True, False):
-        learner = runs.make_learner(PRESET, "transformer", plug_in=plug_in)
-        places, sizes = runs.program_of(PRESET, RealOnly())
-        step = runs.generation_step(PRESET, learner, places)
-        state = runs.State(nothing)
-        seen = step(replicates, state, sizes, np.float32(1), np.int32(0))[1].measurements
+        problem = dataclasses.replace(PROMPTS, plug_in=plug_in)
+        state = runs.before_generation_0(problem, RealOnly(), replicates, 0)
+        numbers = runs.Numbers(np.float32(1)).each(2)
+        step = runs.generation_step(problem, RealOnly())
+        seen = step(replicates, state, numbers, np.int32(0))[1]
         if plug_in:
-            same = seen.implied_task_variance
+            same = seen["implied_task_variance"]
             np.testing.assert_allclose(found["implied_task_variance"][:, 0, 0], same, rtol=1e-3)
-        error = np.asarray(seen.excess_squared_risk).mean(-1)
+        error = np.asarray(seen["excess_squared_risk"]).mean(-1)
         np.testing.assert_allclose(found["excess_squared_risk"][:, 0, 0], error, rtol=1e-3)
 
 
@@ -305,8 +293,8 @@ def test_plug_in_transformers_start_as_the_main_job():
         (lambda: Regeneration(2, 2, 1.0, 1.0, 0, 3, (), 4), "prompts .* 0"),
         (lambda: LayerPrompts(2, 1.0, 1.0, ((1.0,),), 0.1, 0.3, 5, 1, 2), "noises"),
         (lambda: LayerPrompts(2, 1.0, 1.0, ((1.0, 1.0),), 0.1, 1.3, 5, 1, 2), "alpha .* 1.3"),
-        (lambda: PlugInLoops(PRESET, (0.5, 1.2), 1, 2), "shares"),
-        (lambda: PlugInLoops(PRESET, (0.5,), 0, 2), "generations .* 0"),
+        (lambda: PlugInLoops(PROMPTS, 16, (0.5, 1.2), 1, 2), "shares"),
+        (lambda: PlugInLoops(PROMPTS, 16, (0.5,), 0, 2), "generations .* 0"),
     ],
 )
 def test_bad_arguments_are_refused(make, complaint):

@@ -1,15 +1,13 @@
-from inspect import unwrap
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from icl_stl import learners
-from icl_stl.config import LinearRegression
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, Rows, sample_prompts
 from icl_stl.learners import Learner
 from icl_stl.learners.attention import features
-from icl_stl.tasks import Normal, Prompts, Rows, sample_prompts
 
 COUNT = 20_000
 TASK = LinearRegression(dim=2, context=5, noise=0.5)
@@ -275,57 +273,6 @@ def test_loops_at_once_are_loops_one_by_one(case, assert_close):
     alone = [one(key, jax.tree.map(lambda a, r=r: a[r], starts)) for r, key in enumerate(keys)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     assert_all_close(assert_close, together, stacked)
-
-
-@pytest.mark.parametrize(
-    ("make", "complaint"),
-    [
-        (lambda: learners.bernoulli(-0.1), "kappa must be a number of at least 0, but it is -0.1"),
-        (lambda: learners.gaussian_mean(0.0), "noise must be a positive number, but it is 0.0"),
-        (
-            lambda: learners.categorical(1),
-            "symbols must be a whole number of at least 2, but it is 1",
-        ),
-        (
-            lambda: learners.categorical(3, -1.0),
-            "pseudo_count must be a number of at least 0, but it is -1.0",
-        ),
-        (lambda: learners.ols(-1.0), "noise must be a positive number, but it is -1.0"),
-        (lambda: learners.ridge(0.0), "noise must be a positive number, but it is 0.0"),
-        (lambda: learners.ridge(1.0, 0.0), "penalty must be a positive number, but it is 0.0"),
-        (lambda: attention(TASK, std=0.0), "std must be a positive number, but it is 0.0"),
-        (
-            lambda: attention(TASK, std=1.0, penalty=-0.1),
-            "penalty must be a positive number, but it is -0.1",
-        ),
-        (
-            lambda: unwrap(attention)(TASK, std=1.0, generator="all"),
-            "generator must be 'query' or 'autoregressive', but it is 'all'",
-        ),
-    ],
-)
-def test_bad_arguments_are_refused_by_name_and_value(make, complaint):
-    with pytest.raises(ValueError, match=f"^{complaint}$"):
-        make()
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize(
-    "make",
-    [
-        learners.bernoulli,
-        learners.gaussian_mean,
-        learners.ols,
-        learners.ridge,
-        lambda value: learners.ridge(1.0, value),
-        lambda value: learners.categorical(3, value),
-        lambda value: attention(TASK, std=value),
-        lambda value: attention(TASK, std=1.0, penalty=value),
-    ],
-)
-def test_arguments_that_are_no_numbers_are_refused(make, value):
-    with pytest.raises(ValueError, match=f"must be .*, but it is {value!r}$"):
-        make(value)
 
 
 # What single precision loses.

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -17,15 +16,15 @@ import numpy as np
 import pytest
 import sweep_tasks
 
-import icl_stl
 from icl_stl import tables
 from icl_stl.config import Training
 from icl_stl.descriptions import digest
 from icl_stl.lab import solvable
-from icl_stl.lab.experiments import LoopSize, SizedTransformers
+from icl_stl.lab.experiments import LoopSize
 from icl_stl.lab.sweeps import batches, executors, grids, sweeps
 from icl_stl.lab.sweeps.grids import grid_settings
 from icl_stl.studies.convergence import loops as sizes
+from icl_stl.studies.convergence.experiments import SizedTransformers
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "sweep.py"
@@ -83,27 +82,7 @@ REFUSED = [
     ({"seed": {"first": 0, "count": 1000}, "steps": list(range(1, 200))}, "199000"),
     ({"samples": []}, "samples must be .* at least one"),
     ({"samples": 3.0}, "samples must be a whole number, but it is 3.0"),
-    ({"steps": True}, "steps must be a whole number, but it is True"),
-    ({"noise": "a"}, "noise must be a number, but it is 'a'"),
-    ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
     ({"learning_rate": [0.1, -0.1]}, "learning_rate must be a positive number, but it is -0.1"),
-    ({"weight_decay": -1}, "weight_decay must be .* at least 0"),
-    ({"heads": 3}, "heads must be a divisor of the width"),
-    ({"held_out": 1}, "held_out must be"),
-    ({"generations": -1}, "generations must be"),
-    ({"learner": "olss"}, "learner must be .*did you mean 'ols'"),
-    ({"regime": "augmented"}, "regime must be .*did you mean 'augment'"),
-    ({"regime": "replace", "alpha": 0.5}, "alpha must be left out with the regime 'replace'"),
-    ({"regime": "real-only", "lam": 1}, "lam must be left out with the regime 'real-only'"),
-    ({"alpha": 0.5, "lam": 1}, "alpha = 0.5 and lam = 1.0"),
-    ({"alpha": 0.3, "samples": 64}, "alpha = 0.3 .* samples = 64"),
-    ({"learner": "ols", "width": 32}, "width must be left out with the learner 'ols'"),
-    ({"runs": 5}, "runs must be left out with the learner 'transformer'"),
-    ({"learner": "ols", "dim": 10, "samples": 11}, "samples must be at least 12"),
-    ({"learner": "ridge", "penalty": 0}, "penalty must be a positive number"),
-    ({"learner": "empirical-bayes", "context": 7}, "context must be a multiple of dim = 2"),
-    ({"learner": "categorical", "symbols": 1}, "symbols must be"),
-    ({"learner": "gaussian", "noise": 0}, "noise must be a positive number"),
     ({"grid": []}, "grid must be"),
     ({"grid": {"samples": 3}}, "grid must be"),
     ([], "a grid must be a table"),
@@ -299,14 +278,12 @@ def test_a_setting_is_the_loop_of_its_size_and_learning_rate(whole):
     (setting,) = grid_settings(
         TINY | {"samples": 16, "alpha": 0.25, "learning_rate": 0.01, "seed": 3}
     )
-    problem = setting.problem
-    places = batches.places(16, problem.training)
+    places = batches.places(16, setting.problem.training)
     experiment = SizedTransformers(
-        *(problem.task, problem.architecture, problem.training),
+        setting.problem,
         LoopSize(16, setting.n_syn),
         LoopSize(places, places),
         1,
-        problem.held_out,
         "fixed",
         setting.generations,
     )
@@ -314,8 +291,8 @@ def test_a_setting_is_the_loop_of_its_size_and_learning_rate(whole):
     own = result_of(whole[0], setting).observed
     for name, other in (
         ("drift", found["drift"][0, :, -1]),
-        ("excess_nll", found["kl"][0]),
-        ("excess_risk", found["excess_squared_risk"][0]),
+        ("excess_nll", found["excess_nll"][0]),
+        ("excess_risk", found["excess_squared_risk"][0].mean(-1)),
     ):
         # Two programs round differently, and training enlarges that.
         np.testing.assert_allclose(own[name], np.asarray(other), rtol=2e-3, atol=1e-5)
@@ -547,65 +524,7 @@ def test_only_whole_sweeps_are_merged(tmp_path):
 # --- the script ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported, and programs compile once."""
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept), "COLUMNS": "100"}
-
-
-def files(folder):
-    (folder / "good.toml").write_text("learner = 'ols'\n")
-    (folder / "bad.toml").write_text("samples = [10, 0]\n")
-    (folder / "broken.toml").write_text("samples = [\n")
-    (folder / "grid.txt").write_text("")
-    (folder / "pbs.toml").write_text("provider = 'pbs'\n")
-    (folder / "typo.toml").write_text("partitions = 'cpu'\n")
-    (folder / "empty").mkdir()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ("", ["GRID must be given", "--merge"]),
-        ("nowhere.toml", ["grid", "nowhere.toml", "No such file"]),
-        ("broken.toml", ["grid", "broken.toml", "Invalid value"]),
-        ("grid.txt", ["grid", "grid.txt", ".toml or .json"]),
-        ("bad.toml", ["bad.toml: grid 1: samples", "0", "where samples = 0"]),
-        ("good.toml --workers -1", ["workers", "-1"]),
-        ("good.toml --at-once 0", ["at_once", "0"]),
-        ("good.toml --retries -1", ["retries", "-1"]),
-        ("good.toml --workers 2 --cluster typo.toml", ["workers", "2", "--cluster"]),
-        ("good.toml --cluster typo.toml", ["cluster", "'partitions'", "partition, "]),
-        ("good.toml --cluster nowhere.toml", ["cluster", "nowhere.toml"]),
-        ("good.toml --out grid.txt", ["out", "grid.txt"]),
-        ("--merge nowhere --out all", ["merge", "'nowhere'"]),
-        ("--merge empty", ["out must be given"]),
-        ("good.toml --nonsense 1", ["nonsense"]),
-    ],
-)
-def test_bad_usage_is_refused_before_jax_is_loaded(monkeypatch, capsys, tmp_path, arguments, named):
-    files(tmp_path)
-    before = sorted(tmp_path.iterdir())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments.split()])
-    for module in ("batches", "runs", "devices"):
-        monkeypatch.setitem(sys.modules, f"icl_stl.{module}", None)
-        monkeypatch.delattr(icl_stl, module, raising=False)
-    with pytest.raises(SystemExit) as refusal:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    said = capsys.readouterr()
-    assert refusal.value.code == 2
-    assert all(word in said.err for word in named), said.err
-    assert said.out == ""
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_help_and_check_need_no_jax(environment, tmp_path):
-    (tmp_path / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
+def test_help_and_check_need_no_jax(environment_without_jax, tmp_path):
     example = ROOT / "scripts" / "example_sweep.toml"
     for arguments, words in (
         (["--help"], ["GRID", "--out", "--workers", "--cluster", "--merge", "--retries"]),
@@ -613,7 +532,7 @@ def test_help_and_check_need_no_jax(environment, tmp_path):
     ):
         done = subprocess.run(
             [sys.executable, SCRIPT, *arguments],
-            env={**environment, "PYTHONPATH": path},
+            env=environment_without_jax,
             cwd=tmp_path,
             capture_output=True,
             text=True,

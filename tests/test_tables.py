@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import CASES
+from reference import trials
 
 from icl_stl import tables
 from icl_stl.bounds.__main__ import main as bounds_calculator
@@ -78,12 +78,8 @@ def changed(old, new, text=WHOLE):
 
 DAMAGED = {
     "a header twice": ("N,eps,eps\n100,0.25,0.01\n", "line 1: column 2 .* 'eps'"),
-    "a header twice, once with a blank": ("N,eps, eps\n100,0.2,0.3\n", "line 1: column 2 .* 'eps'"),
-    "a tab in a name": (changed("eps", "e\tps"), "line 1: .* tabs"),
     "se": (changed("stderr", "se"), "line 1: column 3 must be N, eps .* stderr.* it is 'se'"),
     "another case": (changed("stderr", "StdErr"), "line 1: column 3 .*mean 'stderr'.* 'StdErr'"),
-    "small n": (changed("N", "n"), "line 1: column 1 .*mean 'N'.* it is 'n'"),
-    "a misspelt name": (changed("eps", "epss"), "line 1: column 2 .*mean 'eps'.* it is 'epss'"),
     "a further column": ("N,eps,seed\n100,0.25,3\n", "line 1: column 3 .* it is 'seed'"),
     "no name": ("N,eps,\n100,0.25,\n", "line 1: column 3 .* it is ''"),
     "no header": ("100,0.25\n400,0.125\n", "line 1: column 1 .* it is '100'"),
@@ -97,7 +93,6 @@ DAMAGED = {
     "UTF-16": (WHOLE.encode("utf-16"), "UTF-8, but it is UTF-16: save"),
     "UTF-16 without a mark": (WHOLE.encode("utf-16-le"), "UTF-8, but it has NUL bytes"),
     "UTF-32": (WHOLE.encode("utf-32"), "UTF-8, but it is UTF-32"),
-    "two marks": (b"\xef\xbb\xbf" + WHOLE.encode("utf-8-sig"), r"line 1: column 1 .*'\\ufeffN'"),
     "another encoding": (
         changed("0.01", "0.01\xe9").encode("latin-1"),
         "UTF-8, but byte 0xe9 on line 2",
@@ -106,33 +101,18 @@ DAMAGED = {
     "a spreadsheet": (b"PK\x03\x04rest", "plain text, but it is an archive, such as a spreadsh"),
     "too large": (WHOLE.encode() + b"\n" * 2**24, "at most 16777216 bytes"),
     "empty": ("", "first line must name the columns N, eps .* empty"),
-    "empty lines alone": ("\n\n", "first line must name the columns"),
     "header alone": ("N,eps\n", "a line for each measurement, but it has none"),
     "too few values": (changed("100,0.25,0.01", "100,0.25"), "line 2 must hold 3 .* it holds 2"),
     "too many values": (changed("0.01", "0.01,"), "line 2 must hold 3 .* it holds 4"),
-    "two lines in one": (changed("0.01\n", "0.01,"), "line 2 must hold 3 .* it holds 6"),
-    "cut off in a line": (WHOLE[:-7], "line 3 must hold 3 .* it holds 2"),
     "decimal commas": (changed("0.25", "0,25"), "line 2 must hold 3 .* it holds 4"),
     "decimal commas, no standard error": (
         changed("100,0.25,0.01", "100,0,25"),
         "line 2: stderr must be .* it is 25.0",
     ),
-    "decimal commas, 0,1 and no standard error": (
-        changed("100,0.25,0.01", "100,0,1"),
-        "line 2: stderr must be .* it is 1.0",
-    ),
-    "decimal commas in quotes": (changed("0.25", '"0,25"'), "line 2: eps must be .* it is '0,25'"),
     "thousands": ("N,eps,stderr\n1,000,0.25\n", "line 2: eps must be .* it is '000'"),
-    "thousands in quotes": (changed("100", '"1,000"'), "line 2: N must be .* it is '1,000'"),
     "a blank in a number": (changed("100", "1 00"), "line 2: N must be .* it is '1 00'"),
     "underscores": (changed("100", "1_00"), "line 2: N must be .* it is '1_00'"),
-    "hexadecimal": (changed("100", "0x64"), "line 2: N must be .* it is '0x64'"),
-    "other digits": (changed("100", "١٠٠"), "line 2: N must be .* it is '١٠٠'"),
-    "a wide blank": (changed("100", "100\xa0"), r"line 2: N must be .* it is '100\\xa0'"),
     "a leading zero": (changed("100", "0100"), "line 2: N must be .* it is '0100'"),
-    "words": (changed("0.25", "high"), "line 2: eps must be .* it is 'high'"),
-    "true": (changed("0.25", "true"), "line 2: eps must be .* it is 'true'"),
-    "percent": (changed("0.25", "25%"), "line 2: eps must be .* it is '25%'"),
     "NaN": (changed("0.25", "nan"), "line 2: eps must be .* it is 'nan'"),
     "infinite": (changed("0.25", "inf"), "line 2: eps must be .* it is inf"),
     "too large a number": (changed("100", "1e999"), "line 2: N.* float64 can hold, .* 1e999"),
@@ -143,11 +123,8 @@ DAMAGED = {
     "no size": (changed("100", ""), "line 2: N must be .* it is ''"),
     "half a row": (changed("100", "100.5"), "line 2: N must be a whole .* it is 100.5"),
     "no rows": (changed("100", "0"), "line 2: N must be .* at least 1 .* it is 0.0"),
-    "a negative size": (changed("100", "-100"), "line 2: N must be .* it is -100.0"),
     "a negative standard error": (changed("0.005", "-0.005"), "line 3: stderr must be a positive"),
     "a standard error of 0": (changed("0.005", "0"), "line 3: stderr must be a positive"),
-    "a standard error of NaN": (changed("0.005", "NaN"), "line 3: stderr must be a positive"),
-    "an infinite standard error": (changed("0.005", "inf"), "line 3: stderr must be a positive"),
     "a standard error missing": (changed("0.005", ""), "line 3: stderr must be a number on every"),
     "one loop": ("N,eps,stderr,runs\n100,0.2,0.1,1\n", "line 2: runs must be .* it is 1.0"),
     "half a loop": ("N,eps,stderr,runs\n100,0.2,0.1,2.5\n", "line 2: runs must be .* it is 2.5"),
@@ -225,67 +202,45 @@ def test_a_result_file_is_read_as_it_is(tmp_path, name, encoding):
     assert points(read_errors([path])) == OF_RESULT
 
 
+def spoilt(old, new):
+    return changed(old, new, TEXT)
+
+
+FAILED = json.dumps(["loop"] * 30)
 DAMAGED_RESULTS = {
     "loops that failed": (
-        changed('"failed": []', '"failed_loops": {"count": 3, "of": 30}', TEXT),
+        spoilt('"failed": []', '"failed_loops": {"count": 3, "of": 30}'),
         r"failed_loops\.count must be 0: .* it is 3",
     ),
-    "true for 1": (changed('"n_train": 50', '"n_train": true', TEXT), r"\[0\].n_train .* True"),
-    "true for an error": (changed("0.25", "true", TEXT), r"\[1\].eps must be .* True"),
-    "false for a generation": (
-        changed('"generation": 0', '"generation": false', TEXT),
-        r"\[0\].generation must be .* False",
-    ),
-    "a text": (changed("0.25", '"0.25"', TEXT), r"\[1\].eps must be .* '0.25'"),
-    "NaN": (changed("0.25", "NaN", TEXT), "finite, but one is NaN"),
-    "Infinity": (changed("0.25", "-Infinity", TEXT), "finite, but one is -Infinity"),
-    "too large a number": (changed("0.25", "1e999", TEXT), "float64 can hold, but one is 1e999"),
-    "too many digits": (changed("50", "5" * 400, TEXT), "float64 can hold, but one is 555"),
-    "far too many digits": (changed("50", "5" * 9000, TEXT), "float64 can hold, but one is 555"),
-    "a key twice": (
-        changed('"eps": 0.25', '"eps": 0.5, "eps": 0.25', TEXT),
-        "'eps' is there twice",
-    ),
-    "a generation twice": (
-        changed('"generation": 2', '"generation": 1', TEXT),
-        r"\[2\].generation must be there once, but it is 1",
-    ),
-    "half a generation": (
-        changed('"generation": 2', '"generation": 2.5', TEXT),
-        r"\[2\].generation must be a whole number",
-    ),
-    "se": (
-        changed('"eps": 0.25, "eps_stderr"', '"eps": 0.25, "eps_sterr"', TEXT),
-        r"\[1\] must have the key 'eps_stderr', .*mean 'eps_sterr'",
-    ),
-    "another case": (
-        changed('"eps": 0.25', '"Eps": 0.25', TEXT),
-        r"\[1\] must have the key 'eps', .*mean 'Eps'",
-    ),
-    "a size missing": (changed("n_train", "n", TEXT), r"\[0\] must have the key 'n_train'"),
+    "true for 1": (spoilt('"n_train": 50', '"n_train": true'), r"\[0\].n_train .* True"),
+    "true for an error": (spoilt("0.25", "true"), r"\[1\].eps must be .* True"),
+    "a text": (spoilt("0.25", '"0.25"'), r"\[1\].eps must be .* '0.25'"),
+    "NaN": (spoilt("0.25", "NaN"), "finite, but one is NaN"),
+    "Infinity": (spoilt("0.25", "-Infinity"), "finite, but one is -Infinity"),
+    "too large a number": (spoilt("0.25", "1e999"), "float64 can hold, but one is 1e999"),
+    "far too many digits": (spoilt("50", "5" * 9000), "float64 can hold, but one is 555"),
+    "a key twice": (spoilt('"eps": 0.25', '"eps": 0.5, "eps": 0.25'), "'eps' is there twice"),
+    "a generation twice": (spoilt('n": 2', 'n": 1'), r"\[2\].generation must be there once"),
+    "half a generation": (spoilt('n": 2', 'n": 2.5'), r"\[2\].generation must be a whole number"),
+    "se": (spoilt('5, "eps_stderr', '5, "eps_sterr'), r"\[1\] must have .*mean 'eps_sterr'"),
+    "another case": (spoilt('"eps": 0.25', '"Eps": 0.25'), r"\[1\] must have the key .*mean 'Eps'"),
+    "a size missing": (spoilt("n_train", "n"), r"\[0\] must have the key 'n_train'"),
     "no list": ('{"generations": {}}', "generations must be a list"),
+    "no generations": ('{"generations": []}', "has none"),
     "no objects": ('{"generations": [1]}', r"generations\[0\] must be an object, .* int"),
     "an array": ("[]", "must be an object, but it is list"),
-    "settings of no use": (
-        changed('{"learner": "ols", "runs": 30}', "3", TEXT),
-        "settings must be an object, but it is 3",
-    ),
-    "runs in words": (changed('"runs": 30', '"runs": "30"', TEXT), "settings.runs must .* '30'"),
-    "runs of true": (changed('"runs": 30', '"runs": true', TEXT), "settings.runs must .* True"),
-    "more failed than ran": (
-        changed('"failed": []', f'"failed": {json.dumps(["loop"] * 30)}', TEXT),
-        "failed must be fewer than all 30 loops",
-    ),
-    "a negative error": (changed("0.25", "-0.25", TEXT), r"\[1\].eps must be .* -0.25"),
-    "an error above 1": (changed("0.25", "25", TEXT), r"\[1\].eps must be .* 25"),
-    "a negative standard error": (changed("0.0625", "-0.0625", TEXT), r"\[1\].eps_stderr must be"),
+    "no settings": (spoilt(json.dumps(RESULT["settings"]), "3"), "settings must be an object"),
+    "runs in words": (spoilt('"runs": 30', '"runs": "30"'), "settings.runs must .* '30'"),
+    "runs of true": (spoilt('"runs": 30', '"runs": true'), "settings.runs must .* True"),
+    "none left": (spoilt("[]", FAILED), "failed must be fewer than all 30 loops"),
+    "a negative error": (spoilt("0.25", "-0.25"), r"\[1\].eps must be .* -0.25"),
+    "a negative standard error": (spoilt("0.0625", "-0.0625"), r"\[1\].eps_stderr must be"),
     "a standard error of 0": (
-        changed('"drift_stderr": 0.03125', '"drift_stderr": 0.0', TEXT),
+        spoilt('"drift_stderr": 0.03125', '"drift_stderr": 0.0'),
         r"\[0\].drift_stderr must be a positive number .* 0.0",
     ),
     "cut off": (TEXT[:-1], "damaged: .*line 1 column"),
     "UTF-16": (TEXT.encode("utf-16"), "UTF-8, but it is UTF-16"),
-    "another encoding": (b'{"\xe4": 1}', "byte 0xe4 on line 1"),
     "nested": ("[" * 200_000, "damaged"),
 }
 
@@ -441,23 +396,11 @@ class Sheet:
         return content[: len(content) - self.end]
 
 
-NO_NUMBERS = ("nan", "NaN", "inf", "-inf", "true", "True", "null", "None", "", "x", "1_0", "0x1p3")
-NO_NUMBERS += ("1e999", "1e-999", "٣", "0,5", '"0,5"', "1,000", "1 000", "'3'", "=A1", "1..2", "1e")
-NO_NUMBERS += (
-    "-",
-    "+",
-    ".",
-    "e5",
-    "00.1",
-    "1.0.0",
-    "0.1f",
-    "1d-3",
-    "½",
-    "−0.1",
-    "0.1;",
-    "\ufeff0.1",
-)
-OTHER_NAMES = (
+NO_NUMBERS = """
+nan NaN inf -inf true True null None  x 1_0 0x1p3 1e999 1e-999 ٣ 0,5 "0,5" 1,000 '3' =A1 1..2 1e
+- + . e5 00.1 1.0.0 0.1f 1d-3 ½ −0.1 0.1; \ufeff0.1""".replace("\n", " ").split(" ")
+NO_NUMBERS.append("1 000")
+OTHER_NAMES = [
     "n",
     "se",
     "std_err",
@@ -469,67 +412,76 @@ OTHER_NAMES = (
     "",
     "eps\xa0",
     "\ufeffN",
-)
+]
+
+
+def a_row(data, sheet):
+    return data.draw(st.sampled_from(sheet.cells))
+
+
+def a_line(data, sheet):
+    return data.draw(st.sampled_from((sheet.header, *sheet.cells)))
+
+
+def a_place(data, row):
+    return data.draw(st.integers(0, len(row) - 1))
 
 
 def spoil_cell(data, sheet):
-    row = data.draw(st.integers(0, len(sheet.cells) - 1))
-    column = data.draw(st.integers(0, len(sheet.header) - 1))
-    sheet.cells[row][column] = data.draw(st.sampled_from(NO_NUMBERS))
+    row = a_row(data, sheet)
+    row[a_place(data, row)] = data.draw(st.sampled_from(NO_NUMBERS))
 
 
 def flip_sign(data, sheet):
-    row = data.draw(st.sampled_from(sheet.cells))
-    column = data.draw(st.integers(0, len(row) - 1))
-    row[column] = f"-{row[column]}"
+    row = a_row(data, sheet)
+    place = a_place(data, row)
+    row[place] = f"-{row[place]}"
 
 
 def rename(data, sheet):
-    column = data.draw(st.integers(0, len(sheet.header) - 1))
-    sheet.header[column] = data.draw(st.sampled_from((*OTHER_NAMES, *sheet.header)))
+    place = a_place(data, sheet.header)
+    sheet.header[place] = data.draw(st.sampled_from((*OTHER_NAMES, *sheet.header)))
 
 
 def drop_cell(data, sheet):
-    row = data.draw(st.sampled_from((sheet.header, *sheet.cells)))
-    row.pop(data.draw(st.integers(0, len(row) - 1)))
+    row = a_line(data, sheet)
+    row.pop(a_place(data, row))
 
 
 def drop_column(data, sheet):
-    column = data.draw(st.integers(0, len(sheet.header) - 1))
+    place = a_place(data, sheet.header)
     for row in (sheet.header, *sheet.cells):
-        row.pop(column)
+        row.pop(place)
 
 
 def double_column(data, sheet):
-    column = data.draw(st.integers(0, len(sheet.header) - 1))
+    place = a_place(data, sheet.header)
     for row in (sheet.header, *sheet.cells):
-        row.append(row[column])
+        row.append(row[place])
     sheet.cells[-1][-1] = "0.5"
 
 
 def double_cell(data, sheet):
-    row = data.draw(st.sampled_from((sheet.header, *sheet.cells)))
-    row.append(row[data.draw(st.integers(0, len(row) - 1))])
+    row = a_line(data, sheet)
+    row.append(row[a_place(data, row)])
 
 
 def merge_lines(data, sheet):
-    row = data.draw(st.integers(0, len(sheet.cells) - 1))
-    (sheet.cells[row - 1] if row else sheet.header).extend(sheet.cells.pop(row))
+    place = a_place(data, sheet.cells)
+    (sheet.cells[place - 1] if place else sheet.header).extend(sheet.cells.pop(place))
 
 
 def lose_lines(data, sheet):
-    kept = data.draw(st.integers(0, len(sheet.cells) - 1))
-    sheet.cells = sheet.cells[:kept]
+    del sheet.cells[a_place(data, sheet.cells) :]
 
 
 def decimal_commas(data, sheet):
-    row = data.draw(st.sampled_from(sheet.cells))
+    row = a_row(data, sheet)
     row[:] = [cell.replace(".", ",") for cell in row]
 
 
 def thousands(data, sheet):
-    column = sheet.header.index("N")
-    row = data.draw(st.sampled_from(sheet.cells))
+    row, column = a_row(data, sheet), sheet.header.index("N")
     row[column] = f"{int(row[column]):,}"
 
 
@@ -598,12 +550,8 @@ def attempt(path):
         return None, str(error)
 
 
-def strip(row):
-    return [cell.strip(' "') for cell in row]
-
-
 BY_NAME = settings(
-    max_examples=CASES // 5,
+    max_examples=trials(200, 2000),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -625,8 +573,8 @@ def test_every_whole_table_is_read(tmp_path, made):
 @given(sheets(), st.sampled_from(DAMAGES), st.data())
 def test_a_table_damaged_at_random_is_right_or_refused(tmp_path, made, damage, data):
     sheet, found = made
-    sheet.header = strip(sheet.header)
-    sheet.cells = [strip(row) for row in sheet.cells]
+    for row in (sheet.header, *sheet.cells):
+        row[:] = [cell.strip(' "') for cell in row]
     damage(data, sheet)
     path = written(tmp_path / sheet.name, sheet.bytes())
     read, said = attempt(path)

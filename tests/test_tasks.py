@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from reference import TASKS, label_covariance, posterior_predictive, task_name, whitened
 from scipy import stats
 
-from icl_stl import tasks
-from icl_stl.config import LinearRegression
-from icl_stl.tasks import Normal, sample_inputs, sample_noise, sample_tasks
+from icl_stl.laws import LinearRegression
+from icl_stl.laws import prompts as tasks
+from icl_stl.laws.prompts import Normal, sample_inputs, sample_noise, sample_tasks
 
 COUNT = 20_000
 

@@ -1,6 +1,5 @@
 """The tutorial, as a reader calls it and with a learner that is not the one of its theory."""
 
-import os
 import re
 import runpy
 import subprocess
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import icl_stl
 from icl_stl import devices, loops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,15 +18,6 @@ TUTORIAL = ROOT / "scripts" / "tutorial.py"
 RUNS = 1000
 RIGHT = ["E(θ - b)²", "E(θ - b)², no real rows", "E W₁"]
 WRONG = ["E(θ - b)², 1 - α not squared", "E W₁, half the bound", "E W₁, no real rows"]
-
-
-@pytest.fixture(scope="module")
-def environment(request, tmp_path_factory):
-    """Where the package can be imported, installed or not, and programs compile once."""
-    cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(kept)}
 
 
 def call(environment, *arguments, cwd):
@@ -138,14 +129,17 @@ def test_what_it_derives_by_hand_is_what_moments_give(monkeypatch, tmp_path):
         (("--nonsense", "1"), ["nonsense"]),
     ],
 )
-def test_bad_usage_is_refused_before_jax_is_loaded(environment, tmp_path, arguments, named):
+def test_bad_usage_is_refused_before_jax_is_loaded(monkeypatch, capsys, tmp_path, arguments, named):
     (tmp_path / "file").write_text("content")
-    without = tmp_path / "without"
-    without.mkdir()
-    (without / "jax.py").write_text('raise ImportError("JAX was imported")\n')
-    path = os.pathsep.join([str(without), environment["PYTHONPATH"]])
-    done = call({**environment, "PYTHONPATH": path}, *arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tutorial.py", *arguments])
+    for module in ("jax", "icl_stl.loops", "icl_stl.learners", "icl_stl.devices"):
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.delattr(icl_stl, module.rpartition(".")[2], raising=False)
+    with pytest.raises(SystemExit) as refusal:
+        runpy.run_path(str(TUTORIAL), run_name="__main__")
+    said = capsys.readouterr()
+    assert (refusal.value.code, said.out) == (2, "")
     for word in named:
-        assert word in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "without"]
+        assert word in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

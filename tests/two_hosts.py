@@ -5,17 +5,18 @@ import sys
 import jax
 import numpy as np
 
-from icl_stl.config import Architecture, LinearRegression, Training
+from icl_stl.config import Architecture, Training
 from icl_stl.devices import DATA, data_parallel
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import adam_transformer
-from icl_stl.tasks import sample_prompts
 
 
 def main(processes: int, process: int, port: str, out: str) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_num_cpu_devices", 1)
-    if processes > 1:
-        jax.distributed.initialize(f"127.0.0.1:{port}", processes, process)
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.distributed.initialize(f"127.0.0.1:{port}", processes, process)
     task = LinearRegression(dim=1, context=4)
     architecture, training = Architecture(depth=1, width=8, heads=2), Training(steps=20, batch=8)
     learner = adam_transformer(task, architecture, training, data_axis=DATA)

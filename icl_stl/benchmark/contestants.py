@@ -19,16 +19,16 @@ import numpy as np
 
 from icl_stl import devices as devices_module
 from icl_stl.benchmark.race import Measures, Size, draw_prompts, peak_memory
+from icl_stl.cores import available_cores
 from icl_stl.devices import over_replicates
 from icl_stl.lab import runs
 from icl_stl.lab.experiments import Job
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import Fitted, Learner, adam_transformer
 from icl_stl.measure import normal_kl, predictions
 from icl_stl.models.causal import transformer
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
-from icl_stl.tasks import Normal, Prompts, bayes_predictive, sample_prompts
 
 Run = Callable[[], Measures]
 
@@ -174,7 +174,7 @@ def _evaluation(size: Size) -> Run:
 
 
 def speeds(
-    size: Size, *, whats: Sequence[str], devices: int = 1, precision: str = "highest"
+    size: Size, *, asks: Sequence[str] = ("training",), devices: int = 1, precision: str = "highest"
 ) -> Callable[..., Measures]:
     """Whatever is asked for of training, one on each device, generation and evaluation."""
     _configure(devices, precision)
@@ -184,9 +184,9 @@ def speeds(
         "uncached": lambda: _uncached(size),
         "evaluation": lambda: _evaluation(size),
     }
-    prepared = {what: (prepare[what](), peak_memory()) for what in whats}
+    prepared = {what: (prepare[what](), peak_memory()) for what in asks}
 
-    def run(what: str = whats[0]) -> Measures:
+    def run(what: str = asks[0]) -> Measures:
         measure, peak = prepared[what]
         return {**measure(), "peak": peak}
 
@@ -247,18 +247,13 @@ def _count_events() -> tuple[Counter[str], dict[str, float]]:
     return seen, lasted
 
 
-def _keep_programs(cache: Path) -> None:
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
 def first_result(
     size: Size, *, seeds: int, devices: int, cache: Path | None, precision: str = "highest"
 ) -> Run:
     """From nothing to the first generation of so many loops, of two steps: seconds, memory."""
     _configure(devices, precision)
     if cache is not None:
-        _keep_programs(cache)
+        devices_module.keep_programs(cache)
     _, lasted = _count_events()
 
     def run() -> Measures:
@@ -294,7 +289,7 @@ def _must_be_heard(events: Mapping[str, float]) -> None:
 def recompilations(size: Size, *, devices: int, cache: Path, precision: str = "highest") -> Run:
     """Programs compiled by a second run of the same shapes: another seed, everything made anew."""
     _configure(devices, precision)
-    _keep_programs(cache)
+    devices_module.keep_programs(cache)
     seen, _ = _count_events()
     job = _job(size, devices, 2)
 
@@ -317,7 +312,7 @@ def recompilations(size: Size, *, devices: int, cache: Path, precision: str = "h
 
 
 def growth(
-    size: Size, *, axis: str, values: Sequence[int], steps: int, devices: int, precision: str
+    size: Size, *, axis: str, asks: Sequence[str], steps: int, devices: int, precision: str
 ) -> Callable[..., Measures]:
     """Seconds at each value of one axis: the context of a training prompt, the samples or seeds of
     a generation of the loop, the generations of a whole loop.
@@ -336,7 +331,7 @@ def growth(
             return _timed(_loop(size, value, steps))
         return lambda: {"seconds": sum(_seconds(one) for _ in range(value + 1)) if one else 0.0}
 
-    programs = {str(value): program(value) for value in values}
+    programs = {value: program(int(value)) for value in asks}
     return lambda what: programs[what]()
 
 

@@ -1,4 +1,4 @@
-"""What `scripts/benchmark.py` measured: shares of the ceiling, and how costs grow."""
+"""What `icl-stl benchmark` measured: shares of the ceiling, and how costs grow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import MARKERS, PALETTE, plain_log
+from icl_stl.style import MARKERS, PALETTE, plain_log
 
 
 def _shares(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,7 +16,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -27,8 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import PRESETS, Architecture, LinearRegression, Training
-from icl_stl.lab.sweeps.executors import available_cores
+from icl_stl.config import Architecture, Training
+from icl_stl.cores import available_cores
+from icl_stl.laws import LinearRegression
+from icl_stl.studies.presets import PRESETS
 
 Measures = dict[str, float]
 """What a contestant says of one round: `seconds` and what it did in them."""
@@ -68,34 +71,16 @@ class Size:
 
 
 _DEFAULT = PRESETS["default"]
+_LARGE = LinearRegression(20, 41), Architecture(12, 256, 8), Training(steps=4, batch=64)
+_OURS = _DEFAULT.task, _DEFAULT.architecture, replace(_DEFAULT.training, steps=1000)
 
 SIZES = {
     size.name: size
     for size in (
         Size("small-11", LinearRegression(5, 11), Architecture(3, 64, 4), judged=True),
         Size("small-20", LinearRegression(5, 20), Architecture(3, 64, 4), judged=True),
-        Size(
-            "large",
-            LinearRegression(20, 41),
-            Architecture(12, 256, 8),
-            Training(steps=4, batch=64),
-            samples=256,
-            evaluated=128,
-            generated=64,
-            timed_steps=3,
-            baseline_steps=1,
-            heavy=True,
-        ),
-        Size(
-            "default",
-            _DEFAULT.task,
-            _DEFAULT.architecture,
-            replace(_DEFAULT.training, steps=1000),
-            _DEFAULT.samples,
-            _DEFAULT.held_out,
-            timed_steps=400,
-            baseline_steps=50,
-        ),
+        Size("large", *_LARGE, 256, 128, 64, timed_steps=3, baseline_steps=1, heavy=True),
+        Size("default", *_OURS, _DEFAULT.samples, _DEFAULT.held_out, 250, 400, baseline_steps=50),
     )
 }
 """The field's small and large transformer (Garg et al. 2022), and the default of this package."""
@@ -106,14 +91,11 @@ def forward_operations(
 ) -> float:
     """Useful floating-point operations of a forward pass over a prompt of t tokens of width w.
 
-    A multiplication and an addition are two. 2 t w p + 24 L t p² + 4 p (labels): embedding;
-    queries, keys, values, output and an MLP of 4 p hidden units in each of L layers; mean and
-    deviation of the labels. 2 L p t (t + 1): token j reads j tokens, twice 2 p operations each.
-
-    Norms, softmax, activations, the optimiser and whatever is computed behind the causal mask do
-    not count, so a rate of these is what the user gets, not how busy the processor is. Training
-    costs three times as much: the backward pass has two products for each one (for the embedding
-    only one is needed: it is less than a hundredth).
+    2 t w p + 24 L t p² + 4 p (labels): embedding; attention's maps and an MLP of 4 p units in each
+    of L layers; mean and deviation of the labels. 2 L p t (t + 1): token j reads j tokens, twice 2
+    p operations each. A multiplication and an addition are two; norms, softmax, activations, the
+    optimiser and what is behind the causal mask do not count, so a rate of these is what the user
+    gets. Training costs three times as much: the backward pass has two products for each one.
     """
     p, depth = architecture.width, architecture.depth
     dense = 2.0 * tokens * token_width * p + 24.0 * depth * tokens * p**2 + 4.0 * p * labels
@@ -213,25 +195,22 @@ def peak_memory() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def _serve(connection: Any, contestant: Contestant, cores: frozenset[int] | None) -> None:
-    """A contestant's process: prepare, then measure whenever asked, until asked no more."""
-    try:
-        if cores is not None:
-            os.sched_setaffinity(0, cores)
-        module, _, function = contestant.prepare.partition(":")
-        prepare = getattr(importlib.import_module(f"icl_stl.benchmark.{module}"), function)
-        run = prepare(**contestant.settings)
-        connection.send((True, None))
-        while (asked := connection.recv()) is not None:
-            connection.send((True, run(**asked)))
-    except (BrokenPipeError, EOFError):  # nobody asks any more
-        return
-    except ModuleNotFoundError as error:
-        hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""
-        connection.send((False, f"{error.name} is not installed{hint}"))
-    except Exception as error:  # whatever it is, the others go on, and the report says it
-        lines = str(error).strip().splitlines() or [""]
-        connection.send((False, f"{type(error).__name__}: {lines[0]}"[:300]))
+_measure: Callable[..., Any]
+"""In a contestant's process: what measures one round."""
+
+
+def _prepare(contestant: Contestant, cores: frozenset[int] | None) -> None:
+    global _measure  # noqa: PLW0603  (the process is the contestant's alone)
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    module, _, function = contestant.prepare.partition(":")
+    prepare = getattr(importlib.import_module(f"icl_stl.benchmark.{module}"), function)
+    asks = {"asks": contestant.asks} if contestant.asks else {}
+    _measure = prepare(**{**contestant.settings, **asks})
+
+
+def _ask(question: Mapping[str, Any]) -> Any:
+    return _measure(**question)
 
 
 class Team:
@@ -242,44 +221,33 @@ class Team:
     def __init__(self, contestant: Contestant):
         self.contestant = contestant
         context = multiprocessing.get_context("spawn")
-        self._members = []
-        for cores in contestant.cores:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, contestant, cores), daemon=True)
-            before = signal(SIGINT, SIG_IGN)  # Ctrl-C is for this process, and they end with it
-            process.start()
-            signal(SIGINT, before)
-            theirs.close()
-            self._members.append((process, ours))
+        self._pools = [
+            ProcessPoolExecutor(1, context, signal, (SIGINT, SIG_IGN)) for _ in contestant.cores
+        ]
+        self._prepared = [
+            pool.submit(_prepare, contestant, cores)
+            for pool, cores in zip(self._pools, contestant.cores, strict=True)
+        ]
 
     def ready(self) -> None:
-        """Wait until every process has prepared.
+        """Wait until every process has prepared."""
+        self._answers(lambda: self._prepared)
 
-        Raises:
-            UnavailableError: If one cannot.
-        """
-        self._answers()
-
-    def _answers(self) -> list[Any]:
-        answers = []
-        for process, connection in self._members:
-            try:
-                fine, answer = connection.recv()
-            except (EOFError, ConnectionResetError):
-                process.join()
-                fine, answer = False, f"its process ended with status {process.exitcode}"
-            if not fine:
-                raise UnavailableError(answer)
-            answers.append(answer)
-        return answers
+    def _answers(self, asked: Callable[[], Sequence[Future[Any]]]) -> list[Any]:
+        try:
+            return [future.result() for future in asked()]
+        except ModuleNotFoundError as error:
+            hint = " (pip install 'icl_stl[benchmark]')" if error.name == "torch" else ""
+            raise UnavailableError(f"{error.name} is not installed{hint}") from None
+        except Exception as error:  # whatever it is, the others go on, and the report says it
+            first = str(error).strip().partition("\n")[0]
+            raise UnavailableError(f"{type(error).__name__}: {first}"[:300]) from None
 
     def ask(self, *each: Mapping[str, Any]) -> list[Any]:
         """What every process answers to its question, or to the only one; all work at once."""
-        questions = each if len(each) > 1 else (each or ({},)) * len(self._members)
-        for (_, connection), question in zip(self._members, questions, strict=True):
-            with suppress(BrokenPipeError):  # why it ended is found below
-                connection.send(dict(question))
-        return self._answers()
+        questions = each if len(each) > 1 else (each or ({},)) * len(self._pools)
+        pairs = list(zip(self._pools, questions, strict=True))
+        return self._answers(lambda: [pool.submit(_ask, dict(one)) for pool, one in pairs])
 
     def measure(self, **what: Any) -> Measures:
         """One round: all that was done, in the time of the slowest process."""
@@ -289,12 +257,8 @@ class Team:
 
     def close(self) -> None:
         """End the processes."""
-        for process, connection in self._members:
-            connection.close()
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -395,16 +359,14 @@ class Plan:
     """Trainings that are judged; the first one chooses the learning rate."""
     held_out: int = 1000
     """Prompts on which they are."""
-    memory_seeds: tuple[int, ...] = (2, 8, 32)
-    """Loops whose memory is measured."""
+    many_seeds: tuple[int, ...] = (2, 8, 32)
+    """Many loops, whose memory is measured and the growth of the cost of their generation."""
     contexts: tuple[int, ...] = (8, 20, 50)
     """m, for the growth of the cost of a training prompt."""
     samples: tuple[int, ...] = (500, 2000, 8000)
     """n, for that of a generation of the loop."""
     generations: tuple[int, ...] = (1, 3, 9)
     """For that of a whole loop."""
-    growing_seeds: tuple[int, ...] = (2, 8, 32)
-    """For that of a generation of many loops."""
     growing_steps: int = 50
     """Training steps where the growth of costs is measured."""
     parts: tuple[str, ...] = ()
@@ -418,18 +380,8 @@ class Plan:
         return self.sizes[-1]
 
 
-_TINY = Size(
-    "tiny",
-    LinearRegression(1, 4),
-    Architecture(1, 8, 2),
-    Training(steps=2, batch=8),
-    samples=32,
-    evaluated=16,
-    generated=16,
-    timed_steps=2,
-    baseline_steps=2,
-    judged=True,
-)
+_LITTLE = LinearRegression(1, 4), Architecture(1, 8, 2), Training(steps=2, batch=8)
+_TINY = Size("tiny", *_LITTLE, 32, 16, 16, timed_steps=2, baseline_steps=2, judged=True)
 
 QUICK = Plan(
     sizes=(_TINY,),
@@ -442,11 +394,10 @@ QUICK = Plan(
     quality_rates=(1e-2,),
     quality_seeds=2,
     held_out=16,
-    memory_seeds=(1, 2),
+    many_seeds=(1, 2),
     contexts=(2, 4),
     samples=(16, 32),
     generations=(1, 2),
-    growing_seeds=(1, 2),
     growing_steps=2,
     parts=("ceiling", "speed", "loop", "compiling", "processes"),
     left_out="quick: torch.compile, the real sizes and, unless named, memory, growth and quality",
@@ -500,10 +451,10 @@ class Part:
 
 
 def _ours(
-    name: str, function: str, plan: Plan, asks: tuple[str, ...] = (), **settings: Any
+    name: str, function: str, plan: Plan, asks: Sequence[Any] = (), **settings: Any
 ) -> Contestant:
     settings = {"precision": plan.precision, **settings}
-    return Contestant(name, f"contestants:{function}", settings, asks=asks)
+    return Contestant(name, f"contestants:{function}", settings, asks=tuple(map(str, asks)))
 
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -512,17 +463,17 @@ def _ours(
 def measure_ceiling(plan: Plan, report: Report) -> Part:
     """The best rate of float32 matrix products, and the bandwidth of memory."""
     part = Part("What this machine can do")
-    matmul = _ours("matmul, JAX, all cores", "ceiling", plan, operations=plan.operations)
-    memory = _ours("memory, JAX, all cores", "bandwidth", plan, megabytes=plan.megabytes)
-    contestants = [matmul, memory, Contestant("matmul, PyTorch", "torch_baseline:ceiling")]
+    own = [
+        _ours("matmul, JAX, all cores", "ceiling", plan, operations=plan.operations),
+        _ours("memory, JAX, all cores", "bandwidth", plan, megabytes=plan.megabytes),
+    ]
+    contestants = [*own, Contestant("matmul, PyTorch", "torch_baseline:ceiling")]
     one = one_process_a_core(1)
     if one == (None,):
         part.skipped["one core"] = "no os.sched_setaffinity here"
     else:
-        contestants += [
-            replace(matmul, name="matmul, JAX, one core", cores=one),
-            replace(memory, name="memory, JAX, one core", cores=one),
-        ]
+        alone = (replace(x, name=x.name.replace("all cores", "one core"), cores=one) for x in own)
+        contestants += alone
     found = race(contestants, plan.repeats, report)
     for name in found.rounds:
         what, unit = ("bytes", "GB/s") if name.startswith("memory") else ("operations", "GF/s")
@@ -530,8 +481,8 @@ def measure_ceiling(plan: Plan, report: Report) -> Part:
         part.rows.append({"what": name, "unit": unit, "rate": summary(rates)})
     part.skip(found)
     part.notes = [
-        "matmul: float32, of JAX the best of several square and tall shapes in every round. Shares "
-        "of the ceiling are of JAX's rate on all cores, measured anew in every round of a part.",
+        "matmul: float32, of JAX the best of several shapes in every round. Shares of the ceiling "
+        "are of JAX's rate on all cores, measured anew in every round of a part.",
         f"memory: a <- b + a / 2 over arrays of {plan.megabytes} MB, three transfers an element.",
     ]
     return part
@@ -544,31 +495,31 @@ def measure_speed(plan: Plan, report: Report) -> Part:
     """Training, generation, evaluation beside the baseline; training also once for every core."""
     part = Part("Training, generation and evaluation")
     cores = len(available_cores())
+    rivals = ("eager", "compiled")[: 1 + plan.compiled]
 
-    def baseline(size: Size, asks: tuple[str, ...], copies: int = 0) -> list[Contestant]:
-        settings = {"size": size, "asks": asks, "threads": 1 if copies else None}
+    def contestants_of(size: Size, copies: int = 0) -> list[Contestant]:
+        """Ours and the baseline's: one on all cores, or as many trainings as there are cores."""
+        asks = ("training",) if copies else ACTIVITIES
+        end = " x cores" if copies else ""
+        whole = asks if copies else (*asks, "uncached")
+        settings = {"size": size, "threads": 1 if copies else None}
+        where = one_process_a_core(copies) if copies else (None,)
         return [
-            Contestant(
-                f"{kind} x cores" if copies else kind,
-                "torch_baseline:speeds",
-                {"compiled": kind == "compiled", **settings},
-                one_process_a_core(copies) if copies else (None,),
-                asks,
-            )
-            for kind in ("eager", "compiled")[: 1 + plan.compiled]
+            _ours(f"ours{end}", "speeds", plan, whole, size=size, devices=copies or 1),
+            *(
+                Contestant(
+                    f"{rival}{end}",
+                    "torch_baseline:speeds",
+                    {"compiled": rival == "compiled", **settings},
+                    where,
+                    asks,
+                )
+                for rival in rivals
+            ),
         ]
 
-    def ours(name: str, size: Size, asks: tuple[str, ...], devices: int = 1) -> Contestant:
-        return _ours(name, "speeds", plan, asks, size=size, whats=asks, devices=devices)
-
     for size in plan.sizes:
-        own = ours("ours", size, (*ACTIVITIES, "uncached"))
-        contestants = [own, *baseline(size, ACTIVITIES)]
-        if cores > 1:
-            contestants += [
-                ours("ours x cores", size, ("training",), cores),
-                *baseline(size, ("training",), cores),
-            ]
+        contestants = contestants_of(size) + (contestants_of(size, cores) if cores > 1 else [])
         ceiling = _ours("ceiling", "ceiling", plan, operations=plan.operations)
         once = frozenset({"generation", "uncached"} if size.heavy else ())
         found = race([ceiling, *contestants], plan.repeats, report, once)
@@ -578,25 +529,20 @@ def measure_speed(plan: Plan, report: Report) -> Part:
             for entry, asked in contestant.entries():
                 cost[entry] = (3 if asked["what"] == "training" else 1) * forward(size)
         part.add_rates(size, found, dict(sorted(cost.items(), key=lambda c: c[0].split(",")[0])))
-        for what in ACTIVITIES:
-            for rival, each in product(("eager", "compiled"), ("", " x cores")):
-                pair = f"{what}, ours{each}", f"{what}, {rival}{each}"
-                part.add_ratio(size.name, found, *pair)
+        for what, rival, end in product(ACTIVITIES, ("eager", "compiled"), ("", " x cores")):
+            part.add_ratio(size.name, found, f"{what}, ours{end}", f"{what}, {rival}{end}")
         part.add_ratio(size.name, found, "generation, ours", "uncached, ours")
-        peaks = {
-            entry.split(", ")[-1]: rounds[0]["peak"] for entry, rounds in found.rounds.items()
-        }  # the last entry of a process is the highest
+        # The last entry of a process is the highest.
+        peaks = {entry.split(", ")[-1]: own[0]["peak"] for entry, own in found.rounds.items()}
         part.notes.append(f"{size.name}: {sum(peaks.values()) / 1e9:.1f} GB in all processes.")
     part.notes += [
-        "training: of ours whole trainings, initialisation included, on one device with all "
-        f"threads; x cores: {cores} trainings in one program, a device each. Of the baseline one "
-        "training with all threads; x cores: a process of one thread on every core.",
-        "generation: labels drawn one after the other, of ours with a cache. Uncached: our own "
-        "network read whole for every label. Eager reads the prompt so far for every label, "
-        "compiled a prompt of full length (its program is for one length).",
-        "GF/s count useful operations of each side's own model (in generation one pass a prompt); "
-        "the baseline has two tokens an example, so more of them a prompt. Peak: resident memory "
-        "of the processes when that activity was prepared, training before the others.",
+        "training: of ours whole trainings with initialisation, of the baseline one that goes on; "
+        f"one with all threads, or (x cores) {cores} at a time: ours in one program, a device "
+        "each, the baseline's in a process of one thread on every core.",
+        "generation: labels one after the other, of ours with a cache; uncached: the network read "
+        "whole for every label. Eager reads the prompt so far, compiled a whole one.",
+        "GF/s count useful operations of each side's own model, in generation one pass a prompt; "
+        "the baseline has two tokens an example. Peak: resident memory when that was prepared.",
     ]
     return part
 
@@ -608,8 +554,7 @@ def measure_loop(plan: Plan, report: Report) -> Part:
     many: dict[str, Any] = {"size": plan.looped, "seeds": plan.seeds, "devices": cores}
     contestants = [
         *(_ours(s.name, "loop", plan, size=s, seeds=1, devices=1) for s in plan.sizes[:-1]),
-        _ours(together, "loop", plan, together=True, **many),
-        _ours(turn, "loop", plan, together=False, **many),
+        *(_ours(n, "loop", plan, together=n == together, **many) for n in (together, turn)),
     ]
     found = race(contestants, plan.repeats, report)
     part.skip(found)
@@ -630,8 +575,7 @@ def measure_loop(plan: Plan, report: Report) -> Part:
     part.notes = [
         "A generation: n synthetic prompts beside n real ones, a new training, measured on held-out"
         f" prompts. Together: one program over {cores} devices; in turn: the program of one loop, "
-        f"called {plan.seeds} times, free to use all cores as well. Where less than all cores are "
-        "kept busy together, somebody else uses the machine.",
+        f"called {plan.seeds} times, free to use all cores as well."
     ]
     return part
 
@@ -647,10 +591,8 @@ def measure_compiling(plan: Plan, report: Report) -> Part:
                 settings: dict[str, Any] = {"size": size, "devices": cores, "cache": Path(folder)}
                 first = _ours("cold", "first_result", plan, **settings, seeds=cores)
                 again = _ours("second run", "recompilations", plan, **settings)
-                last = index == 0 and size == plan.looped
-                one_by_one = race(
-                    [first, replace(first, name="warm"), again][: 2 + last], 1, report
-                )
+                last = [again] * (index == 0 and size == plan.looped)
+                one_by_one = race([first, replace(first, name="warm"), *last], 1, report)
             part.skip(one_by_one, f"{size.name}: ")
             for name, measures in one_by_one.rounds.items():
                 found[name] += measures
@@ -666,9 +608,8 @@ def measure_compiling(plan: Plan, report: Report) -> Part:
         for counts in found["second run"]:
             part.ratios["programs compiled by a second run"] = summary([counts["second"]])
             part.notes.append(
-                f"second run ({size.name}): `run_loops` with another seed and folder after a first "
-                "run, in one process, with the cache that every script keeps; what was read from "
-                f"it does not count (there were {counts['read']:.0f} such programs)."
+                f"second run ({size.name}): `run_loops` again, with another seed and folder, in "
+                f"one process; {counts['read']:.0f} programs read from the cache do not count."
             )
     part.notes.append(
         "cold: an empty compilation cache; warm: the one that the cold process left. Imports are "
@@ -682,36 +623,34 @@ def measure_memory(plan: Plan, report: Report) -> Part:
     """Memory of a generation of many loops."""
     part = Part(f"Memory of one generation of many loops ({plan.looped.name})")
     settings: dict[str, Any] = {"size": plan.looped, "devices": len(available_cores())}
+    settings["cache"] = None
     contestants = [
-        _ours(str(seeds), "first_result", plan, seeds=seeds, cache=None, **settings)
-        for seeds in plan.memory_seeds
+        _ours(str(seeds), "first_result", plan, seeds=seeds, **settings)
+        for seeds in plan.many_seeds
     ]
     found = race(contestants, 1, report)
     part.skip(found)
+    few, many = map(str, plan.many_seeds[-2:])
+    for what in ("temporary", "peak"):
+        if {few, many} <= set(found.rounds):
+            grown = ratio(found.column(many, what), found.column(few, what))
+            part.ratios[f"{what} memory, {many} loops / {few}"] = grown
     for seeds, (measures,) in found.rounds.items():
         row = {f"{what}, MB": measures[what] / 1e6 for what in ("temporary", "peak")}
         part.rows.append({"loops": seeds, **row})
-    few, many = map(str, plan.memory_seeds[-2:])
-    if {few, many} <= set(found.rounds):
-        for name in ("temporary", "peak"):
-            grown = ratio(found.column(many, name), found.column(few, name))
-            part.ratios[f"{name} memory, {many} loops / {few}"] = grown
     part.notes = [
         "temporary: what the compiled program needs on one device beside arguments and results, as "
-        "XLA says; peak: resident memory of the whole process, compiler included.",
+        "XLA says; peak: resident memory of the whole process, compiler included."
     ]
     return part
 
 
 def measure_processes(plan: Plan, report: Report) -> Part:
     """Trainings in one process on one core, and in two on two."""
-    part = Part("Processes")
-    cores = one_process_a_core(2)
+    part, cores = Part("Processes"), one_process_a_core(2)
+    why = "no os.sched_setaffinity here" if None in cores else "one core"
     if None in cores or len(cores) < 2:
-        part.skipped["two processes"] = (
-            "no os.sched_setaffinity here" if None in cores else "one core"
-        )
-        return part
+        return replace(part, skipped={"two processes": why})
     names = {"two processes": cores, "one process": cores[:1]}
 
     def found_by(one: Contestant) -> Race:
@@ -721,7 +660,7 @@ def measure_processes(plan: Plan, report: Report) -> Part:
         if size.heavy:
             part.skipped[size.name] = "it takes too long"
             continue
-        found = found_by(_ours("training", "speeds", plan, size=size, whats=("training",)))
+        found = found_by(_ours("training", "speeds", plan, size=size))
         part.add_rates(size, found, dict.fromkeys(names, 3 * own_operations(size)))
         part.add_ratio(size.name, found, *names)
     found = found_by(_ours("matmul", "ceiling", plan, operations=plan.operations))
@@ -730,45 +669,43 @@ def measure_processes(plan: Plan, report: Report) -> Part:
         part.ratios["matmul: two processes / one process"] = ratio(both, alone)
     part.notes = [
         "Each process kept on a core of its own. matmul: the ceilings, which share nothing but the "
-        "machine, so what they miss of 2 nobody can reach.",
+        "machine, so what they miss of 2 nobody can reach."
     ]
     return part
 
 
 def measure_growth(plan: Plan, report: Report) -> Part:
     """Cost against context, samples, generations and seeds, with fitted exponents."""
-    part = Part("Growth of the cost")
+    part, cores = Part("Growth of the cost"), len(available_cores())
     axes = {
-        "context": (plan.contexts, "a training prompt"),
-        "samples": (plan.samples, "a generation of the loop"),
-        "generations": (plan.generations, "a whole loop"),
-        "seeds": (plan.growing_seeds, "a generation of many loops"),
+        "context": (plan.contexts, "a training prompt", plan.sizes[0]),
+        "samples": (plan.samples, "a generation of the loop", plan.looped),
+        "generations": (plan.generations, "a whole loop", plan.looped),
+        "seeds": (plan.many_seeds, "a generation of many loops", plan.looped),
     }
     contestants = []
-    for axis, (values, _) in axes.items():
-        size = plan.sizes[0] if axis == "context" else plan.looped
-        settings: dict[str, Any] = {"size": size, "axis": axis, "values": values}
-        settings["steps"] = plan.growing_steps
-        settings["devices"] = len(available_cores()) if axis == "seeds" else 1
-        contestants.append(_ours(axis, "growth", plan, tuple(map(str, values)), **settings))
+    for axis, (values, _, size) in axes.items():
+        settings: dict[str, Any] = {"size": size, "axis": axis, "steps": plan.growing_steps}
+        settings["devices"] = cores if axis == "seeds" else 1
+        contestants.append(_ours(axis, "growth", plan, values, **settings))
     found = race(contestants, plan.repeats, report)
     part.skip(found)
     for contestant in contestants:
         axis = contestant.name
-        values, whose = axes[axis]
+        values, whose, size = axes[axis]
         entries = [entry for entry, _ in contestant.entries()]
         if entries[0] not in found.rounds:
             continue
         for x, entry in zip(values, entries, strict=True):
-            row = {"axis": axis, "of": f"{whose}, {contestant.settings['size'].name}", "at": x}
-            part.rows.append({**row, "ms": summary([1e3 * s for s in found.column(entry)])})
+            ms = summary([1e3 * s for s in found.column(entry)])
+            part.rows.append({"axis": axis, "of": f"{whose}, {size.name}", "at": x, "ms": ms})
         counted = [x + (axis == "generations") for x in values]
         rounds = zip(*(found.column(entry) for entry in entries), strict=True)
         part.ratios[f"exponent in {axis}"] = summary([exponent(counted, r) for r in rounds])
     part.notes = [
         "Exponent b of cost = a x^b by least squares in logarithms, in every round; generation 0 "
-        "counts as one. The cost of a generation hardly depends on the samples, since the steps "
-        f"are fixed (here {plan.growing_steps}): generating and measuring alone grow.",
+        f"counts as one. Steps are fixed (here {plan.growing_steps}), so that of a generation only "
+        "generating and measuring grow with the samples."
     ]
     return part
 
@@ -788,11 +725,8 @@ def measure_quality(plan: Plan, report: Report) -> Part:
     sizes, cores = [size for size in plan.sizes if size.judged], len(available_cores())
     rates, total, done = plan.quality_rates, 2 * len(sizes), 0
     for size in sizes:
-        settings: dict[str, Any] = {
-            "size": size,
-            "steps": plan.quality_steps,
-            "held_out": plan.held_out,
-        }
+        settings: dict[str, Any] = {"size": size, "steps": plan.quality_steps}
+        settings["held_out"] = plan.held_out
         ours = _ours("ours", "quality", plan, devices=cores, **settings)
         ends = one_process_a_core(cores)
         baseline = Contestant("baseline", "torch_baseline:quality", settings, ends)
@@ -803,8 +737,7 @@ def measure_quality(plan: Plan, report: Report) -> Part:
                 report(f"{size.name}, {side}", done, total)
                 done += 1
                 try:
-                    if team is theirs:
-                        team.ready()
+                    team.ready()
                     chosen = _excess(team, judge, [(rate, 0) for rate in rates], processes)
                     best = int(np.argmin(chosen))
                     more = [(rates[best], seed) for seed in range(1, plan.quality_seeds)]
@@ -825,10 +758,9 @@ def measure_quality(plan: Plan, report: Report) -> Part:
             part.ratios[name] = summary([float(difference / noise)])
     part.notes = [
         "Excess over the exact Bayes predictor, nats a label, on held-out real prompts. Both sides "
-        "learn from the same stored real prompts, with warm-up and cosine; the first of "
+        "learn from the same prompts, with warm-up and cosine; the first of "
         f"{plan.quality_seeds} seeds chooses among the learning rates "
-        f"{', '.join(f'{rate:g}' for rate in rates)}. Ours is trained by `adam_transformer`, the "
-        "baseline by AdamW. No training: labels by their marginal law.",
+        f"{', '.join(f'{rate:g}' for rate in rates)}. No training: labels by their marginal law."
     ]
     report("done", total, total)
     return part
@@ -911,20 +843,15 @@ def judged(parts: Mapping[str, Part]) -> list[dict[str, Any]]:
     """
     rows = []
     for target in TARGETS:
-        found = parts[target.part].ratios.get(target.ratio) if target.part in parts else None
-        if found is None:
+        if target.part not in parts or target.ratio not in parts[target.part].ratios:
             continue
+        found = parts[target.part].ratios[target.ratio]
         values = [found["median"], found.get("best", found["median"])]
         enough = min(values) >= target.bound if target.at_least else max(values) <= target.bound
         aim = "" if target.aim is None else f", aim {target.aim:g}"
-        rows.append(
-            {
-                "target": f"{target.part}, {target.ratio}",
-                "wanted": f"{'≥' if target.at_least else '≤'} {target.bound:g}{aim}",
-                "measured": found,
-                "reached": "yes" if enough else "NO",
-            }
-        )
+        row = {"target": f"{target.part}, {target.ratio}"}
+        row["wanted"] = f"{'≥' if target.at_least else '≤'} {target.bound:g}{aim}"
+        rows.append({**row, "measured": found, "reached": "yes" if enough else "NO"})
     return rows
 
 
@@ -943,35 +870,30 @@ def shown(value: Any) -> str:
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Column names and the cells of all rows, as words; `-` where a row has no such column."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return [
-        tuple(columns),
-        *(tuple(shown(row[c]) if c in row else "-" for c in columns) for row in rows),
-    ]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    return [columns, *(tuple(shown(row.get(c, "-")) for c in columns) for row in rows)]
 
 
 def content(machine: Mapping[str, Any], plan: Plan, parts: Mapping[str, Part]) -> dict[str, Any]:
     """Everything that was measured, for programs."""
-    operations = {
-        size.name: {"ours": own_operations(size), "baseline": baseline_operations(size)}
-        for size in plan.sizes
-    }
     return {
         "schema": 1,
         "machine": dict(machine),
         "plan": asdict(plan),
-        "forward_operations": operations,
+        "forward_operations": {
+            size.name: {"ours": own_operations(size), "baseline": baseline_operations(size)}
+            for size in plan.sizes
+        },
         "targets": judged(parts),
         "parts": {name: asdict(part) for name, part in parts.items()},
     }
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of rows in Markdown."""
+    """A table of rows in Markdown; nothing without any."""
     head, *body = table_of(rows)
-    return [f"| {' | '.join(cells)} |" for cells in (head, tuple("---" for _ in head), *body)] + [
-        ""
-    ]
+    table = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *body)]
+    return [*table, ""] if rows else []
 
 
 TARGETS_ARE = (
@@ -981,29 +903,25 @@ TARGETS_ARE = (
 )
 
 
+CAPTION = (
+    "Left: useful operations of training over the matrix-product rate of all cores measured in "
+    "the same round; medians, and the range over rounds. One training on all cores, or one on "
+    "each. Right: cost over that at the smallest value, with the fitted exponents."
+)
+
+
 def page(content: Mapping[str, Any]) -> str:
     """Everything that was measured, for readers: Markdown, from `content` alone."""
     lines = ["# Benchmark", "", "Drawn and written by `scripts/benchmark.py`.", ""]
     lines += [f"- {name}: {value}" for name, value in content["machine"].items()]
-    lines += ["", "![speeds](speeds.svg)", ""]
-    lines += [
-        "Left: useful operations of training over the matrix-product rate of all cores measured in "
-        "the same round; medians, and the range over rounds. One training on all cores, or one on "
-        "each. Right: cost over that at the smallest value, with the fitted exponents.",
-        "",
-    ]
+    lines += ["", "![speeds](speeds.svg)", "", CAPTION, ""]
     if content["targets"]:
         lines += ["## Targets", "", TARGETS_ARE, "", *_markdown(content["targets"])]
     for part in content["parts"].values():
-        lines += [f"## {part['title']}", ""]
-        if part["rows"]:
-            lines += _markdown(part["rows"])
-        if part["ratios"]:
-            rows = [{"ratio": name, "value": value} for name, value in part["ratios"].items()]
-            lines += _markdown(rows)
-        lines += [f"- {note}" for note in part["notes"]]
-        lines += [f"- left out: {name}: {why}" for name, why in part["skipped"].items()]
-        lines += [""]
+        ratios = [{"ratio": name, "value": value} for name, value in part["ratios"].items()]
+        left_out = [f"- left out: {name}: {why}" for name, why in part["skipped"].items()]
+        lines += [f"## {part['title']}", "", *_markdown(part["rows"]), *_markdown(ratios)]
+        lines += [*(f"- {note}" for note in part["notes"]), *left_out, ""]
     return "\n".join(lines)
 
 
@@ -1012,9 +930,11 @@ def describe_machine() -> dict[str, Any]:
     with closing(Team(Contestant("machine", "contestants:machine"))) as team:
         team.ready()
         (found,) = team.ask()
-    torch = importlib.util.find_spec("torch") is not None
     versions = found.pop("versions")
-    versions["torch"] = importlib.metadata.version("torch") if torch else "not installed"
+    try:
+        versions["torch"] = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        versions["torch"] = "not installed"
     return {
         "system": platform.platform(),
         **found,

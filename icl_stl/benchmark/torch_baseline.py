@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icl_stl.benchmark.race import Measures, Size, draw_prompts, peak_memory
-from icl_stl.config import Architecture, LinearRegression
+from icl_stl.config import Architecture
+from icl_stl.laws import LinearRegression
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

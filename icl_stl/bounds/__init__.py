@@ -3,7 +3,7 @@
 Give the constants of your problem and read off every part. Numbers or arrays go in and broadcast
 together; a named tuple comes out with the parts, their sum, never capped, and a record of the
 constants with their provenance: ``certified`` (proved from known quantities), ``measured`` or
-``assumed``. A bound that does not exist is infinite; bad input raises ValueError.
+``assumed``. A bound that does not exist is infinite.
 
 >>> drift_constant_share(0.1, 0.1, alpha=0.5, generation=10).total.round(4)
 np.float64(0.1999)
@@ -21,6 +21,44 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``linear_attention``   gap of linear attention in context, certified and not vacuous
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
 =====================  ============================================================================
+
+The arguments of the room; a docstring names those that are its own. What is no number or outside
+its range is a ValueError that names the argument, its value and what would be right.
+
+===================  ==========================================================  ===================
+``n``                real rows: of the fixed set, or new ones every generation   >= 1
+``n_syn``            m, synthetic rows a generation                              >= 1
+``alpha``            real share of the training sets after generation 0         [0, 1]
+``alphas``           real shares of generations 1..G, [..., G]                   [0, 1]
+``weight``           w, weight of the real empirical risk                        [0, 1]
+``weights``          w_ij, share of j's law in what i learns from, [G+1, G+1]    shares
+``generation``       i (in a context g); inf is the limit of the loop            whole, >= 0, or inf
+``generations``      G, the last generation                                      whole, 0 to 10000
+``M``                largest loss                                                > 0
+``b``                loss stability, change of the loss per changed share        >= 0
+``kappa``            generator stability, TV of its laws per changed share       >= 0
+``c``                constant of the one-step error of N rows, e + c N^-a        >= 0
+``a``                rate of the one-step error                                  > 0
+``floor``            e, error that no amount of data removes                     >= 0
+``eps0``             one-step error of generation 0, unit of the distance        >= 0
+``eps``              the same of later generations, or of 0..G, [..., G+1]       >= 0
+``discrepancy``      d, loss discrepancy of laws i-1 and 0, mean over loops      >= 0, or inf
+``delta``            probability of failure                                      (0, 1)
+``log_size``         natural logarithm of the class's size                       >= 0
+``beta``             replace-one uniform stability of the loss                   >= 0
+``objective``        the bound that is minimised                                 gap, risk, uniform
+``fresh``            whether every generation draws n new real rows              True, False
+``provenance``       how the constants are known, one word or one for each       as above
+``dim``              d, dimension of the inputs                                  >= 1
+``context``          k, labelled examples in a prompt                            >= 1
+``sigma``            standard deviation of the label noise                       >= 0
+``examples``         m, labelled examples in the context                         >= 1
+``layers``           of the transformer, in order                                layers
+``radius``           R_0, bound on the norm of embedded tokens                   >= 0
+``readout``          norm of w_o, which reads the prediction                     >= 0
+``change``           bound on change of the replaced token; None: 2 R_0          [0, 2 R_0]
+``label_embedding``  norm of E_y, change of a token per unit of label            >= 0
+===================  ==========================================================  ===================
 """
 
 from icl_stl.bounds import paper_forms

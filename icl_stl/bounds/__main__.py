@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from icl_stl.bounds import __doc__ as about
 from icl_stl.bounds import drift, generalization, optimum, stability
 from icl_stl.bounds._check import Constant, FloatArray, share
 from icl_stl.tables import Quantity, list_of, number_of, read
@@ -175,7 +177,7 @@ def main(
         report = {"command": options.command} | options.run(options)
     except ValueError as problem:
         commands[options.command].error(str(problem))
-    print(json.dumps(_plain(report), allow_nan=False) if options.json else _table(report))
+    print(json.dumps(plain(report), allow_nan=False) if options.json else _table(report))
     return 0
 
 
@@ -202,57 +204,58 @@ def _parser(
     number: dict[str, Any] = {"type": float, "metavar": "X"}
     drifts = commands["drift"]
     drifts.add_argument("--regime", choices=("augment", "replace", "accumulate"), default="augment")
-    drifts.add_argument("--alpha", help="real share in [0, 1] (augment)", **number)
-    drifts.add_argument("--eps", help="one-step error of every generation", **number)
+    _add(drifts, alpha=None)
+    drifts.add_argument("--eps", help="one-step error of every generation, >= 0", **number)
     drifts.add_argument("--eps-file", metavar="FILE", help="one-step errors, one a generation")
-    drifts.add_argument("--generation", help="i, a whole number or inf", **number)
+    _add(drifts, generation=None)
     for name in ("gap", "stability"):
-        _required(commands[name], "n", "alpha", "kappa", "generation")
-    _required(commands["gap"], "M", "b", "c", "a", "delta")
+        _add(commands[name], "n", "alpha", "kappa", "generation")
+    _add(commands["gap"], "M", "b", "c", "a", "delta")
     best = commands["optimum"]
-    _required(best, "n", "M", "b", "kappa", "c", "a")
-    best.add_argument("--delta", default=0.05, help="failure probability, default 0.05", **number)
+    _add(best, "n", "M", "b", "kappa", "c", "a", delta=0.05)
     best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
-    best.add_argument("--objective", choices=("gap", "risk", "uniform"), default="gap")
-    best.add_argument("--log-size", default=0.0, help="log class size (uniform)", **number)
-    best.add_argument("--floor", default=0.0, help="error that stays, >= 0", **number)
+    objectives, what = ("gap", "risk", "uniform"), _MEANING.get("objective")
+    best.add_argument("--objective", choices=objectives, default="gap", help=what)
+    _add(best, log_size=0.0, floor=0.0)
+    best.add_argument("--fresh-real", dest="fresh", action="store_true", help=_MEANING.get("fresh"))
     best.add_argument(
-        "--fresh-real", dest="fresh", action="store_true", help="n new real rows every generation"
+        "--max-lam", default=np.inf, help="largest ratio allowed, >= 0, default inf", **number
     )
-    best.add_argument("--max-lam", default=np.inf, help="largest ratio allowed", **number)
     return parser, commands
 
 
 _MEANING = {
-    "n": "real samples, >= 1",
-    "alpha": "real share in [0, 1]",
-    "kappa": "generator stability, >= 0",
-    "generation": "i, a whole number or inf",
-    "M": "largest loss, > 0",
-    "b": "loss stability, >= 0",
-    "c": "constant of the one-step error c N^-a, >= 0",
-    "a": "rate of the one-step error, > 0",
-    "delta": "failure probability in (0, 1)",
+    name: f"{meaning}, {admissible}"
+    for name, meaning, admissible in re.findall(r"``(\w+)`` +(\S.*?)  +(\S.*)", about or "")
 }
+"""What an argument is and may be, by its name: the package's table."""
 
 
-def _required(command: argparse.ArgumentParser, *names: str) -> None:
-    for name in names:
+def _add(command: argparse.ArgumentParser, *names: str, **defaults: float | None) -> None:
+    """Options of numbers, named as the argument they are given for; required without a default."""
+    for name in (*names, *defaults):
+        default = defaults.get(name)
+        said = _MEANING.get(name, "") + ("" if default is None else f", default {default:g}")
         command.add_argument(
-            f"--{name}", type=float, required=True, metavar="X", help=_MEANING[name]
+            f"--{name.replace('_', '-')}",
+            type=float,
+            metavar="X",
+            required=name in names,
+            default=default,
+            help=said,
         )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers that JSON can hold; infinity as a string."""
     if isinstance(value, Constant):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+        return {name: plain(part) for name, part in value._asdict().items()}
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and np.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value

@@ -1,6 +1,6 @@
 """Arguments in, float64 out: one place refuses bad input and records where constants come from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +24,7 @@ class Constant(NamedTuple):
 
 
 def numbers(name: str, value: ArrayLike) -> FloatArray:
-    """``value`` as float64: a number, or an array of them; true, false and texts are none.
-
-    Raises:
-        ValueError: If it is none; the message names it.
-    """
+    """``value`` as float64: a number, or an array of them; true, false and texts are none."""
     try:
         given = np.asarray(value)
         if given.dtype.kind not in "bcSUMm" and not any(map(_is_no_number, _entries(value))):
@@ -111,6 +107,33 @@ def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
             f"whole numbers from {first} on, or inf"
         )
     return array
+
+
+def extended(name: str, value: ArrayLike) -> FloatArray:
+    """A number, 0 and infinity allowed."""
+    return real(name, value, 0, np.inf)
+
+
+_RANGES: Mapping[str, Callable[[str, ArrayLike], FloatArray]] = {
+    **dict.fromkeys(("n", "n_syn", "dim", "context", "examples", "keys", "dimension"), sample_size),
+    **dict.fromkeys(("alpha", "alphas", "weight", "gamma", "error_floor"), share),
+    **dict.fromkeys(("generation", "lag"), generation_index),
+    **dict.fromkeys(("M", "a", "rate", "p", "ridge", "least_scale"), positive),
+    **dict.fromkeys(("discrepancy", "kl", "oscillation", "lam", "max_lam"), extended),
+    "delta": probability,
+}
+
+
+def checked(**given: ArrayLike) -> tuple[FloatArray, ...]:
+    """Arguments, each in the range of its name; finite and at least 0 where none is known."""
+    return tuple(_RANGES.get(name, nonnegative)(name, value) for name, value in given.items())
+
+
+def one(name: str, value: FloatArray) -> float:
+    """A number where arrays make no sense."""
+    if value.ndim:
+        raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
+    return float(value)
 
 
 def flag(name: str, value: bool) -> bool:

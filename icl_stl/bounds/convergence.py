@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     nonnegative,
     positive,
     real,
-    sample_size,
     share,
     times,
     to_infinity,
@@ -58,32 +58,15 @@ def uniform_gap(
     + (M + 2b) sqrt(ln(1/delta)/(2n) (x^2 + alpha (1-alpha)/(1-r^2))), x = max(1, alpha/(1-r)).
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the mean one-step error, >= 0.
         a: its rate, in (0, 1].
         delta: probability of failure in (0, 1), for one generation at a time.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape; infinite where r = (1-alpha) kappa >= 1.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap_at_rate`.
-
-    Source:
-        derived here: THEORY.md statement 19. That a constant share suffices: paper,
+    Returns: Gap in the broadcast shape; infinite where r = (1-alpha) kappa >= 1.
+    Assumes: As `generalization_gap_at_rate`.
+    Source: derived here, THEORY.md statement 19. That a constant share suffices: paper,
         abstract-level claim.
     """
-    size, real_share, loss = sample_size("n", n), share("alpha", alpha), positive("M", M)
+    size, real_share, loss, change, scale = checked(n=n, alpha=alpha, M=M, b=b, c=c)
     rate = real("a", a, 0, 1, open_low=True)
-    change, scale = nonnegative("b", b), nonnegative("c", c)
     worst = uniform_recursive_stability(n, alpha, kappa)
     drift = times(1 - real_share, real_share ** (rate - 1))
     injected = times(real_share, size * worst.influence + (1 - real_share))
@@ -107,22 +90,12 @@ def convergence_exponents(
 
     Args:
         a: rate of the one-step error, in (0, 1].
-        kappa: generator stability, >= 0.
         alpha: constant real share in (0, 1]; exactly one of ``alpha`` and ``p`` is given.
         p: decay of the share, > 0.
-
-    Returns:
-        Exponents in the broadcast shape; ``total`` is their minimum, -inf where no uniform bound
-        exists, and the bound converges where it is positive.
-
-    Raises:
-        ValueError: for an argument outside its range, or both or none of ``alpha`` and ``p``.
-
-    Assumes:
-        As `generalization_gap_at_rate`.
-
-    Source:
-        derived here: THEORY.md statements 19 and 20.
+    Returns: Exponents in the broadcast shape; ``total`` is their minimum, -inf where no uniform
+        bound exists, and the bound converges where it is positive.
+    Assumes: As `generalization_gap_at_rate`.
+    Source: derived here, THEORY.md statements 19 and 20.
     """
     rate, follow = real("a", a, 0, 1, open_low=True), nonnegative("kappa", kappa)
     if (alpha is None) == (p is None):
@@ -145,21 +118,11 @@ def convergence_exponents(
 def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
     r"""How many generations the loop takes to settle: 1/ln(1/(1-alpha)) and 1/ln(1/r).
 
-    Args:
-        alpha: real share in [0, 1].
-        kappa: generator stability, >= 0.
-
-    Returns:
-        TimeScales in the broadcast shape; about 1/alpha for the drift of a small share, inf where
-        nothing settles, 0 where one generation forgets everything.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 19.
+    Returns: TimeScales in the broadcast shape; about 1/alpha for the drift of a small share, inf
+        where nothing settles, 0 where one generation forgets everything.
+    Source: derived here, THEORY.md statement 19.
     """
-    real_share, follow = share("alpha", alpha), nonnegative("kappa", kappa)
+    real_share, follow = checked(alpha=alpha, kappa=kappa)
     gap = one_minus_product(real_share, follow)
     return TimeScales(_settling(real_share), _settling(np.maximum(gap, 0.0)))
 
@@ -177,15 +140,8 @@ def necessary_share(error_floor: ArrayLike, tolerance: ArrayLike) -> FloatArray:
     Args:
         error_floor: one-step error that no amount of data removes, in [0, 1], total variation.
         tolerance: drift allowed for ever, in (0, 1).
-
-    Returns:
-        the least alpha, independent of n; above 1 where no share suffices.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 20.
+    Returns: the least alpha, independent of n; above 1 where no share suffices.
+    Source: derived here, THEORY.md statement 20.
     """
     allowed = real("tolerance", tolerance, 0, 1, open_low=True, open_high=True)
     return (share("error_floor", error_floor) / allowed)[()]

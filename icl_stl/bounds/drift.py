@@ -1,4 +1,9 @@
-"""How far generation i has drifted from the real law, from the errors made on the way."""
+"""How far generation i has drifted from the real law, from the errors made on the way.
+
+A one-step error is the distance between the law that a generation draws from and the law it was
+trained on. Weights are strictly lower triangular shares, >= 0; a row sums to at most 1, and the
+real law has the rest.
+"""
 
 from typing import NamedTuple
 
@@ -9,11 +14,11 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     constants,
     earlier_shares,
     generation_index,
     nonnegative,
-    positive,
     real,
     share,
     times,
@@ -25,16 +30,11 @@ _MOST = 10_000  # generations of a matrix of weights
 
 
 class Drift(NamedTuple):
-    """Bound on T_i, the distance between the law of generation i and the real law.
-
-    Attributes:
-        total: the bound, ``terms`` summed over their last axis.
-        terms: what each one-step error contributes.
-        constants: the errors and where they come from.
-    """
+    """Bound on T_i, the distance between the law of generation i and the real law."""
 
     total: FloatArray
     terms: FloatArray
+    """What each one-step error contributes."""
     constants: tuple[Constant, ...]
 
 
@@ -46,25 +46,10 @@ def drift_recursion(
 
     T_i <= eps_i + sum_{j<i} w_ij T_j, solved: T <= (I - W)^{-1} eps. Attained in total variation.
 
-    Args:
-        eps: one-step errors of generations 0..G, the distance between the law generation i draws
-            from and the law it was trained on; [..., G+1], >= 0, unit of the distance.
-        weights: share of generation j's law in the training law of generation i; [G+1, G+1],
-            strictly lower triangular, >= 0, rows sum to at most 1 (the real law has the rest).
-        provenance: how ``eps`` is known: ``certified``, ``measured`` or ``assumed``.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1]; ``terms[..., i, j]`` is the
-        contribution of ``eps[..., j]`` to generation i.
-
-    Raises:
-        ValueError: for a negative or infinite error, or weights that are not such shares.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f| (total variation, W1, MMD, loss discrepancy).
-
-    Source:
-        derived here: THEORY.md statement 2.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1]; ``terms[..., i, j]`` is
+        the contribution of ``eps[..., j]`` to generation i.
+    Assumes: A distance of the form sup_f |P f - Q f| (total variation, W1, MMD, loss discrepancy).
+    Source: derived here, THEORY.md statement 2.
     """
     errors = nonnegative("eps", eps)
     shares = _mixture_weights(weights, errors.shape[-1] if errors.ndim else 0)
@@ -90,15 +75,8 @@ def varying_share_weights(alphas: ArrayLike) -> FloatArray:
 
     Args:
         alphas: real share of generations 1..G, alpha_i in [0, 1]; [G]. All 0 is the replace loop.
-
-    Returns:
-        weights [G+1, G+1] for `drift_recursion`.
-
-    Raises:
-        ValueError: for a share outside [0, 1].
-
-    Source:
-        derived here: THEORY.md statement 3.
+    Returns: weights [G+1, G+1] for `drift_recursion`.
+    Source: derived here, THEORY.md statement 3.
     """
     return np.diag(1 - np.atleast_1d(share("alphas", alphas)), k=-1)
 
@@ -107,17 +85,8 @@ def varying_share_weights(alphas: ArrayLike) -> FloatArray:
 def accumulate_weights(generations: int) -> FloatArray:
     r"""Weights of a loop that keeps all data, one equal batch a generation: w_ij = 1/(i+1).
 
-    Args:
-        generations: G, the last generation, in [0, 10000].
-
-    Returns:
-        weights [G+1, G+1] for `drift_recursion`; the real law has share 1/(i+1) too.
-
-    Raises:
-        ValueError: for a generation outside its range.
-
-    Source:
-        derived here: THEORY.md statement 4.
+    Returns: weights [G+1, G+1] for `drift_recursion`; the real law has share 1/(i+1) too.
+    Source: derived here, THEORY.md statement 4.
     """
     i = _all_generations(generations)
     return np.tril(np.broadcast_to(1 / (i + 1), (len(i), len(i))), k=-1)
@@ -127,18 +96,8 @@ def accumulate_weights(generations: int) -> FloatArray:
 def anchored_weights(alpha: float, generations: int) -> FloatArray:
     r"""Weights of a loop that keeps all synthetic data but fixes the real share: (1 - alpha)/i.
 
-    Args:
-        alpha: real share in [0, 1].
-        generations: G, the last generation, in [0, 10000].
-
-    Returns:
-        weights [G+1, G+1] for `drift_recursion`.
-
-    Raises:
-        ValueError: for a share outside [0, 1], or a generation outside its range.
-
-    Source:
-        derived here: THEORY.md statement 5.
+    Returns: weights [G+1, G+1] for `drift_recursion`.
+    Source: derived here, THEORY.md statement 5.
     """
     i = _all_generations(generations)
     rows = (1 - share("alpha", alpha)) / np.maximum(i, 1)
@@ -165,28 +124,12 @@ def drift_constant_share(
 
     T_i <= (1-alpha)^i eps_0 + eps (1 - (1-alpha)^i)/alpha; i eps instead at alpha = 0.
 
-    Args:
-        eps0: error of generation 0, fitted on the real set alone; >= 0, unit of the distance.
-        eps: error of every later generation; >= 0.
-        alpha: share of real data in the training set of generations 1, 2, ...; [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        provenance: how the errors are known.
-
-    Returns:
-        Drift in the broadcast shape [...]; ``terms`` [..., 2]: generation 0, all later ones.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|; the same recursion holds for a fixed real set
+    Returns: Drift in the broadcast shape [...]; ``terms`` [..., 2]: generation 0, all later ones.
+    Assumes: A distance of the form sup_f |P f - Q f|; the same recursion holds for a fixed real set
         and for fresh real data.
-
-    Source:
-        derived here: THEORY.md statement 3.
+    Source: derived here, THEORY.md statement 3.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     series = geometric(1 - real_share, real_share, i)
     return _two_terms(
         times(first, series.power), times(later, series.total), provenance, eps0=first, eps=later
@@ -208,22 +151,9 @@ def drift_varying_share(
 
     T_i <= sum_j eps_j prod_{l=j+1}^{i} (1 - alpha_l).
 
-    Args:
-        eps: one-step errors of generations 0..G, [..., G+1], >= 0.
-        alphas: real shares of generations 1..G, [..., G], in [0, 1].
-        provenance: how ``eps`` is known.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
-
-    Raises:
-        ValueError: for values outside their range or if ``alphas`` is not one shorter than ``eps``.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|.
-
-    Source:
-        derived here: THEORY.md statement 3.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
+    Assumes: A distance of the form sup_f |P f - Q f|.
+    Source: derived here, THEORY.md statement 3.
     """
     errors = np.atleast_1d(nonnegative("eps", eps))
     synthetic = 1 - np.atleast_1d(share("alphas", alphas))
@@ -246,21 +176,9 @@ def drift_varying_share(
 def drift_replace(eps: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when every generation sees the last one only: errors add up, T_i <= sum_j eps_j.
 
-    Args:
-        eps: one-step errors of generations 0..G, [..., G+1], >= 0.
-        provenance: how ``eps`` is known.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
-
-    Raises:
-        ValueError: for a negative or infinite error.
-
-    Assumes:
-        Any metric: this is the triangle inequality.
-
-    Source:
-        derived here: THEORY.md statement 3.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
+    Assumes: Any metric: this is the triangle inequality.
+    Source: derived here, THEORY.md statement 3.
     """
     errors = np.atleast_1d(nonnegative("eps", eps))
     terms = np.tril(np.ones((errors.shape[-1],) * 2)) * errors[..., None, :]
@@ -273,21 +191,9 @@ def drift_accumulate(eps: ArrayLike, *, provenance: Provenance = "measured") -> 
 
     T_i <= eps_i + sum_{j<i} eps_j/(j+2).
 
-    Args:
-        eps: one-step errors of generations 0..G, [..., G+1], >= 0.
-        provenance: how ``eps`` is known.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
-
-    Raises:
-        ValueError: for a negative or infinite error.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|.
-
-    Source:
-        derived here: THEORY.md statement 4.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
+    Assumes: A distance of the form sup_f |P f - Q f|.
+    Source: derived here, THEORY.md statement 4.
     """
     errors = np.atleast_1d(nonnegative("eps", eps))
     count = errors.shape[-1]
@@ -303,23 +209,12 @@ def drift_accumulate_constant(
     r"""Drift when all data are kept and every generation errs alike: T_i <= eps H_{i+1}.
 
     Args:
-        eps: error of every generation, >= 0.
         generation: i, a whole number >= 0 or inf (the bound grows without limit, like log i).
-        provenance: how ``eps`` is known.
-
-    Returns:
-        Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|.
-
-    Source:
-        derived here: THEORY.md statement 4.
+    Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
+    Assumes: A distance of the form sup_f |P f - Q f|.
+    Source: derived here, THEORY.md statement 4.
     """
-    error, i = nonnegative("eps", eps), generation_index("generation", generation)
+    error, i = checked(eps=eps, generation=generation)
     earlier = times(error, harmonic(i + 1) - 1)
     return _two_terms(earlier, error, provenance, eps=error)
 
@@ -333,25 +228,13 @@ def drift_accumulate_growing(
     T_i <= eps_0 [(i+1)^{-a} + sum_{k=1}^{i} k^{-a}/(k+1)], below sigma_a eps_0 for every i.
 
     Args:
-        eps0: error of generation 0, >= 0.
         rate: a > 0, the learner's rate; at a = 1 the bound is eps_0 for every generation.
         generation: i, a whole number >= 0 or inf (then sigma_a eps_0).
-        provenance: how ``eps0`` and ``rate`` are known.
-
-    Returns:
-        Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|.
-
-    Source:
-        derived here: THEORY.md statement 4.
+    Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
+    Assumes: A distance of the form sup_f |P f - Q f|.
+    Source: derived here, THEORY.md statement 4.
     """
-    error, a = nonnegative("eps0", eps0), positive("rate", rate)
-    i = generation_index("generation", generation)
+    error, a, i = checked(eps0=eps0, rate=rate, generation=generation)
     own = error * (i + 1) ** -a
     return _two_terms(error * growing_sum(a, i), own, provenance, eps0=error, rate=a)
 
@@ -371,26 +254,12 @@ def drift_anchored(
     never above max(eps_0, eps/alpha). At alpha = 0: eps_0 + eps H_i.
 
     Args:
-        eps0: error of generation 0, >= 0.
-        eps: error of every later generation, >= 0.
         alpha: real share in [0, 1]; each earlier generation has (1 - alpha)/i.
-        generation: i, a whole number >= 0 or inf.
-        provenance: how the errors are known.
-
-    Returns:
-        Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        A distance of the form sup_f |P f - Q f|.
-
-    Source:
-        derived here: THEORY.md statement 5.
+    Returns: Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
+    Assumes: A distance of the form sup_f |P f - Q f|.
+    Source: derived here, THEORY.md statement 5.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     exponent = np.log1p(-real_share) + log_product(-real_share, i)
     forgotten = np.where(real_share == 0, harmonic(i), -np.expm1(exponent) / real_share)
     kept = np.where(i == 0, 1.0, np.exp(exponent))
@@ -419,25 +288,11 @@ def drift_root_share(
 
     Args:
         eps0: error of generation 0, >= 0, in Hellinger distance (h^2 = 1 - int sqrt(pq)) or W2.
-        eps: error of every later generation, >= 0.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        provenance: how the errors are known.
-
-    Returns:
-        Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        A metric whose square is convex in each argument, as Hellinger's and W2's are.
-
-    Source:
-        derived here: THEORY.md statement 6.
+    Returns: Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
+    Assumes: A metric whose square is convex in each argument, as Hellinger's and W2's are.
+    Source: derived here, THEORY.md statement 6.
     """
-    first, later = nonnegative("eps0", eps0), nonnegative("eps", eps)
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    first, later, real_share, i = checked(eps0=eps0, eps=eps, alpha=alpha, generation=generation)
     factor = np.sqrt(1 - real_share)
     series = geometric(factor, real_share / (1 + factor), i)
     return _two_terms(
@@ -453,22 +308,9 @@ def drift_convex_square(
 
     T_i <= eps_i + sqrt(sum_{j<i} w_ij T_j^2).
 
-    Args:
-        eps: one-step errors of generations 0..G in that distance, [..., G+1], >= 0.
-        weights: shares of earlier generations as in `drift_recursion`, [G+1, G+1].
-        provenance: how ``eps`` is known.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, 2]: inherited, own error.
-
-    Raises:
-        ValueError: for a negative or infinite error, or weights that are not shares.
-
-    Assumes:
-        A metric whose square is convex in each argument, as Hellinger's and W2's are.
-
-    Source:
-        derived here: THEORY.md statement 6.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, 2]: inherited, own error.
+    Assumes: A metric whose square is convex in each argument, as Hellinger's and W2's are.
+    Source: derived here, THEORY.md statement 6.
     """
     errors = nonnegative("eps", eps)
     shares = _mixture_weights(weights, errors.shape[-1] if errors.ndim else 0)
@@ -491,20 +333,9 @@ def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "me
 
     Args:
         eta: eta_i of generations 0..G, any sign, [..., G+1], nats.
-        weights: shares of earlier generations as in `drift_recursion`, [G+1, G+1].
-        provenance: how ``eta`` is known.
-
-    Returns:
-        Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, 2]: inherited, own.
-
-    Raises:
-        ValueError: for an infinite eta, or weights that are not shares.
-
-    Assumes:
-        Densities with respect to one measure; there is no KL recursion in one-step KL alone.
-
-    Source:
-        derived here: THEORY.md statement 7.
+    Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, 2]: inherited, own.
+    Assumes: Densities with respect to one measure; there is no KL recursion in one-step KL alone.
+    Source: derived here, THEORY.md statement 7.
     """
     own = real("eta", eta, open_low=True, open_high=True)
     shares = _mixture_weights(weights, own.shape[-1] if own.ndim else 0)
@@ -525,15 +356,8 @@ def kl_eta_bound(excess: ArrayLike, real_share: ArrayLike) -> FloatArray:
     Args:
         excess: K = KL(training law || generated law), >= 0, nats.
         real_share: w in (0, 1], the real law's share of the training law (1 at generation 0).
-
-    Returns:
-        the bound, in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 7.
+    Returns: the bound, in the broadcast shape.
+    Source: derived here, THEORY.md statement 7.
     """
     k = nonnegative("excess", excess)
     w = real("real_share", real_share, 0, 1, open_low=True)
@@ -546,15 +370,8 @@ def total_variation_from_kl(kl: ArrayLike) -> FloatArray:
 
     Args:
         kl: K >= 0, nats, also inf.
-
-    Returns:
-        a bound in [0, 1].
-
-    Raises:
-        ValueError: for a negative divergence.
-
-    Source:
-        published: Pinsker 1964 (with the constant of Csiszar and Kullback); Bretagnolle and
+    Returns: a bound in [0, 1].
+    Source: published: Pinsker 1964 (with the constant of Csiszar and Kullback); Bretagnolle and
         Huber 1979.
     """
     k = real("kl", kl, 0, np.inf)

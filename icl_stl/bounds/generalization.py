@@ -1,6 +1,9 @@
 """Gap between the risk on the real law and the empirical risk on the mixed training set."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +12,7 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     flag,
@@ -16,9 +20,7 @@ from icl_stl.bounds._check import (
     nonnegative,
     positive,
     probability,
-    real,
     sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -33,24 +35,21 @@ from icl_stl.bounds.stability import (
     weighted_stability,
 )
 
+Bound = TypeVar("Bound")
+
 
 class Gap(NamedTuple):
-    """Bound on risk on the real law minus empirical risk on the mixed set of generation i.
-
-    Attributes:
-        shift: part paid for training on a law that has drifted.
-        stability: part paid for depending on single examples, in expectation.
-        fluctuation: part paid for holding with probability 1 - delta; 0 in expectation bounds.
-        total: their sum, never capped.
-        vacuous: whether the total exceeds the largest possible loss.
-        constants: the problem's constants and where they come from.
-    """
+    """Bound on risk on the real law minus empirical risk on the mixed set of generation i."""
 
     shift: FloatArray
+    """Part paid for training on a law that has drifted."""
     stability: FloatArray
+    """Part paid for depending on single examples, in expectation."""
     fluctuation: FloatArray
+    """Part paid for holding with probability 1 - delta; 0 in expectation bounds."""
     total: FloatArray
     vacuous: BoolArray
+    """Whether the total exceeds the largest possible loss."""
     constants: tuple[Constant, ...]
 
 
@@ -93,9 +92,16 @@ def _gap(
     M: FloatArray,
     record: tuple[Constant, ...],
 ) -> Gap:
-    shift, stability, fluctuation, loss = common_shape(shift, stability, fluctuation, M)
-    total = shift + stability + fluctuation
-    return Gap(shift, stability, fluctuation, total, total > loss, record)
+    return summed(Gap, M, record, shift, stability, fluctuation)
+
+
+def summed(
+    kind: Callable[..., Bound], M: FloatArray, record: tuple[Constant, ...], *parts: FloatArray
+) -> Bound:
+    """A bound in the shape that its parts have in common; vacuous where their sum exceeds M."""
+    *shaped, loss = common_shape(*parts, M)
+    total = reduce(add, shaped)
+    return kind(*shaped, total, total > loss, record)
 
 
 def _log_odds(delta: ArrayLike) -> FloatArray:
@@ -123,46 +129,27 @@ def generalization_gap(
     chi_i and V_i of `recursive_stability`; b/n + (M + 2b) sqrt(ln(1/delta)/(2n)) for i = 0.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share n/N in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
-        b: loss stability, change of the loss per changed share of the training set, >= 0.
-        kappa: generator stability, >= 0.
-        delta: probability of failure in (0, 1).
         discrepancy: d, sup over parameters of |risk on the real law - risk on generation i-1's
             law|, >= 0: its mean over loops or, if ``pathwise``, its realised value. M times the
             total variation bounds it.
         gamma: recursive stability of generation i-1 in [0, 1], where it is known better than
             kappa tells; then chi_i = alpha/n + (1-alpha) gamma.
         pathwise: use the realised discrepancy; M + 2b becomes 2M + 2b.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; sup_z |loss(A(S), z) - loss(A(S'), z)| <= b Ham(S, S')/|S|;
-        TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
-
-    Source:
-        derived here: THEORY.md statements 14 and 15. That such a bound exists: paper,
+    Returns: Gap in the broadcast shape.
+    Assumes: Loss in [0, M]; sup_z |loss(A(S), z) - loss(A(S'), z)| <= b Ham(S, S')/|S|; TV(D_A(S),
+        D_A(S')) <= kappa Ham(S, S')/|S|.
+    Source: derived here, THEORY.md statements 14 and 15. That such a bound exists: paper,
         abstract-level claim.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i = generation_index("generation", generation)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
+    size, real_share, i = checked(n=n, alpha=alpha, generation=generation)
+    distance, follow, loss, sensitivity = checked(discrepancy=discrepancy, kappa=kappa, M=M, b=b)
     shift = np.where(i == 0, 0.0, times(1 - real_share, distance))
     known = {"M": M, "b": b, "kappa": kappa, "discrepancy": discrepancy}
     known |= {} if gamma is None else {"gamma": gamma}
-    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    spread = propagation(real_share, follow, i)
     if gamma is not None:
         given = size * influence_from_stability(n, alpha, gamma)
         spread = spread._replace(influence=np.where(i == 0, 1.0, given))
-    loss, sensitivity = positive("M", M), nonnegative("b", b)
     change = np.where((i > 0) & flag("pathwise", pathwise), 2.0, 1.0) * loss + 2 * sensitivity
     return _gap(
         shift,
@@ -208,23 +195,10 @@ def discrepancy_at_rate(
 
     Args:
         n: size of the real set, >= 1; generation 0 learns from n, later ones from n/alpha examples.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        c: constant of the error, >= 0.
-        a: rate of the error, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-
-    Returns:
-        the mean distance between the law that generation i is trained on and the real law.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 3 and 73.
+    Returns: the mean distance between the law that generation i is trained on and the real law.
+    Source: derived here, THEORY.md statements 3 and 73.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    rate, i = positive("a", a), generation_index("generation", generation)
+    size, real_share, rate, i = checked(n=n, alpha=alpha, a=a, generation=generation)
     rho = 1 - real_share
     earlier = geometric(rho, real_share, np.maximum(i - 1, 0))
     later = np.where(
@@ -235,8 +209,8 @@ def discrepancy_at_rate(
     transient = np.where(np.isinf(i), 0.0, earlier.power)
     mixed = np.where(i == 0, 0.0, times(rho, transient + later))
     kept = times(rho, geometric(rho, real_share, i).total)
-    decaying = times(nonnegative("c", c) * size**-rate, mixed)
-    return (decaying + times(nonnegative("floor", floor), kept))[()]
+    scale, stays = checked(c=c, floor=floor)
+    return (times(scale * size**-rate, mixed) + times(stays, kept))[()]
 
 
 @to_infinity
@@ -259,37 +233,15 @@ def generalization_gap_at_rate(
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share n/N in [0, 1]; 0 is the limit of ever more synthetic data.
         generation: i, a whole number >= 0 or inf (limit of the loop first, then of alpha).
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the mean one-step error in total variation, >= 0.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1).
-        floor: e, error that no amount of data removes, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a},
-        E eps_i <= e + c N^{-a}.
-
-    Source:
-        derived here: THEORY.md statements 3, 14 and 73.
+    Returns: Gap in the broadcast shape.
+    Assumes: As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a}, E eps_i <= e
+        + c N^{-a}.
+    Source: derived here, THEORY.md statements 3, 14 and 73.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i, loss = generation_index("generation", generation), positive("M", M)
-    spread, sensitivity = (
-        propagation(real_share, nonnegative("kappa", kappa), i),
-        nonnegative("b", b),
-    )
+    size, real_share, i, loss = checked(n=n, alpha=alpha, generation=generation, M=M)
+    follow, sensitivity = checked(kappa=kappa, b=b)
+    spread = propagation(real_share, follow, i)
     return _gap(
         loss * discrepancy_at_rate(n, alpha, generation, c=c, a=a, floor=floor),
         _stability_part(size, real_share, i, sensitivity, spread),
@@ -314,36 +266,19 @@ def expected_gap(
     r"""Mean generalization gap: (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n]; b/n for i = 0.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         M: largest loss, > 0; decides only whether the bound is vacuous.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`; the loss need not be bounded.
-
-    Source:
-        derived here: THEORY.md statement 13.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `generalization_gap`; the loss need not be bounded.
+    Source: derived here, THEORY.md statement 13.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    i = generation_index("generation", generation)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
-    spread = propagation(real_share, nonnegative("kappa", kappa), i)
+    size, real_share, i = checked(n=n, alpha=alpha, generation=generation)
+    distance, follow, change, loss = checked(discrepancy=discrepancy, kappa=kappa, b=b, M=M)
+    spread = propagation(real_share, follow, i)
     return _gap(
         np.where(i == 0, 0.0, times(1 - real_share, distance)),
-        _stability_part(size, real_share, i, nonnegative("b", b), spread),
+        _stability_part(size, real_share, i, change, spread),
         np.asarray(0.0),
-        positive("M", M),
+        loss,
         constants(provenance, M=M, b=b, kappa=kappa, discrepancy=discrepancy),
     )
 
@@ -365,26 +300,10 @@ def excess_risk(
     E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         M: largest loss, > 0; decides only whether the bound is vacuous.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `expected_gap`, and a learner that minimises the empirical risk.
-
-    Source:
-        derived here: THEORY.md statement 18.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `expected_gap`, and a learner that minimises the empirical risk.
+    Source: derived here, THEORY.md statement 18.
     """
     gap = expected_gap(
         n, alpha, generation, M=M, b=b, kappa=kappa, discrepancy=discrepancy, provenance=provenance
@@ -410,29 +329,9 @@ def excess_risk_at_rate(
 
     `excess_risk` with discrepancy M times the drift of generation i - 1.
 
-    Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the mean one-step error, >= 0.
-        a: its rate, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape with ``fluctuation`` 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
-
-    Source:
-        derived here: THEORY.md statements 3, 18 and 73.
+    Returns: Gap in the broadcast shape with ``fluctuation`` 0.
+    Assumes: As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
+    Source: derived here, THEORY.md statements 3, 18 and 73.
     """
     gap = generalization_gap_at_rate(
         n,
@@ -473,34 +372,14 @@ def weighted_gap(
     `fresh_data_stability`.
 
     Args:
-        n: size of the real set, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-        weight: w in [0, 1].
-        generation: i, a whole number >= 0 or inf.
-        M: largest loss, > 0.
         b: loss stability in weighted shares, >= 0.
         kappa: generator stability in weighted shares, >= 0.
-        delta: probability of failure in (0, 1).
-        discrepancy: mean loss discrepancy between generation i-1's law and the real law, >= 0.
-        fresh: whether every generation draws new real data.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `generalization_gap`, changed shares counted with their weights.
-
-    Source:
-        derived here: THEORY.md statement 12.
+    Returns: Gap in the broadcast shape.
+    Assumes: As `generalization_gap`, changed shares counted with their weights.
+    Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, i = share("weight", weight), generation_index("generation", generation)
-    loss, change = positive("M", M), nonnegative("b", b)
-    distance = real("discrepancy", discrepancy, 0, np.inf)
+    size, synthetic, w, i = checked(n=n, n_syn=n_syn, weight=weight, generation=generation)
+    loss, change, distance = checked(M=M, b=b, discrepancy=discrepancy)
     stability = fresh_data_stability if flag("fresh", fresh) else weighted_stability
     loop = stability(n, n_syn, weight, kappa, generation)
     real_part = w**2 / size if fresh else times(w, loop.influence)
@@ -532,39 +411,23 @@ def uniform_convergence_gap(
     any learner and any generator.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
         log_size: natural logarithm of the number of parameters, or of an eta-net of the losses in
             sup norm (`log_cover_ball`), >= 0.
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0
             (or the difference of risks at one parameter, if positive).
         cover_radius: eta, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        UniformGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over loops
-        does not do for ``discrepancy``: it must hold for the realised one.
-
-    Source:
-        derived here: THEORY.md statement 17.
+    Returns: UniformGap in the broadcast shape.
+    Assumes: Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over
+        loops does not do for ``discrepancy``: it must hold for the realised one.
+    Source: derived here, THEORY.md statement 17.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    loss, logs = positive("M", M), nonnegative("log_size", log_size) + _log_odds(delta)
-    shift = times(1 - real_share, real("discrepancy", discrepancy, 0, np.inf))
+    size, real_share, loss, distance = checked(n=n, alpha=alpha, M=M, discrepancy=discrepancy)
+    logs = nonnegative("log_size", log_size) + _log_odds(delta)
+    shift = times(1 - real_share, distance)
     cover = 2 * nonnegative("cover_radius", cover_radius)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
-    shift, cover, fluctuation, loss = common_shape(shift, cover, fluctuation, loss)
-    total = shift + cover + fluctuation
     known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
-    return UniformGap(shift, cover, fluctuation, total, total > loss, known)
+    return summed(UniformGap, loss, known, shift, cover, fluctuation)
 
 
 @to_infinity
@@ -578,15 +441,8 @@ def log_cover_ball(
         radius: W > 0, radius of the ball.
         lipschitz: L >= 0, Lipschitz constant of the loss in the parameters.
         cover_radius: eta > 0.
-
-    Returns:
-        natural logarithm of the size, in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        published: Kolmogorov and Tikhomirov 1959 (volume argument).
+    Returns: natural logarithm of the size, in the broadcast shape.
+    Source: published: Kolmogorov and Tikhomirov 1959 (volume argument).
     """
     q = sample_size("dimension", dimension)
     reach = positive("radius", radius) * nonnegative("lipschitz", lipschitz)
@@ -606,27 +462,15 @@ def bousquet_elisseeff(
 
     Args:
         n: independent examples, >= 1.
-        beta: replace-one uniform stability of the loss, >= 0.
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
-        provenance: how the constants are known.
-
-    Returns:
-        StableAlgorithmGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Independent examples of one law: not the mixed set of a loop, whose parts depend on
+    Returns: StableAlgorithmGap in the broadcast shape.
+    Assumes: Independent examples of one law: not the mixed set of a loop, whose parts depend on
         each other.
-
-    Source:
-        published: Bousquet and Elisseeff 2002 (replace-one form).
+    Source: published: Bousquet and Elisseeff 2002 (replace-one form).
     """
-    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    size, change, loss = checked(n=n, beta=beta, M=M)
     fluctuation = (2 * size * change + loss) * np.sqrt(_log_odds(delta) / (2 * size))
-    return _stable_gap(change, fluctuation, loss, constants(provenance, beta=beta, M=M))
+    known = constants(provenance, beta=beta, M=M)
+    return summed(StableAlgorithmGap, loss, known, change, fluctuation)
 
 
 @to_infinity
@@ -644,45 +488,23 @@ def bousquet_klochkov_zhivotovskiy(
 
     Args:
         n: independent examples, >= 1.
-        beta: replace-one uniform stability of the loss, >= 0.
-        M: largest loss, > 0.
-        delta: probability of failure in (0, 1).
-        provenance: how the constants are known.
-
-    Returns:
-        StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
+    Returns: StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
         some thousands on.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Independent examples of one law.
-
-    Source:
-        derived here: THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
+    Assumes: Independent examples of one law.
+    Source: derived here, THEORY.md statement 16 (method: Bousquet, Klochkov and Zhivotovskiy 2020;
         the constants are ours).
     """
-    size, change, loss = sample_size("n", n), nonnegative("beta", beta), positive("M", M)
+    size, change, loss = checked(n=n, beta=beta, M=M)
     logs = _log_odds(delta) + np.log(2)
     levels = np.sqrt(2) * np.e * np.maximum(2.0, logs) * _ceil_log2(size)
     fluctuation = loss * np.sqrt(logs / (2 * size))
-    return _stable_gap(
-        change * (2 + levels), fluctuation, loss, constants(provenance, beta=beta, M=M)
-    )
+    known = constants(provenance, beta=beta, M=M)
+    return summed(StableAlgorithmGap, loss, known, change * (2 + levels), fluctuation)
 
 
 def _ceil_log2(size: FloatArray) -> FloatArray:
     mantissa, exponent = np.frexp(size)
     return np.where(mantissa == 0.5, exponent - 1, exponent).astype(np.float64)
-
-
-def _stable_gap(
-    stability: FloatArray, fluctuation: FloatArray, M: FloatArray, record: tuple[Constant, ...]
-) -> StableAlgorithmGap:
-    stability, fluctuation, loss = common_shape(stability, fluctuation, M)
-    total = stability + fluctuation
-    return StableAlgorithmGap(stability, fluctuation, total, total > loss, record)
 
 
 @to_infinity
@@ -703,39 +525,24 @@ def coupled_gap(
     of `bousquet_elisseeff` and `bousquet_klochkov_zhivotovskiy` in each place.
 
     Args:
-        n: size of the real set, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-        M: largest loss, > 0.
         b: loss stability of one fit, >= 0.
         beta_real: beta_i, the most that one swap in the real set changes the loss of generation i
             when the loop is run again with the same randomness, >= 0.
-        delta: probability of failure in (0, 1).
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0.
-        provenance: how the constants are known.
-
-    Returns:
-        CoupledGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
-
-    Source:
-        derived here: THEORY.md statement 16.
+    Returns: CoupledGap in the broadcast shape.
+    Assumes: Loss in [0, M]; common random numbers independent of the real set; generation i >= 1.
+    Source: derived here, THEORY.md statement 16.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    loss, half = positive("M", M), probability("delta", delta) / 2
+    size, synthetic, loss, change = checked(n=n, n_syn=n_syn, M=M, b=b)
+    distance, swapped = checked(discrepancy=discrepancy, beta_real=beta_real)
+    half = probability("delta", delta) / 2
     alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
-    one_fit = nonnegative("b", b) / (size + synthetic)
-    shift = times(rho, real("discrepancy", discrepancy, 0, np.inf))
-    real_part = alpha * _smaller_gap(size, nonnegative("beta_real", beta_real), loss, half)
+    one_fit = change / (size + synthetic)
+    shift = times(rho, distance)
+    real_part = alpha * _smaller_gap(size, swapped, loss, half)
     synthetic_part = rho * _smaller_gap(synthetic, one_fit, loss, half)
-    shift, real_part, synthetic_part, loss = common_shape(shift, real_part, synthetic_part, loss)
-    total = shift + real_part + synthetic_part
     known = constants(provenance, M=M, b=b, beta_real=beta_real, discrepancy=discrepancy)
-    return CoupledGap(shift, real_part, synthetic_part, total, total > loss, known)
+    return summed(CoupledGap, loss, known, shift, real_part, synthetic_part)
 
 
 def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArray) -> FloatArray:
@@ -750,15 +557,8 @@ def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> Float
     Args:
         delta: probability in (0, 1) that any generation's bound fails.
         generation: i, a whole number >= 1.
-
-    Returns:
-        the probability for generation i; they sum to ``delta``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 19.
+    Returns: the probability for generation i; they sum to ``delta``.
+    Source: derived here, THEORY.md statement 19.
     """
     i = generation_index("generation", generation, first=1)
     return (6 * probability("delta", delta) / (np.pi * i) ** 2)[()]

@@ -14,17 +14,16 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     Constant,
     FloatArray,
+    checked,
     common_shape,
     constants,
-    generation_index,
     nonnegative,
-    positive,
     probability,
-    sample_size,
     times,
     to_infinity,
 )
 from icl_stl.bounds._series import geometric
+from icl_stl.bounds.generalization import summed
 from icl_stl.bounds.stability import BoolArray
 
 _NOISE_FOURTH = 9 / 5  # E e^4 of the uniform law on [-sqrt(3), sqrt(3)]
@@ -33,45 +32,38 @@ _EVENTS = 6  # three deviations for the real set, three for the synthetic batch
 
 
 class SphereMoments(NamedTuple):
-    """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>.
-
-    Attributes:
-        square: E|h|^2.
-        fourth: E|h|^4.
-        scale: s_h = E|h|^2/d; the features x h^T have second moment s_h I.
-        optimum: g = 1/E|h|^2; the best layer is Gamma* = g I.
-        risk: R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2.
-        residual_fourth: E r^4.
-        leverage: E r^2 |x h^T|^2.
-    """
+    """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>."""
 
     square: FloatArray
+    """E|h|^2."""
     fourth: FloatArray
+    """E|h|^4."""
     scale: FloatArray
+    """s_h = E|h|^2/d; the features x h^T have second moment s_h I."""
     optimum: FloatArray
+    """g = 1/E|h|^2; the best layer is Gamma* = g I."""
     risk: FloatArray
+    """R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2."""
     residual_fourth: FloatArray
+    """E r^4."""
     leverage: FloatArray
+    """E r^2 |x h^T|^2."""
 
 
 class LinearAttentionGap(NamedTuple):
-    """Bound on the gap of linear attention, real and synthetic part bounded apart.
-
-    Attributes:
-        shift: difference of the risks on the real law and on the generator's law, exact for the
-            distances given; may be negative.
-        real: fluctuation of the real set.
-        synthetic: fluctuation of the synthetic batch.
-        total: their sum, never capped.
-        vacuous: whether the total exceeds 1 + sigma^2, the risk of predicting 0.
-        constants: moments and distances, and where they come from.
-    """
+    """Bound on the gap of linear attention, real and synthetic part bounded apart."""
 
     shift: FloatArray
+    """Difference of the risks on the real law and on the generator's law, exact for the distances
+    given; may be negative.
+    """
     real: FloatArray
+    """Fluctuation of the real set."""
     synthetic: FloatArray
+    """Fluctuation of the synthetic batch."""
     total: FloatArray
     vacuous: BoolArray
+    """Whether the total exceeds 1 + sigma^2, the risk of predicting 0."""
     constants: tuple[Constant, ...]
 
 
@@ -81,22 +73,11 @@ def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> Sphe
 
     E|h|^2 = 1 + (d - 1 + sigma^2 d)/k; the others are polynomials in 1/k, sigma^2 and g.
 
-    Args:
-        dim: d >= 1.
-        context: examples in the prompt, k >= 1.
-        sigma: standard deviation of the label noise, >= 0.
-
-    Returns:
-        SphereMoments in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 48.
+    Returns: SphereMoments in the broadcast shape.
+    Source: derived here, THEORY.md statement 48.
     """
-    d, k = sample_size("dim", dim), sample_size("context", context)
-    v = nonnegative("sigma", sigma) ** 2
+    d, k, noise = checked(dim=dim, context=context, sigma=sigma)
+    v = noise**2
     # Moments of t = w^T x and y = t + sigma e, and of xi = x y - w through |xi|^2 and w^T xi.
     t4 = 3 * d / (d + 2)
     y4, t2y2, ty3 = t4 + 6 * v + _NOISE_FOURTH * v**2, t4 + v, t4 + 3 * v
@@ -200,7 +181,7 @@ def _problem(
     events: FloatArray | float,
 ) -> _Problem:
     moments = sphere_moments(dim, context, sigma)
-    d, noise = sample_size("dim", dim), nonnegative("sigma", sigma)
+    d, noise = checked(dim=dim, sigma=sigma)
     spread = np.sqrt(moments.risk) if generator_noise is None else generator_noise
     return _Problem(
         moments,
@@ -222,17 +203,16 @@ def _certificate(
     moments = problem.moments
     alpha, rho = size / (size + synthetic), synthetic / (size + synthetic)
     excess = moments.risk - problem.noise**2 + moments.scale * (to_optimum**2 - to_previous**2)
-    shift, real, drawn, zero = common_shape(
+    known = moments._asdict() | {"generator_noise": problem.noise}
+    reached = {"to_optimum": to_optimum, "to_previous": to_previous}
+    return summed(
+        LinearAttentionGap,
+        moments.risk + moments.optimum,
+        constants("certified", **known) + constants(distances, **reached),
         times(rho, excess),
         alpha * _at(problem.real(size), to_optimum),
         times(rho, _at(problem.synthetic(synthetic), to_previous)),
-        moments.risk + moments.optimum,
     )
-    known = moments._asdict() | {"generator_noise": problem.noise}
-    reached = {"to_optimum": to_optimum, "to_previous": to_previous}
-    total = shift + real + drawn
-    record = constants("certified", **known) + constants(distances, **reached)
-    return LinearAttentionGap(shift, real, drawn, total, total > zero, record)
 
 
 def _at(deviations: _Deviations, distance: FloatArray) -> FloatArray:
@@ -263,40 +243,22 @@ def linear_attention_gap(
     Args:
         n: real prompts, kept for ever, >= 1.
         n_syn: synthetic prompts of generation i, m >= 0; 0 for generation 0.
-        dim: d >= 1, dimension of the inputs.
-        context: k >= 1, labelled examples in a prompt.
-        sigma: standard deviation of the label noise, >= 0.
-        delta: probability of failure in (0, 1).
         to_optimum: D, realised Frobenius distance to the best layer, >= 0.
         to_previous: E, realised Frobenius distance to generation i-1, >= 0.
         generator_noise: s >= 0, standard deviation of the generator's uniform noise; by default
             sqrt(R*), the best layer's residual, for which the shift of Gamma* vanishes.
-
-    Returns:
-        LinearAttentionGap in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        The law of prompts of this module; generation i's synthetic prompts have the real law
+    Returns: LinearAttentionGap in the broadcast shape.
+    Assumes: The law of prompts of this module; generation i's synthetic prompts have the real law
         except for the query's label, <Gamma_{i-1}, x h^T> + s e; their inputs, contexts and noise
         are independent of everything before. Nothing of the learner. One generation, chosen
         beforehand: for every generation give ``delta_for_every_generation(delta, i)``.
-
-    Source:
-        derived here: THEORY.md statement 50 (scalar: Bernstein; vectors: Pinelis 1994; matrices:
-        Tropp 2012).
+    Source: derived here, THEORY.md statement 50 (scalar: Bernstein; vectors: Pinelis 1994;
+        matrices: Tropp 2012).
     """
     problem = _problem(dim, context, sigma, delta, generator_noise, _EVENTS)
-    return _certificate(
-        problem,
-        sample_size("n", n),
-        nonnegative("n_syn", n_syn),
-        nonnegative("to_optimum", to_optimum),
-        nonnegative("to_previous", to_previous),
-        "measured",
-    )
+    synthetic = nonnegative("n_syn", n_syn)
+    size, best, before = checked(n=n, to_optimum=to_optimum, to_previous=to_previous)
+    return _certificate(problem, size, synthetic, best, before, "measured")
 
 
 @to_infinity
@@ -319,30 +281,16 @@ def linear_attention_gap_prior(
 
     Args:
         n: real prompts, kept for ever, >= 1.
-        n_syn: synthetic prompts a generation, m >= 1.
         generation: i, a whole number >= 0.
-        dim: d >= 1, dimension of the inputs.
-        context: k >= 1, labelled examples in a prompt.
-        sigma: standard deviation of the label noise, >= 0.
-        delta: probability of failure in (0, 1).
         ridge: penalty per training prompt, > 0: a fit to N prompts minimises the sum of squares
             plus N ridge |Gamma|^2.
         generator_noise: s >= 0, by default sqrt(R*).
-
-    Returns:
-        LinearAttentionGap in the broadcast shape; the distances in ``constants`` are certified.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `linear_attention_gap`, and that every generation is fitted by ridge regression.
-
-    Source:
-        derived here: THEORY.md statement 51.
+    Returns: LinearAttentionGap in the broadcast shape; the distances in ``constants`` are
+        certified.
+    Assumes: As `linear_attention_gap`, and that every generation is fitted by ridge regression.
+    Source: derived here, THEORY.md statement 51.
     """
-    i, penalty = generation_index("generation", generation), positive("ridge", ridge)
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
+    i, penalty, size, synthetic = checked(generation=generation, ridge=ridge, n=n, n_syn=n_syn)
     events = np.where(i == 0, 3, 2 * i + 5)
     problem = _problem(dim, context, sigma, delta, generator_noise, events)
     synthetic = np.where(i == 0, 0.0, synthetic)

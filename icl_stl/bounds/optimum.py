@@ -1,4 +1,9 @@
-"""How much synthetic data the bounds recommend, with a certificate of global optimality."""
+"""How much synthetic data the bounds recommend, with a certificate of global optimality.
+
+Generations count from 1; the limit, inf, is the safer design. ``b``, ``kappa`` and ``fresh`` are
+without effect on ``uniform``, ``delta`` on ``risk``, ``log_size`` on both ``gap`` and ``risk``. The
+one-step error of ``c``, ``a`` and ``floor`` is a mean, for ``uniform`` that of every loop.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,14 +16,14 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     constants,
+    extended,
     flag,
     generation_index,
     nonnegative,
+    one,
     positive,
-    probability,
-    real,
-    sample_size,
     to_infinity,
 )
 from icl_stl.bounds._series import geometric
@@ -38,26 +43,23 @@ _OVERFLOW = 1e308
 
 
 class OptimalSize(NamedTuple):
-    """Synthetic-to-real ratio of least bound, and the proof that no other ratio is better.
-
-    Attributes:
-        lam: lambda* = n_syn/n; 0 for no synthetic data, inf where the bound falls for ever.
-        value: the bound at lambda* (its limit at inf).
-        lower_bound: certified: no ratio admitted has a smaller bound; within 1e-6 of ``value``,
-            relatively, unless the search ends early, after 200,000 intervals (seen for kappa some
-            1e-9 above 1 and generations around 1e5: 1.4e-6).
-        regime: ``none``, ``interior``, ``unbounded``, or ``capped`` at the largest ratio allowed.
-        description: the regime in words.
-        sensitivities: d ln lambda*/d ln q for the constants q at an interior optimum, else empty.
-        constants: the problem's constants and where they come from.
-    """
+    """Synthetic-to-real ratio of least bound, and the proof that no other ratio is better."""
 
     lam: float
+    """lambda* = n_syn/n; 0 for no synthetic data, inf where the bound falls for ever."""
     value: float
+    """The bound at lambda* (its limit at inf)."""
     lower_bound: float
+    """Certified: no ratio admitted has a smaller bound; within 1e-6 of ``value``, relatively,
+    unless the search ends early, after 200,000 intervals (seen for kappa some 1e-9 above 1 and
+    generations around 1e5: 1.4e-6).
+    """
     regime: str
+    """``none``, ``interior``, ``unbounded``, or ``capped`` at the largest ratio allowed."""
     description: str
+    """The regime in words."""
     sensitivities: Mapping[str, float]
+    """d ln lambda*/d ln q for the constants q at an interior optimum, else empty."""
     constants: tuple[Constant, ...]
 
 
@@ -75,27 +77,24 @@ class Shapes(NamedTuple):
 
 @dataclass(frozen=True)
 class Landscape:
-    """B = A shift(lambda) + F floor(lambda) + H stability(lambda) + G fluctuation(lambda).
-
-    Attributes:
-        A: M c n^{-a} for the gap, twice that for the excess risk.
-        H: b/n.
-        G: (M + 2b) sqrt(ln(1/delta)/(2n)) for the gap, 0 for the excess risk.
-        kappa: generator stability.
-        a: rate of the one-step error.
-        generation: i >= 1 or inf.
-        F: M times the error floor for the gap, twice that for the excess risk.
-        fresh: whether every generation draws new real rows.
-    """
+    """B = A shift(lambda) + F floor(lambda) + H stability(lambda) + G fluctuation(lambda)."""
 
     A: float
+    """M c n^{-a} for the gap, twice that for the excess risk."""
     H: float
+    """b/n."""
     G: float
+    """(M + 2b) sqrt(ln(1/delta)/(2n)) for the gap, 0 for the excess risk."""
     kappa: float
+    """Generator stability."""
     a: float
+    """Rate of the one-step error."""
     generation: float
+    """i >= 1 or inf."""
     F: float = 0.0
+    """M times the error floor for the gap, twice that for the excess risk."""
     fresh: bool = False
+    """Whether every generation draws new real rows."""
 
     @to_infinity
     def parts(self, lam: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -340,40 +339,18 @@ def optimal_size(
     general.
 
     Args:
-        n: size of the real set, >= 1.
-        M: largest loss, > 0.
-        b: loss stability, >= 0; without effect on ``uniform``.
-        kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1); without effect on ``risk``.
-        generation: i >= 1, or inf for the loop's limit, the safer design.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
         max_lam: largest ratio allowed, in [0, inf].
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-        provenance: how the constants are known.
-
-    Returns:
-        OptimalSize; its value at lam = inf is the objective's limit.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As the bound that is minimised (`synthetic_trade_off`); n given. The certificate holds up to
-        rounding, for which 1e-12 is set aside, and 1e-10 in finite generations beyond 200.
-
-    Source:
-        derived here: THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off: paper,
-        abstract-level claim.
+    Returns: OptimalSize; its value at lam = inf is the objective's limit.
+    Assumes: As the bound that is minimised (`synthetic_trade_off`); n given. The certificate holds
+        up to rounding, for which 1e-12 is set aside, and 1e-10 in finite generations beyond 200.
+    Source: derived here, THEORY.md statements 21 to 26 and 73 to 77. That there is a trade-off:
+        paper, abstract-level claim.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
     landscape = problem.landscape()
-    cap = float(_number("max_lam", real("max_lam", max_lam, 0, np.inf)))
+    cap = one("max_lam", extended("max_lam", max_lam))
     search = branch_and_bound(landscape, cap)
     lam = polished(landscape, search, cap)
     regime = _regime(lam, cap)
@@ -416,41 +393,19 @@ def synthetic_trade_off(
     r^{2i}.
 
     Args:
-        n: real rows, >= 1: of the fixed set, or of every generation.
         lam: lambda = n_syn/n, in [0, inf], any shape; inf is the limit.
-        M: largest loss, > 0.
-        b: loss stability, >= 0; without effect on ``uniform``.
-        kappa: generator stability, >= 0; without effect on ``uniform``.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        floor: e, error that no amount of data removes, >= 0.
-        delta: probability of failure in (0, 1); without effect on ``risk``.
-        generation: i >= 1, or inf for the loop's limit.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        fresh: whether every generation draws n new real rows; without effect on ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
-        provenance: how the constants are known.
-
-    Returns:
-        Gap in the shape of ``lam``; ``fluctuation`` is 0 for ``risk``, ``stability`` for
+    Returns: Gap in the shape of ``lam``; ``fluctuation`` is 0 for ``risk``, ``stability`` for
         ``uniform``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As the bound evaluated, and one-step errors: for ``gap`` and ``risk`` in the mean,
-        E eps_0 <= e + c n^{-a} and E eps_i <= e + c N^{-a}; for ``uniform`` surely, eps_0 <= e + c
+    Assumes: As the bound evaluated, and one-step errors: for ``gap`` and ``risk`` in the mean, E
+        eps_0 <= e + c n^{-a} and E eps_i <= e + c N^{-a}; for ``uniform`` surely, eps_0 <= e + c
         n^{-a} and eps_i <= e + c N^{-a} in every loop: nothing concentrates the realised errors
         around their mean there, and with a law of mean errors the number is no bound.
-
-    Source:
-        derived here: THEORY.md statements 12, 14, 17, 18, 73 and 76.
+    Source: derived here, THEORY.md statements 12, 14, 17, 18, 73 and 76.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
-    parts = problem.landscape().parts(real("lam", lam, 0, np.inf))
+    parts = problem.landscape().parts(extended("lam", lam))
     shift, stability, fluctuation = (part[()] for part in parts)
     total = shift + stability + fluctuation
     record = problem.record(provenance)
@@ -496,22 +451,13 @@ class Problem(NamedTuple):
                 f"objective = {self.objective!r} is outside the admissible range: "
                 "gap, risk, uniform"
             )
-        return Problem(
-            n=_number("n", sample_size("n", self.n)),
-            M=_number("M", positive("M", self.M)),
-            b=_number("b", nonnegative("b", self.b)),
-            kappa=_number("kappa", nonnegative("kappa", self.kappa)),
-            c=_number("c", nonnegative("c", self.c)),
-            a=_number("a", positive("a", self.a)),
-            delta=_number("delta", probability("delta", self.delta)),
-            generation=_number(
-                "generation", generation_index("generation", self.generation, first=1)
-            ),
-            objective=self.objective,
-            log_size=_number("log_size", nonnegative("log_size", self.log_size)),
-            floor=_number("floor", nonnegative("floor", self.floor)),
-            fresh=flag("fresh", self.fresh),
-        )
+        numbers = self._asdict()
+        fresh = flag("fresh", numbers.pop("fresh"))
+        del numbers["objective"]
+        generation_index("generation", self.generation, first=1)
+        for name, value in zip(numbers, checked(**numbers), strict=True):
+            numbers[name] = one(name, value)
+        return self._replace(fresh=fresh, **numbers)
 
     def record(self, provenance: Provenance) -> tuple[Constant, ...]:
         """The constants and where they come from."""
@@ -551,12 +497,6 @@ class Problem(NamedTuple):
             fields[name] = fields[name] * factor
             changed.append(float(Problem(**fields).landscape().slope(lam)))
         return changed[0] - changed[1]
-
-
-def _number(name: str, value: FloatArray) -> float:
-    if value.ndim:
-        raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
-    return float(value)
 
 
 class Search(NamedTuple):
@@ -675,28 +615,8 @@ def closed_form_size(  # noqa: PLR0911
     kappa = 0, i = inf, c = 0: max(0, (G/(2F))^{2/3} - 1) for H = 0, max(0, (H/F)^{1/2} - 1) for
     G = 0. Fresh real rows change nothing for kappa = 0; for the risk kappa then plays no part.
 
-    Args:
-        n: size of the real set, >= 1.
-        M: largest loss, > 0.
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        c: constant of the one-step error, >= 0: of its mean, or for ``uniform`` of every loop's.
-        a: its rate, > 0.
-        delta: probability of failure in (0, 1).
-        generation: i >= 1 or inf.
-        objective: ``gap``, ``risk`` or ``uniform``.
-        log_size: logarithm of the class's size, >= 0, for ``uniform`` only.
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-
-    Returns:
-        lambda*, or None.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
+    Returns: lambda*, or None.
+    Source: derived here, THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
     """
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
@@ -769,24 +689,10 @@ def proved_directions(
 ) -> dict[str, str]:
     r"""How every optimal ratio moves with the constants, where that is proved.
 
-    Args:
-        b: loss stability, >= 0.
-        kappa: generator stability, >= 0.
-        a: rate of the one-step error, > 0.
-        generation: i >= 1 or inf.
-        floor: e, error that no amount of data removes, >= 0.
-        fresh: whether every generation draws n new real rows.
-
-    Returns:
-        ``rises``, ``falls`` (weakly) or ``unmoved`` for each constant a statement exists for, as
-        it grows; ``floor`` where it is above 0. No other is there unless i = inf, a < 1 and
+    Returns: ``rises``, ``falls`` (weakly) or ``unmoved`` for each constant a statement exists for,
+        as it grows; ``floor`` where it is above 0. No other is there unless i = inf, a < 1 and
         kappa <= 1/2 (kappa <= 1 with fresh real rows).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statements 25, 75 and 77.
+    Source: derived here, THEORY.md statements 25, 75 and 77.
     """
     change, rate = float(nonnegative("b", b)), float(positive("a", a))
     i = float(generation_index("generation", generation, first=1))

@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike
 from icl_stl.bounds._check import (
     Constant,
     FloatArray,
+    checked,
     constants,
     generation_index,
-    nonnegative,
-    sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -24,16 +22,11 @@ from icl_stl.bounds._series import geometric, power_sum
 
 
 class PaperForm(NamedTuple):
-    """A bound of the paper's shape.
-
-    Attributes:
-        total: the sum of ``terms``.
-        terms: its parts, on the last axis.
-        constants: the stand-ins for unknown constants, all ``assumed``.
-    """
+    """A bound of the paper's shape; the constants stand in for unknown ones, all ``assumed``."""
 
     total: FloatArray
     terms: FloatArray
+    """Its parts, on the last axis."""
     constants: tuple[Constant, ...]
 
 
@@ -51,22 +44,13 @@ def accumulated_error(
     i eps as alpha -> 0, at most eps/alpha for a constant share.
 
     Args:
-        alpha: real share in [0, 1].
-        generation: i, a whole number >= 0 or inf.
         one_step: eps, error of one generation in total variation, >= 0.
-
-    Returns:
-        PaperForm with one term.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with one term.
+    Source: paper, abstract-level claim.
     """
-    real_share, i = share("alpha", alpha), generation_index("generation", generation)
+    real_share, i, error = checked(alpha=alpha, generation=generation, one_step=one_step)
     factor = geometric(1 - real_share, real_share, i).total
-    return _form(times(nonnegative("one_step", one_step), factor), one_step=one_step)
+    return _form(times(error, factor), one_step=one_step)
 
 
 @to_infinity
@@ -76,23 +60,16 @@ def augmentation_trade_off(
     r"""Shape of the paper's bound with growing synthetic data: n^{-1/4} log i + n^{-1} sum 1/k^2.
 
     Args:
-        n: size of the real set, >= 1.
         generation: i, a whole number >= 1 or inf; the sum runs over k = 1..i.
         leading: constant of the first term, >= 0.
         second: constant of the second term, >= 0.
-
-    Returns:
-        PaperForm with two terms.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with two terms.
+    Source: paper, abstract-level claim.
     """
-    size, i = sample_size("n", n), generation_index("generation", generation, first=1)
-    first = times(nonnegative("leading", leading), size**-0.25 * np.log(i))
-    rest = nonnegative("second", second) * power_sum(np.asarray(2.0), i) / size
+    size, own, other = checked(n=n, leading=leading, second=second)
+    i = generation_index("generation", generation, first=1)
+    first = times(own, size**-0.25 * np.log(i))
+    rest = other * power_sum(np.asarray(2.0), i) / size
     return _form(first, rest, leading=leading, second=second)
 
 
@@ -106,16 +83,8 @@ def transformer_factor(
         weight_norm: B_W, >= 0.
         depth: L, number of layers, >= 0.
         constant: its unknown constant, >= 0.
-
-    Returns:
-        PaperForm with one term, inf where it overflows.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        paper, abstract-level claim.
+    Returns: PaperForm with one term, inf where it overflows.
+    Source: paper, abstract-level claim.
     """
-    norm, layers = nonnegative("weight_norm", weight_norm), nonnegative("depth", depth)
-    factor = np.exp(norm * layers)
-    return _form(times(nonnegative("constant", constant), factor), constant=constant)
+    norm, layers, scale = checked(weight_norm=weight_norm, depth=depth, constant=constant)
+    return _form(times(scale, np.exp(norm * layers)), constant=constant)

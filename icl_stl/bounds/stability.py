@@ -9,13 +9,13 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     generation_index,
     nonnegative,
     real,
     sample_size,
-    share,
     times,
     to_infinity,
 )
@@ -25,41 +25,34 @@ BoolArray = NDArray[np.bool_]
 
 
 class Stability(NamedTuple):
-    """Effect of replacing one example of the real set on generation i.
-
-    Attributes:
-        influence: chi_i, expected share of the training set that the swap changes.
-        gamma: kappa chi_i, recursive stability: expected total variation between the two models.
-        stable: the phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i.
-        variance_proxy: V_i, sum of squared influences of everything the loop ever drew.
-        constants: kappa and where it comes from.
-    """
+    """Effect of replacing one example of the real set on generation i."""
 
     influence: FloatArray
+    """chi_i, expected share of the training set that the swap changes."""
     gamma: FloatArray
+    """kappa chi_i, recursive stability: expected total variation between the two models."""
     stable: BoolArray
+    """The phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i."""
     variance_proxy: FloatArray
+    """V_i, sum of squared influences of everything the loop ever drew."""
     constants: tuple[Constant, ...]
 
 
 class Propagation(NamedTuple):
-    """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight.
-
-    Attributes:
-        influence: n chi_i = w (1 + r + ... + r^{i-1}) + r^i.
-        injected: its part w (1 + r + ... + r^{i-1}).
-        total: 1 + r + ... + r^{i-1}.
-        square_ratio: (1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio.
-        gap: 1 - r.
-        power: r^i.
-    """
+    """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight."""
 
     influence: FloatArray
+    """n chi_i = w (1 + r + ... + r^{i-1}) + r^i."""
     injected: FloatArray
+    """Its part w (1 + r + ... + r^{i-1})."""
     total: FloatArray
+    """1 + r + ... + r^{i-1}."""
     square_ratio: FloatArray
+    """(1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio."""
     gap: FloatArray
+    """1 - r."""
     power: FloatArray
+    """r^i."""
 
 
 def propagation(weight: FloatArray, kappa: FloatArray, i: FloatArray) -> Propagation:
@@ -99,28 +92,14 @@ def recursive_stability(
     V_i = n chi_i^2 + (alpha (1-alpha)/n) sum_{s<i} r^{2s}. Attained by the Bernoulli amplifier.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share n/N in [0, 1]; 0 is the limit of ever more synthetic data.
         kappa: generator stability, change of the generated law in total variation per changed
             share of the training set, >= 0.
-        generation: i, a whole number >= 0 or inf.
-        provenance: how ``kappa`` is known.
-
-    Returns:
-        Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
+    Returns: Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
         alpha = 0, where influence is 1/n in every generation).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
-
-    Source:
-        derived here: THEORY.md statement 8. The notion: paper, abstract-level claim.
+    Assumes: TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
+    Source: derived here, THEORY.md statement 8. The notion: paper, abstract-level claim.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    follow, i = nonnegative("kappa", kappa), generation_index("generation", generation)
+    size, real_share, follow, i = checked(n=n, alpha=alpha, kappa=kappa, generation=generation)
     spread = propagation(real_share, follow, i)
     variance = deviation(real_share, spread) ** 2 / size
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
@@ -143,17 +122,8 @@ def _stability(
 def phase_threshold(kappa: ArrayLike) -> FloatArray:
     r"""Real share above which recursive stability is bounded in i: max(0, 1 - 1/kappa).
 
-    Args:
-        kappa: generator stability, >= 0.
-
-    Returns:
-        the threshold in [0, 1).
-
-    Raises:
-        ValueError: for a negative or infinite kappa.
-
-    Source:
-        derived here: THEORY.md statement 9.
+    Returns: the threshold in [0, 1).
+    Source: derived here, THEORY.md statement 9.
     """
     follow = nonnegative("kappa", kappa)
     return np.where(follow > 1, (follow - 1) / np.maximum(follow, 1), 0.0)[()]
@@ -165,27 +135,12 @@ def uniform_recursive_stability(
 ) -> Stability:
     r"""Recursive stability for all generations at once: chi_i <= max(1, alpha/(1 - r))/n.
 
-    Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        kappa: generator stability, >= 0.
-        provenance: how ``kappa`` is known.
-
-    Returns:
-        Stability; ``influence`` = max(1, alpha/(1-r))/n, ``variance_proxy`` bounds every V_i;
+    Returns: Stability; ``influence`` = max(1, alpha/(1-r))/n, ``variance_proxy`` bounds every V_i;
         infinite where r >= 1 (but kappa = 1 with alpha = 0).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `recursive_stability`.
-
-    Source:
-        derived here: THEORY.md statement 9.
+    Assumes: As `recursive_stability`.
+    Source: derived here, THEORY.md statement 9.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    follow = nonnegative("kappa", kappa)
+    size, real_share, follow = checked(n=n, alpha=alpha, kappa=kappa)
     limit = propagation(real_share, follow, np.asarray(np.inf))
     largest = limit._replace(influence=np.maximum(limit.influence, 1.0))
     variance = deviation(real_share, largest) ** 2 / size
@@ -199,26 +154,13 @@ def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) 
     chi_i = alpha_i/n + (1-alpha_i) kappa_i chi_{i-1}.
 
     Args:
-        n: size of the real set, >= 1, a scalar or [...].
-        alphas: real shares of generations 1..G, [..., G], in [0, 1].
         kappas: stability of the generator that generation i learns from, [..., G], >= 0.
-
-    Returns:
-        chi_0..chi_G, [..., G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `recursive_stability`, generation by generation.
-
-    Source:
-        derived here: THEORY.md statement 8.
+    Returns: chi_0..chi_G, [..., G+1].
+    Assumes: As `recursive_stability`, generation by generation.
+    Source: derived here, THEORY.md statement 8.
     """
-    size = sample_size("n", n)
-    real_shares, follow = np.broadcast_arrays(
-        np.atleast_1d(share("alphas", alphas)), np.atleast_1d(nonnegative("kappas", kappas))
-    )
+    size, *rest = checked(n=n, alphas=alphas, kappas=kappas)
+    real_shares, follow = np.broadcast_arrays(*map(np.atleast_1d, rest))
     chi = [np.broadcast_to(1.0, real_shares.shape[:-1])]
     for i in range(real_shares.shape[-1]):
         chi.append(real_shares[..., i] + times((1 - real_shares[..., i]) * follow[..., i], chi[-1]))
@@ -234,19 +176,9 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
     Args:
         n: size of every batch, >= 1.
         kappa: generator stability, in [0, 10000].
-        generation: i, a whole number >= 0 or inf.
-
-    Returns:
-        chi_i in the broadcast shape: at i = inf 0, 1/n or inf for kappa below, at, above 1.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `recursive_stability`; one equal batch a generation.
-
-    Source:
-        derived here: THEORY.md statement 10.
+    Returns: chi_i in the broadcast shape: at i = inf 0, 1/n or inf for kappa below, at, above 1.
+    Assumes: As `recursive_stability`; one equal batch a generation.
+    Source: derived here, THEORY.md statement 10.
     """
     # As many factors are multiplied one by one as kappa says.
     size, follow = sample_size("n", n), real("kappa", kappa, 0, 10_000)
@@ -261,25 +193,13 @@ def synthetic_influence(
     r"""Influence of one synthetic example ``lag`` generations later: r^lag alpha/n.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
-        kappa: generator stability, >= 0.
         lag: i - j for an example of generation j, a whole number >= 0 or inf.
-
-    Returns:
-        the expected changed share of generation i's training set, in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `recursive_stability`.
-
-    Source:
-        derived here: THEORY.md statement 8.
+    Returns: the expected changed share of generation i's training set, in the broadcast shape.
+    Assumes: As `recursive_stability`.
+    Source: derived here, THEORY.md statement 8.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    spread = propagation(real_share, nonnegative("kappa", kappa), generation_index("lag", lag))
+    size, real_share, follow, later = checked(n=n, alpha=alpha, kappa=kappa, lag=lag)
+    spread = propagation(real_share, follow, later)
     return (times(real_share, spread.power) / size)[()]
 
 
@@ -288,21 +208,12 @@ def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -
     r"""Influence on generation i from the recursive stability of i - 1: alpha/n + (1-alpha) gamma.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
         gamma: gamma_{i-1} in [0, 1], expected total variation under the coupling used.
-
-    Returns:
-        chi_i in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 8.
+    Returns: chi_i in the broadcast shape.
+    Source: derived here, THEORY.md statement 8.
     """
-    size, real_share = sample_size("n", n), share("alpha", alpha)
-    return (real_share / size + (1 - real_share) * share("gamma", gamma))[()]
+    size, real_share, swapped = checked(n=n, alpha=alpha, gamma=gamma)
+    return (real_share / size + (1 - real_share) * swapped)[()]
 
 
 @to_infinity
@@ -312,25 +223,13 @@ def parameter_stability(
     r"""Distance in parameters between two loops that share their randomness: Omega chi_i.
 
     Args:
-        n: size of the real set, >= 1.
-        alpha: real share in [0, 1].
         kappa: how far a generated example moves per unit of parameter change, randomness held
             fixed, times how far parameters move per example: >= 0.
-        generation: i, a whole number >= 0 or inf.
         sensitivity: Omega, the most that one changed example of N moves the parameters, times N.
-
-    Returns:
-        bound on the parameter distance, in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        |A(S) - A(S')| <= (1/|S|) sum_k omega(z_k, z'_k) with omega <= Omega, and
+    Returns: bound on the parameter distance, in the broadcast shape.
+    Assumes: |A(S) - A(S')| <= (1/|S|) sum_k omega(z_k, z'_k) with omega <= Omega, and
         omega(G(theta, u), G(theta', u)) <= kappa |theta - theta'| for every u (or on average).
-
-    Source:
-        derived here: THEORY.md statement 11.
+    Source: derived here, THEORY.md statement 11.
     """
     omega = nonnegative("sensitivity", sensitivity)
     return times(omega, recursive_stability(n, alpha, kappa, generation).influence)[()]
@@ -353,22 +252,13 @@ def contraction_stability(
         start: d_0, [...], >= 0.
         contraction: q_1..q_G, [..., G], >= 0.
         injected: u_1..u_G, [..., G], >= 0.
-
-    Returns:
-        bound on d_0..d_G, [..., G + 1].
-
-    Raises:
-        ValueError: for an argument outside its range, or different numbers of generations.
-
-    Assumes:
-        the inequality above in every generation; for linear attention without clipping, of labels
-        or of parameters.
-
-    Source:
-        derived here: THEORY.md statement 71.
+    Returns: bound on d_0..d_G, [..., G + 1].
+    Raises: ValueError for different numbers of generations.
+    Assumes: the inequality above in every generation; for linear attention without clipping, of
+        labels or of parameters.
+    Source: derived here, THEORY.md statement 71.
     """
-    first, factors = nonnegative("start", start), nonnegative("contraction", contraction)
-    put = nonnegative("injected", injected)
+    first, factors, put = checked(start=start, contraction=contraction, injected=injected)
     if factors.ndim == 0 or factors.shape[-1:] != put.shape[-1:]:
         raise ValueError(
             "contraction and injected must have one number a generation on their last axis, but "
@@ -397,28 +287,14 @@ def weighted_stability(
     r = (1-w) kappa, m = n_syn; w = 0 is the replace loop.
 
     Args:
-        n: size of the real set, >= 1.
-        n_syn: synthetic examples a generation, >= 1.
-        weight: w in [0, 1], weight of the real empirical risk.
         kappa: generator stability in weighted shares, >= 0.
-        generation: i, a whole number >= 0 or inf.
-        provenance: how ``kappa`` is known.
-
-    Returns:
-        Stability in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `recursive_stability`, changed shares counted with their weights.
-
-    Source:
-        derived here: THEORY.md statement 12.
+    Returns: Stability in the broadcast shape.
+    Assumes: As `recursive_stability`, changed shares counted with their weights.
+    Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, follow = share("weight", weight), nonnegative("kappa", kappa)
-    spread = propagation(w, follow, generation_index("generation", generation))
+    size, synthetic, w = checked(n=n, n_syn=n_syn, weight=weight)
+    follow, i = checked(kappa=kappa, generation=generation)
+    spread = propagation(w, follow, i)
     batches = times((1 - w) ** 2 / synthetic, spread.total * spread.square_ratio)
     variance = spread.influence**2 / size + batches
     return _stability(follow, spread.gap, spread.influence / size, variance, provenance)
@@ -439,29 +315,15 @@ def fresh_data_stability(
     A first example has influence r^i/n; V_i = (w^2/n + (1-w)^2/m) sum_{s<i} r^{2s} + r^{2i}/n.
 
     Args:
-        n: real examples a generation, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-        weight: w in [0, 1], weight of the real empirical risk.
         kappa: generator stability in weighted shares, >= 0.
-        generation: i, a whole number >= 0 or inf.
-        provenance: how ``kappa`` is known.
-
-    Returns:
-        Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example of
-        generation 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `weighted_stability`.
-
-    Source:
-        derived here: THEORY.md statement 12.
+    Returns: Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example
+        of generation 0.
+    Assumes: As `weighted_stability`.
+    Source: derived here, THEORY.md statement 12.
     """
-    size, synthetic = sample_size("n", n), sample_size("n_syn", n_syn)
-    w, follow = share("weight", weight), nonnegative("kappa", kappa)
-    spread = propagation(w, follow, generation_index("generation", generation))
+    size, synthetic, w = checked(n=n, n_syn=n_syn, weight=weight)
+    follow, i = checked(kappa=kappa, generation=generation)
+    spread = propagation(w, follow, i)
     batch = w**2 / size + (1 - w) ** 2 / synthetic
     variance = batch * spread.total * spread.square_ratio + spread.power**2 / size
     return _stability(follow, spread.gap, spread.power / size, variance, provenance)
@@ -473,18 +335,8 @@ def best_fresh_weight(n: ArrayLike, n_syn: ArrayLike) -> FloatArray:
 
     w^2 = (n/m)(1 - w); n = m gives the golden section 0.618, and V_inf = w/n at the optimum.
 
-    Args:
-        n: real examples a generation, >= 1.
-        n_syn: synthetic examples a generation, m >= 1.
-
-    Returns:
-        w in (0, 1), in the broadcast shape.
-
-    Raises:
-        ValueError: for a size below 1.
-
-    Source:
-        derived here: THEORY.md statement 12.
+    Returns: w in (0, 1), in the broadcast shape.
+    Source: derived here, THEORY.md statement 12.
     """
     ratio = sample_size("n_syn", n_syn) / sample_size("n", n)
     return (2 / (1 + np.sqrt(1 + 4 * ratio)))[()]

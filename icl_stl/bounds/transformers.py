@@ -12,14 +12,15 @@ from icl_stl.bounds._check import (
     Constant,
     FloatArray,
     Provenance,
+    checked,
     common_shape,
     constants,
     flag,
     generation_index,
     nonnegative,
-    positive,
+    one,
     real,
-    share,
+    sample_size,
     times,
     to_infinity,
 )
@@ -36,21 +37,18 @@ ACTIVATION_SLOPES = {
 
 
 class Certificate(NamedTuple):
-    """What replacing one in-context example can do to the prediction.
-
-    Attributes:
-        change: bound on |f(S) - f(S^(j))|.
-        constant: ``change`` times the number of examples, c in c/m.
-        label_sensitivity: kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|, over the labels of
-            all examples (of the one position for a causal model).
-        radii: bound on the token norms entering each layer, and leaving the last.
-        constants: the norms used and where they come from.
-    """
+    """What replacing one in-context example can do to the prediction."""
 
     change: float
+    """Bound on |f(S) - f(S^(j))|."""
     constant: float
+    """``change`` times the number of examples, c in c/m."""
     label_sensitivity: float
+    """kappa in |f - f'| <= (kappa/m) sum_l |y_l - y'_l|, over the labels of all examples (of the
+    one position for a causal model).
+    """
     radii: tuple[float, ...]
+    """Bound on the token norms entering each layer, and leaving the last."""
     constants: tuple[Constant, ...]
 
 
@@ -58,27 +56,22 @@ class Certificate(NamedTuple):
 class RMSNorm:
     """A root-mean-square norm n(h) = g h / sqrt(|h|^2/p + eps) before attention and before MLP.
 
-    Attributes:
-        dim: p, width of a token, >= 1.
-        gain: largest |g|, >= 0.
-        eps: the constant under the root, >= 0.
-        least_norm: rho, a proven or measured lower bound on the norm of tokens entering, >= 0.
-
-    Source:
-        derived here: THEORY.md statement 36.
+    Source: derived here, THEORY.md statement 36.
     """
 
     dim: int
+    """p, width of a token, >= 1."""
     gain: float = 1.0
+    """Largest |g|, >= 0."""
     eps: float = 1e-6
+    """The constant under the root, >= 0."""
     least_norm: float = 0.0
+    """rho, a proven or measured lower bound on the norm of tokens entering, >= 0."""
 
     def __post_init__(self) -> None:
         """Refuse what is no norm."""
-        _one("dim", real("dim", self.dim, 1, inf, open_high=True))
-        _one("gain", nonnegative("gain", self.gain))
-        _one("eps", nonnegative("eps", self.eps))
-        _one("least_norm", nonnegative("least_norm", self.least_norm))
+        for name, value in vars(self).items():
+            one(name, *checked(**{name: value}))
 
     @property
     def radius(self) -> float:
@@ -96,31 +89,29 @@ class RMSNorm:
 class SoftmaxLayer:
     """A residual attention block and its MLP, known by the norms of its weights.
 
-    Attributes:
-        logits: |W_h| of every head, W_h = W_Q^T W_K / sqrt(d_head); [H], >= 0.
-        values: |U_h| of every head, U_h = W_O W_V; [H], >= 0.
-        mlp_in: |M_1|, 0 without an MLP.
-        mlp_out: |M_2|.
-        mlp_at_zero: |MLP(0)|.
-        activation_slope: sup |phi'|, see `ACTIVATION_SLOPES`.
-        norm: the norm before attention and MLP, None without.
-        oscillations: for the first layer, sharper bounds on the spread of a query's logits over
-            the keys, one a head; None for 2 |W_h| R^2.
-        diameters: likewise on the diameter of the values U_h h; None for 2 |U_h| R.
-
-    Source:
-        derived here: THEORY.md statements 27, 28 and 36.
+    Source: derived here, THEORY.md statements 27, 28 and 36.
     """
 
     logits: tuple[float, ...]
+    """|W_h| of every head, W_h = W_Q^T W_K / sqrt(d_head); [H], >= 0."""
     values: tuple[float, ...]
+    """|U_h| of every head, U_h = W_O W_V; [H], >= 0."""
     mlp_in: float = 0.0
+    """|M_1|, 0 without an MLP."""
     mlp_out: float = 0.0
+    """|M_2|."""
     mlp_at_zero: float = 0.0
+    """|MLP(0)|."""
     activation_slope: float = 1.0
+    """sup |phi'|, see `ACTIVATION_SLOPES`."""
     norm: RMSNorm | None = None
+    """The norm before attention and MLP, None without."""
     oscillations: tuple[float, ...] | None = None
+    """For the first layer, sharper bounds on the spread of a query's logits over the keys, one a
+    head; None for 2 |W_h| R^2.
+    """
     diameters: tuple[float, ...] | None = None
+    """Likewise on the diameter of the values U_h h; None for 2 |U_h| R."""
 
     def __post_init__(self) -> None:
         """Refuse norms that are none, and heads that do not match."""
@@ -170,16 +161,13 @@ class SoftmaxLayer:
 class LinearLayer:
     """A residual layer of linear self-attention, h + (1/m) sum_l (h^T W h_l) U h_l.
 
-    Attributes:
-        logit: |W|, >= 0.
-        value: |U|, >= 0.
-
-    Source:
-        derived here: THEORY.md statement 32.
+    Source: derived here, THEORY.md statement 32.
     """
 
     logit: float
+    """|W|, >= 0."""
     value: float
+    """|U|, >= 0."""
 
     def __post_init__(self) -> None:
         """Refuse norms that are none."""
@@ -205,24 +193,22 @@ Layer = SoftmaxLayer | LinearLayer
 
 
 class _Growth(NamedTuple):
-    """How differences between tokens grow in one layer.
-
-    Attributes:
-        mlp: mu, stretch by the residual MLP.
-        attended: what attention adds to a token's own difference, per unit of it.
-        attending: what it adds per unit of the mean difference of the keys.
-        replaced: for each head, how far m times the output can move with the replaced key: at
-            most, and per unit of that key's difference.
-        reach: diameter of all that attention can add to a token.
-        radius: bound on the norm of the tokens that leave.
-    """
+    """How differences between tokens grow in one layer."""
 
     mlp: float
+    """mu, stretch by the residual MLP."""
     attended: float
+    """What attention adds to a token's own difference, per unit of it."""
     attending: float
+    """What it adds per unit of the mean difference of the keys."""
     replaced: tuple[tuple[float, float], ...]
+    """For each head, how far m times the output can move with the replaced key: at most, and per
+    unit of that key's difference.
+    """
     reach: float
+    """Diameter of all that attention can add to a token."""
     radius: float
+    """Bound on the norm of the tokens that leave."""
 
     @property
     def own(self) -> float:
@@ -242,17 +228,10 @@ def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     Args:
         keys: n >= 1.
         oscillation: b, largest minus smallest logit, in [0, inf].
-
-    Returns:
-        the weight in (0, 1]; attained when one logit exceeds all others by b.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 27.
+    Returns: the weight in (0, 1]; attained when one logit exceeds all others by b.
+    Source: derived here, THEORY.md statement 27.
     """
-    count = real("keys", keys, 1, inf, open_high=True)
+    count = sample_size("keys", keys)
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
 
 
@@ -273,25 +252,10 @@ def replace_one_path(
     cancellation.
 
     Args:
-        layers: the layers in order.
         examples: m >= 1; the m example tokens are the keys (add 1 if the query is one too).
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token, at most 2 R_0; None for 2 R_0.
-        label_embedding: |E_y|, change of a token per unit of its label, >= 0.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate; label sensitivity kappa = |w_o| |E_y| [prod (r + b) - prod r].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Example tokens are keys, the query token is the same in both prompts.
-
-    Source:
-        derived here: THEORY.md statement 29. That depth and weight norms enter exponentially:
+    Returns: Certificate; label sensitivity kappa = |w_o| |E_y| [prod (r + b) - prod r].
+    Assumes: Example tokens are keys, the query token is the same in both prompts.
+    Source: derived here, THEORY.md statement 29. That depth and weight norms enter exponentially:
         paper, abstract-level claim.
     """
     m, start, moved, out = _prompt(examples, radius, change, readout)
@@ -302,7 +266,7 @@ def replace_one_path(
         mean = _product(growth.own + growth.other, mean)
         radii.append(growth.radius)
     per_mean = _product(out, query)
-    embedding = _one("label_embedding", nonnegative("label_embedding", label_embedding))
+    embedding = one("label_embedding", nonnegative("label_embedding", label_embedding))
     return Certificate(
         _product(per_mean, moved) / m,
         _product(per_mean, moved),
@@ -330,26 +294,12 @@ def replace_one(
     layer without MLP it is 2 R |w_o| sum_h |U_h| omega(m, 2 G_h)/m, which is attained.
 
     Args:
-        layers: the layers in order.
         examples: m >= 1; the m example tokens are the keys.
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token, at most 2 R_0; None for 2 R_0.
         label_embedding: |E_y|, >= 0, for the label sensitivity, which is that of
             `replace_one_path`.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `replace_one_path`.
-
-    Source:
-        derived here: THEORY.md statement 30.
+    Returns: Certificate.
+    Assumes: As `replace_one_path`.
+    Source: derived here, THEORY.md statement 30.
     """
     m, start, moved, out = _prompt(examples, radius, change, readout)
     others, replaced, radii = 0.0, moved, [start]
@@ -392,29 +342,14 @@ def causal_replace_one(
     the first position costs a logarithm per extra layer: no O(1/T) certificate exists.
 
     Args:
-        layers: the layers in order.
         tokens: T >= 1; the prediction is read at the last one.
         position: j in 1..T, the replaced token.
-        radius: bound R_0 on the norm of embedded tokens, >= 0.
-        readout: |w_o|, >= 0.
-        change: bound on the change of the replaced token; None for 2 R_0.
-        label_embedding: |E_y|, >= 0.
-        provenance: how the norms are known.
-
-    Returns:
-        Certificate with ``constant`` = T ``change``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Token k attends to tokens 1..k. An example of two tokens, x and y, needs both changes.
-
-    Source:
-        derived here: THEORY.md statement 31.
+    Returns: Certificate with ``constant`` = T ``change``.
+    Assumes: Token k attends to tokens 1..k. An example of two tokens, x and y, needs both changes.
+    Source: derived here, THEORY.md statement 31.
     """
     length, start, moved, out = _prompt(tokens, radius, change, readout, "tokens")
-    j = _one("position", generation_index("position", position, first=1))
+    j = one("position", generation_index("position", position, first=1))
     if j > length:
         raise ValueError(f"position = {position!r} is outside the admissible range [1, {tokens}]")
     reach = np.zeros(int(length))
@@ -427,7 +362,7 @@ def causal_replace_one(
         reach = kept + times(averaged, np.asarray(growth.other))
         radii.append(growth.radius)
     passed = _product(out, float(reach[int(j) - 1]))
-    embedding = _one("label_embedding", nonnegative("label_embedding", label_embedding))
+    embedding = one("label_embedding", nonnegative("label_embedding", label_embedding))
     return Certificate(
         _product(passed, moved),
         _product(passed, moved, length),
@@ -445,17 +380,11 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
         tokens: T >= 1.
         position: j in 1..T.
         layers: s >= 1, averages taken one after the other.
-
-    Returns:
-        the bound, exact for s = 1 and 2; at j = 1 the harmonic numbers give (1 + ln T)^{s-1}/T.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 31.
+    Returns: the bound, exact for s = 1 and 2; at j = 1 the harmonic numbers give (1 + ln
+        T)^{s-1}/T.
+    Source: derived here, THEORY.md statement 31.
     """
-    last = real("tokens", tokens, 1, inf, open_high=True)
+    last = sample_size("tokens", tokens)
     first = generation_index("position", position, first=1)
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
@@ -474,24 +403,14 @@ def linear_attention(
     f = x_q^T Gamma (1/m) sum_i x_i y_i: worst change 2 |Gamma| B_x^2 B_y/m, kappa = |Gamma| B_x^2.
 
     Args:
-        examples: m >= 1.
         gamma_norm: spectral norm of Gamma, >= 0.
         input_radius: B_x, bound on |x|, >= 0.
         label_radius: B_y, bound on |y|, >= 0.
-
-    Returns:
-        the worst change of the prediction and the label sensitivity, both attained.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 32.
+    Returns: the worst change of the prediction and the label sensitivity, both attained.
+    Source: derived here, THEORY.md statement 32.
     """
-    m = real("examples", examples, 1, inf, open_high=True)
-    norm = nonnegative("gamma_norm", gamma_norm)
+    m, norm, labels = checked(examples=examples, gamma_norm=gamma_norm, label_radius=label_radius)
     kappa = norm * nonnegative("input_radius", input_radius) ** 2
-    labels = nonnegative("label_radius", label_radius)
     return (2 * kappa * labels / m)[()], kappa[()]
 
 
@@ -503,22 +422,12 @@ def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLi
         examples: m >= 1, each of two tokens, and a query.
         logit_norm: G >= 0, twice the norm of the query-key product.
         depth: L >= 0.
-
-    Returns:
-        bound on the change of the prediction, inf where it overflows.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Tokens in the unit ball, one head, value norm and MLP norms at most 1, ReLU, no residual:
-        it does not hold as it stands for trained networks with residuals.
-
-    Source:
-        published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
+    Returns: bound on the change of the prediction, inf where it overflows.
+    Assumes: Tokens in the unit ball, one head, value norm and MLP norms at most 1, ReLU, no
+        residual: it does not hold as it stands for trained networks with residuals.
+    Source: published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
     """
-    m = real("examples", examples, 1, inf, open_high=True)
-    g, layers = nonnegative("logit_norm", logit_norm), nonnegative("depth", depth)
+    m, g, layers = checked(examples=examples, logit_norm=logit_norm, depth=depth)
     return (2 / (2 * m - 1) * np.exp(layers * (np.log1p(g) + g)))[()]
 
 
@@ -534,33 +443,23 @@ def gaussian_head(
         mean_change: bound on |mu - mu'|, >= 0.
         log_scale_change: bound on |log s - log s'|, >= 0.
         least_scale: s_min > 0, lower bound on both standard deviations.
-
-    Returns:
-        the bound, not capped at 1; tight to first order.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 33.
+    Returns: the bound, not capped at 1; tight to first order.
+    Source: derived here, THEORY.md statement 33.
     """
-    mean = nonnegative("mean_change", mean_change) / positive("least_scale", least_scale)
-    scale = nonnegative("log_scale_change", log_scale_change)
+    moved, least, scale = checked(
+        mean_change=mean_change, least_scale=least_scale, log_scale_change=log_scale_change
+    )
     density = 1 / sqrt(2 * pi)
-    return (density * mean + 2 * density * exp(-0.5) * scale)[()]
+    return (density * (moved / least) + 2 * density * exp(-0.5) * scale)[()]
 
 
 class ContextLoop(NamedTuple):
-    """Recursive stability of a frozen model that relabels part of its own context.
-
-    Attributes:
-        gamma: bound on the change of any prediction at generation g.
-        stable: q = (1-alpha) kappa < 1, under which gamma is bounded in g.
-        constants: c and kappa and where they come from.
-    """
+    """Recursive stability of a frozen model that relabels part of its own context."""
 
     gamma: FloatArray
+    """Bound on the change of any prediction at generation g."""
     stable: BoolArray
+    """q = (1-alpha) kappa < 1, under which gamma is bounded in g."""
     constants: tuple[Constant, ...]
 
 
@@ -581,31 +480,20 @@ def context_loop(
     gamma_g <= q^g c/m.
 
     Args:
-        examples: m >= 1.
         alpha: share of the examples whose real labels are kept, in [0, 1].
-        generation: g, a whole number >= 0 or inf.
         c: replace-one constant, |f(x; S) - f(x; S^(j))| <= c/m, >= 0.
         kappa: label sensitivity, |f - f'| <= (kappa/m) sum |y - y'|, >= 0.
         kept: whether the replaced example is among the kept ones.
-        provenance: how ``c`` and ``kappa`` are known.
-
-    Returns:
-        ContextLoop in the broadcast shape; infinite at g = inf where q >= 1 and the example is
+    Returns: ContextLoop in the broadcast shape; infinite at g = inf where q >= 1 and the example is
         kept. The threshold on alpha is `phase_threshold`.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Both runs share inputs and relabelling noise; labels clipped to where c and kappa hold.
-
-    Source:
-        derived here: THEORY.md statement 34. That a constant real share keeps it bounded:
+    Assumes: Both runs share inputs and relabelling noise; labels clipped to where c and kappa hold.
+    Source: derived here, THEORY.md statement 34. That a constant real share keeps it bounded:
         paper, abstract-level claim.
     """
-    one = nonnegative("c", c) / real("examples", examples, 1, inf, open_high=True)
+    m, swapped = checked(examples=examples, c=c)
     gap, power, total = _context_powers(alpha, kappa, generation, extra=1)
-    gamma, gap = common_shape(times(one, total if flag("kept", kept) else power), gap)
+    passed = total if flag("kept", kept) else power
+    gamma, gap = common_shape(times(swapped / m, passed), gap)
     return ContextLoop(gamma, gap > 0, constants(provenance, c=c, kappa=kappa))
 
 
@@ -626,19 +514,11 @@ def context_error(
         start: e_0, error with the real context, >= 0.
         one_round: eps_0, error with the true function's labels in place of the relabelled ones.
         alpha: share of the examples whose real labels are kept, in [0, 1].
-        generation: g, a whole number >= 0 or inf.
         kappa: label sensitivity, >= 0.
-
-    Returns:
-        the bound in the broadcast shape.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 35.
+    Returns: the bound in the broadcast shape.
+    Source: derived here, THEORY.md statement 35.
     """
-    first, later = nonnegative("start", start), nonnegative("one_round", one_round)
+    first, later = checked(start=start, one_round=one_round)
     _, power, total = _context_powers(alpha, kappa, generation, extra=0)
     return (times(first, power) + times(later, total))[()]
 
@@ -646,8 +526,7 @@ def context_error(
 def _context_powers(
     alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, extra: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    kept, follow = share("alpha", alpha), nonnegative("kappa", kappa)
-    g = generation_index("generation", generation)
+    kept, follow, g = checked(alpha=alpha, kappa=kappa, generation=generation)
     gap, ratio = one_minus_product(kept, follow), (1 - kept) * follow
     return gap, geometric(ratio, gap, g).power, geometric(ratio, gap, g + extra).total
 
@@ -655,19 +534,13 @@ def _context_powers(
 def _prompt(
     count: int, radius: float, change: float | None, readout: float, name: str = "examples"
 ) -> tuple[float, float, float, float]:
-    m = _one(name, generation_index(name, count, first=1))
+    m = one(name, generation_index(name, count, first=1))
     if isinf(m):
         raise ValueError(f"{name} = {count!r} is outside the admissible range [1, inf)")
-    start = _one("radius", nonnegative("radius", radius))
+    start = one("radius", nonnegative("radius", radius))
     widest = 2 * start
-    moved = widest if change is None else _one("change", real("change", change, 0, widest))
-    return m, start, moved, _one("readout", nonnegative("readout", readout))
-
-
-def _one(name: str, value: FloatArray) -> float:
-    if value.ndim:
-        raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
-    return float(value)
+    moved = widest if change is None else one("change", real("change", change, 0, widest))
+    return m, start, moved, one("readout", nonnegative("readout", readout))
 
 
 def _product(*factors: float) -> float:

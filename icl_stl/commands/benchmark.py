@@ -91,12 +91,12 @@ def show(part: benchmarks.Part) -> None:
 def draw(content: dict[str, Any], out: Path) -> None:
     """The figure, if there is anything to show."""
     from icl_stl.benchmark.figure import speeds
-    from icl_stl.studies import plots
+    from icl_stl.style import write_figure
 
     parts = content["parts"]
     if not speeds(parts).axes:
         return
-    plots.write_figure(lambda: speeds(parts), out / "speeds")
+    write_figure(lambda: speeds(parts), out / "speeds")
 
 
 def main(arguments: Arguments) -> int:

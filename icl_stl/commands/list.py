@@ -32,11 +32,11 @@ def main(arguments: Arguments) -> int:
         if len(arguments.kinds) != 1:
             print(f"{kind}:")
         if kind == "claims":
-            from icl_stl.studies import CLAIMS
+            from icl_stl.studies.claims import CLAIMS
 
             print_claims(CLAIMS)
         elif kind == "presets":
-            from icl_stl.config import PRESETS
+            from icl_stl.studies.presets import PRESETS
 
             for name, preset in PRESETS.items():
                 loops = f"{preset.replicates} loops of {preset.generations} generations"

@@ -25,9 +25,9 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console, members
+from icl_stl.code import is_own
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.lab import results
-from icl_stl.lab.code import is_own
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
@@ -83,7 +83,9 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     where = tyro.conf.arg(metavar="FILE", help="Write the result here too.")
     anew = tyro.conf.arg(help="Forget what the run folder holds and start anew.")
     fields.append(("json", Annotated[Path | None, where], field(default=None)))
-    fields.append(("fresh", Annotated[tyro.conf.FlagCreatePairsOff[bool], anew], field(default=False)))
+    fields.append(
+        ("fresh", Annotated[tyro.conf.FlagCreatePairsOff[bool], anew], field(default=False))
+    )
     made = make_dataclass("Arguments", fields, frozen=True, kw_only=True)
     about = (f"{one.words}: {str(one.kind.__doc__).splitlines()[0]}" for one in of)
     made.__doc__ = "\n\n".join(("Run one self-consuming loop many times.", *about))
@@ -213,7 +215,11 @@ def summary(result: results.LoopResult, setting: Setting, closed: Any) -> list[R
         if not kept.size:
             break
         some = result.replicates(kept.tolist())
-        own = prompts(some, setting, i) if setting.of_prompts else numbers(some, setting, i, closed[i])
+        own = (
+            prompts(some, setting, i)
+            if setting.of_prompts
+            else numbers(some, setting, i, closed[i])
+        )
         count = training_size(setting.regime, setting.samples, i)
         rows.append({"generation": i, "loops": kept.size, "n_train": count, **own})
     return rows
@@ -310,14 +316,16 @@ def loops_of(
 
 def draw(result: results.LoopResult, rows: Sequence[Row], setting: Setting, title: str) -> Any:
     """The name of the figure, and what draws it."""
-    from icl_stl.studies import plots
+    from icl_stl.studies.drawing import Stored
+    from icl_stl.studies.figures import DRAWINGS
+    from icl_stl.studies.solvable.figures import excess_curve
 
     if not setting.of_prompts:
-        return "excess", lambda: plots.excess_curve(rows, title)
+        return "excess", lambda: excess_curve(rows, title)
     # Without one-step errors, where all generations are mixed, the drift has no bound to show.
     name = "drift" if "eps" in result.observations else "in_context_error"
-    stored = plots.Stored(setting.problem.task, {result.label: result}, {})
-    return name, lambda: plots.DRAWINGS[name].draw(stored)
+    stored = Stored(setting.problem.task, {result.label: result}, {})
+    return name, lambda: DRAWINGS[name].draw(stored)
 
 
 def main(arguments: Any) -> int:
@@ -334,7 +342,7 @@ def main(arguments: Any) -> int:
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
         from icl_stl.lab import runs
-        from icl_stl.studies import plots
+        from icl_stl.style import write_figure
 
         closed = expected_excess(
             setting.problem, setting.regime, setting.samples, setting.generations
@@ -364,7 +372,7 @@ def main(arguments: Any) -> int:
         figure = ""
         if rows:
             figure, drawing = draw(result, rows, setting, title)
-            plots.write_figure(drawing, out / figure)
+            write_figure(drawing, out / figure)
     console.show(table(rows, title, setting))
     for failure in failures[: results.MOST_NAMED]:
         print(f"failed: {failure}")

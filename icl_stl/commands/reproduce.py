@@ -15,12 +15,12 @@ import tyro
 from icl_stl import console
 from icl_stl.commands.list import print_claims
 from icl_stl.commands.running import run_folder, start_jax
-from icl_stl.config import PRESETS, Preset, meant, require
+from icl_stl.config import meant, require
 from icl_stl.lab import results
-from icl_stl.lab.experiments import job_of
 
 if TYPE_CHECKING:
-    from icl_stl.studies import Claim, Evidence
+    from icl_stl.studies import Claim, Evidence, Study
+    from icl_stl.studies.presets import Preset
 
 Claims = Mapping[str, "Claim"]
 
@@ -34,6 +34,10 @@ class Arguments:
     paper wants a GPU."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLAIM ...")] = ()
     """Judge these claims alone, and keep what the folder says of others; --list names them."""
+    study: Annotated[
+        tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.py")
+    ] = ()
+    """A study of your own: its claims are judged, and no others unless --only names them."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """List the claims with their statements and exit."""
     out: Path | None = None
@@ -44,29 +48,33 @@ class Arguments:
     """Forget what the run folder holds and start anew."""
 
 
-def known_claims() -> Claims:
+def known_claims(studies: Sequence["Study"]) -> Claims:
     """All claims that can be chosen, by name, in the order in which they are shown."""
-    from icl_stl.studies import CLAIMS
+    from icl_stl.studies.claims import CLAIMS
 
-    return CLAIMS
+    return CLAIMS | {name: claim for study in studies for name, claim in study.claims.items()}
 
 
-def chosen_claims(known: Claims, names: Sequence[str]) -> Sequence["Claim"]:
-    """The claims of these names, all if there are none."""
+def chosen_claims(
+    known: Claims, names: Sequence[str], studies: Sequence["Study"] = ()
+) -> Sequence["Claim"]:
+    """The claims of these names; if there are none, those of the studies, else all."""
     for name in names:
         among = f"claims among {', '.join(known)}"
         if name not in known:
             raise ValueError(f"only must name {among}, but it is {name!r}{meant(name, known)}")
+    names = names or [name for study in studies for name in study.claims]
     return [claim for name, claim in known.items() if not names or name in names]
 
 
 def measure(
-    preset: Preset, claims: Sequence["Claim"], arguments: Arguments, out: Path
+    preset: "Preset", claims: Sequence["Claim"], arguments: Arguments, out: Path
 ) -> tuple["Evidence", dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     start_jax()
     from icl_stl.lab import runs
     from icl_stl.studies import Evidence, laboratory
+    from icl_stl.studies.presets import job_of
 
     job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
     identity = runs.identity(of, preset.replicates, arguments.seed)
@@ -96,21 +104,8 @@ def measure(
     return Evidence(preset, loops, generators, experiments), identity["versions"]
 
 
-def judged_by(claim: "Claim", preset: Preset) -> str:
-    """The code that a claim's numbers and its verdict come from, as one digest."""
-    from icl_stl.lab import code
-    from icl_stl.studies import laboratory
-
-    kinds = {type(experiment) for experiment in claim.experiments(preset)}
-    modules = {claim.judge.__module__, *(laboratory.RUNNERS[kind].__module__ for kind in kinds)}
-    if claim.regimes(preset) or claim.generators:
-        modules.add("icl_stl.lab.runs")
-    # The list of all claims is not what one of them is judged by.
-    return code.digest(*sorted(modules), without=("icl_stl.studies",))
-
-
 def earlier_claims(
-    out: Path, claims: Sequence["Claim"], preset: Preset, known: Claims
+    out: Path, claims: Sequence["Claim"], preset: "Preset", known: Claims
 ) -> Sequence[dict[str, Any]]:
     """What the folder says of other claims than these; its loops are shown too if these need none.
 
@@ -118,6 +113,8 @@ def earlier_claims(
         ValueError: If numbers would be taken from a file that is not the one that the folder's
             figures were drawn from, or other code judged another claim.
     """
+    from icl_stl.studies.study import judged_by
+
     path, table = out / "claims.json", out / "loops.csv"
     again = {claim.name for claim in claims}
     try:
@@ -136,6 +133,12 @@ def earlier_claims(
             "manifest.json was written with (it was changed, or a run was stopped before it had "
             f"drawn) and would be kept: add {' '.join(needed)}, or --fresh to start anew"
         )
+    if unknown := [name for name in others if name not in known]:
+        file = others[unknown[0]].get("study", "the file that it is of")
+        raise ValueError(
+            f"study must name {file}, too, since {path} has its claim {unknown[0]}, which would be "
+            "kept and its figure drawn: add --study, or --fresh to start anew"
+        )
     stale = [n for n in code if n in known and code[n] != judged_by(known[n], preset)]
     if stale:
         raise ValueError(
@@ -153,11 +156,16 @@ def forget(out: Path) -> None:
 
 def main(arguments: Arguments) -> int:
     """Measure, judge and draw; the exit status."""
-    start, known = time.monotonic(), known_claims()
+    start = time.monotonic()
+    from icl_stl.studies.presets import PRESETS
+    from icl_stl.studies.study import judged_by, load_all
+
+    studies = load_all(arguments.study)
+    known, files = known_claims(studies), {n: study.file for study in studies for n in study.claims}
     if arguments.list:
         print_claims(known)
         return 0
-    claims = chosen_claims(known, arguments.only)
+    claims = chosen_claims(known, arguments.only, studies)
     seed = arguments.seed
     require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
     preset = PRESETS[arguments.preset]
@@ -165,13 +173,16 @@ def main(arguments: Arguments) -> int:
     with run_folder(out, fresh=arguments.fresh):
         if arguments.fresh:
             forget(out)
-        earlier = earlier_claims(out, claims, preset, known) if arguments.only else []
+        earlier = earlier_claims(out, claims, preset, known) if arguments.only or studies else []
         evidence, versions = measure(preset, claims, arguments, out)
         from icl_stl.report import page as report
-        from icl_stl.studies import judge, plots
+        from icl_stl.studies import figures, judge
+        from icl_stl.studies.table import claims_table
 
         said = {entry["name"]: entry for entry in earlier}
-        said |= {claim.name: judge(claim, evidence) for claim in claims}
+        for claim in claims:
+            of = {"study": files[claim.name]} if claim.name in files else {}
+            said[claim.name] = judge(claim, evidence) | of
         entries = [said[name] for name in known if name in said]
         if evidence.loops:
             results.write_table(out / "loops.csv", evidence.loops)
@@ -187,8 +198,8 @@ def main(arguments: Arguments) -> int:
                 "claims": entries,
             },
         )
-        drawn, page = plots.draw_folder(out), report.write_report(out)
-    console.show(console.claims_table(entries))
+        drawn, page = figures.draw_folder(out, studies), report.write_report(out)
+    console.show(claims_table(entries))
     for failure in sorted({failure for entry in entries for failure in entry["failed"]}):
         print(f"left out: {failure}")
     seconds = f"{time.monotonic() - start:.0f} s"

@@ -1,25 +1,29 @@
-"""What runs leave behind: arrays by name, a table of all loops, JSON. Needs no JAX."""
+"""What runs leave behind: arrays by name, a table of all loops, JSON. Needs no JAX.
+
+Files and folders that cannot be used, and files that are missing, damaged or not what they should
+be, are a `ValueError` that names them, and the option that asks for them. One that cannot be
+written, as on a full disk, is an `OSError`; what was there before is still there.
+"""
 
 import csv
 import errno
+import fcntl
 import io
 import json
 import os
 import platform
 import re
-import stat
-import sys
 import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -28,15 +32,7 @@ from numpy.typing import NDArray
 from icl_stl import regimes
 from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, digest, key
-from icl_stl.regimes import (
-    Anchored,
-    Augment,
-    FreshReal,
-    RealOnly,
-    Regime,
-    Replace,
-    real_share,
-)
+from icl_stl.regimes import Anchored, Augment, FreshReal, Regime, Replace, real_share
 from icl_stl.tables import json_of, rows_of, text_of
 
 SCHEMA = 1
@@ -44,6 +40,7 @@ SCHEMA = 1
 
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -165,33 +162,13 @@ def labels_of(regimes: Iterable[Regime], samples: int) -> dict[str, Regime]:
     }
 
 
-def regime_of(label: str) -> Regime:
-    """The inverse of `label`, for the regimes of the main job."""
-    name, _, share = label.partition("-")
-    plain: dict[str, Regime] = {"real-only": RealOnly(), "replace": Replace()}
-    if label in plain:
-        return plain[label]
-    if name == "augment" and share == repr(float(share)):
-        return Augment(float(share))
-    raise ValueError(f"regime must be one of real-only, replace, augment-SHARE, not {label!r}")
-
-
-REGIMES: Mapping[str, type[Regime]] = {
-    f"{kind.__module__}.{kind.__qualname__}": kind for kind in regimes.REGIMES.values()
-}
-"""The regimes of this package, as descriptions name them."""
-
-
 def regime_from(description: Mapping[str, Any]) -> Regime | None:
-    """The regime of this `descriptions.describe(regime)`; None if it is not of this package.
-
-    Raises:
-        ValueError, KeyError, TypeError: If there is no such regime.
-    """
+    """The regime of this `descriptions.describe(regime)`; None if it is not of this package."""
     kind, fields = description["type"], description["fields"]
     if not isinstance(kind, str):
         return None
-    regime = REGIMES[kind](**fields)
+    own = {f"{one.__module__}.{one.__qualname__}": one for one in regimes.REGIMES.values()}
+    regime = own[kind](**fields)
     if describe(regime) != description:
         raise ValueError(f"there is no {kind} of {fields}")
     return regime
@@ -201,16 +178,10 @@ def regime_from(description: Mapping[str, Any]) -> Regime | None:
 
 
 def make_folder(path: Path, option: str = "out") -> None:
-    """Make a folder and see that it can be written.
-
-    Raises:
-        ValueError: If it cannot; the message names it and the option that asks for it.
-    """
+    """Make a folder and see that it can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.tmp"
-        probe.write_bytes(b"")
-        probe.unlink()
+        _probe(path)
     except OSError as error:
         raise ValueError(
             f"{option} must be a writable folder, but {path} is not: {error}"
@@ -218,53 +189,37 @@ def make_folder(path: Path, option: str = "out") -> None:
 
 
 def check_file(path: Path, option: str) -> None:
-    """See that `write_atomically` can make this file, and make the folder that it is in.
-
-    Raises:
-        ValueError: If it cannot; the message names it and the option that asks for it.
-    """
+    """See that `write_atomically` can make this file, and make the folder that it is in."""
     try:
-        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
-        if stat.S_ISDIR(kind):
+        if path.is_dir():
             raise ValueError(f"{option} must be a file, but {path} is a folder")
-        if not stat.S_ISREG(kind):  # a device would be replaced by a file
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise ValueError(f"{option} must be a plain file, but {path} is a device or a pipe")
         make_folder(path.absolute().parent, f"the folder of {option}")
-        probe = _temporary(path)
-        probe.write_bytes(b"")
-        probe.unlink()
+        _probe(path.parent, path.name)
     except OSError as error:
         raise ValueError(
             f"{option} must be a file that can be written, but {path} is not: {error.strerror}"
         ) from None
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _probe(folder: Path, name: str = "") -> None:
+    temporary = _temporary(folder / (name or "probe"))
+    temporary.write_bytes(b"")
+    temporary.unlink()
 
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; a byte far off, so that the rest can be read."""
-        os.lseek(descriptor, 2**30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
 
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> bool | None:
-        """Lock an open file, unless another has; None where the file system knows no locks."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                return None
-            raise
-        return True
+def _take(descriptor: int) -> bool | None:
+    """Lock an open file, unless another has; None where the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            return None
+        raise
+    return True
 
 
 def _holder(descriptor: int) -> str:
@@ -314,9 +269,6 @@ def sole_writer(path: Path, option: str = "out") -> Iterator[None]:
     Args:
         path: The folder.
         option: The option that asks for it.
-
-    Raises:
-        ValueError: If another process has it; the message names the folder and the process.
     """
     file = path / "lock"
     try:
@@ -364,11 +316,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def recorded_digests(folder: Path) -> dict[str, Any]:
-    """The digests of sources and figures in the manifest of a run folder; none without one.
-
-    Raises:
-        ValueError: If the manifest is damaged; the message names it.
-    """
+    """The digests of sources and figures in the manifest of a run folder; none without one."""
     path = folder / "manifest.json"
     if not path.exists():
         return {}
@@ -387,9 +335,6 @@ def not_vouched_for(folder: Path, names: Iterable[str]) -> list[str]:
     Args:
         folder: A run folder; without a manifest none of its files is vouched for.
         names: Of files; one that is missing counts if the manifest has it.
-
-    Raises:
-        ValueError: If the manifest or a file cannot be read; the message names it.
     """
     recorded = recorded_digests(folder)
     present = {name: (folder / name).exists() for name in names}
@@ -401,11 +346,7 @@ def not_vouched_for(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        ValueError: If it cannot be read; the message names it.
-    """
+    """SHA-256 of a file."""
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -418,12 +359,7 @@ def _temporary(path: Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is either the old or the new one, whole.
-
-    Raises:
-        OSError: If it cannot be written, as on a full disk; the message names it, and what was
-            there before is still there.
-    """
+    """Write a file so that at any moment it is either the old or the new one, whole."""
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
@@ -437,6 +373,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
 
 
+def _read(path: Path, parse: Callable[[str], Content]) -> Content:
+    try:
+        return parse(text_of(path.read_bytes()))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; run icl-stl reproduce first") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, atomically; a number that JSON does not know is an error.
 
@@ -448,20 +395,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ValueError: If there is no such file, it is no JSON, or it says that it is of another
-            version of the form than `SCHEMA`; the message names it.
-    """
-    try:
-        content = json_of(text_of(path.read_bytes()))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    """Read JSON; of the version `SCHEMA` of its form, if it says of which."""
+    content = _read(path, json_of)
     schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
     if schema != SCHEMA:
         raise ValueError(
@@ -476,12 +411,8 @@ def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
 
     The column `drift_2` is the third entry of `drift`; a quantity of one number has no suffix. A
     quantity that a regime does not have is empty. `description` is the regime, whole, as JSON.
-
-    Raises:
-        ValueError: If a quantity cannot be told from others by its columns, or a regime cannot be
-            described.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     for name, result in results.items():
         described = canonical(describe(result.regime, "regime"))
         flat: dict[str, NDArray[Any]] = {}
@@ -489,15 +420,25 @@ def write_table(path: Path, results: Mapping[str, LoopResult]) -> None:
             flat |= _columns(quantity, values)
         replicates, generations = next(iter(result.observations.values())).shape[:2]
         for r, i in np.ndindex(replicates, generations):
-            numbers = {column: repr(values[r, i].item()) for column, values in flat.items()}
-            place = {"regime": name, "replicate": str(r), "generation": str(i)}
+            numbers = {column: values[r, i].item() for column, values in flat.items()}
+            place = {"regime": name, "replicate": r, "generation": i}
             rows.append({**place, **numbers, "description": described})
     names = dict.fromkeys(column for row in rows for column in row if column != "description")
+    write_atomically(path, csv_of([*names, "description"], rows))
+
+
+def csv_of(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A table with exact numbers; empty where a row has no value."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*names, "description"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        values = (row.get(name) for name in header)
+        writer.writerow(
+            "" if value is None else value if isinstance(value, str) else repr(value)
+            for value in values
+        )
+    return text.getvalue().encode()
 
 
 def _columns(quantity: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -525,26 +466,12 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     """The loops of a table written by `write_table`: float64, whole numbers int64.
 
     Args:
-        path: The table. One of an earlier version, which has no descriptions, is read if its
-            regimes are those of the main job: their labels say all.
+        path: The table.
         samples: n.
         regimes: The regimes in it that are not of this package: no code is run because a table
             names it.
-
-    Raises:
-        ValueError: If the file is missing or is no such table, or has a regime that is neither of
-            this package nor among those given; the message names it.
     """
-    try:
-        read = {name: _loops_of(name, rows) for name, rows in _rows_of(path).items()}
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run scripts/reproduce_theorem.py first") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    read = _read(path, _tables_of)
     given = {key(regime, "regime"): regime for regime in regimes}
     found = {}
     for name, (regime, description, arrays) in read.items():
@@ -558,15 +485,14 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     return found
 
 
-def _rows_of(path: Path) -> dict[str, list[dict[str, str]]]:
-    """The rows of a table by the label of their regime, in order."""
-    text = text_of(path.read_bytes())
+def _tables_of(text: str) -> dict[str, tuple[Regime | None, Any, Arrays]]:
+    """What `_loops_of` finds in the rows of each regime of a table, in order."""
     if not text.endswith("\n"):  # it is ours, and written whole
         raise ValueError("it ends within a row")
     found: dict[str, list[dict[str, str]]] = {}
-    for row in rows_of(text, PLACES[:3], more=True):
+    for row in rows_of(text, PLACES, more=True):
         found.setdefault(row.cells["regime"], []).append(row.cells)
-    return found
+    return {name: _loops_of(name, rows) for name, rows in found.items()}
 
 
 def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | None, Any, Arrays]:
@@ -575,11 +501,10 @@ def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | No
     shape = tuple(1 + max(column) for column in zip(*places, strict=True))
     if places != list(np.ndindex(*shape)):
         raise ValueError(f"the loops of {name} are not all there, in order")
-    said = {row.get("description") for row in rows}
+    said = {row["description"] for row in rows}
     if len(said) > 1:
         raise ValueError(f"{name} is described in {len(said)} ways")
-    (text,) = said
-    description = describe(regime_of(name)) if text is None else json.loads(text)
+    description = json.loads(said.pop())
     quantities: dict[tuple[str, bool], list[NDArray[Any]]] = {}
     for column in (column for column in rows[0] if column not in PLACES):
         cells = [row[column] for row in rows]
@@ -598,13 +523,11 @@ def _loops_of(name: str, rows: Sequence[Mapping[str, str]]) -> tuple[Regime | No
     return regime_from(description), description, arrays
 
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?([eE][+-]?\d+)?|inf|nan)")
-
-
 def _numbers(cells: Sequence[str]) -> NDArray[Any]:
-    """Exact numbers, whole ones as such if all are."""
-    for cell in cells:
-        if not _NUMBER.fullmatch(cell):
-            raise ValueError(f"{cell!r} is no number")
-    whole = all(cell.lstrip("+-").isdecimal() for cell in cells)
-    return np.array([int(c) for c in cells], np.int64) if whole else np.array([*map(float, cells)])
+    """Exact numbers as `csv_of` writes them, whole ones as such if all are."""
+    whole = all(cell.lstrip("-").isdecimal() for cell in cells)
+    numbers = [int(cell) if whole else float(cell) for cell in cells]
+    for cell, number in zip(cells, numbers, strict=True):
+        if repr(number) != cell:
+            raise ValueError(f"{cell!r} is no number as it is written here")
+    return np.array(numbers, np.int64 if whole else np.float64)

@@ -23,18 +23,25 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from icl_stl import __version__
-from icl_stl.config import LinearRegression, require
+from icl_stl import __version__, code
+from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
-from icl_stl.lab import code
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
+from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
-from icl_stl.loops import Sizes, generation_keys, next_generation, room_for_rows
+from icl_stl.loops import (
+    Sizes,
+    checked_start,
+    generation_keys,
+    next_generation,
+    real_rows,
+    room_for_rows,
+    start_of_loop,
+)
 from icl_stl.measure import implied_task_variance
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
@@ -82,8 +89,9 @@ def draw_replicates(problem: Problem, samples: int, replicates: int, seed: int) 
 @lru_cache(maxsize=64)
 def _shapes_of_one(problem: Problem, regime: Regime, samples: int, generations: int) -> "State":
     def state(key: Any) -> State:
-        real = problem.start(key, samples)[2]
-        params = problem.learner.fit(key, real, jnp.ones(samples) / samples)
+        own, truth, real, _ = problem.start(key, samples)
+        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+        real, params = start_of_loop(own, problem.learner, regime, real, generations, draw)
         return State(params, room_for_rows(regime, real, generations))
 
     shapes: State = jax.eval_shape(state, jax.eval_shape(lambda: jax.random.key(0)))
@@ -100,7 +108,7 @@ def before_generation_0(
     if not regime.keeps_history:
         return State(nothing)
     room = jax.vmap(lambda real: room_for_rows(regime, real, generations))(replicates.real)
-    return State(nothing, room)
+    return State(nothing, jax.tree.map(lambda a, s: a.astype(s.dtype), room, shapes.kept))
 
 
 class State(NamedTuple):
@@ -510,6 +518,11 @@ def run_loops(
     total = len(chosen) * last + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
+    if not isinstance(problem, InContext):  # of ours, whose fits take long
+        key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+        for regime in chosen.values():
+            checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:

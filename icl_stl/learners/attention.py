@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, flag, one_of, positive
+from icl_stl.config import flag, one_of, positive
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, sample_inputs, sample_noise, sample_prompts
 from icl_stl.learners.learner import Learner
 from icl_stl.learners.regression import normalised_penalty, weighted_ridge
-from icl_stl.tasks import Prompts, sample_inputs, sample_noise, sample_prompts
 
 
 def summaries(prompts: Prompts) -> Float[Array, "N d"]:

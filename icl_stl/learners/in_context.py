@@ -12,12 +12,13 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training
+from icl_stl.config import Architecture, QueryArchitecture, Training
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, sample_inputs, sample_prompts
 from icl_stl.learners.laws import cumulated_shares
 from icl_stl.learners.learner import Learner
 from icl_stl.models.causal import InContextModel, Params, bayes, generate_labels, transformer
 from icl_stl.models.query import query_init, query_law, query_transformer
-from icl_stl.tasks import Normal, Prompts, sample_inputs, sample_prompts
 
 
 class Fitted(NamedTuple):

@@ -16,8 +16,8 @@ from icl_stl.config import (
     share,
     whole,
 )
+from icl_stl.laws.prompts import Normal
 from icl_stl.learners.learner import Learner, with_weight
-from icl_stl.tasks import Normal
 
 
 def _without_inputs(

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from icl_stl.laws.prompts import Normal
 from icl_stl.models.causal import Params
-from icl_stl.tasks import Normal
 
 Data = Any
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import flag, positive, whole
+from icl_stl.laws.prompts import Normal, standard_normal
 from icl_stl.learners.learner import Learner, with_weight
-from icl_stl.tasks import Normal, standard_normal
 
 Labels = Float[Array, "N n d"]
 

@@ -7,8 +7,8 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import SQUARED, flag, positive
+from icl_stl.laws.prompts import Rows, standard_normal
 from icl_stl.learners.learner import Learner, with_weight
-from icl_stl.tasks import Rows, standard_normal
 
 LEAST_PIVOT = 1e-4
 """Smallest squared sine between a column and those before it at which the Gram matrix decides."""

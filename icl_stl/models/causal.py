@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import Architecture, LinearRegression
-from icl_stl.tasks import (
+from icl_stl.config import Architecture
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import (
     Normal,
     Posterior,
     Prompts,

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, QueryArchitecture
+from icl_stl.config import QueryArchitecture
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts
 from icl_stl.models.causal import InContextModel, Params, State, initial
-from icl_stl.tasks import Normal, Prompts
 
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}
 NORMS = ("attention", "mlp")

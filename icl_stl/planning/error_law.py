@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from icl_stl.bounds._check import numbers, probability
 from icl_stl.intervals import Floats
+from icl_stl.lazily import stats
 from icl_stl.tables import Quantity
 
 SIZE = Quantity(
@@ -37,19 +37,16 @@ _REFINEMENTS = 7
 
 
 class ErrorLaw(NamedTuple):
-    """Mean one-step error after a fit to N rows: floor + c N^{-a}.
-
-    Attributes:
-        floor: what no amount of data removes, >= 0.
-        c: size of the error that decays, >= 0.
-        a: its rate, in (0, 1].
-        assumed: in words, what the measurements could not decide.
-    """
+    """Mean one-step error after a fit to N rows: floor + c N^{-a}."""
 
     floor: float
+    """What no amount of data removes, >= 0."""
     c: float
+    """Size of the error that decays, >= 0."""
     a: float
+    """Its rate, in (0, 1]."""
     assumed: tuple[str, ...] = ()
+    """In words, what the measurements could not decide."""
 
     def at(self, sizes: ArrayLike) -> Floats:
         """The error at these training sizes."""
@@ -57,19 +54,16 @@ class ErrorLaw(NamedTuple):
 
 
 class ResampledLaws(NamedTuple):
-    """Laws fitted to measurements that might have been made instead, `[B]` each.
-
-    Attributes:
-        floor: their floors.
-        c: their sizes.
-        a: their rates.
-        source: ``standard errors`` or ``replicates``, what the measurements vary by.
-    """
+    """Laws fitted to measurements that might have been made instead, `[B]` each."""
 
     floor: Floats
+    """Their floors."""
     c: Floats
+    """Their sizes."""
     a: Floats
+    """Their rates."""
     source: str
+    """``standard errors`` or ``replicates``, what the measurements vary by."""
 
     def laws(self) -> list[ErrorLaw]:
         """One by one."""
@@ -87,9 +81,6 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     93 %, and at the edge of what is admitted (a floor of 0) 92, 90, 90 and 93 %; the same standard
     errors taken as known 57, 77, 85 and 89 %; as many replicates 80, 86, 88 and 92 %, at the edge
     72, 80, 85 and 90 %.
-
-    Raises:
-        ValueError: If there are no values, one is NaN, or the level is none.
     """
     ordered, level = numbers("values", values), float(probability("level", level))
     if not ordered.size or np.isnan(ordered).any():
@@ -111,9 +102,6 @@ def fit_error_law(sizes: ArrayLike, errors: ArrayLike, stderr: ArrayLike | None 
         errors: mean one-step errors, `[K]`, or replicates, `[R, K]`, of which the mean is fitted
             and the spread gives the weights; >= 0.
         stderr: standard errors of the mean errors, `[K]`, > 0; not with replicates.
-
-    Raises:
-        ValueError: For sizes, errors or standard errors that are none, or do not belong together.
     """
     data = _data(sizes, errors, stderr)
     floor, c, a = (float(part[0]) for part in _fit(data, data.mean[None]))
@@ -163,9 +151,6 @@ def resampled_laws(
             or left out: the standard error is known. Not with replicates.
         count: B, fits, >= 2.
         seed: Seed of the draws.
-
-    Raises:
-        ValueError: For bad input, or where nothing says how sure the errors are.
     """
     data = _data(sizes, errors, stderr)
     for name, value, least in (("count", count, 2), ("seed", seed, 0)):

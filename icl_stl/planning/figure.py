@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from icl_stl.planning.plan import PARTS, Plan
-from icl_stl.studies.drawing import PALETTE
+from icl_stl.style import PALETTE
 
 _LINES = dict(
     zip(PARTS, (("-", 1), ("--", 2), ("-.", 3), (":", 7)), strict=True)  # and their colours

@@ -2,11 +2,12 @@
 
 Needs no JAX. What is recommended is the whole number of rows that makes a bound smallest; constants
 that nobody measured are assumptions of the recommendation. That a bound is smallest somewhere does
-not mean that what it bounds is: see `CHECKED`.
+not mean that what it bounds is: see `CHECKED`. A constant out of its range, and a file or number
+that cannot be used, is a `ValueError` that names it, with line or key.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ Ranges = tuple[tuple[float, float], ...]
 """Lowest and highest value of every range that a search found, in order; empty if it found none."""
 LOOPS = {"transformer": 4, "bayes": 4}
 OTHER_LOOPS = 1000
-"""Loops that ``scripts/run_loop.py`` runs where it is not told how many, by learner."""
+"""Loops that ``icl-stl loop`` runs where it is not told how many, by learner."""
 MOST = 1e100
 """Largest constant: beyond it products of them are infinite."""
 PARTS = {
@@ -122,7 +123,6 @@ class Plan(NamedTuple):
         gain: share of the bound that ``rows`` save.
         gain_band: the same with resampled laws and as many rows, likewise; below 0 where they
             say that it does harm.
-        largest: the largest part at ``rows``.
         held_back_by: the part that rises fastest at lambda*, so that no more is better; None where
             none rises.
         useful: the sizes of the real set at which some synthetic rows help, as far as
@@ -131,7 +131,6 @@ class Plan(NamedTuple):
             them.
         beyond_cap: where lambda* is 0 up to the largest ratio allowed, the ratio from which on
             synthetic rows would help nevertheless; None if there is none.
-        sentence: all this in plain words.
     """
 
     problem: Problem
@@ -143,12 +142,20 @@ class Plan(NamedTuple):
     parts: dict[str, float]
     gain: float
     gain_band: tuple[float, float] | None
-    largest: str
     held_back_by: str | None
     useful: Ranges
     harmful: Ranges
     beyond_cap: float | None
-    sentence: str
+
+    @property
+    def largest(self) -> str:
+        """The largest part at ``rows``."""
+        return max(self.parts, key=lambda name: self.parts[name])
+
+    @property
+    def sentence(self) -> str:
+        """All this in plain words."""
+        return in_words(self)
 
     @property
     def lam(self) -> float:
@@ -157,7 +164,7 @@ class Plan(NamedTuple):
 
     @property
     def options(self) -> str:
-        """The options of ``scripts/run_loop.py`` that run it."""
+        """The options of ``icl-stl loop`` that run it."""
         ratio = f" --lam {self.lam!r}" if self.rows else ""
         name = _regime(self.problem, self.rows).name
         return f"--regime {name} --samples {self.problem.n:.0f}{ratio}"
@@ -170,10 +177,6 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         problem: The loop.
         law: Its error law.
         resampled: The law as it might have been measured instead, for the bands.
-
-    Raises:
-        ValueError: For a constant outside its range, or n that is no whole number; the message
-            names it.
     """
     require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
     best = problem.best(law)
@@ -186,24 +189,12 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
         laws = resampled.laws()
         band = interval([nearly_best(problem, other) for other in laws])
         gain_band = interval([_gain(problem, other, lam) for other in laws])
-    made = Plan(
-        problem,
-        law,
-        best,
-        rows,
-        band,
-        alone,
-        parts,
-        _gain(problem, law, lam),
-        gain_band,
-        max(parts, key=lambda name: parts[name]),
-        _steepest(problem, law, best.lam),
-        useful_sizes(problem, law),
-        harmful_ratios(problem, law, best.lam),
+    return Plan(
+        *(problem, law, best, rows, band, alone, parts),
+        *(_gain(problem, law, lam), gain_band, _steepest(problem, law, best.lam)),
+        *(useful_sizes(problem, law), harmful_ratios(problem, law, best.lam)),
         _beyond_cap(problem, law) if best.lam == 0 else None,
-        "",
     )
-    return made._replace(sentence=in_words(made))
 
 
 def whole_rows(problem: Problem, law: ErrorLaw, lam: float) -> int:
@@ -499,9 +490,6 @@ def measured(
         eps: One-step errors at them, in total variation.
         stderr: Their standard errors, if known.
         runs: Loops that each standard error was estimated from; inf if it is known.
-
-    Raises:
-        ValueError: If some are missing or out of their range; the message names them.
     """
     for name, values in (("eps", eps), ("stderr", stderr)):
         fine = len(values) == len(sizes) or (name == "stderr" and not values)
@@ -516,7 +504,7 @@ def measured(
 
 
 def read_errors(paths: Sequence[Path]) -> Measured:
-    """Measured one-step errors of result files of ``scripts/run_loop.py`` and of tables.
+    """Measured one-step errors of result files of ``icl-stl loop`` and of tables.
 
     A result file (``.json``) gives a point for each training size: generation 0, and the mean over
     the later generations that learn from as many rows, with the mean of their standard errors,
@@ -524,10 +512,6 @@ def read_errors(paths: Sequence[Path]) -> Measured:
     is not read. A table (``.csv``) has the columns N, eps and, if known, stderr and runs, the loops
     a standard error was estimated from (nothing, or inf: it is known), and no others. Sizes may
     come in any order and more than once. Both are read by the rules of `tables`.
-
-    Raises:
-        ValueError: If a file is missing, damaged, or holds no errors, or a number is out of its
-            range; the message names file, line or key, and column.
     """
     points = [point for path in paths for point in _points(path)]
     if not points:
@@ -541,7 +525,7 @@ def read_errors(paths: Sequence[Path]) -> Measured:
 def _points(path: Path) -> list[Point]:
     if not path.is_file():
         raise ValueError(
-            f"errors must name files of scripts/run_loop.py (.json) or tables (.csv), but {path} "
+            f"errors must name files of icl-stl loop (.json) or tables (.csv), but {path} "
             "is no file"
         )
     if kind_of(path, "errors", (".csv", ".json")) == ".csv":
@@ -553,26 +537,22 @@ def _points(path: Path) -> list[Point]:
 
 
 def _table(path: Path) -> list[Point]:
-    needed, optional = ("N", "eps"), ("stderr", "runs")
-    rows = read(path, "errors", lambda text: rows_of(text, needed, optional))
+    rows = read(path, "errors", lambda text: rows_of(text, ("N", "eps"), ("stderr", "runs")))
     if "runs" in rows[0].cells and "stderr" not in rows[0].cells:
         raise ValueError(f"{path}: runs must be left out without stderr, to which it belongs")
-    return [_point(f"{path}, line {row.line}: ", row.cells) for row in rows]
-
-
-def _point(line: str, cells: Mapping[str, str]) -> Point:
-    unknown = {name for name in ("stderr", "runs") if not cells.get(name)}
-    if "stderr" in cells and "stderr" in unknown:
-        raise ValueError(
-            f"{line}stderr must be a number on every line, or left out on all, but there is none"
-        )
-    size, error, stderr, runs = (
-        None if name in unknown else number_of(line + name, cells[name], quantity)
-        for name, quantity in QUANTITIES.items()
-    )
-    assert size is not None
-    assert error is not None
-    return Point(size, error, stderr, math.inf if runs is None else runs)
+    points = []
+    for line, cells in rows:
+        place = f"{path}, line {line}: "
+        if cells.get("stderr") == "":
+            raise ValueError(
+                f"{place}stderr must be a number on every line, or left out on all, but there is "
+                "none"
+            )
+        given = {name: text for name, text in cells.items() if text or name in ("N", "eps")}
+        found = {n: number_of(place + n, given[n], QUANTITIES[n]) for n in QUANTITIES if n in given}
+        runs = found.get("runs", math.inf)
+        points.append(Point(found["N"], found["eps"], found.get("stderr"), runs))
+    return points
 
 
 def _entry(place: str, content: Any, name: str) -> Any:
@@ -580,9 +560,8 @@ def _entry(place: str, content: Any, name: str) -> Any:
     if not isinstance(content, dict):
         raise ValueError(f"{place} must be an object, but it is {type(content).__name__}")
     if name not in content:
-        raise ValueError(
-            f"{place} must have the key {name!r}, but it has none{meant(name, content)}"
-        )
+        hint = meant(name, content)
+        raise ValueError(f"{place} must have the key {name!r}, but it has none{hint}")
     return content[name]
 
 
@@ -606,8 +585,7 @@ def _result(path: str, content: Any) -> list[Point]:
     first: list[Point] = []
     later: dict[float, list[Point]] = {}
     rows = _entry(path, content, "generations")
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: generations must be a list, but it is {rows!r}")
+    require(isinstance(rows, list), f"{path}: generations", rows, "a list")
     runs = _loops(path, content)
     failed = content.get("failed_loops", {"count": 0})
     count = _entry(f"{path}: failed_loops", failed, "count")

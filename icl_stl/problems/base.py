@@ -65,9 +65,14 @@ class Problem:
         """About how many numbers there are at once, for so many rows of each of so many loops."""
         return rows * runs
 
+    real_law: ClassVar[Any] = None
+    """The `laws.Law` that rows are drawn from, if it is one; else the problem draws them itself."""
+
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         """So many rows of the real law."""
-        raise NotImplementedError
+        if self.real_law is None:
+            raise NotImplementedError
+        return self.real_law.draw(key, truth, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         """ℓ(θ, row) of every row: `[N]`."""
@@ -75,7 +80,7 @@ class Problem:
 
     def truth(self, key: Any) -> Any:
         """The parameter of the real law of one loop; () where it is the same for all."""
-        return ()
+        return () if self.real_law is None else self.real_law.truth(key)
 
     def best(self, truth: Any) -> Any:
         """The θ of least risk."""

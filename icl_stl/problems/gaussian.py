@@ -34,7 +34,7 @@ class Gaussian(Solvable):
         return learners.gaussian(unbiased=self.unbiased)
 
     def truth(self, key: Any) -> Any:
-        from icl_stl.tasks import Normal
+        from icl_stl.laws.prompts import Normal
 
         return Normal(jnp.float32(0.0), jnp.float32(self.noise))
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from icl_stl.config import Architecture, LinearRegression, QueryArchitecture, Training, flag, whole
+from icl_stl.config import Architecture, QueryArchitecture, Training, flag, whole
+from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jax
 from icl_stl.problems.base import Problem, Scalar, learner_of
 
@@ -83,10 +84,10 @@ class InContext(Problem):
             weight_decay=weight_decay,
         )
 
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        from icl_stl.tasks import sample_prompts
-
-        return sample_prompts(self.task, key, count)
+    @property
+    def real_law(self) -> LinearRegression:
+        """Prompts."""
+        return self.task
 
     def draw_held_out(self, key: Any, truth: Any) -> Any:
         """Held-out prompts, and what the Bayes predictor says of them."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from icl_stl.config import LinearRegression, flag, normalised, one_of, positive, whole
+from icl_stl.config import flag, normalised, one_of, positive, whole
+from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable
 
@@ -98,6 +99,11 @@ class LinearAttention(Solvable):
         return attention_task(self.dim, self.examples, self.noise, self.law)
 
     @property
+    def real_law(self) -> LinearRegression:
+        """Prompts."""
+        return self.task
+
+    @property
     def population(self) -> AttentionLaw:
         """What the best reaches."""
         return attention_law(self.task)
@@ -119,11 +125,6 @@ class LinearAttention(Solvable):
             total=self.total,
             generator=self.generator,
         )
-
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        from icl_stl.tasks import sample_prompts
-
-        return sample_prompts(self.task, key, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         from icl_stl.learners.attention import features

@@ -2,7 +2,7 @@
 
 Sizes and constants go in, an array over generations 0..G comes out (some limits are scalars, some
 results named tuples of arrays). n = ``samples`` real rows, ``n_syn`` synthetic rows a generation;
-generation 0 is fitted on the n real rows. Bad input raises ValueError.
+generation 0 is fitted on the n real rows.
 
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
@@ -58,6 +58,45 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 ... least squares, new inputs     ``ols_fresh_context``, ``ols_fresh_context_factor``    62
 ... its label sensitivity         ``ridge_sensitivity``                                  63
 ================================  =====================================================  =========
+
+The arguments of the room; a docstring names those that are its own. What is no number, outside its
+range or of a shape that does not fit is a ValueError that names the argument, its value and what
+would be right. Shares are >= 0 and strictly lower triangular; a row sums to at most 1, and the rest
+is on the real set.
+
+=================  ============================================================  ===================
+``samples``        n, rows of the real set; or new ones a generation             whole, >= 1
+``n_syn``          m, synthetic rows a generation                                whole, >= 1
+``noise``          sigma, deviation of real and of generated rows or labels      > 0
+``generations``    G, the last generation                                        whole, >= 0
+``weight``         w of the real rows in fit and gap; else n/(n + n_syn)         [0, 1]
+``alpha``          real share, or weight of real rows, from generation 1 on      [0, 1]
+``weights``        W, weight of j's batch in what i learns from, [G+1, G+1]      shares
+``dim``            d, dimension of the inputs                                    whole, >= 1
+``law``            p, the real law, [K], with sum 1; h = 1 - |p|^2               >= 0
+``pseudo_count``   a, added to every count                                       >= 0
+``error``          e, one-step error in total variation, certain and known       [0, 1]
+``task``           w, [..., d]                                                   real
+``gamma``          Gamma, [..., d, d]; in a context also c for Gamma = c I       real
+``other``          Gamma' of another layer, [d, d]                               real
+``gain``           c in Gamma = c I                                              > 0
+``kept_xs``        inputs of the kept examples, [..., k, d], k >= 0              real
+``kept_ys``        their real labels, [..., k]                                   real
+``xs``             inputs of the relabelled ones, [..., r, d], m = k + r >= 1    real
+``ys``             their labels in generation 0, [..., r]                        real
+``kept``           k, real examples of a generation                              whole, >= 0
+``relabelled``     r, examples that the generation before labels                 whole, >= 1
+``relabel_noise``  s, deviation of the noise on new labels                       >= 0
+``penalty``        lam; with 0 the inputs (kept ones) must span the space        >= 0
+``context``        k, labelled examples of a prompt                              whole, >= 1
+``inputs``         X of a prompt, [..., m, d]                                    real
+``tau``            deviation of a coordinate of the task                         > 0
+``prior_scale``    tau, the same                                                 > 0
+``sigma``          deviation of the noise on real labels                         >= 0
+``signal``         u = d tau^2/sigma^2 of the real law (u_0); c = 1/u            > 0
+``repeats``        n, visits of each direction                                   whole, >= 1, or inf
+``plug_in``        labels have the deviation sigma; else the predictive one      True, False
+=================  ============================================================  ===================
 """
 
 from icl_stl.references.context import (

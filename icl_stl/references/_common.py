@@ -73,13 +73,6 @@ def batch_gain(weights: FloatArray) -> FloatArray:
     return gain
 
 
-def anchored(weight: float, last: int) -> FloatArray:
-    """Mixing weights with a real share ``weight`` and (1 - weight)/i on every generation before."""
-    i = np.arange(last + 1.0)[:, None]
-    rest = (1 - weight) / np.maximum(i, 1)
-    return np.tril(np.broadcast_to(rest, (last + 1, last + 1)), k=-1)
-
-
 def augment_gain(weight: float, last: int) -> FloatArray:
     """sum_{j=1}^{i} (1-w)^{2j} for i = 0..G: the noise of synthetic batches beside a real set."""
     return np.concatenate([[0.0], np.cumsum((1 - weight) ** (2 * np.arange(1.0, last + 1)))])

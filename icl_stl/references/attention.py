@@ -9,13 +9,11 @@ e uniform on [-sqrt(3), sqrt(3)]).
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from icl_stl.bounds import SphereMoments, sphere_moments
-from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._check import FloatArray, nonnegative, positive, real, share
 from icl_stl.references._common import last_generation, rows
-
-FloatArray = NDArray[np.float64]
 
 __all__ = [
     "GaussianMoments",
@@ -32,37 +30,31 @@ __all__ = [
 
 
 class GaussianMoments(NamedTuple):
-    """What the gaussian law of a prompt decides.
-
-    Attributes:
-        square: E|h|^2.
-        scale: s_h = E|h|^2/d; the features x h^T have second moment s_h I.
-        optimum: g; the best layer is Gamma* = g I.
-        risk: R*, its risk.
-    """
+    """What the gaussian law of a prompt decides."""
 
     square: float
+    """E|h|^2."""
     scale: float
+    """s_h = E|h|^2/d; the features x h^T have second moment s_h I."""
     optimum: float
+    """g; the best layer is Gamma* = g I."""
     risk: float
+    """R*, its risk."""
 
 
 class Refit(NamedTuple):
-    """Refits of one number gamma to mixtures of real and generated prompts.
-
-    Attributes:
-        gamma: gamma_0, gamma_1, ...
-        energy: Q_g, the sum over positions of E|B_k|^2/k^2 under generation g's prompts.
-        factor: (gamma_{g+1} - gamma*)/(gamma_g - gamma*).
-        optimum: gamma*.
-        real_energy: Q under the real law.
-    """
+    """Refits of one number gamma to mixtures of real and generated prompts."""
 
     gamma: FloatArray
+    """gamma_0, gamma_1, ..."""
     energy: FloatArray
+    """Q_g, the sum over positions of E|B_k|^2/k^2 under generation g's prompts."""
     factor: FloatArray
+    """(gamma_{g+1} - gamma*)/(gamma_g - gamma*)."""
     optimum: float
+    """gamma*."""
     real_energy: float
+    """Q under the real law."""
 
 
 def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> GaussianMoments:
@@ -70,20 +62,8 @@ def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> Gaussi
 
     s_h = tau^2 + ((d+1) tau^2 + sigma^2)/k, g = tau^2/s_h, R* = sigma^2 + d tau^2 (1 - g).
 
-    Args:
-        dim: d >= 1.
-        context: k >= 1, labelled examples.
-        tau: standard deviation of a coordinate of the task, > 0.
-        sigma: standard deviation of the label noise, >= 0.
-
-    Returns:
-        GaussianMoments.
-
-    Raises:
-        ValueError: for input out of range.
-
-    Source:
-        derived here: THEORY.md statement 48.
+    Returns: GaussianMoments.
+    Source: derived here, THEORY.md statement 48.
     """
     d, k = rows("dim", dim), rows("context", context)
     prior, noise = float(positive("tau", tau)) ** 2, float(nonnegative("sigma", sigma)) ** 2
@@ -96,17 +76,9 @@ def risk(gamma: ArrayLike, moments: GaussianMoments | SphereMoments) -> FloatArr
     r"""Mean squared error of x^T Gamma h: R* + s_h |Gamma - g I|^2.
 
     Args:
-        gamma: Gamma, shape (..., d, d).
         moments: of the law of prompts.
-
-    Returns:
-        risk, of shape (...).
-
-    Raises:
-        ValueError: for input out of range, or of another shape.
-
-    Source:
-        derived here: THEORY.md statement 48.
+    Returns: risk, of shape (...).
+    Source: derived here, THEORY.md statement 48.
     """
     matrix = _layers("gamma", gamma)
     away = matrix - moments.optimum * np.eye(matrix.shape[-1])
@@ -121,18 +93,10 @@ def second_moments(
     y_j = x_j^T Gamma h_{j-1} + s_j e_j, h_j = (1/j) sum_{l<=j} x_l y_l, e of mean 0 and variance 1.
 
     Args:
-        gamma: Gamma, shape (d, d).
         noises: s_1..s_k.
         law: of the inputs.
-
-    Returns:
-        shape (k + 1, d, d); the first is 0.
-
-    Raises:
-        ValueError: for input out of range, or of another shape.
-
-    Source:
-        derived here: THEORY.md statement 49.
+    Returns: shape (k + 1, d, d); the first is 0.
+    Source: derived here, THEORY.md statement 49.
     """
     matrix, spread = _layer("gamma", gamma), nonnegative("noises", noises)
     if spread.ndim != 1:
@@ -163,18 +127,10 @@ def kl_divergence(
 
     Args:
         gamma: Gamma, shape (d, d): the law of the mean.
-        other: Gamma', shape (d, d).
         noises: s_1..s_k > 0, shared.
         law: of the inputs; the noise is normal in both cases.
-
-    Returns:
-        KL(Gamma's prompts | Gamma''s prompts), k labels.
-
-    Raises:
-        ValueError: for input out of range, or of another shape.
-
-    Source:
-        derived here: THEORY.md statement 49.
+    Returns: KL(Gamma's prompts | Gamma''s prompts), k labels.
+    Source: derived here, THEORY.md statement 49.
     """
     own, its = _layer("gamma", gamma), _layer("other", other)
     if own.shape != its.shape:
@@ -194,19 +150,10 @@ def total_variation_bound(
     """Pinsker's bound on the total variation between the prompts of two layers.
 
     Args:
-        gamma: Gamma, shape (d, d).
-        other: Gamma', shape (d, d).
         noises: s_1..s_k > 0, shared.
         law: of the inputs.
-
-    Returns:
-        sqrt(KL/2), which may exceed 1.
-
-    Raises:
-        ValueError: for input out of range, or of another shape.
-
-    Source:
-        published: Pinsker 1964, with `kl_divergence`.
+    Returns: sqrt(KL/2), which may exceed 1.
+    Source: published: Pinsker 1964, with `kl_divergence`.
     """
     return float(np.sqrt(kl_divergence(gamma, other, noises, law) / 2))
 
@@ -233,21 +180,10 @@ def refit(
     Args:
         gamma: gamma_0.
         generations: refits, >= 0.
-        alpha: real share in [0, 1].
-        dim: d >= 1.
         labels: in a prompt, >= 2.
-        tau: standard deviation of a coordinate of the task, > 0.
-        sigma: standard deviation of the real label noise, >= 0.
         noises: nu_1..nu_labels of the generator.
-
-    Returns:
-        Refit with generations + 1 values of gamma and generations energies and factors.
-
-    Raises:
-        ValueError: for input out of range, or of another shape.
-
-    Source:
-        derived here: THEORY.md statement 49.
+    Returns: Refit with generations + 1 values of gamma and generations energies and factors.
+    Source: derived here, THEORY.md statement 49.
     """
     d, count, last = rows("dim", dim), rows("labels", labels, 2), last_generation(generations)
     prior, noise = float(positive("tau", tau)) ** 2, float(nonnegative("sigma", sigma)) ** 2

@@ -14,13 +14,11 @@ from math import comb, log
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import xlog1py, xlogy
 
-from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.bounds._check import FloatArray, nonnegative, real, share
 from icl_stl.references._common import last_generation, rows
 
-FloatArray = NDArray[np.float64]
 Loss = Callable[[FloatArray, int], FloatArray]
 
 _SAME = 1e-12  # values closer than this are one: sums of shares are exact to far less
@@ -37,27 +35,24 @@ def value_loss(theta: FloatArray, z: int) -> FloatArray:
 
 
 class BernoulliLoop(NamedTuple):
-    """A loop on {0, 1}.
-
-    Attributes:
-        n: real points, kept for ever, >= 1.
-        m: synthetic points a generation, >= 1.
-        p: share of ones of the real law, in [0, 1].
-        kappa: amplification, >= 0.
-        weight: w in [0, 1], of the real points in the share; n/(n + m) if None.
-        centre: c in [0, 1], the share that is reproduced as it is.
-        error: e, added in every generation.
-        replace: from generation 1 on learn from synthetic points alone (w = 0).
-    """
+    """A loop on {0, 1}."""
 
     n: int
+    """Real points, kept for ever, >= 1."""
     m: int
+    """Synthetic points a generation, >= 1."""
     p: float
+    """Share of ones of the real law, in [0, 1]."""
     kappa: float = 1.0
+    """Amplification, >= 0."""
     weight: float | None = None
+    """w in [0, 1], of the real points in the share; n/(n + m) if None."""
     centre: float = 0.5
+    """c in [0, 1], the share that is reproduced as it is."""
     error: float = 0.0
+    """e, added in every generation."""
     replace: bool = False
+    """From generation 1 on learn from synthetic points alone (w = 0)."""
 
 
 class Law(NamedTuple):
@@ -68,70 +63,61 @@ class Law(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """Means over the loop, one entry a generation.
-
-    Attributes:
-        distance: E |theta_i - p|, the total variation to the real law.
-        square: E (theta_i - p)^2.
-        error: E |theta_i - w p - (1-w) theta_{i-1}|, the total variation to the law that
-            generation i is trained on; E |theta_0 - p| for generation 0.
-    """
+    """Means over the loop, one entry a generation."""
 
     distance: FloatArray
+    """E |theta_i - p|, the total variation to the real law."""
     square: FloatArray
+    """E (theta_i - p)^2."""
     error: FloatArray
+    """E |theta_i - w p - (1-w) theta_{i-1}|, the total variation to the law that generation i is
+    trained on; E |theta_0 - p| for generation 0.
+    """
 
 
 class GapParts(NamedTuple):
     """Both sides of the gap identity, one entry a generation, each from its own definition.
 
     The identity: gap = w (direct + indirect) + (1-w) (synthetic + shift); w = 1 in generation 0.
-
-    Attributes:
-        gap: E[risk on the real law - weighted empirical risk].
-        direct: effect on the loss at a real point of drawing that point anew, synthetic points
-            kept.
-        indirect: further effect of running the generations before again.
-        synthetic: effect on the loss at a synthetic point of drawing that point anew.
-        shift: E[risk on the real law - risk on the law of generation i-1].
     """
 
     gap: FloatArray
+    """E[risk on the real law - weighted empirical risk]."""
     direct: FloatArray
+    """Effect on the loss at a real point of drawing that point anew, synthetic points kept."""
     indirect: FloatArray
+    """Further effect of running the generations before again."""
     synthetic: FloatArray
+    """Effect on the loss at a synthetic point of drawing that point anew."""
     shift: FloatArray
+    """E[risk on the real law - risk on the law of generation i-1]."""
 
 
 class Influence(NamedTuple):
     """Two loops that differ in one real point, coupled by common uniforms; generation by swap.
 
     Entry [i, a] belongs to a ones among the n - 1 common points.
-
-    Attributes:
-        share: E of the weighted share of differing training points of generation i.
-        gamma: E |theta_i - theta_i'|, the total variation between the models of generation i.
     """
 
     share: FloatArray
+    """E of the weighted share of differing training points of generation i."""
     gamma: FloatArray
+    """E |theta_i - theta_i'|, the total variation between the models of generation i."""
 
 
 class Constants(NamedTuple):
-    """Constants of a loop and a loss, for `icl_stl.bounds`.
-
-    Attributes:
-        M: largest loss.
-        b: change of the loss per changed share of the training set.
-        kappa: change of the model in total variation per changed share.
-        effect: sup over models of |loss at 1 - loss at 0|; times |theta - p| it is the loss
-            discrepancy between Bern(theta) and the real law.
-    """
+    """Constants of a loop and a loss, for `icl_stl.bounds`."""
 
     M: float
+    """Largest loss."""
     b: float
+    """Change of the loss per changed share of the training set."""
     kappa: float
+    """Change of the model in total variation per changed share."""
     effect: float
+    """sup over models of |loss at 1 - loss at 0|; times |theta - p| it is the loss discrepancy
+    between Bern(theta) and the real law.
+    """
 
 
 def binomial_law(count: int, probability: FloatArray) -> FloatArray:
@@ -164,18 +150,8 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
     the loop reaches; for c = 1/2, kappa <= 1, e = 0 these are (1+kappa)^2/4, kappa (1+kappa) and
     kappa. The loss z has M = 1, b = 0 and effect 1.
 
-    Args:
-        loop: the loop.
-        loss: one of the two losses of this module.
-
-    Returns:
-        Constants; those of the squared loss are the smallest.
-
-    Raises:
-        ValueError: for another loss.
-
-    Source:
-        derived here: THEORY.md statement 52.
+    Returns: Constants; those of the squared loss are the smallest.
+    Source: derived here, THEORY.md statement 52.
     """
     _check(loop)
     if loss is value_loss:
@@ -189,24 +165,22 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
 
 
 class _Chain(NamedTuple):
-    """The Markov chains of a loop, one for each number a of real ones.
-
-    Attributes:
-        real: law of a.
-        first: theta_0 given a.
-        later: theta_i for a and k synthetic ones, i >= 1.
-        counts: counts[i][a, k], law of the synthetic ones of generation i >= 1 given a; for
-            generation 0 a single column.
-        drawn: drawn[i][a, k], the same law times E[theta_{i-1} | a, k]; None at 0.
-        error: E |theta_i - w p - (1-w) theta_{i-1}| given a.
-    """
+    """The Markov chains of a loop, one for each number a of real ones."""
 
     real: FloatArray
+    """Law of a."""
     first: FloatArray
+    """theta_0 given a."""
     later: FloatArray
+    """theta_i for a and k synthetic ones, i >= 1."""
     counts: list[FloatArray]
+    """counts[i][a, k], law of the synthetic ones of generation i >= 1 given a; for generation 0 a
+    single column.
+    """
     drawn: list[FloatArray]
+    """drawn[i][a, k], the same law times E[theta_{i-1} | a, k]; None at 0."""
     error: FloatArray
+    """E |theta_i - w p - (1-w) theta_{i-1}| given a."""
 
     def models(self, generation: int) -> FloatArray:
         """theta_i for every state, in the shape of ``counts[generation]``."""
@@ -260,37 +234,10 @@ def _law(values: FloatArray, probability: FloatArray) -> Law:
     return Law(flat[starts], np.add.reduceat(mass, starts))
 
 
-def model_laws(loop: BernoulliLoop, generations: int) -> list[Law]:
-    """Exact law of theta_i for i = 0..generations.
-
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        one Law a generation.
-
-    Raises:
-        ValueError: for a loop outside its range.
-    """
-    generations = last_generation(generations)
-    chain = _chain(loop, generations)
-    joint = [chain.real[:, None] * law for law in chain.counts]
-    return [_law(chain.models(i), law) for i, law in enumerate(joint)]
-
-
 def drift(loop: BernoulliLoop, generations: int) -> Drift:
     """Mean distance of every generation from the real law, and the errors made on the way.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        Drift with generations + 1 entries.
-
-    Raises:
-        ValueError: for a loop outside its range.
+    Returns: Drift with generations + 1 entries.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)
@@ -309,16 +256,7 @@ def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss
     E sup |risk on the real law - risk on Bern(theta_i)|, the sup over the models that the loop
     reaches: `Constants.effect` times E |theta_i - p|. Generation i of a bound takes entry i - 1.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-        loss: one of the two losses of this module.
-
-    Returns:
-        one number a generation.
-
-    Raises:
-        ValueError: for a loop outside its range or another loss.
+    Returns: one number a generation.
     """
     return constants(loop, loss).effect * drift(loop, generations).distance
 
@@ -327,18 +265,9 @@ def gap_parts(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) 
     """Every term of the gap identity, exactly, for i = 0..generations.
 
     Args:
-        loop: the loop.
-        generations: last generation, >= 0.
         loss: ``loss(theta, z)`` for an array of models and z = 0 or 1.
-
-    Returns:
-        GapParts with generations + 1 entries; the first has no synthetic points.
-
-    Raises:
-        ValueError: for a loop outside its range.
-
-    Source:
-        derived here: THEORY.md statement 13.
+    Returns: GapParts with generations + 1 entries; the first has no synthetic points.
+    Source: derived here, THEORY.md statement 13.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)
@@ -412,15 +341,9 @@ def gap_law(loop: BernoulliLoop, generation: int, loss: Loss = squared_loss) -> 
     """Exact law of the gap of one generation.
 
     Args:
-        loop: the loop.
         generation: i >= 0.
         loss: ``loss(theta, z)`` for an array of models and z = 0 or 1.
-
-    Returns:
-        Law of the risk on the real law minus the weighted empirical risk.
-
-    Raises:
-        ValueError: for a loop outside its range.
+    Returns: Law of the risk on the real law minus the weighted empirical risk.
     """
     generation = last_generation(generation)
     chain = _chain(loop, generation)
@@ -449,18 +372,8 @@ def influence(loop: BernoulliLoop, generations: int) -> Influence:
     clipping the share is chi_i of `icl_stl.bounds.recursive_stability` (or `weighted_stability`)
     and gamma_i = kappa chi_i.
 
-    Args:
-        loop: the loop.
-        generations: last generation, >= 0.
-
-    Returns:
-        Influence, arrays of shape (generations + 1, n).
-
-    Raises:
-        ValueError: for a loop outside its range.
-
-    Source:
-        derived here: THEORY.md statements 8 and 52.
+    Returns: Influence, arrays of shape (generations + 1, n).
+    Source: derived here, THEORY.md statements 8 and 52.
     """
     generations = last_generation(generations)
     chain = _chain(loop, generations)

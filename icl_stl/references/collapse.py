@@ -4,7 +4,8 @@ A prompt has one task w, normal with variance tau^2 in each of d coordinates, an
 y_k = w^T x_k + sigma e_k. Its labels are written one after the other, each from the predictive law
 of the Bayes predictor: N(x^T m, sigma^2 + s) gives the real law, the ``plug-in`` law N(x^T m,
 sigma^2) does not. In the orthogonal design inputs visit sqrt(d) e_1, ..., sqrt(d) e_d in turn, n
-times each; u = d v/sigma^2 is a task variance v in units of the noise and c = 1/u.
+times each; u = d v/sigma^2 is a task variance v in units of the noise and c = 1/u. Where prompts
+are read and written again, m examples have u = m v/sigma^2.
 
 =====================================  =======================================  =========
 plug-in or predictive labels           ``label_covariance``,                    65
@@ -33,41 +34,16 @@ from scipy.special import digamma, polygamma
 from icl_stl.bounds._check import FloatArray, flag, nonnegative, numbers, positive, real, share
 from icl_stl.references._common import last_generation, rows
 
-__all__ = [
-    "Divergences",
-    "design_divergences",
-    "divergences",
-    "excess_error",
-    "label_covariance",
-    "posterior_variance",
-    "refit",
-    "refit_bound",
-    "regenerated",
-    "regenerated_limit",
-    "reread",
-    "reread_limit",
-    "shrinkage",
-    "signal_bound",
-    "signal_limit",
-    "signal_limits",
-    "signal_path",
-    "task_covariance",
-    "written_square",
-]
-
 
 class Divergences(NamedTuple):
-    """Kullback-Leibler divergences between real and plug-in labels of a prompt, in nats.
-
-    Attributes:
-        to_plug_in: KL(D_0 | D_plug), given the inputs.
-        from_plug_in: KL(D_plug | D_0), given the inputs.
-        information: I(w; y), what the labels say about the task.
-    """
+    """Kullback-Leibler divergences between real and plug-in labels of a prompt, in nats."""
 
     to_plug_in: float
+    """KL(D_0 | D_plug), given the inputs."""
     from_plug_in: float
+    """KL(D_plug | D_0), given the inputs."""
     information: float
+    """I(w; y), what the labels say about the task."""
 
 
 # --- any inputs ----------------------------------------------------------------------------------
@@ -82,19 +58,9 @@ def label_covariance(
     labels have sigma^2 L L^T.
 
     Args:
-        inputs: X, shape (..., m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
         plug_in: with the deviation sigma; else with the predictive one, which gives C.
-
-    Returns:
-        shape (..., m, m).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 65.
+    Returns: shape (..., m, m).
+    Source: derived here, THEORY.md statement 65.
     """
     covariance, factor, pivots = _factors(inputs, noise, prior_scale)
     if not flag("plug_in", plug_in):
@@ -111,20 +77,8 @@ def task_covariance(
     Plug-in: sum_k sigma^2/(sigma^2 + s_k) (S_{k-1} - S_k), S_k the posterior covariance after k
     examples; predictive: tau^2 I - S_m.
 
-    Args:
-        inputs: X, shape (..., m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        shape (..., d, d).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 65.
+    Returns: shape (..., d, d).
+    Source: derived here, THEORY.md statement 65.
     """
     X = real("inputs", inputs)
     variance, own = float(positive("noise", noise)) ** 2, flag("plug_in", plug_in)
@@ -150,17 +104,8 @@ def divergences(inputs: ArrayLike, noise: float, prior_scale: float) -> Divergen
 
     Args:
         inputs: X, shape (m, d).
-        noise: sigma > 0.
-        prior_scale: tau > 0.
-
-    Returns:
-        Divergences.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 66.
+    Returns: Divergences.
+    Source: derived here, THEORY.md statement 66.
     """
     _, _, pivots = _factors(inputs, noise, prior_scale)
     excess = (pivots / noise) ** 2 - 1  # s_k/sigma^2
@@ -206,19 +151,8 @@ def posterior_variance(signal: ArrayLike, repeats: float, *, plug_in: bool = Tru
     Plug-in: sum_{k=1}^n 1/(c+k)^2 = psi'(1+c) - psi'(1+c+n), at most min(pi^2/6, 1/(c+1/2))
     whatever the prior; predictive: u n/(n+c).
 
-    Args:
-        signal: u = d tau^2/sigma^2 > 0; c = 1/u.
-        repeats: n, visits of each direction, >= 1 or inf.
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 67.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 67.
     """
     u, n = _signal(signal), _repeats(repeats)
     return _squares(u, n) if flag("plug_in", plug_in) else u / (1 + 1 / (u * n))
@@ -231,18 +165,9 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
     I - (d/2) [psi(c+n+1) - psi(c+1)].
 
     Args:
-        signal: u = d tau^2/sigma^2 > 0; c = 1/u.
         repeats: n >= 1, visits of each direction.
-        dim: d >= 1.
-
-    Returns:
-        Divergences.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 67.
+    Returns: Divergences.
+    Source: derived here, THEORY.md statement 67.
     """
     c, n, half = 1 / float(_signal(signal)), rows("repeats", repeats), rows("dim", dim) / 2
     information = half * float(np.log1p(n / c))
@@ -259,18 +184,8 @@ def refit(signal: ArrayLike, repeats: float) -> FloatArray:
     T_n(u) = (1 + c/n)^2 sum_{k=1}^n 1/(c+k)^2 - 1/n, c = 1/u: maximum marginal likelihood on
     infinitely many prompts that were written with the prior u. Units as `posterior_variance`.
 
-    Args:
-        signal: u > 0.
-        repeats: n >= 1, visits of each direction, or inf.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 68.
     """
     u, n = _signal(signal), _repeats(repeats)
     return (1 + 1 / (u * n)) ** 2 * _squares(u, n) - 1 / n
@@ -279,18 +194,8 @@ def refit(signal: ArrayLike, repeats: float) -> FloatArray:
 def refit_bound(signal: ArrayLike, repeats: float) -> FloatArray:
     r"""Upper bound of T_n(u): [1 - (n+c+1/4)/(n (c+n+1/2))]/(c+1/2), below u/(1+u/2).
 
-    Args:
-        signal: u > 0; c = 1/u.
-        repeats: n >= 1, visits of each direction, or inf.
-
-    Returns:
-        of the shape of ``signal``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: of the shape of ``signal``.
+    Source: derived here, THEORY.md statement 68.
     """
     c, n = 1 / _signal(signal), _repeats(repeats)
     lost = 0.0 if np.isinf(n) else (n + c + 0.25) / (n * (c + n + 0.5))
@@ -305,21 +210,8 @@ def signal_path(
     u_0 is the real one; u_{g+1} = alpha u_0 + (1-alpha) T_n(u_g) if labels are written plug-in,
     u_{g+1} = alpha u_0 + (1-alpha) u_g = u_0 if they are written with the predictive deviation.
 
-    Args:
-        signal: u_0 = d tau^2/sigma^2 > 0.
-        repeats: n >= 1, visits of each direction, or inf.
-        generations: G, the last generation, >= 0.
-        alpha: real share in [0, 1].
-        plug_in: with the deviation sigma; else with the predictive one.
-
-    Returns:
-        u_0..u_G, shape (G + 1,). With n = 1 and alpha = 0 it is 0 from generation 1 on.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: u_0..u_G, shape (G + 1,). With n = 1 and alpha = 0 it is 0 from generation 1 on.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     path = np.full(last_generation(generations) + 1, start)
@@ -333,18 +225,8 @@ def signal_path(
 def signal_bound(signal: float, generations: int) -> FloatArray:
     r"""Without real data u_g <= 1/(1/u_0 + g/2), hence v_g <= 2 sigma^2/(d g).
 
-    Args:
-        signal: u_0 > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        shape (G + 1,).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: shape (G + 1,).
+    Source: derived here, THEORY.md statement 68.
     """
     g = np.arange(last_generation(generations) + 1.0)
     return np.asarray(1 / (1 / float(_signal(signal)) + g / 2))
@@ -356,18 +238,9 @@ def signal_limit(signal: float, repeats: float, alpha: float) -> float:
     The map has a slope in [0, 1 - alpha), so the fixed point is unique and bisection finds it.
 
     Args:
-        signal: u_0 > 0.
-        repeats: n >= 1, visits of each direction, or inf.
         alpha: real share in [0, 1]; 0 for alpha = 0.
-
-    Returns:
-        u*.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: u*.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     if kept == 0:
@@ -385,18 +258,8 @@ def signal_limit(signal: float, repeats: float, alpha: float) -> float:
 def signal_limits(signal: float, alpha: float) -> tuple[float, float]:
     r"""Between what u* lies: alpha u_0 and alpha u_0 + (1-alpha) pi^2/6.
 
-    Args:
-        signal: u_0 > 0.
-        alpha: real share in [0, 1].
-
-    Returns:
-        lower, upper.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 68.
+    Returns: lower, upper.
+    Source: derived here, THEORY.md statement 68.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     return kept * start, kept * start + (1 - kept) * np.pi**2 / 6
@@ -408,15 +271,8 @@ def shrinkage(signal: ArrayLike, repeats: int) -> FloatArray:
     Args:
         signal: u >= 0.
         repeats: n >= 1, visits of each direction.
-
-    Returns:
-        shape (..., n).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (..., n).
+    Source: derived here, THEORY.md statement 69.
     """
     seen = nonnegative("signal", signal)[..., None] * np.arange(float(rows("repeats", repeats)))
     return np.asarray(seen / (1 + seen))
@@ -430,16 +286,8 @@ def excess_error(factors: ArrayLike, signal: float) -> FloatArray:
 
     Args:
         factors: f, shape (..., n); f_0 does not matter.
-        signal: u = d tau^2/sigma^2 > 0 of the real law.
-
-    Returns:
-        shape (...).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (...).
+    Source: derived here, THEORY.md statement 69.
     """
     f, u = real("factors", factors), float(_signal(signal))
     n = f.shape[-1]
@@ -456,15 +304,8 @@ def written_square(factors: ArrayLike) -> FloatArray:
 
     Args:
         factors: f_0..f_{n-1}, shape (n,).
-
-    Returns:
-        shape (n,).
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 69.
+    Returns: shape (n,).
+    Source: derived here, THEORY.md statement 69.
     """
     f = real("factors", factors)
     sums = np.ones(len(f))
@@ -482,18 +323,8 @@ def regenerated(signal: float, generations: int) -> FloatArray:
     The labels of a prompt are written anew with w' = posterior mean of the task given the old ones:
     u_{g+1} = h^2 (u_g + 1), h = u_0/(1+u_0). With w' drawn from the posterior it stays u_0.
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        u_0..u_G = m v_g/sigma^2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u_0..u_G = m v_g/sigma^2.
+    Source: derived here, THEORY.md statement 70.
     """
     start = float(_signal(signal))
     limit, h = regenerated_limit(start), start / (1 + start)
@@ -504,17 +335,8 @@ def regenerated(signal: float, generations: int) -> FloatArray:
 def regenerated_limit(signal: float) -> float:
     r"""The limit of `regenerated`: u_0^2/(1 + 2 u_0), that is tau^2 m/(2 m + sigma^2/tau^2).
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0.
-
-    Returns:
-        u*, about half of u_0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u*, about half of u_0.
+    Source: derived here, THEORY.md statement 70.
     """
     start = float(_signal(signal))
     return start**2 / (1 + 2 * start)
@@ -525,19 +347,8 @@ def reread(signal: float, generations: int, alpha: float) -> FloatArray:
 
     u_{g+1} = alpha u_0 + (1-alpha) u_g^2/(1+u_g).
 
-    Args:
-        signal: u_0 = m tau^2/sigma^2 > 0, m examples of the orthogonal design.
-        generations: G, the last generation, >= 0.
-        alpha: real share in [0, 1].
-
-    Returns:
-        u_0..u_G = m v_g/sigma^2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u_0..u_G = m v_g/sigma^2.
+    Source: derived here, THEORY.md statement 70.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     path = np.full(last_generation(generations) + 1, start)
@@ -550,17 +361,9 @@ def reread_limit(signal: float, alpha: float) -> float:
     r"""The limit of `reread`: [b + sqrt(b^2 + 4 alpha^2 u_0)]/(2 alpha), b = alpha u_0 - 1.
 
     Args:
-        signal: u_0 = m tau^2/sigma^2 > 0.
         alpha: real share in [0, 1]; without one the limit is 0.
-
-    Returns:
-        u*, about u_0 - 1/alpha + 1 for alpha far above 1/u_0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 70.
+    Returns: u*, about u_0 - 1/alpha + 1 for alpha far above 1/u_0.
+    Source: derived here, THEORY.md statement 70.
     """
     start, kept = float(_signal(signal)), float(share("alpha", alpha))
     b = kept * start - 1

@@ -57,23 +57,8 @@ def attention_context(
 
     w_{g+1} = Gamma (X_K^T y_K + X_R^T (X_R w_g + s xi))/m, w_0 from all labels of generation 0.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        kept_ys: their real labels, [..., k].
-        xs: inputs of the relabelled examples, [..., r, d], m = k + r >= 1.
-        ys: their labels in generation 0, [..., r].
-        gamma: Gamma, [d, d], or a number for that multiple of the identity.
-        relabel_noise: s >= 0, deviation of the noise on new labels.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        ContextPath: mean and covariance given all inputs and labels of generation 0.
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 57.
+    Returns: ContextPath: mean and covariance given all inputs and labels of generation 0.
+    Source: derived here, THEORY.md statement 57.
     """
     kept, new = _examples(kept_xs, kept_ys, "kept_"), _examples(xs, ys, "")
     count = kept[0].shape[-2] + new[0].shape[-2]
@@ -83,7 +68,7 @@ def attention_context(
         layer @ _gram(new[0]),
         layer @ _moment(*kept),
         start,
-        float(nonnegative("relabel_noise", relabel_noise)) ** 2 * _sandwich(layer, _gram(new[0])),
+        _square("relabel_noise", relabel_noise) * _sandwich(layer, _gram(new[0])),
         generations,
     )
 
@@ -91,19 +76,8 @@ def attention_context(
 def attention_context_factor(kept_xs: ArrayLike, xs: ArrayLike, gamma: ArrayLike) -> FloatArray:
     r"""(1-alpha) rho(Gamma Sigma_R): linear attention with fixed inputs converges iff it is < 1.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        xs: inputs of the relabelled examples, [..., r, d].
-        gamma: Gamma, [d, d], or a number for that multiple of the identity.
-
-    Returns:
-        the largest modulus of an eigenvalue of Gamma X_R^T X_R/m, [...].
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 57.
+    Returns: the largest modulus of an eigenvalue of Gamma X_R^T X_R/m, [...].
+    Source: derived here, THEORY.md statement 57.
     """
     kept, new = _inputs("kept_xs", kept_xs), _inputs("xs", xs)
     step = _layer(gamma, new.shape[-1]) @ _gram(new) / (kept.shape[-2] + new.shape[-2])
@@ -122,27 +96,14 @@ def attention_context_limit(
 
     M = Gamma X_R^T X_R/m, the noise is s^2 Gamma X_R^T X_R Gamma^T/m^2.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        kept_ys: their real labels, [..., k].
-        xs: inputs of the relabelled examples, [..., r, d].
-        gamma: Gamma, [d, d], or a number for that multiple of the identity.
-        relabel_noise: s >= 0, deviation of the noise on new labels.
-
-    Returns:
-        mean [..., d] and covariance [..., d, d]; nan where the loop does not converge.
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 57.
+    Returns: mean [..., d] and covariance [..., d, d]; nan where the loop does not converge.
+    Source: derived here, THEORY.md statement 57.
     """
     kept, new = _examples(kept_xs, kept_ys, "kept_"), _inputs("xs", xs)
     count, dim = kept[0].shape[-2] + new.shape[-2], new.shape[-1]
     layer = _layer(gamma, dim) / rows("examples", count)
     step = layer @ _gram(new)
-    noise = float(nonnegative("relabel_noise", relabel_noise)) ** 2 * _sandwich(layer, _gram(new))
+    noise = _square("relabel_noise", relabel_noise) * _sandwich(layer, _gram(new))
     stable = attention_context_factor(kept_xs, xs, gamma) < 1
     safe = np.where(stable[..., None, None], step, 0.0)
     mean = np.linalg.solve(np.eye(dim) - safe, layer @ _moment(*kept))[..., 0]
@@ -171,29 +132,14 @@ def attention_fresh_context(
     from E x x^T S x x^T = 2 S + tr(S) I.
 
     Args:
-        task: w, [d].
-        kept: k >= 0, real examples of a generation.
-        relabelled: r >= 1, examples that the generation before labels.
-        gain: c > 0.
         noise: sigma >= 0 of real labels.
-        relabel_noise: s >= 0 of new labels.
         generations: G, the last generation, >= 0; generation 0 has k + r real examples.
-
-    Returns:
-        FreshPath: mean [G+1, d] and second moment [G+1, d, d] of the weights.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 58.
+    Returns: FreshPath: mean [G+1, d] and second moment [G+1, d, d] of the weights.
+    Source: derived here, THEORY.md statement 58.
     """
     w, c = real("task", task), float(positive("gain", gain))
     k, r = rows("kept", kept, 0), rows("relabelled", relabelled)
-    sigma, s = (
-        float(nonnegative(name, value)) ** 2
-        for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
-    )
+    sigma, s = _square("noise", noise), _square("relabel_noise", relabel_noise)
     alpha, outer = k / (k + r), np.outer(w, w)
     mean = [c * w]
     second = [c**2 * _sampled(outer, k + r, sigma)]
@@ -220,29 +166,14 @@ def attention_fresh_square(
     One step from known weights: a mean square without the rare large weights of many steps.
 
     Args:
-        task: w, [..., d].
         weights: w_g, [..., d].
-        kept: k >= 0, real examples of a generation.
-        relabelled: r >= 1, examples that the generation before labels.
-        gain: c > 0.
         noise: sigma >= 0 of real labels.
-        relabel_noise: s >= 0 of new labels.
-
-    Returns:
-        the conditional mean square, [...].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 58.
+    Returns: the conditional mean square, [...].
+    Source: derived here, THEORY.md statement 58.
     """
     w, now = real("task", task), real("weights", weights)
     k, r, d = rows("kept", kept, 0), rows("relabelled", relabelled), now.shape[-1]
-    sigma, s = (
-        float(nonnegative(name, value)) ** 2
-        for name, value in (("noise", noise), ("relabel_noise", relabel_noise))
-    )
+    sigma, s = _square("noise", noise), _square("relabel_noise", relabel_noise)
     alpha = k / (k + r)
 
     own, both, new = ((a * b).sum(axis=-1) for a, b in ((w, w), (w, now), (now, now)))
@@ -261,20 +192,9 @@ def attention_fresh_factors(dim: int, kept: int, relabelled: int, gain: float) -
     (1-alpha)^2 c^2 (1 + (d+1)/r), and log |D| grows on average by log((1-alpha) c (2/r)) +
     (psi(r/2) + psi((r+d-1)/2))/2.
 
-    Args:
-        dim: d >= 1.
-        kept: k >= 0, real examples of a generation.
-        relabelled: r >= 1, examples that the generation before labels.
-        gain: c > 0.
-
-    Returns:
-        FreshFactors; typical <= sqrt(square), so a loop may forget although its mean square grows.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 58.
+    Returns: FreshFactors; typical <= sqrt(square), so a loop may forget although its mean square
+        grows.
+    Source: derived here, THEORY.md statement 58.
     """
     d, r = rows("dim", dim), rows("relabelled", relabelled)
     mean = r / (rows("kept", kept, 0) + r) * float(positive("gain", gain))
@@ -287,19 +207,8 @@ def ridge_on_kept(kept_xs: ArrayLike, kept_ys: ArrayLike, penalty: float) -> Flo
 
     Without noise on new labels it is the fixed point of the loop, whatever the other inputs are.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        kept_ys: their real labels, [..., k].
-        penalty: lam >= 0; with 0 the kept inputs must span the space.
-
-    Returns:
-        the weights, [..., d].
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 59.
+    Returns: the weights, [..., d].
+    Source: derived here, THEORY.md statement 59.
     """
     xs, ys = _examples(kept_xs, kept_ys, "kept_")
     return np.asarray(np.linalg.solve(_penalised(xs, penalty), _moment(xs, ys))[..., 0], float)
@@ -311,19 +220,8 @@ def ridge_modes(kept_xs: ArrayLike, xs: ArrayLike, penalty: float) -> FloatArray
     In the norm of N one generation contracts the distance to `ridge_on_kept` by the largest
     phi/(1 + phi); with fixed inputs each mode by its own.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        xs: inputs of the relabelled examples, [..., r, d].
-        penalty: lam >= 0; with 0 the kept inputs must span the space.
-
-    Returns:
-        phi in ascending order, [..., d].
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 59.
+    Returns: phi in ascending order, [..., d].
+    Source: derived here, THEORY.md statement 59.
     """
     return _modes(_penalised(_inputs("kept_xs", kept_xs), penalty), _gram(_inputs("xs", xs)))[0]
 
@@ -342,23 +240,8 @@ def ridge_context(
     In the coordinates N^{1/2} w the variance of a mode is s^2 phi/(1 + 2 phi) [1 - factor^{2g}],
     below s^2/2: noise on new labels adds less than s^2 N^{-1}/2.
 
-    Args:
-        kept_xs: inputs of the kept examples, [..., k, d], k >= 0.
-        kept_ys: their real labels, [..., k].
-        xs: inputs of the relabelled examples, [..., r, d].
-        ys: their labels in generation 0, [..., r].
-        penalty: lam >= 0; with 0 the kept inputs must span the space.
-        relabel_noise: s >= 0, deviation of the noise on new labels.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        ContextPath: mean and covariance given all inputs and labels of generation 0.
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 60.
+    Returns: ContextPath: mean and covariance given all inputs and labels of generation 0.
+    Source: derived here, THEORY.md statement 60.
     """
     kept, new = _examples(kept_xs, kept_ys, "kept_"), _examples(xs, ys, "")
     own, gram = _penalised(kept[0], penalty), _gram(new[0])
@@ -368,8 +251,8 @@ def ridge_context(
     away = back.swapaxes(-1, -2) @ own @ (start - fixed)
     g = np.arange(last_generation(generations) + 1)[:, None]
     powers = (phi / (1 + phi))[..., None, :] ** g
-    s = float(nonnegative("relabel_noise", relabel_noise))
-    spread = s**2 * (phi / (1 + 2 * phi))[..., None, :] * (1 - powers**2)
+    noise = _square("relabel_noise", relabel_noise)
+    spread = noise * (phi / (1 + 2 * phi))[..., None, :] * (1 - powers**2)
     mean = fixed.swapaxes(-1, -2) + (powers * away.swapaxes(-1, -2)) @ back.swapaxes(-1, -2)
     wide = back[..., None, :, :]
     return ContextPath(mean, (wide * spread[..., None, :]) @ wide.swapaxes(-1, -2))
@@ -382,16 +265,8 @@ def ridge_sensitivity(xs: ArrayLike, penalty: float) -> FloatArray:
 
     Args:
         xs: inputs of all m examples, [..., m, d].
-        penalty: lam >= 0; with 0 the inputs must span the space.
-
-    Returns:
-        kappa, [...].
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 63.
+    Returns: kappa, [...].
+    Source: derived here, THEORY.md statement 63.
     """
     inputs = _inputs("xs", xs)
     hat = inputs @ np.linalg.solve(_penalised(inputs, penalty), inputs.swapaxes(-1, -2))
@@ -406,17 +281,8 @@ def ols_context_walk(xs: ArrayLike, noise: float, generations: int) -> FloatArra
 
     Args:
         xs: inputs of all m examples, [..., m, d], spanning the space.
-        noise: sigma > 0 of all labels.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        the covariance given the inputs, [..., G+1, d, d].
-
-    Raises:
-        ValueError: for an argument outside its range, or shapes that do not fit.
-
-    Source:
-        derived here: THEORY.md statement 61.
+    Returns: the covariance given the inputs, [..., G+1, d, d].
+    Source: derived here, THEORY.md statement 61.
     """
     single = variance(noise) * np.linalg.inv(_penalised(_inputs("xs", xs), 0.0))
     rounds = np.arange(1.0, last_generation(generations) + 2)
@@ -433,20 +299,9 @@ def ols_fresh_context(
     started from m real ones. Without kept examples (g + 1) V_0.
 
     Args:
-        kept: k >= 0, real examples of a generation.
         relabelled: r >= 0, examples that the generation before labels; k + r at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0 of all labels.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |w_g - w|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 62.
+    Returns: E |w_g - w|^2, [G+1].
+    Source: derived here, THEORY.md statement 62.
     """
     factor = ols_fresh_context_factor(kept, relabelled, dim)
     single = variance(noise) * dim / (kept + relabelled - dim - 1)
@@ -462,18 +317,9 @@ def ols_fresh_context_factor(kept: int, relabelled: int, dim: int) -> float:
     (1-alpha)^2 for alpha in (0, 1), 1 at alpha = 0.
 
     Args:
-        kept: k >= 0, real examples of a generation.
         relabelled: r >= 0, examples that the generation before labels; k + r at least dim + 2.
-        dim: d >= 1.
-
-    Returns:
-        rho_2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 62.
+    Returns: rho_2.
+    Source: derived here, THEORY.md statement 62.
     """
     k, r, d = rows("kept", kept, 0), rows("relabelled", relabelled, 0), rows("dim", dim)
     rows("kept + relabelled", k + r, d + 2, ", dim + 2: the mean error is infinite below")
@@ -492,6 +338,10 @@ def _inputs(name: str, xs: ArrayLike) -> FloatArray:
     if array.ndim < 2 or array.shape[-1] < 1:
         raise ValueError(f"{name} has shape {array.shape}, outside the admissible [..., rows, d]")
     return array
+
+
+def _square(name: str, deviation: float) -> float:
+    return float(nonnegative(name, deviation)) ** 2
 
 
 def _examples(xs: ArrayLike, ys: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import FloatArray, nonnegative, positive, real
 from icl_stl.bounds._series import resolvent
+from icl_stl.bounds.drift import anchored_weights
 from icl_stl.references._common import (
-    anchored,
     batch_coefficients,
     last_generation,
     mixing,
@@ -22,17 +22,14 @@ from icl_stl.references._common import (
 
 
 class LawPath(NamedTuple):
-    """Exact moments of the fitted laws p_i.
-
-    Attributes:
-        mean: E p_i, [G+1, K].
-        error: E |p_i - p|^2, [G+1].
-        diversity: E (1 - |p_i|^2), the chance that two draws of p_i differ; [G+1].
-    """
+    """Exact moments of the fitted laws p_i."""
 
     mean: FloatArray
+    """E p_i, [G+1, K]."""
     error: FloatArray
+    """E |p_i - p|^2, [G+1]."""
     diversity: FloatArray
+    """E (1 - |p_i|^2), the chance that two draws of p_i differ; [G+1]."""
 
 
 def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> LawPath:
@@ -41,21 +38,8 @@ def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> La
     E |p_i - p|^2 = h/n + q_i with h = 1 - |p|^2, B = (I - W)^{-1} W and
     q_i = sum_j B_ij^2 ((1 - 1/n) h - q_j)/n_syn.
 
-    Args:
-        weights: W, the weight of generation j's batch in generation i's law; [G+1, G+1],
-            strictly lower triangular, >= 0, rows sum to at most 1 (the rest is on the real set).
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, kept for ever; >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-
-    Returns:
-        LawPath; the mean is p in every generation.
-
-    Raises:
-        ValueError: for weights that are not such shares, a law that is none, or sizes below 1.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 46.
     """
     shares, p = mixing(weights), _law(law)
     n, m = rows("samples", samples), rows("n_syn", n_syn)
@@ -66,20 +50,8 @@ def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> La
 def law_replace(law: ArrayLike, samples: int, n_syn: int, generations: int) -> LawPath:
     r"""Empirical law of the last batch alone: E (1 - |p_i|^2) = h (1 - 1/n)(1 - 1/n_syn)^i.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1; h = 1 - |p|^2.
-        samples: n, real rows of generation 0, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        LawPath; the mean is p in every generation.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     i = np.arange(last_generation(generations) + 1.0)
@@ -94,21 +66,8 @@ def law_augment(
     E |p_i - p|^2 = h [1/n + ((1-w)^2/n_syn)(1 - 1/n)(1 + s + ... + s^{i-1})],
     s = (1-w)^2 (1 - 1/n_syn).
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1; h = 1 - |p|^2.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real rows; n/(n + n_syn) by default.
-
-    Returns:
-        LawPath; the mean is p in every generation.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -121,18 +80,8 @@ def law_augment(
 def law_augment_bound(law: ArrayLike, samples: int) -> float:
     r"""Bound on E |p_i - p|^2 of `law_augment`, every row alike: 3 (1 - |p|^2)/(2 n).
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, >= 1.
-
-    Returns:
-        the bound, for every generation and every n_syn.
-
-    Raises:
-        ValueError: for a law that is none or a size below 1.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: the bound, for every generation and every n_syn.
+    Source: derived here, THEORY.md statement 46.
     """
     return 1.5 * _diversity(_law(law)) / rows("samples", samples)
 
@@ -142,20 +91,8 @@ def law_accumulate(law: ArrayLike, samples: int, n_syn: int, generations: int) -
 
     E (1 - |p_i|^2) = h (1 - 1/n) prod_{j=1}^{i} (1 - n_syn/N_j^2), N_j = n + j n_syn.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1; h = 1 - |p|^2.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        LawPath; the mean is p in every generation.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     pool = n + m * np.arange(1.0, last_generation(generations) + 1)
@@ -168,24 +105,10 @@ def law_anchored(
 ) -> LawPath:
     r"""Law of all batches, (1 - alpha)/i each, with a fixed weight on the real set: `law_loop`.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-        alpha: weight of the real rows in generations 1, 2, ...; [0, 1].
-
-    Returns:
-        LawPath; the mean is p in every generation.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 46.
     """
-    weight = float(real("alpha", alpha, 0, 1))
-    return law_loop(anchored(weight, last_generation(generations)), law, samples, n_syn)
+    return law_loop(anchored_weights(alpha, last_generation(generations)), law, samples, n_syn)
 
 
 def law_total_variation(
@@ -196,22 +119,8 @@ def law_total_variation(
     (1/2) sum_k E |p_i(k) - p(k)|: given its count in the real set, one symbol's share is a Markov
     chain of binomial draws. Work of order K n n_syn^2 a generation.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real rows; n/(n + n_syn) by default, 0 for the last
-            batch alone.
-
-    Returns:
-        E TV(p_i, p), [G+1].
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: E TV(p_i, p), [G+1].
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -234,20 +143,8 @@ def law_fixation(law: ArrayLike, samples: int, n_syn: int, generations: int) -> 
 
     It increases to p_k for symbol k.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, real rows of generation 0, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        P(p_i puts all mass on symbol k), [G+1, K].
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: P(p_i puts all mass on symbol k), [G+1, K].
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     fixed = np.empty((last_generation(generations) + 1, len(p)))
@@ -269,21 +166,8 @@ def smoothed_replace(
 
     p_i = (counts + a)/(size + K a), so E p_i - 1/K = c_n c_m^i (p - 1/K), c_m = m/(m + K a).
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, real rows of generation 0, >= 1.
-        n_syn: m, synthetic rows a generation, >= 1.
-        pseudo_count: a >= 0, added to every count.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        LawPath.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     extra, last = _extra(pseudo_count, p), last_generation(generations)
@@ -306,21 +190,8 @@ def smoothed_augment(
 
     E [p_i | S_0] = p_0 for every i: a fixed pseudo-count costs its bias once, not every time.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        pseudo_count: a >= 0, added to every count.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        LawPath.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     last, extra = last_generation(generations), _extra(pseudo_count, p)
@@ -334,21 +205,8 @@ def smoothed_accumulate(
 ) -> LawPath:
     r"""Additive smoothing on the real set and all batches: the mean stays.
 
-    Args:
-        law: p, the real law, [K], >= 0 with sum 1.
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        pseudo_count: a >= 0, added to every count.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        LawPath.
-
-    Raises:
-        ValueError: for a law that is none or a number outside its range.
-
-    Source:
-        derived here: THEORY.md statement 46.
+    Returns: LawPath.
+    Source: derived here, THEORY.md statement 46.
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     last, extra = last_generation(generations), _extra(pseudo_count, p)
@@ -362,24 +220,12 @@ def one_sided_loop(weights: ArrayLike, error: float) -> FloatArray:
     The real law puts no mass on 1, and every fit adds ``error`` to the share of ones in its
     training set: E T_i = error (I - W)^{-1} 1, the drift bound with equality.
 
-    Args:
-        weights: W, the weight of generation j's batch in generation i's training set; [G+1, G+1],
-            strictly lower triangular, >= 0, rows sum to at most 1.
-        error: e in [0, 1], the one-step error in total variation, certain and known.
-
-    Returns:
-        E T_i, the mean mass on 1, [G+1].
-
-    Raises:
-        ValueError: for weights that are not such shares, an error outside its range, or if the
-            mean mass would exceed 1.
-
-    Assumes:
-        No fit is cut off at mass 1, which is certain if ``error`` is at most the least real share
-        of generations 1, 2, ...; otherwise the value is an upper bound for the loop with cut-off.
-
-    Source:
-        derived here: THEORY.md statement 47.
+    Returns: E T_i, the mean mass on 1, [G+1].
+    Raises: ValueError if the mean mass would exceed 1.
+    Assumes: No fit is cut off at mass 1, which is certain if ``error`` is at most the least real
+        share of generations 1, 2, ...; otherwise the value is an upper bound for the loop with
+        cut-off.
+    Source: derived here, THEORY.md statement 47.
     """
     step = float(real("error", error, 0, 1))
     drift: FloatArray = step * resolvent(mixing(weights)).sum(axis=1)
@@ -395,22 +241,9 @@ def one_sided_loop(weights: ArrayLike, error: float) -> FloatArray:
 def one_sided_augment(error: float, alpha: float, generations: int) -> FloatArray:
     r"""Mean drift of `one_sided_loop` with a constant real share: e (1 - (1-alpha)^{i+1})/alpha.
 
-    Args:
-        error: e in [0, 1], the one-step error in total variation.
-        alpha: real share in [0, 1]; 0 is the replace loop.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E T_i, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range, or if the mean mass would exceed 1.
-
-    Assumes:
-        As `one_sided_loop`; no fit is cut off if error <= alpha.
-
-    Source:
-        derived here: THEORY.md statement 47.
+    Returns: E T_i, [G+1].
+    Assumes: As `one_sided_loop`; no fit is cut off if error <= alpha.
+    Source: derived here, THEORY.md statement 47.
     """
     keep, last = 1 - float(real("alpha", alpha, 0, 1)), last_generation(generations)
     return one_sided_loop(np.diag(np.full(last, keep), k=-1), error)
@@ -419,21 +252,9 @@ def one_sided_augment(error: float, alpha: float, generations: int) -> FloatArra
 def one_sided_replace(error: float, generations: int) -> FloatArray:
     r"""Mean drift of `one_sided_loop` on the last batch alone: e (i + 1).
 
-    Args:
-        error: e in [0, 1], the one-step error in total variation.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E T_i, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range, or if the mean mass would exceed 1.
-
-    Assumes:
-        As `one_sided_loop`.
-
-    Source:
-        derived here: THEORY.md statement 47.
+    Returns: E T_i, [G+1].
+    Assumes: As `one_sided_loop`.
+    Source: derived here, THEORY.md statement 47.
     """
     return one_sided_augment(error, 0.0, generations)
 
@@ -444,21 +265,10 @@ def one_sided_accumulate(error: float, generations: int, lam: float = 1.0) -> Fl
     It is e H_{i+1} for lam = 1.
 
     Args:
-        error: e in [0, 1], the one-step error in total variation.
-        generations: G, the last generation, >= 0.
         lam: synthetic rows a generation per real row, > 0.
-
-    Returns:
-        E T_i, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range, or if the mean mass would exceed 1.
-
-    Assumes:
-        As `one_sided_loop`; no fit is cut off if error <= 1/(1 + G lam).
-
-    Source:
-        derived here: THEORY.md statement 47.
+    Returns: E T_i, [G+1].
+    Assumes: As `one_sided_loop`; no fit is cut off if error <= 1/(1 + G lam).
+    Source: derived here, THEORY.md statement 47.
     """
     last, ratio = last_generation(generations), float(positive("lam", lam))
     shares = ratio / (1 + ratio * np.arange(last + 1.0)[:, None])

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import FloatArray, flag, nonnegative, positive, probability, share
+from icl_stl.bounds.drift import anchored_weights
 from icl_stl.references._common import (
     accumulate_gain,
-    anchored,
     augment_gain,
     batch_gain,
     best_fresh_weight,
@@ -28,49 +28,41 @@ from icl_stl.references._common import (
 
 
 class BestWeight(NamedTuple):
-    """The weight of real data with the least error in the limit of many generations.
-
-    Attributes:
-        weight: w*, between 0 and 1.
-        error: the limit at w*.
-    """
+    """The weight of real data with the least error in the limit of many generations."""
 
     weight: float
+    """w*, between 0 and 1."""
     error: float
+    """The limit at w*."""
 
 
 class GapParts(NamedTuple):
     """Mean generalization gap of every generation, [G+1] each, and what it consists of.
 
     total = weight (direct + indirect) + (1 - weight) (synthetic + shift).
-
-    Attributes:
-        direct: a real row, swapped in the training set alone.
-        indirect: what the same swap changes by way of the synthetic rows.
-        synthetic: a synthetic row, swapped.
-        shift: risk on the real law less risk on the law of the generation before.
-        weight: of the real rows, 1 in generation 0.
-        total: the gap, risk on the real law less (weighted) empirical risk.
     """
 
     direct: FloatArray
+    """A real row, swapped in the training set alone."""
     indirect: FloatArray
+    """What the same swap changes by way of the synthetic rows."""
     synthetic: FloatArray
+    """A synthetic row, swapped."""
     shift: FloatArray
+    """Risk on the real law less risk on the law of the generation before."""
     weight: FloatArray
+    """Of the real rows, 1 in generation 0."""
     total: FloatArray
+    """The gap, risk on the real law less (weighted) empirical risk."""
 
 
 class MeanVariance(NamedTuple):
-    """Exact moments where mean and variance are both fitted.
-
-    Attributes:
-        mean_error: E (mu_i - mu)^2.
-        variance: E v_i, the mean fitted variance.
-    """
+    """Exact moments where mean and variance are both fitted."""
 
     mean_error: FloatArray
+    """E (mu_i - mu)^2."""
     variance: FloatArray
+    """E v_i, the mean fitted variance."""
 
 
 def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> FloatArray:
@@ -79,20 +71,9 @@ def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> Flo
     E (mu_i - mu)^2 = sigma^2/n + (sigma^2/n_syn) sum_j B_ij^2, B = (I - W)^{-1} W.
 
     Args:
-        weights: W, the weight of generation j's batch in generation i's training set; [G+1, G+1],
-            strictly lower triangular, >= 0, rows sum to at most 1 (the rest is on the real set).
-        samples: n, rows of the real set, kept for ever; >= 1.
-        n_syn: synthetic rows a generation, >= 1.
         noise: sigma > 0, known to the generator N(mu_i, sigma^2).
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for weights that are not such shares or an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 37.
     """
     shares = mixing(weights)
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
@@ -102,20 +83,8 @@ def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> Flo
 def mean_replace(samples: int, n_syn: int, noise: float, generations: int) -> FloatArray:
     r"""Error of the mean if only the last batch is seen: sigma^2/n + i sigma^2/n_syn.
 
-    Args:
-        samples: n, real rows of generation 0, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 37.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     return square / n + np.arange(last_generation(generations) + 1.0) * square / m
@@ -128,21 +97,8 @@ def mean_augment(
 
     sigma^2/n + (sigma^2/n_syn) sum_{j=1}^{i} (1-w)^{2j}, at most 3 sigma^2/(2 n) for w = n/N.
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the mean of the real rows; n/(n + n_syn) by default.
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 37.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     gain = augment_gain(real_weight(weight, n, m), last_generation(generations))
@@ -154,20 +110,8 @@ def mean_augment_limit(
 ) -> float:
     r"""Limit of `mean_augment`: sigma^2/n + (sigma^2/n_syn) (1-w)^2/(w (2-w)).
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        weight: w in [0, 1], n/(n + n_syn) by default.
-
-    Returns:
-        the limit of E (mu_i - mu)^2; infinite for w = 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: the limit of E (mu_i - mu)^2; infinite for w = 0.
+    Source: derived here, THEORY.md statement 37.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w = real_weight(weight, n, m)
@@ -180,20 +124,8 @@ def mean_accumulate(samples: int, n_syn: int, noise: float, generations: int) ->
     (sigma^2/n) [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], lam = n_syn/n; below 2 sigma^2/n for every
     lam, and (sigma^2/n) sum_{k=1}^{i+1} k^{-2} for lam = 1.
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 37.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     return square / n + square / m * accumulate_gain(n, m, last_generation(generations))
@@ -206,23 +138,10 @@ def mean_anchored(
 
     `mean_loop` with w_ij = (1 - alpha)/i.
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        alpha: weight of the mean of the real rows in generations 1, 2, ...; [0, 1].
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 37.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 37.
     """
-    shares = anchored(float(share("alpha", alpha)), last_generation(generations))
+    shares = anchored_weights(alpha, last_generation(generations))
     return mean_loop(shares, samples, n_syn, noise)
 
 
@@ -233,21 +152,8 @@ def mean_fresh(
 
     V_i = w^2 sigma^2/n + (1-w)^2 (V_{i-1} + sigma^2/n_syn), V_0 = sigma^2/n.
 
-    Args:
-        samples: n, new real rows a generation, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the mean of the real rows.
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 38.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 38.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w = float(share("weight", weight))
@@ -257,20 +163,8 @@ def mean_fresh(
 def mean_fresh_limit(samples: int, n_syn: int, noise: float, weight: float) -> float:
     r"""Limit of `mean_fresh`: sigma^2 (w^2/n + (1-w)^2/n_syn)/(1 - (1-w)^2).
 
-    Args:
-        samples: n, new real rows a generation, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        weight: w in [0, 1].
-
-    Returns:
-        the limit of E (mu_i - mu)^2; infinite for w = 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 38.
+    Returns: the limit of E (mu_i - mu)^2; infinite for w = 0.
+    Source: derived here, THEORY.md statement 38.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     return fresh_limit(square / n, square / m, float(share("weight", weight)))
@@ -279,19 +173,8 @@ def mean_fresh_limit(samples: int, n_syn: int, noise: float, weight: float) -> f
 def mean_fresh_best(samples: int, n_syn: int, noise: float) -> BestWeight:
     r"""The weight of new real rows with the least limit: w^2 = (n/n_syn) (1-w), limit w sigma^2/n.
 
-    Args:
-        samples: n, new real rows a generation, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        BestWeight: w* (the golden section 0.618 for n = n_syn) and the limit there.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 38.
+    Returns: BestWeight: w* (the golden section 0.618 for n = n_syn) and the limit there.
+    Source: derived here, THEORY.md statement 38.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     best = best_fresh_weight(square / n, square / m)
@@ -312,18 +195,8 @@ def mean_accumulate_subsample(
 
     Args:
         samples: n, rows of the real set and of every training set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E (mu_i - mu)^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 39.
+    Returns: E (mu_i - mu)^2, [G+1].
+    Source: derived here, THEORY.md statement 39.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     error = np.empty(last_generation(generations) + 1)
@@ -345,19 +218,9 @@ def mean_total_variation(variance: ArrayLike, noise: float) -> FloatArray:
 
     Args:
         variance: E (mu_i - mu)^2 of a loop with known sigma, where mu_i - mu is Gaussian; >= 0.
-        noise: sigma > 0.
-
-    Returns:
-        the mean total variation in the shape of ``variance``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        mu_i - mu Gaussian with mean 0: all loops of statements 37 and 38, not the subsample.
-
-    Source:
-        derived here: THEORY.md statement 41.
+    Returns: the mean total variation in the shape of ``variance``.
+    Assumes: mu_i - mu Gaussian with mean 0: all loops of statements 37 and 38, not the subsample.
+    Source: derived here, THEORY.md statement 41.
     """
     deviation = np.sqrt(nonnegative("variance", variance))
     return 2 / np.pi * np.arctan(deviation / (2 * positive("noise", noise)))
@@ -371,18 +234,9 @@ def mean_linear_gap_quantile(variance: ArrayLike, level: float) -> FloatArray:
     Args:
         variance: sd^2 = E (mu_i - mu)^2 of a loop with known sigma; >= 0.
         level: the probability that the gap is at most the quantile, in (0, 1).
-
-    Returns:
-        the quantile in the shape of ``variance``, unit of the data.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        As `mean_total_variation`.
-
-    Source:
-        derived here: THEORY.md statement 41.
+    Returns: the quantile in the shape of ``variance``, unit of the data.
+    Assumes: As `mean_total_variation`.
+    Source: derived here, THEORY.md statement 41.
     """
     deviation = np.sqrt(nonnegative("variance", variance))
     return deviation * NormalDist().inv_cdf(float(probability("level", level)))
@@ -397,22 +251,8 @@ def mean_gap_parts(
     synthetic = 2 (1-w) sigma^2/n_syn, shift = sigma^2/n + (1 - 2 w) d_{i-1} with
     d_i = (sigma^2/n_syn) sum_{j=1}^{i} (1-w)^{2j}. For i = 0 the gap is 2 sigma^2/n, all direct.
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real rows in fit and empirical risk; n/(n + n_syn) by
-            default.
-
-    Returns:
-        GapParts, [G+1] each.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 40.
+    Returns: GapParts, [G+1] each.
+    Source: derived here, THEORY.md statement 40.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -437,22 +277,8 @@ def mean_fresh_gap_parts(
     the total is 2 sigma^2/N + rho (rho - alpha) V_{i-1}, N = n + n_syn, alpha = n/N, rho =
     1 - alpha. For i = 0 the gap is 2 sigma^2/n, all direct.
 
-    Args:
-        samples: n, new real rows a generation, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real rows in fit and empirical risk; n/(n + n_syn) by
-            default.
-
-    Returns:
-        GapParts, [G+1] each.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 78.
+    Returns: GapParts, [G+1] each.
+    Source: derived here, THEORY.md statement 78.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -476,21 +302,11 @@ def mean_variance_augment(
     E (mu_i - mu)^2 = sigma^2/n + d_i and E v_i = e_i.
 
     Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
         noise: sigma > 0 of the real law; the generator uses the fitted variance.
-        generations: G, the last generation, >= 0.
         weight: w in [0, 1], weight of the real rows; n/(n + n_syn) by default. 0 is the replace
             loop.
-
-    Returns:
-        MeanVariance, [G+1] each.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 42.
+    Returns: MeanVariance, [G+1] each.
+    Source: derived here, THEORY.md statement 42.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -510,20 +326,8 @@ def mean_variance_augment_limit(
 
     e = sigma^2 (1 - 1/n)/(1 + c) and d = c e with c = (1-w)^2/(w (2-w) n_syn).
 
-    Args:
-        samples: n, rows of the real set, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0 of the real law.
-        weight: w in [0, 1], n/(n + n_syn) by default.
-
-    Returns:
-        MeanVariance of scalars: sigma^2/n + d and e; sigma^2 and 0 for w = 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 42.
+    Returns: MeanVariance of scalars: sigma^2/n + d and e; sigma^2 and 0 for w = 0.
+    Source: derived here, THEORY.md statement 42.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w = real_weight(weight, n, m)
@@ -537,20 +341,8 @@ def mean_variance_replace(samples: int, n_syn: int, noise: float, generations: i
 
     E v_i = sigma^2 (1 - 1/n)(1 - 1/n_syn)^i, E (mu_i - mu)^2 = sigma^2 - E v_i.
 
-    Args:
-        samples: n, real rows of generation 0, >= 1.
-        n_syn: synthetic rows a generation, >= 1.
-        noise: sigma > 0 of the real law.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        MeanVariance, [G+1] each.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 42.
+    Returns: MeanVariance, [G+1] each.
+    Source: derived here, THEORY.md statement 42.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     i = np.arange(last_generation(generations) + 1.0)
@@ -569,18 +361,9 @@ def log_variance_replace(
     Args:
         samples: n, real rows of generation 0, >= 2.
         n_syn: synthetic rows a generation, >= 2.
-        noise: sigma > 0 of the real law.
-        generations: G, the last generation, >= 0.
         unbiased: sums of squares are divided by m - 1, else by m.
-
-    Returns:
-        E ln v_i, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 42.
+    Returns: E ln v_i, [G+1].
+    Source: derived here, THEORY.md statement 42.
     """
     n, m, square = rows("samples", samples, 2), rows("n_syn", n_syn, 2), variance(noise)
     i, less = np.arange(last_generation(generations) + 1.0), flag("unbiased", unbiased)

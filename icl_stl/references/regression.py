@@ -2,7 +2,9 @@
 
 Real rows are y = <theta, x> + sigma eps with inputs x ~ N(0, I_d) and Gaussian noise eps; the
 generator labels inputs by the last fit with the same sigma. What is returned is the excess risk
-E |theta_i - theta|^2. It starts at s_n = sigma^2 d/(n - d - 1), finite for n > d + 1.
+E |theta_i - theta|^2. It starts at s_n = sigma^2 d/(n - d - 1), finite for n > d + 1: there are
+at least dim + 2 real rows, and as many synthetic ones where a batch is fitted alone. Batches that
+repeat the real inputs have n_syn = lam n rows, lam whole.
 """
 
 import numpy as np
@@ -29,19 +31,8 @@ from icl_stl.references.gaussian import BestWeight
 def ols_single_fit(samples: int, dim: int, noise: float) -> float:
     r"""Excess risk of least squares on n rows: s_n = sigma^2 d/(n - d - 1).
 
-    Args:
-        samples: n, rows, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        E |theta_0 - theta|^2.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_0 - theta|^2.
+    Source: derived here, THEORY.md statement 43.
     """
     d = rows("dim", dim)
     return variance(noise) * d / (_enough("samples", samples, d) - d - 1)
@@ -50,21 +41,8 @@ def ols_single_fit(samples: int, dim: int, noise: float) -> float:
 def ols_replace(samples: int, n_syn: int, dim: int, noise: float, generations: int) -> FloatArray:
     r"""Excess risk if only the last batch is seen, with fresh inputs: s_n + i s_{n_syn}.
 
-    Args:
-        samples: n, real rows of generation 0, at least dim + 2.
-        n_syn: synthetic rows a generation, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     first = ols_single_fit(samples, dim, noise)
     i = np.arange(last_generation(generations) + 1.0)
@@ -78,22 +56,8 @@ def ols_loop_same_inputs(
 
     s_n [1 + (1/lam) sum_j B_ij^2], B = (I - W)^{-1} W: the loop of a Gaussian mean.
 
-    Args:
-        weights: W, the weight of generation j's batch in generation i's training set; [G+1, G+1],
-            strictly lower triangular, >= 0, rows sum to at most 1 (the rest is on the real set).
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, lam = n_syn/n a whole number >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for weights that are not such shares or an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     gain = batch_gain(mixing(weights))
     return ols_single_fit(samples, dim, noise) * (1 + gain / _repeats(samples, n_syn))
@@ -111,22 +75,8 @@ def ols_augment_same_inputs(
 
     s_n [1 + (1/lam) sum_{j=1}^{i} (1-w)^{2j}], at most 3 s_n/2 for w = n/N.
 
-    Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, lam = n_syn/n a whole number >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real empirical risk; n/(n + n_syn) by default.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     first, lam = ols_single_fit(samples, dim, noise), _repeats(samples, n_syn)
     w = real_weight(weight, samples, n_syn)
@@ -140,21 +90,8 @@ def ols_accumulate_same_inputs(
 
     s_n [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], below 2 s_n, and below (pi^2/6) s_n for lam = 1.
 
-    Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, lam = n_syn/n a whole number >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     first, lam = ols_single_fit(samples, dim, noise), _repeats(samples, n_syn)
     return first * (1 + accumulate_gain(samples, n_syn, last_generation(generations)) / lam)
@@ -168,21 +105,8 @@ def ols_accumulate_fresh_inputs(
     sigma^2 d [1/(n-d-1) + sum_{j=1}^{i} n_syn/(N_j (N_j-d-1))], N_j = n + j n_syn; at most that of
     the same inputs, hence below 2 s_n, and below (pi^2/6) s_n for n_syn = n.
 
-    Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     first, m, d = ols_single_fit(samples, dim, noise), rows("n_syn", n_syn), rows("dim", dim)
     pool = samples + m * np.arange(1.0, last_generation(generations) + 1)
@@ -197,21 +121,8 @@ def ols_augment_fresh_inputs(
 
     sigma^2 d [1/(n-d-1) + (n_syn/N)/(N-d-1)] for i = 1, N = n + n_syn.
 
-    Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1]; nan from generation 2 on, where no closed form is known.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 44.
+    Returns: E |theta_i - theta|^2, [G+1]; nan from generation 2 on, where no closed form is known.
+    Source: derived here, THEORY.md statement 44.
     """
     last = last_generation(generations)
     known = ols_accumulate_fresh_inputs(samples, n_syn, dim, noise, min(last, 1))
@@ -231,24 +142,10 @@ def ols_augment_upper_bound(
     s_n (1 + (1-w) n/(2 w n_syn)): 3 s_n/2 if every row weighs the same, whatever lam.
 
     Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
         weight: w in (0, 1], weight of the real empirical risk; n/(n + n_syn) by default.
-
-    Returns:
-        the bound on E |theta_i - theta|^2, [G+1]; s_n itself for i = 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Assumes:
-        Synthetic inputs that do not depend on any label noise; nothing else about them.
-
-    Source:
-        derived here: THEORY.md statement 44.
+    Returns: the bound on E |theta_i - theta|^2, [G+1]; s_n itself for i = 0.
+    Assumes: Synthetic inputs that do not depend on any label noise; nothing else about them.
+    Source: derived here, THEORY.md statement 44.
     """
     first, m = ols_single_fit(samples, dim, noise), rows("n_syn", n_syn)
     w = real_weight(weight, samples, m)
@@ -267,21 +164,8 @@ def ols_fresh_real(
     V_{i+1} = rho_2 V_i + sigma^2 d/(N-d-1), rho_2 = a + b (N d - 2)/(N-d-1),
     b = n_syn n/(N (N-1)(N+2)), a = n_syn (n_syn + 2)/(N (N+2)) - b.
 
-    Args:
-        samples: n, new real rows a generation, at least dim + 2.
-        n_syn: synthetic rows a generation, >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 45.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 45.
     """
     path = np.full(last_generation(generations) + 1, ols_single_fit(samples, dim, noise))
     factor, added = _fresh_step(samples, n_syn, dim, noise)
@@ -293,20 +177,8 @@ def ols_fresh_real(
 def ols_fresh_real_limit(samples: int, n_syn: int, dim: int, noise: float) -> float:
     r"""Limit of `ols_fresh_real`: sigma^2 d/((1 - rho_2)(N-d-1)).
 
-    Args:
-        samples: n, new real rows a generation, at least dim + 2.
-        n_syn: synthetic rows a generation, >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        the limit of E |theta_i - theta|^2; finite, since rho_2 is below 1 for n > d + 1.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 45.
+    Returns: the limit of E |theta_i - theta|^2; finite, since rho_2 is below 1 for n > d + 1.
+    Source: derived here, THEORY.md statement 45.
     """
     factor, added = _fresh_step(samples, n_syn, dim, noise)
     return added / (1 - factor)
@@ -320,22 +192,8 @@ def ols_fresh_combined(
     theta_i = w OLS(real) + (1-w) OLS(batch): V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}),
     V_0 = s_n.
 
-    Args:
-        samples: n, new real rows a generation, at least dim + 2.
-        n_syn: synthetic rows a generation, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1].
-
-    Returns:
-        E |theta_i - theta|^2, [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 45.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 45.
     """
     pair = _two_fits(samples, n_syn, dim, noise)
     return fresh_path(*pair, float(share("weight", weight)), last_generation(generations))
@@ -346,21 +204,8 @@ def ols_fresh_combined_limit(
 ) -> float:
     r"""Limit of `ols_fresh_combined`: (w^2 s_n + (1-w)^2 s_{n_syn})/(1 - (1-w)^2).
 
-    Args:
-        samples: n, new real rows a generation, at least dim + 2.
-        n_syn: synthetic rows a generation, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-        weight: w in [0, 1].
-
-    Returns:
-        the limit of E |theta_i - theta|^2; infinite for w = 0.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 45.
+    Returns: the limit of E |theta_i - theta|^2; infinite for w = 0.
+    Source: derived here, THEORY.md statement 45.
     """
     return fresh_limit(*_two_fits(samples, n_syn, dim, noise), float(share("weight", weight)))
 
@@ -368,20 +213,8 @@ def ols_fresh_combined_limit(
 def ols_fresh_combined_best(samples: int, n_syn: int, dim: int, noise: float) -> BestWeight:
     r"""The weight with the least limit of `ols_fresh_combined`: w^2 = (s_{n_syn}/s_n)(1-w).
 
-    Args:
-        samples: n, new real rows a generation, at least dim + 2.
-        n_syn: synthetic rows a generation, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        BestWeight: w* and the limit there, w* s_n.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 45.
+    Returns: BestWeight: w* and the limit there, w* s_n.
+    Source: derived here, THEORY.md statement 45.
     """
     first, later = _two_fits(samples, n_syn, dim, noise)
     best = best_fresh_weight(first, later)
@@ -395,16 +228,8 @@ def ols_total_variation(distance: ArrayLike, noise: float) -> FloatArray:
 
     Args:
         distance: |D|, Euclidean distance of the tasks, >= 0.
-        noise: sigma > 0.
-
-    Returns:
-        the total variation in the shape of ``distance``.
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 41.
+    Returns: the total variation in the shape of ``distance``.
+    Source: derived here, THEORY.md statement 41.
     """
     return 2 / np.pi * np.arctan(nonnegative("distance", distance) / (2 * positive("noise", noise)))
 
@@ -412,19 +237,8 @@ def ols_total_variation(distance: ArrayLike, noise: float) -> FloatArray:
 def ols_gap_single_fit(samples: int, dim: int, noise: float) -> float:
     r"""Mean gap of the squared loss of one fit: sigma^2 d [1/(n-d-1) + 1/n].
 
-    Args:
-        samples: n, rows, at least dim + 2.
-        dim: d >= 1.
-        noise: sigma > 0.
-
-    Returns:
-        E [risk on a new row less mean squared residual].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E [risk on a new row less mean squared residual].
+    Source: derived here, THEORY.md statement 43.
     """
     return ols_single_fit(samples, dim, noise) + variance(noise) * dim / samples
 
@@ -442,23 +256,8 @@ def ols_gap_augment_same_inputs(
     With c_i = (1/lam) sum_{j=1}^{i} (1-w)^{2j} and u_i = c_{i-1} + 1/lam, for i >= 1
     s_n (1 + c_i) + (sigma^2 d/n) [w (1 - c_i) + (1-w)(1/lam - w^2 u_i)].
 
-    Args:
-        samples: n, rows of the real set, at least dim + 2.
-        n_syn: synthetic rows a generation, lam = n_syn/n a whole number >= 1.
-        dim: d >= 1.
-        noise: sigma > 0.
-        generations: G, the last generation, >= 0.
-        weight: w in [0, 1], weight of the real empirical risk in fit and gap; n/(n + n_syn) by
-            default.
-
-    Returns:
-        E [risk on a new real row less (weighted) empirical risk], [G+1].
-
-    Raises:
-        ValueError: for an argument outside its range.
-
-    Source:
-        derived here: THEORY.md statement 43.
+    Returns: E [risk on a new real row less (weighted) empirical risk], [G+1].
+    Source: derived here, THEORY.md statement 43.
     """
     first, lam = ols_single_fit(samples, dim, noise), _repeats(samples, n_syn)
     w, last = real_weight(weight, samples, n_syn), last_generation(generations)

@@ -93,10 +93,12 @@ class Regime:
         raise NotImplementedError
 
     def mix(self, step: Step) -> tuple[Any, Any]:
-        """The rows that generation i >= 1 is trained on, and their weights, which sum to 1.
+        """The rows that generation i >= 1 is trained on, and their weights.
 
-        As many places in every generation; a row of weight 0 is not there. The share α_i of the
-        real rows, the rest of the last generation's or, if they are kept, of all of them.
+        As many places in every generation; a row of weight 0 is not there. Weights are at least 0
+        and sum to 1: others are refused or, inside a program, where nobody can be told, NaN. Here:
+        the share α_i of the real rows, the rest of the last generation's or, if they are kept, of
+        all of them.
         """
         past = (step.synthetic, step.n_syn)
         if self.keeps_history:

@@ -4,7 +4,8 @@ The page holds the claims, every figure with its caption and the numbers behind 
 their provenance, configuration, environment, and sliders for the bounds (`bounds.js`: the formulas
 of `icl_stl.bounds`). Figures are the folder's SVG files with coordinates rounded to a hundredth of
 a point, without metadata, each style written once; the files themselves stay as they are. The
-same folder gives the same bytes.
+same folder gives the same bytes. A file that is missing, damaged or not the one that the manifest
+was written with, is a `ValueError` that names it.
 """
 
 import html
@@ -20,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from icl_stl import console
 from icl_stl.lab.results import (
     Floats,
     check_file,
@@ -31,6 +31,7 @@ from icl_stl.lab.results import (
     write_atomically,
 )
 from icl_stl.regimes import Augment, RealOnly, Replace, real_share
+from icl_stl.studies import table as in_words
 
 Json = Mapping[str, Any]
 
@@ -54,11 +55,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
     Returns:
         The file written.
-
-    Raises:
-        ValueError: If a file is missing, damaged or not the one that the manifest was written
-            with, or `out` cannot be written; the message names it.
-        OSError: If a figure cannot be read, or the disk is full.
     """
     path = out or folder / FILE
     if path.suffix != ".html":
@@ -87,19 +83,28 @@ def _read(folder: Path, name: str) -> Any:
 
 
 def page(folder: Path) -> str:
-    """The page of a run folder; errors as in `write_report`."""
+    """The page of a run folder."""
     config, stored, manifest = (_read(folder, name) for name in _NEEDED)
-    _check_digests(folder)
+    known = ("config.json", "claims.json", *recorded_digests(folder))
+    if changed := not_vouched_for(folder, dict.fromkeys(known)):
+        raise ValueError(
+            f"results must be as icl-stl figures left them, but {folder / changed[0]} is "
+            "not the file that manifest.json was written with; run that first"
+        )
     claims = {entry["name"]: entry for entry in stored["claims"]}
     figures = [Path(name).stem for name in manifest["figures"] if name.endswith(".svg")]
     preset = config["preset"]
+    statements = [
+        _details(name, _statement(entry, name in figures), _identifier("claim", name))
+        for name, entry in claims.items()
+    ]
     sections = {
         "preset": _text(stored["preset"]),
         "seed": _text(stored["seed"]),
         **_start(folder, preset, claims),
         "summary": _summary(stored),
         "claims": _claims(claims.values()),
-        "statements": _statements(claims, figures),
+        "statements": "\n".join(statements),
         "figures": _figures(folder, figures, claims, preset),
         "constants": _constants(claims.values()),
         "configuration": _configuration(config),
@@ -117,30 +122,13 @@ def _filled(sections: Mapping[str, str]) -> str:
         for name in ("report.html", "report.css", "bounds.js")
     )
     script = template.partition("<script>")[2].partition("</script>")[0]
-    hashes = {
-        "style": _hash(style),
-        "script": _hash(script.replace("{{formulas}}", formulas)),
-    }
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{hashes['style']}'; script-src '{hashes['script']}'"
-    )
+    inline = {"style": style, "script": script.replace("{{formulas}}", formulas)}
+    policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+    for kind, content in inline.items():
+        digest = b64encode(sha256(content.encode()).digest()).decode()
+        policy += f"; {kind}-src 'sha256-{digest}'"
     parts = {**sections, "style": style, "formulas": formulas, "policy": policy}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _hash(content: str) -> str:
-    """What a content security policy calls an inline script or style."""
-    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
-
-
-def _check_digests(folder: Path) -> None:
-    recorded = recorded_digests(folder)
-    if changed := not_vouched_for(folder, {"config.json": "", "claims.json": "", **recorded}):
-        raise ValueError(
-            f"results must be as scripts/make_figures.py left them, but {folder / changed[0]} is "
-            "not the file that manifest.json was written with; run that first"
-        )
 
 
 # --- pieces of HTML ------------------------------------------------------------------------------
@@ -173,28 +161,24 @@ def _number(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-class _Column(NamedTuple):
-    """Name of a column and whether it holds numbers."""
-
-    name: str
-    numeric: bool = False
+_COUNTED = ("n", "λ", "α", "i", "measured", "±", "bound", "ratio", "skew", "value")
+"""Columns of numbers, beside those that a number names."""
 
 
-def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], caption: str) -> str:
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str, scroll: str = "scroll tall"
+) -> str:
     """A table that scrolls inside its own region; the cells are HTML."""
-    kinds = [' class="number"' if column.numeric else "" for column in columns]
-    head = "".join(
-        f'<th scope="col"{kind}>{_text(column.name)}</th>'
-        for column, kind in zip(columns, kinds, strict=True)
-    )
-    body = "\n".join(
-        "<tr>"
-        + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
+    kinds = [' class="number"' * (name in _COUNTED or name.isdecimal()) for name in columns]
+
+    def line(cell: str, texts: Iterable[str], scope: str = "") -> str:
+        pairs = zip(kinds, texts, strict=True)
+        return "".join(f"<{cell}{scope}{kind}>{text}</{cell}>" for kind, text in pairs)
+
+    head = line("th", map(_text, columns), ' scope="col"')
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
     return (
-        f'<div class="scroll tall" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
+        f'<div class="{scroll}" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
         f"<table><caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
@@ -222,47 +206,36 @@ def _verdict(verdict: str, words: str, addition: str = "") -> str:
 
 def _summary(stored: Json) -> str:
     """How many claims and cells there are of each kind."""
-    verdicts = [console.claim_verdict(entry) for entry in stored["claims"]]
-    cells = [console.apart(cell) for entry in stored["claims"] for cell in entry["cells"]]
-    left = console.counted(filter(None, cells))
-    counts = console.counted(verdicts).replace("; no theorem", " (no theorem)")
+    verdicts = [in_words.claim_verdict(entry) for entry in stored["claims"]]
+    cells = [in_words.apart(cell) for entry in stored["claims"] for cell in entry["cells"]]
+    left = in_words.counted(filter(None, cells))
+    counts = in_words.counted(verdicts).replace("; no theorem", " (no theorem)")
     shown = f" Of {len(cells)} cells, {left}: shown, not judged." if left else ""
     return _text(f"{len(verdicts)} claims: {counts}.{shown}")
 
 
 def _claims(entries: Iterable[Json]) -> str:
     """The console's table of claims."""
-    columns = [
-        _Column(name, name in ("measured", "bound", "ratio")) for name in console.CLAIM_COLUMNS
-    ]
     rows = []
     for entry in entries:
-        name, *cells, verdict, control = console.claim_row(entry)
-        words = console.claim_verdict(entry)
+        name, *cells, verdict, control = in_words.claim_row(entry)
+        words = in_words.claim_verdict(entry)
         judged = _verdict(entry["verdict"], words, verdict.removeprefix(words))
         finite = [re.sub(r"\b(?:nan|inf)\b", "–", cell) for cell in cells]
         source = re.split("[:;]", str(entry["source"]))[0]
         rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
-    table = _table(columns, rows, "Where each claim is tightest")
-    return table.replace("scroll tall", "scroll", 1)
-
-
-def _statements(claims: Mapping[str, Json], figures: Sequence[str]) -> str:
-    return "\n".join(
-        _details(name, _statement(entry, name in figures), _identifier("claim", name))
-        for name, entry in claims.items()
-    )
+    return _table(in_words.CLAIM_COLUMNS, rows, "Where each claim is tightest", "scroll")
 
 
 def _statement(entry: Json, has_figure: bool) -> str:
     control = entry["negative_control"]
-    rejected, _, where = console.control_in_words(control).partition(", ")
+    rejected, _, where = in_words.control_in_words(control).partition(", ")
     rejected = " ".join(["rejected" if rejected == "yes" else "NOT rejected", where]).strip()
     pairs = [
         ("Statement", entry["statement"]),
         ("Source", entry["source"]),
-        ("Verdict", console.claim_verdict(entry)),
-        ("Cells", console.counted(map(console.verdict_of, entry["cells"])) or "none"),
+        ("Verdict", in_words.claim_verdict(entry)),
+        ("Cells", in_words.counted(map(in_words.verdict_of, entry["cells"])) or "none"),
         ("Replicates", str(entry["replicates"])),
         ("Negative control", f"{control['what']} ({rejected})" if control["what"] else "none"),
         ("Left out", "; ".join(map(str, entry["failed"])) or "nothing"),
@@ -399,23 +372,17 @@ def _numbers(entry: Json) -> str:
     cells = entry["cells"]
     if not cells:
         return "<p>No cell was judged.</p>"
-    columns = [
-        *(_Column("quantity"), _Column("loop"), _Column("n", True), _Column("λ", True)),
-        *(_Column("α", True), _Column("i", True), _Column("measured", True), _Column("±", True)),
-        *(_Column("bound", True), _Column("ratio", True), _Column("skew", True)),
-        _Column("verdict"),
-    ]
-    rows = [_cell(cell) for cell in cells]
+    columns = ["quantity", "loop", "n", "λ", "α", "i", "measured", "±", "bound", "ratio", "skew"]
+    columns.append("verdict")
+    rows = [_cell(cell, every="study" in entry) for cell in cells]
     kept = [k for k in range(len(columns)) if any(row[k] not in ("", "–") for row in rows)]
-    table = _table(
-        [columns[k] for k in kept],
-        [[row[k] for k in kept] for row in rows],
-        f"{entry['name']}: every cell",
-    )
+    names, *lines = ([row[k] for k in kept] for row in (columns, *rows))
+    table = _table(names, lines, f"{entry['name']}: every cell")
     return _details(f"Numbers: {len(cells)} cells (±: half of the interval of the mean)", table)
 
 
-def _cell(cell: Json) -> list[str]:
+def _cell(cell: Json, *, every: bool) -> list[str]:
+    low, high = cell["low"], cell["high"]
     quantity = [str(cell[key]) for key in ("quantity", "generator") if key in cell]
     quantity += [f"{cell['prefix']} labels"] if "prefix" in cell else []
     where = ("loop", "regime", "architecture", "objective")
@@ -424,30 +391,31 @@ def _cell(cell: Json) -> list[str]:
         f"{key} {_number(cell[key])}" for key in _WHERE if isinstance(cell.get(key), int | float)
     ]
     loop += [f"by {cell['predicted_by']}"] if "predicted_by" in cell else []
+    if every:
+        own = {k: v for k, v in in_words.own_keys(cell).items() if k not in ("n", "lam", *where)}
+        loop += [f"{key} {_number(value)}" for key, value in own.items() if key not in _WHERE]
     return [
         _text(", ".join(quantity)),
         _text(", ".join(loop)),
-        *(_text(_number(cell[key])) if key in cell else "" for key in ("n", "lam", "alpha")),
-        _text(_number(cell["generation"])),
+        *(
+            _text(_number(cell[key])) if key in cell else ""
+            for key in ("n", "lam", "alpha", "generation")
+        ),
         _text(_number(cell["measured"])),
-        _text(_number(_half(cell["low"], cell["high"]))),
+        _text(_number(None if None in (low, high) else (high - low) / 2)),
         _text(_bound(cell)),
-        _text(_number(console.ratio_of(cell))),
+        _text(_number(in_words.ratio_of(cell))),
         _text(_number(cell["skew"])) if "skew" in cell else "",
-        _verdict("finding" if console.apart(cell) else cell["verdict"], console.verdict_of(cell)),
+        _verdict("finding" if in_words.apart(cell) else cell["verdict"], in_words.verdict_of(cell)),
     ]
-
-
-def _half(low: float | None, high: float | None) -> float | None:
-    return None if low is None or high is None else (high - low) / 2
 
 
 def _bound(cell: Json) -> str:
     """The bound with its sign; of a finding, what it is shown beside."""
     bound = _number(cell["bound"])
-    if bound == "–" or (cell["verdict"] == "finding" and not console.apart(cell)):
+    if bound == "–" or (cell["verdict"] == "finding" and not in_words.apart(cell)):
         return bound
-    if console.is_equality(cell):
+    if in_words.is_equality(cell):
         tolerance = f" ± {_number(cell['tolerance'])}" if cell.get("tolerance") else ""
         return f"= {bound}{tolerance}"
     return f"{'>' if cell.get('direction') == 'above' else '≤'} {bound}"
@@ -463,8 +431,7 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
             [_text(name), str(i), *(_text(_number(float(v))) for v in values[i])]
             for i in range(len(values))
         ]
-    names = [str(k) for k in range(len(rows[0]) - 2)]
-    columns = [_Column("loop"), _Column("i", True), *(_Column(name, True) for name in names)]
+    columns = ["loop", "i", *map(str, range(len(rows[0]) - 2))]
     summary = f"Numbers: {quantity} by position 0, 1, ..., mean over replicates"
     return _details(summary, _table(columns, rows, quantity))
 
@@ -473,16 +440,12 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
 
 
 def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], preset: Json) -> str:
-    captions = _captions(folder / "README.md")
-    return "\n".join(
-        _figure(
-            name,
-            (folder / f"{name}.svg").read_text(encoding="utf-8"),
-            captions.get(name, ""),
-            _behind(name, names, claims, folder, preset["samples"]),
-        )
-        for name in names
-    )
+    captions, figures = _captions(folder / "README.md"), []
+    for name in names:
+        svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        numbers = _behind(name, names, claims, folder, preset["samples"])
+        figures.append(_figure(name, svg, captions.get(name, ""), numbers))
+    return "\n".join(figures)
 
 
 def _captions(path: Path) -> dict[str, str]:
@@ -542,17 +505,15 @@ def _in_url(svg: str) -> str:
 
 
 def _constants(entries: Iterable[Json]) -> str:
-    columns = [_Column("claim"), _Column("constant"), _Column("value", True), _Column("provenance")]
     rows = [
         [
             _link(entry["name"]),
-            _text(constant["name"]),
-            _text(_number(constant["value"])),
-            _text(constant["provenance"]),
+            *(_text(known) for known in (one["name"], _number(one["value"]), one["provenance"])),
         ]
         for entry in entries
-        for constant in entry["constants"]
+        for one in entry["constants"]
     ]
+    columns = ("claim", "constant", "value", "provenance")
     return _table(columns, rows, "Constants of the claims and how they are known")
 
 
@@ -568,20 +529,15 @@ def _settings(values: Json, prefix: str = "") -> Iterable[tuple[str, str]]:
 
 def _configuration(config: Json) -> str:
     preset = config["preset"]
-    plain = {name: value for name, value in preset.items() if not isinstance(value, Mapping)}
-    columns = [_Column("setting"), _Column("value")]
+    nested = {name: value for name, value in preset.items() if isinstance(value, Mapping)}
+    plain = {name: value for name, value in preset.items() if name not in nested}
 
     def table(values: Json, caption: str) -> str:
         rows = [[f"<code>{_text(n)}</code>", _text(v)] for n, v in _settings(values)]
-        return _table(columns, rows, caption).replace("scroll tall", "scroll", 1)
+        return _table(("setting", "set to"), rows, caption, "scroll")
 
-    parts = [table(plain, f"Preset {preset['name']}")]
-    parts += [
-        _details(name, table(value, f"{name} of the preset"))
-        for name, value in preset.items()
-        if isinstance(value, Mapping)
-    ]
-    return "\n".join(parts)
+    parts = [_details(name, table(one, f"{name} of the preset")) for name, one in nested.items()]
+    return "\n".join([table(plain, f"Preset {preset['name']}"), *parts])
 
 
 def _environment(config: Json, manifest: Json) -> str:
@@ -595,20 +551,21 @@ def _environment(config: Json, manifest: Json) -> str:
         *((f"{name} (SHA-256)", digest) for name, digest in manifest["sources"].items()),
     ]
     rows = [[_text(name), f"<code>{_text(value)}</code>"] for name, value in pairs]
-    table = _table([_Column("what"), _Column("which")], rows, "What the run was made with")
-    return table.replace("scroll tall", "scroll", 1)
+    return _table(("what", "which"), rows, "What the run was made with", "scroll")
 
 
 def _reproduce(stored: Json) -> str:
     names = [shlex.quote(str(entry["name"])) for entry in stored["claims"]]
     lines = [" ".join(names[k : k + 4]) for k in range(0, len(names), 4)]
+    files = dict.fromkeys(str(e["study"]) for e in stored["claims"] if "study" in e)
+    study = "".join(f" --study {shlex.quote(file)}" for file in files)
     preset, seed = (shlex.quote(str(stored[key])) for key in ("preset", "seed"))
     commands = [
         "python3 -m venv .venv",
         ".venv/bin/pip install -q -c constraints.txt -e .",
-        f".venv/bin/python scripts/reproduce_theorem.py --preset {preset} --seed {seed} --fresh \\",
-        " \\\n    ".join(["    --out runs/again --only", *lines]),
-        ".venv/bin/python scripts/make_figures.py --check --results runs/again",
+        f".venv/bin/icl-stl reproduce --preset {preset} --seed {seed} --fresh \\",
+        " \\\n    ".join([f"    --out runs/again{study} --only", *lines]),
+        f".venv/bin/icl-stl figures --check --results runs/again{study}",
         ".venv/bin/icl-stl report --results runs/again",
     ]
     seconds = _text(_number(stored["seconds"]))

@@ -1,48 +1,24 @@
-"""Claims: the only room that sees both the measurements and the bounds.
+"""Studies: the only room that sees both the measurements and the bounds.
 
-=================  ==============================================================
-``judging``        what a claim is and how it is judged
-``transformer``    claims about loops of the trained transformer
-``solvable``       claims about loops whose every quantity has a closed form
-``stability``      claims about recursive stability
-``collapse``       the claim about generators that forget their uncertainty
-``certificates``   the claim about certificates of trained networks in context
-``context_loop``   the claim about loops of frozen predictors in their own context
-``convergence``    claims about the transformer over sizes
-``synthetic``      claims about how much synthetic data
-=================  ==============================================================
+A topic is a folder, found by being there: ``experiments`` (what is to be run, without JAX),
+``loops`` (what only this topic runs), ``claims`` (statements, judged) and ``figures``. A user's
+study is a file: see `load`. From here alone it needs `Claim`, `Cell`, `Judged` and `Loops`.
+
+================  ===================================================================
+``judging``       what a claim is and how it is judged
+``study``         a user's study, from its file
+``claims``        all claims of the package
+``cells``         what claims share
+``presets``       sizes of the main job
+``laboratory``    running whatever experiments claims ask for
+``table``         judged claims in words
+``drawing``       what figures share
+``figures``       a run folder's figures, captions and manifest, and their check
+================  ===================================================================
 """
 
-from icl_stl.studies.certificates import claims as certificates
-from icl_stl.studies.collapse import claims as collapse
-from icl_stl.studies.context_loop import claims as context_loop
-from icl_stl.studies.convergence import claims as convergence
+from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.studies.judging import Cell, Claim, Evidence, Judged, judge
-from icl_stl.studies.solvable import claims as solvable
-from icl_stl.studies.stability import claims as stability
-from icl_stl.studies.synthetic import claims as synthetic
-from icl_stl.studies.transformer import claims as transformer
+from icl_stl.studies.study import Study, load
 
-_ROOMS = (
-    *(transformer, solvable, stability, convergence, synthetic),
-    *(certificates, context_loop, collapse),
-)
-CLAIMS = {claim.name: claim for room in _ROOMS for claim in room.CLAIMS}
-"""All claims by name, in the order in which they are shown."""
-
-__all__ = [
-    "CLAIMS",
-    "Cell",
-    "Claim",
-    "Evidence",
-    "Judged",
-    "certificates",
-    "collapse",
-    "context_loop",
-    "convergence",
-    "judge",
-    "solvable",
-    "stability",
-    "synthetic",
-    "transformer",
-]
+__all__ = ["Cell", "Claim", "Evidence", "Experiment", "Judged", "Loops", "Study", "judge", "load"]

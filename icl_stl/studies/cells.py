@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import Preset
 from icl_stl.intervals import LEVEL, t_half_width
-from icl_stl.lab.experiments import Experiment, Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import Floats
 from icl_stl.regimes import real_share
 from icl_stl.studies.judging import Cell, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
 
 Bools = NDArray[np.bool_]
 
@@ -44,8 +44,8 @@ def run_count(preset: Preset, part: float = 1.0) -> int:
     return max(2 * GROUPS, round(part * preset.solvable_runs))
 
 
-def where(experiment: Loops | NeighbouringLoops, generation: int, **more: Any) -> Json:
-    """Where a cell of a solvable loop is."""
+def where(experiment: Any, generation: int, **more: Any) -> Json:
+    """Where a cell of a solvable loop, or of a pair of them, is."""
     n = experiment.samples
     return {
         "loop": experiment.problem.words,
@@ -91,6 +91,7 @@ def of_family(cell: Cell, *words: str) -> Cell:
 
 
 def wide(evidence: Evidence, experiment: Experiment, name: str) -> Floats:
+    """What was observed in an experiment, in double precision."""
     return evidence.experiments[experiment][name].astype(np.float64)
 
 
@@ -141,13 +142,16 @@ def exponent_cell(slopes: Floats, expected: float, keys: Json, tolerance: float)
 
 
 def constant(name: str, value: Any, provenance: str) -> Json:
+    """A constant of a bound: certified, measured or assumed."""
     return {"name": name, "value": value, "provenance": provenance}
 
 
 def finite(value: Any) -> float | None:
+    """A number that JSON holds; None where it is not finite."""
     return float(value) if np.isfinite(value) else None
 
 
 def share_constant(experiment: Loops) -> Json:
+    """The share of real rows as a constant."""
     name = f"alpha, {experiment.problem.name}, {experiment.regime.name}"
     return constant(name, real_share(experiment.regime, experiment.samples, 1), "certified")

@@ -1,52 +1,21 @@
-"""What all figures share: the look, the results they are drawn from, pieces of axes."""
+"""What figures of studies share: the results they are drawn from, pieces of axes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from icl_stl.config import LinearRegression
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.lab.results import Floats, LoopResult
-
-STYLE: dict[str, Any] = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "savefig.dpi": 150,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "icl_stl",
-}
-
-
-class _Endless(tuple[str, ...]):
-    """As many as are asked for: after the last comes the first again."""
-
-    __slots__ = ()
-
-    def __getitem__(self, index: Any) -> Any:
-        return super().__getitem__(index % len(self) if isinstance(index, int) else index)
-
-
-PALETTE = _Endless(
-    ("#1845fb", "#ff5e02", "#c91f16", "#c849a9", "#adad7d", "#86c8dd", "#578dff", "#656364")
-)
-"""Petroff's eight colours, told apart with every kind of colour vision."""
-
-MARKERS = _Endless(("o", "s", "^", "D", "v", "P", "X", "*", "h"))
-"""A marker beside every colour, so that curves are told apart without it: one more than colours, so
-that of the first 72 no two look the same."""
+from icl_stl.laws import LinearRegression
+from icl_stl.studies.table import counted, is_equality, own_keys, place, verdict_of
+from icl_stl.style import MARKERS, PALETTE, literal
 
 BARS = (
     "Bars are the claim's intervals of the mean over whole loops: Student's, each side at the "
@@ -102,16 +71,6 @@ def looks_of(loops: Mapping[str, LoopResult]) -> dict[str, Look]:
     return {name: Look(PALETTE[k], MARKERS[k]) for k, name in enumerate(loops)}
 
 
-def pale(colour: Any) -> tuple[float, ...]:
-    """A light shade that is opaque: vector files show no hatch on a translucent one."""
-    return tuple(1 - 0.45 * (1 - part) for part in mpl.colors.to_rgb(colour))
-
-
-def literal(text: str) -> str:
-    """Words as they are: a figure would read what is between two dollar signs as a formula."""
-    return text.replace("$", r"\$")
-
-
 def name_of(result: LoopResult) -> str:
     """A regime in the words of a legend."""
     words = {"real-only": "real only", "replace": "replace (no real prompts)"}
@@ -134,6 +93,7 @@ def band(ax: Axes, x: Any, values: Floats, look: Look, label: str) -> None:
 
 
 def generations(ax: Axes, result: LoopResult) -> np.ndarray:
+    """An axis of generations; their numbers."""
     x = np.arange(result.generations + 1)
     ax.set_xlabel("generation")
     ax.set_xticks(x if len(x) < 12 else x[::2])
@@ -141,10 +101,12 @@ def generations(ax: Axes, result: LoopResult) -> np.ndarray:
 
 
 def replicates(stored: Stored) -> int:
+    """Whole loops of a regime that did not fail."""
     return int(next(iter(stored.loops.values())).observations["diverged_at"].shape[0])
 
 
 def bands(stored: Stored) -> str:
+    """What points and bands are, for a caption."""
     failed = ", ".join(f"{count} of {name}" for name, count in stored.failed.items())
     return (
         f"Points are means over {replicates(stored)} whole loops, bands 95 % Student intervals "
@@ -230,9 +192,83 @@ def points(
     )
 
 
-def plain_log(axis: Any, subs: Sequence[float] = (1, 2, 5)) -> None:
-    """A logarithmic axis whose ticks are written out."""
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_minor_locator(NullLocator())
+# --- a claim without a figure of its own ---------------------------------------------------------
+
+AXES = {"generation": "generation", "n": "real rows n", "samples": "real rows n", "lam": "λ"}
+"""Keys along which cells are shown, the first that varies, and what they are; then any number."""
+
+
+def by_default(claim: str) -> Drawing:
+    """What was measured, with its interval, beside what the claim says of it."""
+    draw, caption = partial(_draw_default, claim), partial(_default_caption, claim)
+    return Drawing(draw, caption, needs_loops=False, needs_claim=claim)
+
+
+def _axis(cells: Sequence[Cell]) -> str | None:
+    """The key by whose value cells are shown; None if no number varies."""
+    keys = dict.fromkeys([*AXES, *(key for cell in cells for key in own_keys(cell))])
+    for key in keys:
+        values = [cell.get(key) for cell in cells]
+        if all(isinstance(v, int | float) for v in values) and len({*values}) > 1:
+            return key
+    return None
+
+
+def _default_panels(cells: Sequence[Cell], axis: str | None) -> dict[str, dict[str, list[Cell]]]:
+    """Cells by what was measured, then by where, apart from the axis."""
+    found: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        rest = {key: value for key, value in cell.items() if key not in (axis, "quantity")}
+        panel = found.setdefault(str(cell.get("quantity", "")), {})
+        panel.setdefault(place(rest, every=True), []).append(cell)
+    return found
+
+
+def _draw_default(claim: str, stored: Stored) -> Figure:
+    cells = cells_of(stored, claim)
+    axis = _axis(cells)
+    panels = _default_panels(cells, axis)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(5.5, 3.8 * columns), 3.2 * rows + 1))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    for ax, (quantity, groups) in zip(axes, panels.items(), strict=False):
+        for name, own in groups.items():
+            k = names.index(name)
+            at = column(own, axis) if axis else np.full(len(own), k)
+            shown, x = [own[j] for j in np.argsort(at, kind="stable")], np.sort(at)
+            points(ax, shown, x, PALETTE[k], literal(name) or "measured", MARKERS[k])
+            line = ":" if all(map(is_equality, own)) else "--"
+            ax.plot(x, column(shown, "bound"), line, color=PALETTE[k], marker="_", markersize=12)
+        ax.set_title(literal(quantity))
+        ax.set_ylabel("measured")
+        ax.set_xlabel(AXES.get(axis, axis) if axis else "")
+        if axis is None:
+            ax.set_xticks([])
+        elif axis == "generation":
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    figure.suptitle(claim.replace("_", " "))
+    drawn = {line.get_linestyle() for ax in axes for line in ax.get_lines()}
+    handles: dict[str, Any] = {
+        words: Line2D([], [], color="0.35", linestyle=line)
+        for line, words in (("--", "bound"), (":", "what it must equal"))
+        if line in drawn
+    }
+    for ax in axes:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=3)
+    return figure
+
+
+def _default_caption(claim: str, stored: Stored) -> str:
+    cells = cells_of(stored, claim)
+    axis = _axis(cells)
+    by = f" by {AXES.get(axis, axis)}" if axis else ""
+    verdicts = counted(map(verdict_of, cells))
+    return (
+        f"Means{by} with the claim's intervals; dashed the bound, dotted what must be equal. "
+        f"Cells: {verdicts}."
+    )

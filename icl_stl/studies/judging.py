@@ -27,7 +27,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import Preset
 from icl_stl.intervals import (
     LEVEL,
     Decider,
@@ -42,12 +41,30 @@ from icl_stl.intervals import (
 from icl_stl.lab.experiments import Experiment
 from icl_stl.lab.results import Arrays, Floats, LoopResult, failures_of
 from icl_stl.regimes import Regime
+from icl_stl.studies.presets import Preset
 
 Json = dict[str, Any]
 Bools = NDArray[np.bool_]
 
 EXACT = 1e-12
 """Rounding allowed where a number is exact."""
+
+WRITTEN = (
+    *(
+        "measured",
+        "low",
+        "high",
+        "bound",
+        "margin",
+        "margin_low",
+        "margin_high",
+        "level",
+        "verdict",
+    ),
+    *("vacuous", "by_definition", "test", "tolerance", "among", "p_for", "p_against", "by", "skew"),
+    "missed",
+)
+"""What judging writes beside the keys of a cell, which are called otherwise."""
 
 SHOWN = 3
 """Failed replicates of an experiment that are named; of the others their number."""
@@ -428,6 +445,24 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def _answer(claim: Claim, evidence: Evidence) -> Judged:
+    """What the claim's `judge` finds; a `ValueError` if that is not what it must be."""
+    found = claim.judge(evidence)
+    if not (isinstance(found, tuple) and len(found) == len(Judged._fields)):
+        raise ValueError(f"judge of {claim.name} must give a Judged, but it gives {found!r:.80}")
+    for cell in (*found[0], *found[1]):
+        what = "cells with margins and measured by replicate, equally many, at least one"
+        fine = isinstance(cell, Cell) and np.ndim(cell.margins) == 1 and np.size(cell.margins) > 0
+        fine = fine and np.shape(cell.measured) == np.shape(cell.margins)
+        if not fine:
+            raise ValueError(f"judge of {claim.name} must give {what}, but one is {cell!r:.200}")
+        if taken := sorted({*cell.keys} & {*WRITTEN}):
+            raise ValueError(
+                f"keys of a cell of {claim.name} must have other names than {taken[0]!r}"
+            )
+    return Judged(*found)
+
+
 def judge(claim: Claim, evidence: Evidence) -> Json:
     """Judge a claim: the entry of `claims.json`.
 
@@ -459,7 +494,7 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
         control = {"what": claim.control, "rejected": False}
         empty = {"constants": [], "cells": [], "negative_control": control}
         return {**entry, "verdict": "inconclusive", **empty}
-    cells, control_cells, constants = claim.judge(usable)
+    cells, control_cells, constants = _answer(claim, usable)
     if claim.finding:
         cells = [replace(cell, finding=True) for cell in cells]
     found, levels, tests = verdicts(cells)

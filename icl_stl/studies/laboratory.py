@@ -1,53 +1,17 @@
 """Running the experiments that claims ask for, whatever their kind."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Any
 
 import jax
 
+from icl_stl import code
 from icl_stl.descriptions import key
 from icl_stl.devices import Report
-from icl_stl.lab import code, solvable
-from icl_stl.lab.experiments import (
-    CertifiedNetworks,
-    ContextLoops,
-    Experiment,
-    KnownLoops,
-    LayerPrompts,
-    Loops,
-    NeighbouringLoops,
-    NeighbouringTransformers,
-    PlugInLoops,
-    Regeneration,
-    SizedLoops,
-    SizedNeighbours,
-    SizedTransformers,
-)
+from icl_stl.lab.experiments import Experiment
 from icl_stl.lab.results import Arrays
-from icl_stl.studies.certificates import networks as certificates
-from icl_stl.studies.collapse import loops as collapse
-from icl_stl.studies.context_loop import loops as context_loops
-from icl_stl.studies.convergence import loops as sizes
-from icl_stl.studies.stability import loops as stability
-from icl_stl.studies.transformer import loops as known_loops
-
-RUNNERS: Mapping[type[Experiment], Callable[[Any, int], Arrays]] = {
-    Loops: solvable.run_experiment,
-    SizedLoops: solvable.run_sizes,
-    SizedTransformers: sizes.run_experiment,
-    SizedNeighbours: sizes.run_neighbours,
-    NeighbouringLoops: stability.run_loops,
-    NeighbouringTransformers: stability.run_transformers,
-    Regeneration: collapse.regenerate,
-    LayerPrompts: collapse.layer_prompts,
-    PlugInLoops: collapse.plug_in_loops,
-    KnownLoops: known_loops.run_experiment,
-    ContextLoops: context_loops.run_experiment,
-    CertifiedNetworks: certificates.run_networks,
-}
-"""(experiment, seed) -> what it observes, for each kind of experiment."""
 
 
 def made_by(experiment: Experiment, seed: int) -> dict[str, Any]:
@@ -55,8 +19,8 @@ def made_by(experiment: Experiment, seed: int) -> dict[str, Any]:
 
     Its description, seed, and the code of the module that runs its kind with all that it imports.
     """
-    module = RUNNERS[type(experiment)].__module__
-    return {"experiment": key(experiment, "experiment"), "seed": seed, "code": code.digest(module)}
+    own = code.digest(experiment.made_in)
+    return {"experiment": key(experiment, "experiment"), "seed": seed, "code": own}
 
 
 def run_experiments(
@@ -88,7 +52,7 @@ def run_experiments(
         nonlocal done
         found = stored(experiment.name, what[experiment])
         if found is None:
-            found = RUNNERS[type(experiment)](experiment, seed)
+            found = experiment.run(seed)
             store(experiment.name, found, what[experiment])
         done += 1
         report(experiment.words, done, len(chosen))

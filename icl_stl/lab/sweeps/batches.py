@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from icl_stl import code as code_of
+from icl_stl.code import is_own
 from icl_stl.config import Training
 from icl_stl.devices import default_cache, on_host, over_replicates, use_all_cores
-from icl_stl.lab import code as code_of
-from icl_stl.lab.code import is_own
 from icl_stl.lab.experiments import Loops
 from icl_stl.lab.results import Arrays, Floats
 from icl_stl.lab.runs import (

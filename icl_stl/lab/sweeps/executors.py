@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -25,6 +25,7 @@ from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import Any, Literal, NamedTuple
 
 from icl_stl.config import meant, require
+from icl_stl.cores import cores_of
 from icl_stl.tables import read_options
 
 Item = Hashable
@@ -38,21 +39,6 @@ class Lost(NamedTuple):
 
 
 # --- worker processes of this machine ------------------------------------------------------------
-
-
-def available_cores() -> tuple[int, ...]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
-def cores_of(worker: int, workers: int) -> set[int]:
-    """The cores that a worker has for itself; it shares one where there are more workers."""
-    if not hasattr(os, "sched_getaffinity"):  # pragma: no cover (macOS, Windows)
-        return set()
-    cores = available_cores()
-    return set(cores[worker::workers] or [cores[worker % len(cores)]])
 
 
 def _keep_to(cores: set[int]) -> None:
@@ -74,66 +60,48 @@ def _start(cores: set[int]) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-class Workers(Executor):
+class Workers(ThreadPoolExecutor):
     """So many processes of this machine, pinned to its cores; one that dies is replaced.
 
-    The future of the task that it had raises `BrokenProcessPool`; no other task is touched.
+    Each is alone in its pool, which a thread of its own waits for: the future of the task that a
+    worker had when it died raises `BrokenProcessPool`; no other task is touched.
     """
 
     def __init__(self, count: int):
-        self._tasks: SimpleQueue[tuple[Future[Any], Any, Any] | None] = SimpleQueue()
-        self._pools: list[ProcessPoolExecutor | None] = [None] * count
-        self._over = False
-        self._threads = [
-            threading.Thread(target=self._serve, args=(index,), daemon=True)
-            for index in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        super().__init__(count)
+        self._pools: dict[int, ProcessPoolExecutor] = {}
+        self._idle: SimpleQueue[int] = SimpleQueue()
+        for index in range(count):
+            self._idle.put(index)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._tasks.put((future, fn, (args, kwargs)))
-        return future
+        return super().submit(self._run, fn, args, kwargs)
 
-    def _serve(self, index: int) -> None:
-        while (task := self._tasks.get()) is not None and not self._over:
-            future, function, (args, kwargs) = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            pool = self._pools[index]
-            try:
-                if pool is None:
-                    pool = self._pools[index] = ProcessPoolExecutor(
-                        1,
-                        mp_context=multiprocessing.get_context("spawn"),
-                        initializer=_start,
-                        initargs=(cores_of(index, len(self._pools)),),
-                    )
-                found = pool.submit(function, *args, **kwargs).result()
-            except BaseException as error:
-                if isinstance(error, BrokenProcessPool) and pool is not None:
-                    pool.shutdown(wait=False)
-                    self._pools[index] = None
-                future.set_exception(error)
-            else:
-                future.set_result(found)
+    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        index = self._idle.get()
+        try:
+            if index not in self._pools:
+                cores = cores_of(index, self._max_workers)
+                context = multiprocessing.get_context("spawn")
+                self._pools[index] = ProcessPoolExecutor(1, context, _start, (cores,))
+            return self._pools[index].submit(function, *args, **kwargs).result()
+        except BrokenProcessPool:
+            self._pools.pop(index).shutdown(wait=False)
+            raise
+        finally:
+            self._idle.put(index)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers: after all tasks, or now, whatever they are doing (`cancel_futures`)."""
-        self._over = cancel_futures
-        for _ in self._threads:
-            self._tasks.put(None)
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
         if cancel_futures:
-            for pool in self._pools:
-                for process in list((pool and pool._processes) or {}):
-                    _kill(process)
-        if wait:
-            for thread in self._threads:
-                thread.join()
-        for pool in self._pools:
-            if pool is not None:
-                pool.shutdown(wait=wait)
+            for pool in list(self._pools.values()):
+                for process in list(pool._processes or {}):
+                    with suppress(ProcessLookupError):
+                        os.kill(process, SIGKILL)
+        super().shutdown(wait=wait)
+        for pool in list(self._pools.values()):
+            pool.shutdown(wait=wait)
 
 
 @contextmanager
@@ -146,11 +114,6 @@ def local_workers(count: int) -> Iterator[Executor]:
         workers.shutdown(cancel_futures=True)
         raise
     workers.shutdown()
-
-
-def _kill(process: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process, SIGKILL)
 
 
 # --- parsl ---------------------------------------------------------------------------------------
@@ -193,12 +156,7 @@ class Cluster:
 
 
 def read_cluster(path: Path) -> Cluster:
-    """The cluster that a file describes.
-
-    Raises:
-        ValueError: If it cannot be read, describes none, or parsl is not installed; the message
-            names file and option.
-    """
+    """The cluster that a file describes."""
     content = read_options(path, "cluster")
     names = [field.name for field in fields(Cluster)]
     require(isinstance(content, dict), f"{path}: cluster", content, "a table of options")

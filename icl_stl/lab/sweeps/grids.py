@@ -309,7 +309,9 @@ def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Sett
         for name in ("learner", "problem", "regime")
         if name in block
     }
-    every = [members.chosen(dict(zip(names, some, strict=True))) for some in product(*names.values())]
+    every = [
+        members.chosen(dict(zip(names, some, strict=True))) for some in product(*names.values())
+    ]
     known = {**COMMON}
     for of in every:
         known |= of.options

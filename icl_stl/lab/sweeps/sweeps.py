@@ -3,11 +3,10 @@
 A result file is named by the SHA-256 of its configuration: the setting and the code that it was run
 by. It is written whole or not at all, by whoever ran the setting, so that whatever is killed, what
 was finished stays; it carries a checksum, so that a damaged one is noticed and made again. Tables
-are always made from result files, in an order that depends on the settings alone.
+are always made from result files, in an order that depends on the settings alone. What is damaged,
+or of other code, is a `ValueError` that names the file or folder and what differs.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import pairwise
@@ -18,13 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl.descriptions import canonical, digest
-from icl_stl.lab.results import Arrays, read_json, write_atomically
+from icl_stl.lab.results import Arrays, csv_of, read_json, write_atomically
 from icl_stl.lab.sweeps.executors import Lost, keep_own_cores, run_tasks
 from icl_stl.lab.sweeps.grids import COLUMNS, MEASURED, Setting, in_words
 from icl_stl.regimes import training_size
 
 SCHEMA = 1
 """Version of a result file."""
+
 
 class Result(NamedTuple):
     """What is stored of one setting."""
@@ -95,11 +95,7 @@ def write_result(out: Path, result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """A stored result.
-
-    Raises:
-        ValueError: If the file is damaged; the message names it.
-    """
+    """A stored result."""
     stored = read_json(path)
     try:
         result = Result(**stored["result"])
@@ -137,57 +133,36 @@ def _other_code(result: Result, code: Mapping[str, Any]) -> str:
     return _apart({name: result.configuration[name] for name in wanted}, wanted)
 
 
-def merged(parts: Mapping[str, Mapping[str, Result]]) -> dict[str, Result]:
-    """The results of several sweeps as those of one.
+def merge(folders: Sequence[Path], out: Path) -> int:
+    """Add the results of other sweeps to a folder; how many are new.
 
-    Args:
-        parts: The results of each sweep, by the sweep's folder.
-
-    Raises:
-        ValueError: If sweeps were run by different code, or a setting gave different numbers; the
-            message names folders, setting and what differs.
+    Nothing is written unless all are whole and by the same code, and give the same numbers.
     """
+    parts: dict[Path, dict[str, Result]] = {}
+    for folder in dict.fromkeys((out, *folders)):
+        parts[folder], damaged = read_results(folder)
+        if damaged:
+            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
+        if folder in folders and not parts[folder]:
+            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
     every = [(folder, result) for folder, results in parts.items() for result in results.values()]
-    first: dict[str, tuple[str, Result]] = {}
+    first: dict[str, tuple[Path, Result]] = {}
     for folder, result in every:
         other, old = every[0]
-        apart = _other_code(result, old.configuration["code"])
-        if apart:
+        if apart := _other_code(result, old.configuration["code"]):
             raise ValueError(
                 f"merge must be of sweeps by the same code, but {other} and {folder} are not "
                 f"({apart})"
             )
         other, old = first.setdefault(result.name, (folder, result))
-        apart = _apart(old.observed, result.observed).partition("; ")[0]
-        if apart:
+        if apart := _apart(old.observed, result.observed).partition("; ")[0]:
             made = _apart(old.made_on, result.made_on)
             raise ValueError(
                 f"a setting must have the same numbers in both sweeps, but in {other} and "
                 f"{folder} it has not ({apart}): {in_words(result.columns)}"
                 + (f"; made on other machines ({made})" if made else "")
             )
-    return {name: result for name, (_, result) in first.items()}
-
-
-def merge(folders: Sequence[Path], out: Path) -> int:
-    """Add the results of other sweeps to a folder; how many are new.
-
-    Nothing is written unless everything fits.
-
-    Raises:
-        ValueError: See `merged`; also if a folder has no results, or a damaged one, which its own
-            sweep would make again.
-    """
-    parts = {}
-    for folder in dict.fromkeys((out, *folders)):
-        results, damaged = read_results(folder)
-        if damaged:
-            raise ValueError(f"merge must be of whole sweeps, but {damaged[0]} is damaged")
-        if folder in folders and not results:
-            raise ValueError(f"merge must be folders of sweeps, but {folder} has no results")
-        parts[str(folder)] = results
-    whole = merged(parts)
-    new = [result for name, result in whole.items() if name not in parts[str(out)]]
+    new = [result for name, (_, result) in first.items() if name not in parts[out]]
     _folder(out).mkdir(parents=True, exist_ok=True)
     for result in new:
         write_result(out, result)
@@ -200,11 +175,7 @@ def merge(folders: Sequence[Path], out: Path) -> int:
 def prepare(
     settings: Iterable[Setting], out: Path, code: Mapping[str, Any], *, fresh: bool = False
 ) -> tuple[tuple[Setting, ...], int]:
-    """The settings that are left to run, and how many results were damaged.
-
-    Raises:
-        ValueError: If the folder has results by other code; the message says what differs.
-    """
+    """The settings that are left to run, and how many results were damaged."""
     folder = _folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     if fresh:
@@ -212,8 +183,7 @@ def prepare(
             path.unlink()
     found, damaged = read_results(out)
     for result in found.values():
-        changed = _other_code(result, code)
-        if changed:
+        if changed := _other_code(result, code):
             raise ValueError(
                 f"out must be a folder of this code, but {out} has results by other code "
                 f"({changed}); give another --out, or --fresh to start it anew"
@@ -228,9 +198,6 @@ def stored_as_they_come(
     """Run settings of one shape and store each result as soon as it is known.
 
     Results that are there already, of an earlier try, are kept.
-
-    Raises:
-        ValueError: If the code here is other code.
     """
     from icl_stl.lab.sweeps import batches  # noqa: PLC0415  (loads JAX)
 
@@ -245,15 +212,16 @@ def stored_as_they_come(
         except ValueError:
             left.append(setting)
     for setting, found in batches.run_batch(left, at_once) if left else ():
-        error = found if isinstance(found, Exception) else None
-        if not isinstance(found, Exception):
-            try:
-                made_on = batches.made_on(at_once)
-                of, shown = configuration(setting, code), _told(setting, found)
-                write_result(out, Result(of, dict(setting.columns), made_on, shown))
-            except OSError as refused:
-                error = refused
-        yield Outcome(setting, "" if error is None else _why(error))
+        if isinstance(found, Exception):
+            yield Outcome(setting, _why(found))
+            continue
+        error, made_on, stored = "", batches.made_on(at_once), _told(setting, found)
+        try:
+            of = configuration(setting, code)
+            write_result(out, Result(of, dict(setting.columns), made_on, stored))
+        except OSError as refused:
+            error = _why(refused)
+        yield Outcome(setting, error)
 
 
 def _told(setting: Setting, observed: Arrays) -> dict[str, list[float | None]]:
@@ -346,11 +314,8 @@ def failure_of(result: Result) -> Failure | None:
     Standard errors, closed forms and how many rows a regime chooses may be unknown.
     """
     observed = result.observed
-    needed = [
-        values
-        for name, values in observed.items()
-        if not name.endswith(("_stderr", "_closed_form")) and name != "rows"
-    ]
+    unknown = ("_stderr", "_closed_form", "rows")
+    needed = [values for name, values in observed.items() if not name.endswith(unknown)]
     setting, diverged = result.columns, observed["diverged_at"]
     for i, at in enumerate(diverged):
         known = at is not None and at >= 0
@@ -380,20 +345,6 @@ def _header(names: set[str]) -> list[str]:
     return [*(name for name in COLUMNS if name in names), *sorted(names - {*COLUMNS})]
 
 
-def _table(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """CSV with exact numbers; empty where a row has no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        values = (row.get(name) for name in header)
-        writer.writerow(
-            "" if value is None else value if isinstance(value, str) else repr(value)
-            for value in values
-        )
-    return text.getvalue().encode()
-
-
 def table(results: Iterable[Result]) -> bytes:
     """A row for each setting and generation: settings, `MEASURED`; failed settings are left out.
 
@@ -401,23 +352,15 @@ def table(results: Iterable[Result]) -> bytes:
     """
     ordered = sorted((r for r in results if failure_of(r) is None), key=_order)
     shown = {name for r in ordered for name in r.observed}
-    header = [
-        *_header({name for r in ordered for name in r.columns}),
-        *("generation", "rows"),
-        *(name for name in MEASURED if name in shown),
-    ]
-    return _table(
-        header,
-        (
-            {
-                **result.columns,
-                "generation": i,
-                **{name: values[i] for name, values in result.observed.items()},
-            }
-            for result in ordered
-            for i in range(len(result.observed["rows"]))
-        ),
+    header = _header({name for r in ordered for name in r.columns})
+    header += ["generation", "rows", *(name for name in MEASURED if name in shown)]
+    rows = (
+        {**result.columns, "generation": i}
+        | {name: values[i] for name, values in result.observed.items()}
+        for result in ordered
+        for i in range(len(result.observed["rows"]))
     )
+    return csv_of(header, rows)
 
 
 def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list[Failure]]:
@@ -433,10 +376,12 @@ def write_tables(out: Path, outcomes: Iterable[Outcome] = ()) -> tuple[int, list
     results = list(read_results(out)[0].values())
     failures = [found for result in sorted(results, key=_order) if (found := failure_of(result))]
     usable = len(results) - len(failures)
-    failures += [Failure(dict(one.setting.columns), None, one.error) for one in outcomes if one.error]
+    failures += [
+        Failure(dict(one.setting.columns), None, one.error) for one in outcomes if one.error
+    ]
     write_atomically(out / "sweep.csv", table(results))
     named = {name for failure in failures for name in failure.setting}
     header = [*_header(named), "generation", "reason"]
     rows = [{**f.setting, "generation": f.generation, "reason": f.reason} for f in failures]
-    write_atomically(out / "failures.csv", _table(header, rows))
+    write_atomically(out / "failures.csv", csv_of(header, rows))
     return usable, failures

@@ -1,1 +1,3 @@
 """Certificates of trained networks in context."""
+
+PLACE = 6

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.config import LinearRegression, Preset, QueryArchitecture
-from icl_stl.lab.experiments import CertifiedNetworks
+from icl_stl.config import QueryArchitecture
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
 
 ROUNDING = 1e-3
 """Relative rounding of what a search finds in single precision, difference quotients included."""

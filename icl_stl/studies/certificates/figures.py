@@ -7,16 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import (
-    MARKERS,
-    PALETTE,
-    Cell,
-    Drawing,
-    Stored,
-    cells_of,
-    interval,
-    numbers,
-)
+from icl_stl.studies.drawing import Cell, Drawing, Stored, cells_of, interval, numbers
+from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
 CLAIM = "context_certificate"

@@ -15,13 +15,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.typing import NDArray
 
 from icl_stl import bounds
-from icl_stl.config import LinearRegression, QueryArchitecture, Training
+from icl_stl.config import QueryArchitecture, Training
 from icl_stl.devices import on_host, over_replicates, quick_options
-from icl_stl.lab.experiments import CertifiedNetworks
 from icl_stl.lab.results import Arrays
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, sample_prompts
 from icl_stl.learners import query_batches, query_trainer
 from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, read_query
-from icl_stl.tasks import Prompts, sample_prompts
+from icl_stl.studies.certificates.experiments import CertifiedNetworks
 
 Floats = NDArray[np.float64]
 
@@ -72,11 +73,8 @@ def certify(
         weights: The network as it acts; norms are computed in float64.
         domain: Examples and queries that are admitted.
         examples: m.
-
-    Raises:
-        ValueError: For linear attention with MLP or norm, of which no statement speaks.
-
-    Source: derived here: THEORY.md statements 53 to 56.
+    Raises: ValueError for linear attention with MLP or norm, of which no statement speaks.
+    Source: derived here, THEORY.md statements 53 to 56.
     """
     exact: QueryWeights = jax.tree.map(lambda a: np.asarray(a, np.float64), weights)
     linear = architecture.kind == "linear"
@@ -325,8 +323,7 @@ def search(
 
     Steps follow the sign of the gradient, from half the size of the domain down to nothing.
 
-    Returns:
-        The largest effect found, a lower bound on the supremum, and the swap that has it.
+    Returns: The largest effect found, a lower bound on the supremum, and the swap that has it.
     """
     b, by = domain
     sizes = Swap(*map(jnp.asarray, (b, by, b, b, by, 1.0)))
@@ -418,9 +415,7 @@ def typical_changes(
             query, the one before it the new example.
         places: Numbers in [0, 1): the share of the context before the replaced example.
         contexts: Context lengths.
-
-    Returns:
-        |f(S) - f(S')| and the squared error of f(S), by context and prompt.
+    Returns: |f(S) - f(S')| and the squared error of f(S), by context and prompt.
     """
     longest, unit = max(contexts), task.label_variance**-0.5
     by_place = ordered(architecture)

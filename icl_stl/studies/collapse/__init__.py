@@ -1,1 +1,3 @@
 """Generators that forget their uncertainty."""
+
+PLACE = 8

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from icl_stl.config import LinearRegression, Preset
-from icl_stl.lab.experiments import Experiment, LayerPrompts, Loops, PlugInLoops, Regeneration
+from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
 from icl_stl.problems import EmpiricalBayes, InContext, Shrinkage
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, Regime, Replace, real_share
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
 
 ONE_STEP = 0.02
 """Relative tolerance after one generation."""

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from icl_stl.studies.drawing import (
     BARS,
-    MARKERS,
-    PALETTE,
     Cell,
     Drawing,
     Stored,
@@ -20,6 +18,7 @@ from icl_stl.studies.drawing import (
     grouped,
     points,
 )
+from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "predictive_collapse"
 GREY = "0.35"

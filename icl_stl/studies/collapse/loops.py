@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from icl_stl.devices import many
-from icl_stl.lab.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.runs import at_shares
+from icl_stl.laws.prompts import standard_normal
 from icl_stl.learners.orthogonal import implied_variance, sample_labels
-from icl_stl.tasks import standard_normal
+from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 
 FLOATS = 2**20
 """Numbers of a batch of runs at a time."""

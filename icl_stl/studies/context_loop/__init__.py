@@ -1,1 +1,3 @@
 """Loops of frozen predictors in their own context."""
+
+PLACE = 7

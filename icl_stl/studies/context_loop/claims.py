@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds, references
-from icl_stl.config import LinearRegression, Preset
-from icl_stl.lab.experiments import ContextLoops
 from icl_stl.lab.results import Floats
+from icl_stl.laws import LinearRegression
 from icl_stl.studies.cells import WITHIN, equal
+from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
 
 TASK = LinearRegression(dim=3, context=12, noise=0.5, tasks="sphere")
 """The real law of the ideal predictors; every task has the length √3."""

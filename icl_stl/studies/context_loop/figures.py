@@ -6,17 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import (
-    BARS,
-    MARKERS,
-    PALETTE,
-    Cell,
-    Drawing,
-    Stored,
-    cells_of,
-    interval,
-    points,
-)
+from icl_stl.studies.drawing import BARS, Cell, Drawing, Stored, cells_of, interval, points
+from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "context_loop"
 ERROR, INFLUENCE = "squared error", "influence of one label"

@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, QueryArchitecture
+from icl_stl.config import QueryArchitecture
 from icl_stl.devices import Report, many
-from icl_stl.lab.experiments import ContextLoops
 from icl_stl.lab.results import Arrays
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import fit_query_model
 from icl_stl.learners.regression import weighted_ridge
 from icl_stl.loops import Predict, relabel_context
 from icl_stl.models.causal import Params
 from icl_stl.models.query import effective_weights, read_query
-from icl_stl.tasks import Prompts, standard_normal
+from icl_stl.studies.context_loop.experiments import ContextLoops
 
 
 def ridge(penalty: float = 0.0) -> Predict:
@@ -92,10 +93,8 @@ def context_loops(
         predictors: The frozen predictors, P.
         queries: Where they are asked in every generation; inputs of the real law if not given.
         key: Randomness of prompt and loops.
-
-    Returns:
-        `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`, `queries` `[Q, d]`: the prompt; `shift` `[m]`, how
-        the labels of a twin differ at the start, where its example is relabelled or the first;
+    Returns: `task` `[d]`, `xs` `[m, d]`, `ys` `[m]`, `queries` `[Q, d]`: the prompt; `shift` `[m]`,
+        how the labels of a twin differ at the start, where its example is relabelled or the first;
         `predictions` and, of the twins, `changed` `[P, K, G + 1, Q]`; `inputs` `[K, G + 1, m, d]`
         if they are drawn anew beside a fixed real set.
     """

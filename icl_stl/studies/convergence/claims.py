@@ -13,16 +13,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.config import ConvergenceSize, Preset
 from icl_stl.intervals import LEVEL, t_half_width, t_test
-from icl_stl.lab.experiments import Experiment, LoopSize, SizedNeighbours, SizedTransformers
+from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import Problem, useful_sizes
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
 from icl_stl.studies.cells import Bools, constant, finite, fitted_exponents, jackknifed, wide
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import ConvergenceSize, Preset
 
 M = 1.0
 """Range of the bounded loss."""
@@ -150,6 +151,10 @@ def measured_constants(evidence: Evidence) -> dict[int, Constants]:
     return found
 
 
+ARRAYS = {"excess": "bounded_excess", "kl": "excess_nll"}
+"""Quantities that have another name among what is observed."""
+
+
 def _each(evidence: Evidence, experiment: SizedTransformers, name: str) -> Floats:
     """A quantity of the loops, `[R, G + 1]`; laws of whole prompts.
 
@@ -158,7 +163,7 @@ def _each(evidence: Evidence, experiment: SizedTransformers, name: str) -> Float
     if name == "own":
         gap, shift = (wide(evidence, experiment, part) for part in ("gap", "shift"))
         return gap - (1 - experiment.size.share) * shift
-    values = wide(evidence, experiment, name)
+    values = wide(evidence, experiment, ARRAYS.get(name, name))
     return values[..., -1] if name in ("drift", "eps") else values
 
 

@@ -8,8 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from icl_stl.studies.drawing import (
-    MARKERS,
-    PALETTE,
     Cell,
     Drawing,
     Stored,
@@ -19,9 +17,9 @@ from icl_stl.studies.drawing import (
     grouped,
     interval,
     numbers,
-    plain_log,
     points,
 )
+from icl_stl.style import MARKERS, PALETTE, plain_log
 
 FOUND = (
     "Bars are 95 % Student intervals of the mean over whole loops, each by itself. Steps, not "

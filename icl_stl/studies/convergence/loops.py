@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from icl_stl.devices import on_host, over_replicates
-from icl_stl.lab.experiments import LoopSize, SizedNeighbours, SizedTransformers
+from icl_stl.lab.experiments import LoopSize
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.runs import (
     Replicate,
@@ -28,6 +28,7 @@ from icl_stl.measure import differences, parameter_distance
 from icl_stl.models.causal import Params
 from icl_stl.problems import InContext
 from icl_stl.regimes import FreshReal
+from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 
 
 class Program(NamedTuple):

@@ -1,1 +1,3 @@
 """Exactly solvable loops: both sides of the bounds."""
+
+PLACE = 2

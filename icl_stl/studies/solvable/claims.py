@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds, references
-from icl_stl.config import Preset
 from icl_stl.intervals import t_test
-from icl_stl.lab.experiments import Experiment, Loops, NeighbouringLoops
+from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import Floats
 from icl_stl.problems import (
     Bernoulli,
@@ -55,6 +54,8 @@ from icl_stl.studies.cells import (
     wide,
 )
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
+from icl_stl.studies.stability.experiments import NeighbouringLoops
 
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""

@@ -10,8 +10,6 @@ from matplotlib.ticker import NullLocator
 
 from icl_stl.studies.drawing import (
     BARS,
-    MARKERS,
-    PALETTE,
     Cell,
     Drawing,
     Stored,
@@ -20,10 +18,9 @@ from icl_stl.studies.drawing import (
     grouped,
     interval,
     numbers,
-    pale,
-    plain_log,
     points,
 )
+from icl_stl.style import MARKERS, PALETTE, pale, plain_log
 
 NAMES = {
     "bernoulli": "bits",

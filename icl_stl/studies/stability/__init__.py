@@ -1,1 +1,3 @@
 """Recursive stability: loops from real sets that differ in one row."""
+
+PLACE = 3

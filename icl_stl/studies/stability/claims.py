@@ -11,19 +11,8 @@ from typing import Any
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.config import (
-    Architecture,
-    ArchitectureSize,
-    Preset,
-    QueryArchitecture,
-    StabilitySize,
-)
-from icl_stl.lab.experiments import (
-    Experiment,
-    LoopSize,
-    NeighbouringLoops,
-    NeighbouringTransformers,
-)
+from icl_stl.config import Architecture, QueryArchitecture
+from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.problems import Bernoulli, Categorical, InContext, LinearAttention, Ols
 from icl_stl.regimes import Augment, real_share
@@ -40,6 +29,8 @@ from icl_stl.studies.cells import (
     wide,
 )
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import ArchitectureSize, Preset, StabilitySize
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 
 ATTAINED = 0.01
 """Relative tolerance of a recursion that is attained."""

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from icl_stl.studies.drawing import (
     BARS,
-    MARKERS,
-    PALETTE,
     Cell,
     Drawing,
     Stored,
@@ -19,9 +17,9 @@ from icl_stl.studies.drawing import (
     grouped,
     interval,
     numbers,
-    plain_log,
     points,
 )
+from icl_stl.style import MARKERS, PALETTE, plain_log
 
 FOUND = (
     "Bars of transformers are 95 % Student intervals of the mean over whole loops, each by itself: "

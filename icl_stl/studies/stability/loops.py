@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression, QueryArchitecture
+from icl_stl.config import QueryArchitecture
 from icl_stl.devices import many
-from icl_stl.lab.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.solvable import batch_size
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import Data, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Generation, Sizes, coupled
@@ -26,7 +27,7 @@ from icl_stl.measure import differences, parameter_distance
 from icl_stl.models.query import effective_weights
 from icl_stl.problems import Bernoulli, Categorical, LinearAttention, attention_law
 from icl_stl.regimes import Augment, real_share
-from icl_stl.tasks import Prompts, bayes_predictive, sample_prompts
+from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 
 
 def swapped(real: Data, rows: Data, places: Array) -> Data:

@@ -1,1 +1,3 @@
 """How much synthetic data, in solvable loops."""
+
+PLACE = 5

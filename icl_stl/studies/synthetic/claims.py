@@ -14,7 +14,6 @@ import numpy as np
 from scipy import stats
 
 from icl_stl import references
-from icl_stl.config import Preset
 from icl_stl.intervals import LEVEL
 from icl_stl.lab.experiments import LoopSize, SizedLoops
 from icl_stl.lab.results import Floats
@@ -34,6 +33,7 @@ from icl_stl.studies.cells import (
     wide,
 )
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
 
 NOISE = 1.0
 """σ of the Gaussian mean and of least squares."""

@@ -10,8 +10,6 @@ from matplotlib.ticker import NullLocator
 
 from icl_stl.studies.drawing import (
     BARS,
-    MARKERS,
-    PALETTE,
     Cell,
     Drawing,
     Stored,
@@ -20,6 +18,7 @@ from icl_stl.studies.drawing import (
     interval,
     numbers,
 )
+from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
 EACH = "Bars of curves are 95 % Student intervals of the mean over whole loops, each by itself."

@@ -1,1 +1,3 @@
 """Loops of the trained transformer."""
+
+PLACE = 1

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 from scipy.special import logit, ndtr
 
 from icl_stl import bounds
-from icl_stl.config import Preset
 from icl_stl.intervals import empirical_bernstein
-from icl_stl.lab.experiments import KnownLoops
 from icl_stl.lab.results import Floats, LoopResult
 from icl_stl.regimes import Augment, Regime, Replace, mixing_weights, real_share
 from icl_stl.studies.collapse.claims import exact_plug_in_variance
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.presets import Preset
+from icl_stl.studies.transformer.experiments import KnownLoops
 
 CALIBRATED = 0.05
 """Relative error within which a total variation counts as measured right.

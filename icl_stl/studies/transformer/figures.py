@@ -10,7 +10,6 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from icl_stl.regimes import real_share
 from icl_stl.studies.drawing import (
-    PALETTE,
     Cell,
     Drawing,
     Look,
@@ -30,6 +29,7 @@ from icl_stl.studies.transformer.claims import (
     allowed_growth,
     drift_bound,
 )
+from icl_stl.style import PALETTE
 
 VACUOUS = 0.9
 """A bound on a total variation above this says next to nothing."""

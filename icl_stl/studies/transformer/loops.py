@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression
-from icl_stl.lab.experiments import KnownLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.runs import at_shares
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, sample_inputs
 from icl_stl.learners import Learner
 from icl_stl.models.causal import InContextModel, bayes, generate_labels
 from icl_stl.problems import InContext
-from icl_stl.tasks import Normal, Prompts, sample_inputs
+from icl_stl.studies.transformer.experiments import KnownLoops
 
 
 def shifted_bayes(task: LinearRegression) -> InContextModel:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.config import LinearRegression
+from icl_stl.laws import LinearRegression
 
 
 class Prompts(NamedTuple):

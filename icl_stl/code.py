@@ -1,6 +1,7 @@
 """Which code numbers come from: what a module imports, all the way down. Needs no JAX.
 
-The digest is of what Python executes: comments, docstrings and layout do not change it.
+The digest is of what Python executes: comments, docstrings and layout do not change it. A module
+without a source that can be read is a `ValueError`.
 """
 
 import ast
@@ -12,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent
 """The folder of this package."""
 
 
@@ -115,18 +116,19 @@ def _reached(
     """Modules reached from some, with their sources, and the top names that are installed."""
     modules: dict[str, bytes] = {}
     installed: set[str] = set()
+    followed = set(without)
     waiting = []
     for root in roots:
         if _file(root, package) is None:
             raise ValueError(f"module must be one with a source, but it is {root!r}")
-        waiting.append(root)
+        waiting.append((root, True))
     while waiting:
-        name = waiting.pop()
-        # A module's packages are executed before it is.
+        name, follow = waiting.pop()
+        # A module's packages are executed before it is; nothing that they import is used by it.
         above = name.rpartition(".")[0]
         if above:
-            waiting.append(above)
-        if name in modules or name in without:
+            waiting.append((above, False))
+        if name in followed or (name in modules and not follow):
             continue
         if not is_own(name) and is_installed(name):
             installed.add(name.partition(".")[0])
@@ -135,19 +137,24 @@ def _reached(
         if path is not None:
             modules[name] = _content(path)
             within = name if path.name == "__init__.py" else above
-            waiting += [one for one in _imports(within, modules[name]) if one not in modules]
+            if follow:
+                followed.add(name)
+                waiting += [(one, True) for one in _imports(within, modules[name])]
+                if b"iter_modules" in modules[name]:  # it imports whatever is in its folder
+                    waiting += [
+                        (f"{name}.{file.stem}", True) for file in path.parent.glob("[!_]*.py")
+                    ]
     return modules, installed
 
 
 def modules_of(*roots: str, package: Path = PACKAGE) -> tuple[str, ...]:
-    """All modules that are executed where these are imported, in order; none that is installed.
+    """All modules that these import, all the way down, in order, and the packages that hold them.
+
+    None that is installed. What a package imports that is only the place of a module is left out.
 
     Args:
         *roots: Names of modules, such as `icl_stl.lab.runs`.
         package: Folder of this package's sources.
-
-    Raises:
-        ValueError: If a module has no source that can be read.
     """
     return tuple(sorted(_reached(roots, package)[0]))
 
@@ -166,9 +173,6 @@ def digest(*roots: str, package: Path = PACKAGE, without: tuple[str, ...] = ()) 
         *roots: Names of modules.
         package: Folder of this package's sources.
         without: Modules that are left out, with what they alone import.
-
-    Raises:
-        ValueError: If a module has no source that can be read.
     """
     modules, _ = _reached(roots, package, without)
     parts = [f"{name}\n{_dump(content)}" for name, content in sorted(modules.items())]

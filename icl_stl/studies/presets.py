@@ -1,0 +1,326 @@
+"""Presets: one size of the main job each. Without JAX."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from icl_stl.config import (
+    Architecture,
+    QueryArchitecture,
+    Training,
+    counts,
+    is_number,
+    normalised,
+    positive,
+    require,
+    whole,
+)
+from icl_stl.lab.experiments import Job
+from icl_stl.laws import LinearRegression
+from icl_stl.problems import InContext
+from icl_stl.regimes import Augment, RealOnly, Regime, Replace
+
+
+@dataclass(frozen=True)
+class StabilitySize:
+    """Loops of small transformers from neighbouring real sets. Steps are equal for every n."""
+
+    task: LinearRegression = LinearRegression(context=4)
+    architecture: Architecture = Architecture(depth=1, width=16, heads=2)
+    training: Training = Training(steps=200, batch=32, learning_rate=1e-2)
+    samples: tuple[int, ...] = (60, 180, 540)
+    """The sizes n of the real set."""
+    shares: tuple[float, ...] = (0.2, 0.5)
+    """The constant shares α of real prompts."""
+    generations: int = 5
+    replicates: int = 4
+    """Whole loops, each with its neighbours."""
+    neighbours: int = 8
+    """Random prompts that are replaced."""
+    searched: int = 4
+    """Replacements that are searched for."""
+    passing: int = 2
+    """Random prompts that are replaced in generation 0 alone."""
+    held_out: int = 250
+    """Real prompts, and as many generated ones, on which neighbours are compared."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.samples) > 1 and len(set(self.samples)) == len(self.samples),
+            "samples",
+            self.samples,
+            "at least two different sizes, to fit a slope to",
+        )
+        counts(
+            self,
+            *(("replicates", 1), ("generations", 1), ("neighbours", 1), ("searched", 0)),
+            *(("passing", 0), ("held_out", 2)),
+        )
+        for n in self.samples:
+            whole("samples", n, 1)
+            for share in self.shares:
+                Augment(share).synthetic_size(n)
+
+
+@dataclass(frozen=True)
+class ArchitectureSize:
+    """Loops from neighbouring real sets, for one architecture and what differs from it."""
+
+    task: LinearRegression = LinearRegression(context=3)
+    base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
+    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
+    cap: float = 1.0
+    """Cap of the spectral norms of the capped network."""
+    samples: int = 500
+    share: float = 0.5
+    generations: int = 2
+    replicates: int = 3
+    neighbours: int = 3
+    searched: int = 1
+    passing: int = 2
+    held_out: int = 250
+    compared: int = 6
+    """How many of the differences are tried, the last ones; each is a program to compile."""
+
+    @property
+    def variants(self) -> dict[str, QueryArchitecture]:
+        """The base and, one at a time, what may make a difference."""
+        base = self.base
+        depth = base.depth
+        every = {
+            f"base: {depth} layers, width {base.width}, {base.heads} heads, full softmax": base,
+            f"{depth // 2} of {depth} layers": replace(base, depth=depth // 2),
+            f"width {2 * base.width}": replace(base, width=2 * base.width, mlp=2 * base.mlp),
+            f"{2 * base.heads} heads": replace(base, heads=2 * base.heads),
+            f"norms capped at {self.cap:g}": replace(base, cap=self.cap),
+            "linear attention": replace(base, kind="linear"),
+            "causal attention": replace(base, attention="causal"),
+        }
+        own, *others = every.items()
+        return dict([own, *others[len(others) - self.compared :]])
+
+    def __post_init__(self) -> None:
+        require(self.base.depth >= 2, "base", self.base, "of at least two layers")
+        counts(
+            self,
+            *(("samples", 1), ("generations", 1), ("replicates", 1), ("neighbours", 1)),
+            *(("searched", 0), ("passing", 0), ("held_out", 2)),
+        )
+        known = self.compared in range(1, 7) and not isinstance(self.compared, bool)
+        require(known, "compared", self.compared, "a whole number in 1..6")
+        normalised(self, cap=positive)
+        Augment(self.share).synthetic_size(self.samples)
+
+
+@dataclass(frozen=True)
+class CollapseSizes:
+    """Sizes of the claim about generators that forget their uncertainty."""
+
+    prompts: int = 2000
+    """Prompts of a generation in the orthogonal design."""
+    runs: int = 200
+    """Independent loops of it."""
+    transformer_runs: int = 3
+    """Whole loops of the plug-in transformer for each share."""
+    transformer_generations: int = 3
+    """Generations of it after generation 0."""
+
+    def __post_init__(self) -> None:
+        names = ("prompts", "runs", "transformer_runs", "transformer_generations")
+        counts(self, *((name, 1) for name in names))
+
+
+@dataclass(frozen=True)
+class CertificateSizes:
+    """Networks whose stability is certified, searched and sampled."""
+
+    networks: int = 4
+    """Networks of one architecture, each from its own seed."""
+    context: int = 10
+    """m, examples of a prompt."""
+    width: int = 16
+    """Dimension of the residual stream; twice as many hidden units."""
+    training: Training = Training(steps=250, batch=64)
+    """Training on new real prompts."""
+    restarts: int = 24
+    """Starts of a search."""
+    search_steps: int = 60
+    """Gradient steps of a search."""
+    prompts: int = 1000
+    """Prompts with a random replacement."""
+    contexts: tuple[int, ...] = (10, 40, 160)
+    """Context lengths at which the same weights are used."""
+    long_prompts: int = 40
+    """Prompts of these lengths."""
+
+    def __post_init__(self) -> None:
+        counts(
+            self,
+            *(("networks", 1), ("context", 2), ("width", 2), ("restarts", 1)),
+            *(("search_steps", 1), ("prompts", 1), ("long_prompts", 1)),
+        )
+        require(
+            len(self.contexts) > 1 and all(type(m) is int and m >= 1 for m in self.contexts),
+            "contexts",
+            self.contexts,
+            "at least two whole numbers of at least 1",
+        )
+
+
+@dataclass(frozen=True)
+class ContextSizes:
+    """Sizes of the loops in the context."""
+
+    designs: int = 400
+    """Prompts of an ideal predictor where each gives an exact number."""
+    runs: int = 8000
+    """Prompts where means are compared."""
+    networks: int = 4
+    """Networks, each trained by itself."""
+    prompts: int = 24
+    """Prompts that a network is given."""
+    generations: int = 20
+    """Generations of the loops of networks."""
+    network: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32)
+    """What the networks are."""
+    training: Training = Training(steps=1500, learning_rate=5e-3, weight_decay=0.01)
+    """How they are trained."""
+
+    def __post_init__(self) -> None:
+        counts(self, ("designs", 3), ("runs", 3), ("networks", 3))
+        counts(self, ("prompts", 1), ("generations", 1))
+
+
+@dataclass(frozen=True)
+class ConvergenceSize:
+    """Loops of the transformer at several real and synthetic sizes. Steps are equal for all."""
+
+    task: LinearRegression = LinearRegression(context=4)
+    architecture: Architecture = Architecture(depth=2, width=16, heads=2)
+    training: Training = Training(steps=600, learning_rate=1e-2)
+    samples: tuple[int, ...] = (250, 1000, 4000)
+    """The sizes n of the real set at which convergence is followed."""
+    shares: tuple[float, ...] = (0.25, 0.5)
+    """The constant shares α of real prompts at which it is."""
+    law_samples: tuple[int, ...] = (500, 2000)
+    """More sizes at which one fit to real prompts is measured, for the law of its error."""
+    lam_samples: tuple[int, ...] = (250,)
+    """The sizes n at which the amount of synthetic data is varied."""
+    lams: tuple[float, ...] = (0, 1, 4, 16)
+    """Synthetic prompts per real one, λ; 0 for real prompts alone."""
+    generations: int = 5
+    replicates: int = 12
+    """Whole loops, the same at every size."""
+    held_out: int = 2000
+    """Real prompts, and as many generated ones, on which a generation is measured."""
+    neighbours: int = 2
+    """Random prompts that are replaced, one at a time, to measure the constants of stability."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
+            values = getattr(self, name)
+            require(
+                len(values) >= least and len(set(values)) == len(values),
+                name,
+                values,
+                f"at least {least} different numbers",
+            )
+        fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
+        require(fine, "lams", self.lams, "numbers of at least 0")
+        require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
+        counts(self, ("generations", 1), ("replicates", 3), ("held_out", 2), ("neighbours", 1))
+        for name in ("samples", "law_samples", "lam_samples"):
+            for n in getattr(self, name):
+                whole(name, n, 1)
+        most = f"at most the largest of samples ({max(self.samples)})"
+        require(
+            max(self.law_samples, default=0) <= max(self.samples),
+            "law_samples",
+            self.law_samples,
+            most,
+        )
+        for n in self.lam_samples:
+            for lam in self.lams:
+                require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
+        for share in self.shares:
+            for n in self.samples:
+                Augment(share).synthetic_size(n)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of the main job. Presets differ in numbers only."""
+
+    name: str
+    task: LinearRegression = LinearRegression()
+    architecture: Architecture = Architecture()
+    training: Training = Training()
+    samples: int = 2000
+    """n, real prompts of a replicate."""
+    generations: int = 8
+    """Generations after generation 0."""
+    replicates: int = 12
+    """Whole loops, each with its own real set."""
+    shares: tuple[float, ...] = (0.2, 0.5)
+    """The constant shares α of real prompts."""
+    held_out: int = 2000
+    """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    solvable_runs: int = 10_000
+    """Loops of a solvable problem."""
+    stability: StabilitySize = StabilitySize()
+    """Loops from neighbouring real sets."""
+    architectures: ArchitectureSize = ArchitectureSize()
+    """The same, by architecture."""
+    collapse: CollapseSizes = CollapseSizes()
+    """Sizes of the claim `predictive_collapse`."""
+    certificates: CertificateSizes = CertificateSizes()
+    """Networks that are certified."""
+    in_context: ContextSizes = ContextSizes()
+    """Loops in the context."""
+    convergence: ConvergenceSize = ConvergenceSize()
+    """Loops of the transformer at several sizes."""
+
+    def __post_init__(self) -> None:
+        counts(
+            self,
+            *(("samples", 1), ("generations", 0), ("replicates", 1), ("held_out", 2)),
+            *(("solvable_runs", 1),),
+        )
+        once = len(set(self.shares)) == len(self.shares)
+        require(once, "shares", self.shares, "different numbers, one loop for each")
+        for regime in self.regimes:
+            regime.synthetic_size(self.samples)
+
+    @property
+    def regimes(self) -> tuple[Regime, ...]:
+        """The data regimes of the main job, each run from the same real sets and seeds."""
+        return (RealOnly(), *(Augment(share) for share in self.shares), Replace())
+
+
+def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass from tables of numbers; what they do not say is its default."""
+    kinds = get_type_hints(kind)
+
+    def one(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _made(kinds[name], value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return kind(**{name: one(name, value) for name, value in values.items()})
+
+
+PRESETS: dict[str, Preset] = {
+    name: _made(Preset, {"name": name, **values})
+    for name, values in tomllib.loads(
+        Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    ).items()
+}
+"""All presets by name: `presets.toml`."""
+
+
+def job_of(preset: Preset) -> Job:
+    """The main job of a preset."""
+    problem = InContext(preset.task, preset.architecture, preset.training, preset.held_out)
+    return Job(problem, preset.samples, preset.generations, preset.replicates)

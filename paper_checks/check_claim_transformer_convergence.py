@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import stored
+from stored import influence
 
 CLAIM = "transformer_convergence"
 KINDS = ("own", "excess", "kl")
@@ -20,14 +21,6 @@ def cells() -> list[dict]:
 
 def constants(claim: str) -> dict:
     return {entry["name"]: entry["value"] for entry in stored.claim(claim)["constants"]}
-
-
-def influence(alpha: float, kappa: float, generation: int) -> tuple[float, float]:
-    """The influence n chi_i and the variance proxy n V_i, by literal sums."""
-    r = (1 - alpha) * kappa
-    powers = [r**s for s in range(generation)]
-    chi = alpha * sum(powers) + r**generation
-    return chi, chi**2 + alpha * (1 - alpha) * sum(p**2 for p in powers)
 
 
 def stability(n: int, alpha: float, i: int, b: float, kappa: float) -> float:

@@ -10,19 +10,13 @@ import pytest
 import stored
 from binary_loop import BinaryLoop, binomial
 from scipy import special, stats
+from stored import cells as cells_of
+from stored import influence
 
 DELTA, DIM = 0.05, 10
 LOG = math.log(1 / DELTA)
 GOLDEN = (math.sqrt(5) - 1) / 2
 EVENTS = 6  # deviations that the certificate bounds at once
-
-
-def cells_of(name: str, **keys) -> list[dict]:
-    """The cells of a claim with these keys; at least one."""
-    cells = stored.claim(name)["cells"]
-    found = [c for c in cells if all(c.get(key) == value for key, value in keys.items())]
-    assert found, f"{name} has no cell with {keys}"
-    return found
 
 
 def quantity(cell: dict, *words: str) -> bool:
@@ -149,14 +143,6 @@ def test_gap_identity(ledger) -> None:
 
 
 # --- the generalization bound --------------------------------------------------------------------
-
-
-def influence(alpha: float, kappa: float, i: int) -> tuple[float, float]:
-    """The recursion for n chi_i, and n V_i."""
-    chi, r = 1.0, (1 - alpha) * kappa
-    for _ in range(i):
-        chi = alpha + r * chi
-    return chi, chi**2 + alpha * (1 - alpha) * sum(r ** (2 * s) for s in range(i))
 
 
 def gap_bound(n, alpha, i, *, M, b, kappa, shift) -> float:

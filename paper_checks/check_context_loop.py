@@ -4,6 +4,7 @@ Nothing of the package is used but the formulas that are checked; loops are writ
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from icl_stl import bounds, references
 
 M, D, NOISE, PENALTY = 12, 3, 0.5, 0.25
 RUNS = 4000
+cells_of = partial(stored.cells, "context_loop")
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +72,6 @@ def quiet(generations):
 
 
 # --- the claim's cells ---------------------------------------------------------------------------
-
-
-def cells_of(*words, **keys) -> list[dict]:
-    """The committed cells with these keys, whose quantity has these words; at least one."""
-    found = [
-        cell
-        for cell in stored.claim("context_loop")["cells"]
-        if all(cell.get(key) == value for key, value in keys.items())
-        and all(word in cell["quantity"] for word in words)
-    ]
-    assert found, f"context_loop has no cell with {words}, {keys}"
-    return found
 
 
 def test_findings_about_networks(ledger) -> None:

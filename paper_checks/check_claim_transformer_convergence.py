@@ -51,9 +51,9 @@ def test_verdicts_follow_from_the_intervals(ledger) -> None:
         asked = [one["rejected"] for one in families if one["family"].startswith(f"{kind}, ")]
         ledger.record(
             f"claim {CLAIM}: {kind} falls with n",
-            status="holds" if set(own) == {"holds"} else "inconclusive",
-            tightness=f"{own.count('holds')} of {len(own)} decided",
-            control_rejected=len(asked) == len(shares) and all(asked),
+            "holds" if set(own) == {"holds"} else "inconclusive",
+            f"{own.count('holds')} of {len(own)} decided",
+            len(asked) == len(shares) and all(asked),
         )
 
 
@@ -137,7 +137,7 @@ def test_exponents_are_those_of_the_curves(ledger) -> None:
         f"claim {CLAIM}: exponents of the gap less its shift",
         f"{sum(fast)} of {len(fast)} below -min(a, 1/2)",
         max(c["measured"] for c in own if c["measured"] is not None),
-        all(slow),  # the excess, which keeps its floor, does not fall so fast
+        all(slow),
     )
 
 

@@ -55,10 +55,7 @@ def test_common_random_numbers_are_the_wrong_coupling_for_symbols(ledger) -> Non
     seen_between = 8 * (1 - 0.9 ** (n - 1))
     expected = (1 - alpha) * (1 + seen_between) + alpha
     ledger.record(
-        "72 common random numbers, generation 1",
-        "holds",
-        first / expected,
-        abs(first - 1) > 0.5,
+        "72 common random numbers, generation 1", "holds", first / expected, abs(first - 1) > 0.5
     )
     assert first == pytest.approx(expected, rel=0.05)
 

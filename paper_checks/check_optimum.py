@@ -316,10 +316,7 @@ def test_first_synthetic_row(ledger) -> None:
         c, e = rng.uniform(0, 1) * n ** (a - 0.5), rng.uniform(0, 0.6) * n**-0.5
         A, H, G = coefficients(n, 1, b, c, a, 0.05)
         options = {"kappa": kappa, "a": a, "c": c, "e": e, "i": i, "b": b}
-        expected = {
-            False: A + e - (1 - kappa) * H - (0.5 - kappa) * G,
-            True: A + e - H - G / 2,
-        }
+        expected = {False: A + e - (1 - kappa) * H - (0.5 - kappa) * G, True: A + e - H - G / 2}
         for fresh, slope in expected.items():
             step = 1e-6
             rise = with_floor(step, n, **options, fresh=fresh) - (G + H)

@@ -58,10 +58,7 @@ def test_squared_error_is_blind(ledger) -> None:
     other = np.linalg.solve(real[:4, :4] + np.eye(4), real[:4, 4])
     lost = np.trace(plugged @ (xs @ xs.T)) / np.trace(real @ (xs @ xs.T))
     ledger.record(
-        "69 squared error is blind",
-        status="attained",
-        tightness=lost,
-        control_rejected=not np.allclose(other, bayes, rtol=1e-2),
+        "69 squared error is blind", "attained", lost, not np.allclose(other, bayes, rtol=1e-2)
     )
 
 
@@ -100,10 +97,7 @@ def test_bounds_of_the_orthogonal_design(ledger) -> None:
         elif cell["quantity"].endswith("near its limit"):
             assert cell["bound"] == pytest.approx(refit_path(u, cell["repeats"], alpha, 200)[-1])
     ledger.record(
-        f"claim {NAME}: orthogonal design",
-        status=stored.claim(NAME)["verdict"],
-        tightness=1 + worst,
-        control_rejected=all(rejected),
+        f"claim {NAME}: orthogonal design", stored.claim(NAME)["verdict"], 1 + worst, all(rejected)
     )
 
 
@@ -117,9 +111,9 @@ def test_test_error_and_lost_task(ledger) -> None:
     seeing = cells(loop="empirical Bayes, plug-in", quantity=ERROR, generation=1)
     ledger.record(
         f"claim {NAME}: squared error is blind",
-        status=stored.claim(NAME)["verdict"],
-        tightness=max(cell["measured"] for cell in blind) / 0.01,
-        control_rejected=all(cell["low"] > 0.01 for cell in seeing)
+        stored.claim(NAME)["verdict"],
+        max(cell["measured"] for cell in blind) / 0.01,
+        all(cell["low"] > 0.01 for cell in seeing)
         and all(cell["high"] < cell["signal"] for cell in lost),
     )
 
@@ -144,10 +138,7 @@ def test_prompts_read_again_and_linear_attention(ledger) -> None:
     real = (k * (k - 1) * d + k * d * (d + 2 + sigma**2)) / k**2
     best = (length - 1) * d / real.sum()
     residual = sigma**2 + d - np.array([0.0, *(2 * best * d - best**2 * real)])
-    for generator, noises in (
-        ("plug-in", np.full(length, sigma)),
-        ("predictive", residual**0.5),
-    ):
+    for generator, noises in (("plug-in", np.full(length, sigma)), ("predictive", residual**0.5)):
         gamma, path, squares = best / 2, [], []
         for _ in range(5):
             q = [d * noises[0] ** 2]
@@ -171,9 +162,9 @@ def test_prompts_read_again_and_linear_attention(ledger) -> None:
     first = cells(loop="linear attention, plug-in", generation=1)
     ledger.record(
         f"claim {NAME}: prompts read again, linear attention",
-        status=stored.claim(NAME)["verdict"],
-        tightness=1 + worst,
-        control_rejected=all(cell["high"] < 1 - alpha for cell in first),
+        stored.claim(NAME)["verdict"],
+        1 + worst,
+        all(cell["high"] < 1 - alpha for cell in first),
     )
 
 
@@ -200,6 +191,6 @@ def test_the_transformer_is_a_finding(ledger) -> None:
     implied = [c for c in found if c["quantity"].startswith("implied")]
     ledger.record(
         f"claim {NAME}: transformer, plug-in over Bayes, plug-in",
-        status="finding",
-        tightness=implied[0]["measured"] / constant,
+        "finding",
+        implied[0]["measured"] / constant,
     )

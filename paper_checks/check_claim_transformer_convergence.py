@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import stored
+from stored import influence
 
 CLAIM = "transformer_convergence"
 
@@ -19,14 +20,6 @@ def cells() -> list[dict]:
 
 def constants(claim: str) -> dict:
     return {entry["name"]: entry["value"] for entry in stored.claim(claim)["constants"]}
-
-
-def influence(alpha: float, kappa: float, generation: int) -> tuple[float, float]:
-    """The influence n chi_i and the variance proxy n V_i, by literal sums."""
-    r = (1 - alpha) * kappa
-    powers = [r**s for s in range(generation)]
-    chi = alpha * sum(powers) + r**generation
-    return chi, chi**2 + alpha * (1 - alpha) * sum(p**2 for p in powers)
 
 
 def stability(n: int, alpha: float, i: int, b: float, kappa: float) -> float:
@@ -115,7 +108,7 @@ def test_exponents_are_those_of_the_curves(ledger) -> None:
         f"claim {CLAIM}: exponents of the gap less its shift",
         f"{sum(fast)} of {len(fast)} below -min(a, 1/2)",
         max(c["measured"] for c in own if c["measured"] is not None),
-        all(slow),  # the excess, which keeps its floor, does not fall so fast
+        all(slow),
     )
 
 

@@ -17,9 +17,7 @@ from icl_stl.problems import PROBLEMS, GaussianMean, expected_excess
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Augment, FreshReal, Replace, real_share
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBLEM, REGIME = (
-    ROOT / "tests" / "extend" / f"loop_{kind}.py" for kind in ("problem", "regime")
-)
+PROBLEM, REGIME = (ROOT / "tests" / "extend" / f"loop_{kind}.py" for kind in ("problem", "regime"))
 TINY = [
     *("--dim", "1", "--context", "2", "--held-out", "16", "--steps", "5", "--batch", "8"),
     *("--depth", "1", "--width", "8", "--heads", "2"),
@@ -243,7 +241,9 @@ def test_cells_of_members_are_told_apart_and_the_same_are_one(tmp_path):
         *((1, (1, 2)), (1, (3,)), (2, (1, 2)), (2, (3,)), (1, (0,))),
     ]
     flat = {"learner": ["ols"], "noise": [0.5]}
-    assert len(grids.grid_settings({"grid": [flat, {"problem": "ols", "dim": 2, "noise": 0.5}]})) == 1
+    assert (
+        len(grids.grid_settings({"grid": [flat, {"problem": "ols", "dim": 2, "noise": 0.5}]})) == 1
+    )
     (tmp_path / "mine.py").write_text(HEAD)  # beside the grid, wherever the command runs
     (tmp_path / "grid.toml").write_text("regime = 'mine.py:Some'\n")
     (one,) = grids.read_grid(tmp_path / "grid.toml")

@@ -48,7 +48,11 @@ class Step(NamedTuple):
     """Synthetic rows of one generation that there are."""
 
     def mixed(self, *parts: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-        """Rows of several sources and their weights: see `rows.mixed`."""
+        """Rows of several sources and their weights: `rows.mixed`.
+
+        Each part is rows, how many or which of them are there (a number, the first of them, or a
+        mask), and their share of the objective, spread equally over them.
+        """
         from icl_stl import rows  # noqa: PLC0415  (a regime is described without JAX)
 
         return rows.mixed(*parts)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,9 +43,7 @@ def test_a_block_is_a_product_and_blocks_a_union():
             ],
         }
     )
-    seen = [
-        (s.learner, s.regime.name, s.samples, s.share(1), s.seed, s.generations) for s in found
-    ]
+    seen = [(s.learner, s.regime.name, s.samples, s.share(1), s.seed, s.generations) for s in found]
     product = [
         ("transformer", "augment", n, a, seed, 2)
         for n in (20, 40)

@@ -41,11 +41,7 @@ rounding of labels and weights in single precision."""
 
 
 def check_single(name: str, value: float) -> None:
-    """Refuse a number that is 0 or infinite in single precision and else not.
-
-    Raises:
-        ValueError: If it is; the message names it.
-    """
+    """Refuse a number that is 0 or infinite in single precision and else not."""
     low, high = SINGLE
     fine = value == 0 or low <= abs(value) <= high
     require(fine, name, value, f"0, or of a size from {low:.2g} to {high:.2g}")
@@ -141,11 +137,7 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def normalised(owner: object, **checks: Callable[..., Any]) -> None:
-    """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it.
-
-    Raises:
-        ValueError: If one is wrong; the message names it.
-    """
+    """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it."""
     for name, check in checks.items():
         value = getattr(owner, name)
         alone = check in (amplification, injection, pseudo_counts, task_noise)

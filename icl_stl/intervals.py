@@ -47,11 +47,6 @@ def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -
     """Half-width of a two-sided interval for the mean of `count` i.i.d. values in [0, 1].
 
     sqrt(2 V ln(4/δ) / n) + 7 ln(4/δ) / (3 (n - 1)), V the sample variance with ddof = 1.
-
-    Args:
-        variance: V, sample variance.
-        count: n >= 2.
-        level: δ, the chance of missing the mean.
     Returns: Half-widths, shaped as `variance`.
     Source: published (Maurer and Pontil 2009; two-sided by a union bound).
     """
@@ -78,9 +73,6 @@ def t_test(margins: ArrayLike) -> TTest:
     """Student's one-sided tests that the mean of per-replicate margins is positive, or negative.
 
     Margins without spread, up to rounding, decide nothing: both p-values are 1.
-
-    Args:
-        margins: One margin for each replicate, `[R]`, R >= 2.
     Assumes: replicates are independent and their mean margin is about normal.
     """
     values = numbers("margins", margins)
@@ -140,9 +132,7 @@ def student_p(t: ArrayLike, skew: ArrayLike, replicates: int, cells: ArrayLike =
     log(0.05/p_t), so that p falls with t (to 1 %).
 
     Args:
-        t: Student's statistics.
         skew: G1 of the margins, `skewness`, broadcast with t.
-        replicates: R >= 3.
         cells: F, over how many cells the skew is a mean.
     Source: published: the first-order term of the law of Student's statistic (Hall 1987), in the
         exponential form of moderate deviations of self-normalised sums (Jing, Shao and Wang 2003),
@@ -314,7 +304,6 @@ def mean_tests(margins: ArrayLike, scale: ArrayLike = 0.0, families: ArrayLike =
     """What tests of means need to know of K cells: `[R, K]`.
 
     Args:
-        margins: Of R replicates and K cells.
         scale: Size of the numbers whose differences the margins are, `[K]`: a spread of less than
             1e-6 times it is rounding.
         families: Cells of one family, `[K]`, have margins of one shape: their skew is pooled.

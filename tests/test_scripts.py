@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icl_stl.commands import loop
+from icl_stl import commands
 from icl_stl.lab.results import read_table
 from icl_stl.planning import plan as planning
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
@@ -246,9 +246,8 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_pat
     observed = {"excess": excess, "gap": gap}
     monkeypatch.setattr(solvable, "run_experiment", lambda *arguments: observed)
     monkeypatch.chdir(tmp_path)
-    options = {"learner": "gaussian", "samples": 20, "generations": 3, "noise": 1.0, "runs": 40}
-    arguments = loop.Arguments(**options, json=tmp_path / "a.json")
-    assert loop.main(arguments) == 1
+    options = ["--learner", "gaussian", "--samples", "20", "--generations", "3", "--noise", "1"]
+    assert commands.run("loop", [*options, "--runs", "40", "--json", "a.json"]) == 1
     said = capsys.readouterr().out
     whole = "gaussian: 40 of 40 loops have numbers that are not finite, the first in generation 1"
     assert f"failed: {whole}\n" in said

@@ -102,12 +102,11 @@ Row = tuple[float, float, float, int, int, bool]
 
 
 def _numbers(rows: Sequence[Row], *, filled: bool) -> Numbers:
-    kinds = (np.float32, np.float32, np.float32, np.int32, np.int32, np.bool_)
-    share, rate, decay, samples, n_syn, fresh = (
-        np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
-    )
-    sizes = (None, None) if filled else (samples, n_syn)
-    return Numbers(share, *sizes, fresh, rate, decay)
+    share, rate, decay = np.array([row[:3] for row in rows], np.float32).T
+    samples, n_syn = np.array([row[3:5] for row in rows], np.int32).T
+    fresh = np.array([row[5] for row in rows], np.bool_)
+    found = Numbers(share, samples, n_syn, fresh, rate, decay)
+    return found._replace(samples=None, n_syn=None) if filled else found
 
 
 def numbers_of(settings: Sequence[Setting], generation: int, *, filled: bool = False) -> Numbers:
@@ -296,12 +295,12 @@ def run_batch(
     Args:
         at_once: Loops of the transformer on one accelerator at a time.
     """
-    together = width_of(at_once) if settings[0].of_prompts else 1
+    together = width_of(at_once) if settings[0].prompts else 1
     for start in range(0, len(settings), together):
         some = settings[start : start + together]
         found: list[Arrays] | Exception
         try:
-            if settings[0].of_prompts:
+            if settings[0].prompts:
                 found = run_transformers(some, together)
             else:
                 found = [run_solvable(some[0])]

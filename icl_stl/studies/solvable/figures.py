@@ -631,7 +631,7 @@ DRAWINGS: Mapping[str, Drawing] = {
 
 
 def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Excess risk of a loop by generation, beside its closed form; its risk if no excess is known."""
+    """Excess risk of a loop by generation, beside its closed form; or its risk."""
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
     x = np.array([row["generation"] for row in rows])

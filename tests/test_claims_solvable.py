@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import PRESET
+from synthetic import PRESET, around
 
 from icl_stl import references
 from icl_stl.regimes import Augment, FreshReal, Replace, real_share
@@ -210,12 +210,6 @@ MEANS = {
     "influence": influence,
     "certificate": certificate,
 }
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, G + 1]` of this mean exactly, with a little scatter."""
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, len(mean)))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def good(name):

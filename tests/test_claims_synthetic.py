@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from synthetic import around
 
 from icl_stl import bounds, references
 from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
@@ -20,13 +21,6 @@ OWN = {name: CLAIMS[name] for name in NAMES}
 def _few_resamples(monkeypatch):
     """Bands of recommended sizes are findings: they decide nothing."""
     monkeypatch.setattr(synthetic, "RESAMPLES", 20)
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
-    mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def literal(world, n, n_syn, last, weight=None):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from synthetic import around, scattered
 
 from icl_stl import bounds, references
 from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
@@ -20,13 +21,6 @@ OWN = {name: CLAIMS[name] for name in NAMES}
 def _few_resamples(monkeypatch):
     """Bands of recommended sizes are findings: they decide nothing."""
     monkeypatch.setattr(synthetic, "RESAMPLES", 20)
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
-    mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def literal(world, n, n_syn, last, weight=None):
@@ -76,13 +70,7 @@ def loops(experiment):
 
 def good(name):
     """What the experiments of a claim observe if the claim is right."""
-    return {
-        experiment: {
-            key: around(mean, experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(loops(experiment).items())
-        }
-        for seed, experiment in enumerate(OWN[name].experiments(TINY))
-    }
+    return scattered(OWN[name].experiments(TINY), loops)
 
 
 def judged(name, experiments):

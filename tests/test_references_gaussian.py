@@ -63,10 +63,7 @@ def test_closed_forms_equal_the_general_loop(n, m) -> None:
         (references.mean_augment(n, m, noise, last, 0.0), general(below(0.0))),
         (references.mean_augment(n, m, noise, last, 0.3), general(below(0.3))),
         (references.mean_accumulate(n, m, noise, last), general(accumulate_weights(n, m, last))),
-        (
-            references.mean_anchored(n, m, noise, last, 0.4),
-            general(anchored_weights(0.4, last)),
-        ),
+        (references.mean_anchored(n, m, noise, last, 0.4), general(anchored_weights(0.4, last))),
     ]
     for closed, literal in pairs:
         np.testing.assert_allclose(closed, literal, rtol=1e-12)

@@ -179,34 +179,21 @@ def progress(what: str, silence: float = SILENCE) -> Iterator[Report]:
     How long pieces of other kinds will take is not guessed. Without a report for `silence` seconds
     a line says so; again after twice as long, and so on.
     """
-    screen = Console(stderr=True)
-    start = time.monotonic()
-    if not screen.is_terminal:
+    screen, start = Console(stderr=True), time.monotonic()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    bars = Progress(*columns, TimeElapsedColumn(), console=screen, disable=not screen.is_terminal)
+    task = bars.add_task(what, total=None)
 
-        def write(words: str) -> None:
-            clock = f"{time.monotonic() - start:6.1f} s"
-            print(f"{clock}  {words}", file=sys.stderr, flush=True)
+    def say(words: str) -> None:
+        if screen.is_terminal:
+            screen.print(words, markup=False)
+        else:
+            print(f"{time.monotonic() - start:6.1f} s  {words}", file=sys.stderr, flush=True)
 
-        def line(text: str, done: int, total: int) -> None:
-            write(f"{done:3d}/{total}  {what}: {text}")
+    def advance(text: str, done: int, total: int) -> None:
+        bars.update(task, description=f"{what}: {text}", completed=done, total=total)
+        if not screen.is_terminal:
+            say(f"{done:3d}/{total}  {what}: {text}")
 
-        with _watched(line, lambda words: write(f"{what}: {words}"), silence) as report:
-            yield report
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=screen) as bars:
-        task = bars.add_task(what, total=None)
-
-        def advance(text: str, done: int, total: int) -> None:
-            bars.update(task, description=f"{what}: {text}", completed=done, total=total)
-
-        def above(words: str) -> None:
-            bars.console.print(f"{what}: {words}", markup=False)
-
-        with _watched(advance, above, silence) as report:
-            yield report
+    with bars, _watched(advance, lambda words: say(f"{what}: {words}"), silence) as report:
+        yield report

@@ -23,10 +23,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import gammaln, lambertw, log_ndtr, stdtr
 
 from icl_stl.bounds._check import numbers, probability, share
+from icl_stl.lazily import stats
 
 LEVEL = 0.05
 """Chance of any false `holds`, and chance of any false `violated`, within one claim."""

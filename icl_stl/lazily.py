@@ -1,4 +1,4 @@
-"""JAX, imported when it is first used: what describes a problem need not wait for it."""
+"""JAX and SciPy's statistics, imported when they are first used: descriptions need not wait."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
+    from scipy import stats
 else:
 
     class _Lazy:
@@ -15,6 +16,6 @@ else:
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module(self._module), name)
 
-    jax, jnp = _Lazy("jax"), _Lazy("jax.numpy")
+    jax, jnp, stats = _Lazy("jax"), _Lazy("jax.numpy"), _Lazy("scipy.stats")
 
-__all__ = ["jax", "jnp"]
+__all__ = ["jax", "jnp", "stats"]

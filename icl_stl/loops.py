@@ -417,6 +417,21 @@ def check_weights(
         _HEEDING.setdefault(learner.fit, set()).add(shape)
 
 
+def checked_start(
+    key: PRNGKeyArray,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    generations: int,
+    draw_real: DrawReal | None,
+    generate_jointly: GenerateJointly | None = None,
+) -> Start:
+    """`start_of_loop`, and `check_weights` on rows of its type."""
+    start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_weights(key, learner, regime, start.real, generations)
+    return start
+
+
 def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
     """Whether parameters are the same but for rounding, or if not, what is generated is."""
     return _alike(one[0], other[0]) or _alike(one[1], other[1])
@@ -683,8 +698,7 @@ def self_consume(
     synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
-    real, params = start_of_loop(key, learner, regime, real, generations, draw_real)
-    check_weights(key, learner, regime, real, generations)
+    real, params = checked_start(key, learner, regime, real, generations, draw_real)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -780,14 +794,13 @@ def coupled(
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
     first = jax.tree.map(lambda a: a[0], reals)
-    real, params = start_of_loop(
+    real, params = checked_start(
         key, learner, regime, first, generations, draw_real, generate_jointly
     )
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
     if first_reals is not None:
         first_reals = real_rows(first_reals, "first_reals", axes=2)
         first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
-    check_weights(key, learner, regime, real, generations)
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry

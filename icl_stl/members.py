@@ -5,11 +5,11 @@ A member is a frozen dataclass; its fields are its options. Needs no JAX.
 
 import ast
 import dataclasses
-import inspect
 import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
@@ -136,15 +136,18 @@ def _is_union(kind: Any) -> bool:
 
 
 def _body_of(kind: type) -> list[ast.stmt]:
-    """The lines of a class, as they are written; none where there is no source."""
+    """The lines of a class, as they are written; none where there is no source.
+
+    The module that it names may be where it is found, not where it is written.
+    """
     codes = [getattr(one, "__code__", None) for one in vars(kind).values()]
-    files = [code.co_filename for code in codes if code is not None and code.co_filename[:1] != "<"]
-    try:  # the module that a class names may be where it is found, not where it is written
-        tree = ast.parse(Path(files[0] if files else inspect.getfile(kind)).read_bytes())
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return []
-    made = (one for one in ast.walk(tree) if isinstance(one, ast.ClassDef))
-    return next((one.body for one in made if one.name == kind.__name__), [])
+    files = [getattr(sys.modules.get(kind.__module__), "__file__", None) or ""]
+    for file in dict.fromkeys((*files, *(code.co_filename for code in codes if code))):
+        with suppress(OSError, SyntaxError, ValueError):
+            for one in ast.walk(ast.parse(Path(file).read_bytes())):
+                if isinstance(one, ast.ClassDef) and one.name == kind.__name__:
+                    return one.body
+    return []
 
 
 @cache
@@ -383,18 +386,18 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
     return found
 
 
-def listed() -> Iterator[str]:
-    """A line for each learner, problem and regime of the package, and one for each option."""
-    every: tuple[tuple[str, Any, Any], ...] = (
-        ("learners", LEARNERS, learner),
-        ("problems", PROBLEMS, problem),
-        ("regimes", {**REGIMES, **MAD_LOOPS}, regime),
-    )
-    for title, known, of in every:
-        yield f"{title}:"
-        for words in known:
-            found: Named = of(words)
-            first = (found.kind.__doc__ or "").partition("\n")[0]
-            yield f"{words}\n    {first}"
-            for name, one in found.options.items():
-                yield f"    --{name.replace('_', '-')} ({one.default}): {one.help}"
+def listed(what: Literal["learners", "problems", "regimes"]) -> Iterator[str]:
+    """What there is in this package of a kind, with its options: lines for people."""
+    known: tuple[Mapping[str, Any], Callable[[str], Named]] = {
+        "learners": (LEARNERS, learner),
+        "problems": (PROBLEMS, problem),
+        "regimes": ({**REGIMES, **MAD_LOOPS}, regime),
+    }[what]
+    for words in known[0]:
+        found = known[1](words)
+        yield f"{words}\n    {str(found.kind.__doc__).splitlines()[0]}"
+        for name, one in found.options.items():
+            usual = "" if one.default is None else f" ({one.default})"
+            yield f"    --{name.replace('_', '-')}{usual}: {one.help}"
+        for name in found.unsaid:
+            yield f"    {name}: not from a command line"

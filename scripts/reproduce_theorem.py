@@ -1,8 +1,6 @@
 """The main job: `icl-stl reproduce`."""
 
-import sys
-
 from icl_stl.commands import run
 
 if __name__ == "__main__":
-    sys.exit(run("reproduce"))
+    raise SystemExit(run("reproduce"))

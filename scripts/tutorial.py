@@ -44,10 +44,9 @@ except ValueError as error:
 
 import jax
 
-from icl_stl import devices
+from icl_stl import devices, style
 from icl_stl.learners import Learner
 from icl_stl.loops import self_consume
-from icl_stl.studies import plots
 
 devices.use_all_cores(devices.default_cache())
 b, n, m, G = 2.0, 50, 50, 10  # scale, real and synthetic rows, generations after generation 0
@@ -173,8 +172,8 @@ def draw() -> Figure:
     figure, x = Figure(figsize=(7, 5)), np.arange(G + 1)
     ax = figure.subplots()
     for values, name, marker, colour in (
-        (distance, f"α = {alpha:g}", "o", plots.PALETTE[0]),
-        (distance_alone, "no real rows", "s", plots.PALETTE[1]),
+        (distance, f"α = {alpha:g}", "o", style.PALETTE[0]),
+        (distance_alone, "no real rows", "s", style.PALETTE[1]),
     ):
         ax.plot(x, values.mean(0), marker, color=colour, markersize=4, label=f"measured, {name}")
         ax.fill_between(x, *interval(values), color=colour, alpha=0.25, linewidth=0)
@@ -187,7 +186,7 @@ def draw() -> Figure:
     return figure
 
 
-plots.write_figure(draw, arguments.out / "tutorial")
+style.write_figure(draw, arguments.out / "tutorial")
 print(f"\n{caption}\n{arguments.out}/tutorial.svg")
 if not as_expected:
     sys.exit(1)

@@ -71,7 +71,11 @@ def test_what_only_draws_talks_or_judges_does_not_count(changed, same, name):
 def test_what_is_only_said_does_not_count(changed, same):
     for change in (
         ("lab/runs.py", '"""', '"""Other words. '),
-        ("laws/linear_regression.py", "    def label_variance(", "    # Why.\n    def label_variance("),
+        (
+            "laws/linear_regression.py",
+            "    def label_variance(",
+            "    # Why.\n    def label_variance(",
+        ),
         ("studies/collapse/loops.py", "import jax\n", "import jax\n\n\n"),
         ("lab/results.py", "SCHEMA = 1\n", 'SCHEMA = (\n    1  # one\n)\n"""Said twice."""\n'),
     ):

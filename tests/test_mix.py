@@ -73,7 +73,7 @@ class Drawn(Half):
 
 
 CHOOSING = [Near(), Growing(), Drawn()]
-each_regime = pytest.mark.parametrize("regime", CHOOSING, ids=lambda regime: regime.name)
+each_regime = pytest.mark.parametrize("regime", CHOOSING, ids=repr)
 
 
 def params_of(key, generation):
@@ -139,7 +139,7 @@ class Wrong(Half):
 @pytest.mark.parametrize("below", [False, True])
 def test_weights_that_do_not_sum_to_one_are_refused_or_seen(below, tmp_path):
     regime = Wrong(below)
-    message = r"^mix of the regime 'Wrong' must return weights .* but in generation 2 it"
+    message = r"^mix of the regime 'Half' must return weights .* but in generation 2 it"
     with pytest.raises(ValueError, match=message):
         self_consume(KEY, MEAN, REAL, LAST, regime=regime, observe=params_of)
     with pytest.raises(ValueError, match=message):
@@ -163,7 +163,7 @@ class OtherRows(Half):
 
 
 def test_as_many_weights_as_rows_are_asked_for():
-    with pytest.raises(ValueError, match=r"^what mix of the regime 'OtherRows' returns must be "):
+    with pytest.raises(ValueError, match=r"^what mix of the regime 'Half' returns must be "):
         self_consume(KEY, MEAN, REAL, 1, regime=OtherRows(), observe=params_of)
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -94,7 +93,7 @@ def test_what_is_not_known_is_measured_without_bias_or_left_out(kind, exact, ass
     known = exact | {"risk": 1 + excess, "nll": (1 + excess) / 2}
     for name, values in seen.items():
         apart = values - known[name]
-        if name in ("excess",) or kind is Risky:
+        if name in ("excess", "eps") or kind is Risky:  # the same numbers, with the same draws
             np.testing.assert_allclose(apart, 0, atol=1e-5)
         else:
             assert_mean(apart, 0.0)
@@ -111,7 +110,7 @@ def test_held_out_rows_are_drawn_where_they_are_needed_alone():
     for kind in ONE_STEP:
         held_out = kind().start(jax.random.key(0), 4)[3]
         needed = kind not in (Risky, GaussianMean)
-        assert (jnp.shape(held_out) == (problems.base.HELD_OUT,)) == needed
+        assert len(held_out) == (problems.base.HELD_OUT if needed else 0)
 
 
 # --- loops in a folder ---------------------------------------------------------------------------
@@ -134,7 +133,7 @@ def test_a_stopped_run_ends_with_the_same_bits_and_is_the_loop_of_its_keys(tmp_p
         return runs.run_loops(job, regimes, seed=3, folder=folder, report=report)
 
     whole = run("whole")
-    for stop in ("augment-0.5, generation 2", "accumulate-fresh-lam-0.5, generation 3"):
+    for stop in ("augment-0.5, generation 2", f"{list(whole)[-1]}, generation 3"):
         with pytest.raises(StoppedError):
             run("again", stop)
     again = run("again")
@@ -149,9 +148,14 @@ def test_a_stopped_run_ends_with_the_same_bits_and_is_the_loop_of_its_keys(tmp_p
             np.testing.assert_allclose(result[quantity], values, rtol=1e-5, atol=1e-6)
 
 
+PLAIN = Learner(lambda key, rows, weights: weights @ rows, MEAN.generate)
+
+
 @dataclass(frozen=True)
 class Mixed(Bare):
     """Whole numbers among the real rows, others from the generator."""
+
+    learner: Learner = PLAIN
 
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         return jax.random.randint(key, (count,), -2, 3)

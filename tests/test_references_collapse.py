@@ -252,10 +252,3 @@ def test_limits_of_prompts_read_again(u, alpha):
         assert limit == 0
     assert regenerated(u, 20_000)[-1] == pytest.approx(regenerated_limit(u), rel=1e-12)
     assert regenerated_limit(u) == pytest.approx(u**2 / (1 + 2 * u))
-
-
-def test_a_share_well_above_the_critical_one_is_enough():
-    u, alpha = 1000.0, 0.5
-    first = u - 1 / alpha + alpha * u / (alpha * u - 1)
-    assert reread_limit(u, alpha) == pytest.approx(first, abs=2e-3)
-    assert reread_limit(u, 1 / u) < 0.05 * u

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,14 +43,14 @@ def test_a_block_is_a_product_and_blocks_a_union():
             ],
         }
     )
-    seen = [(s.learner, s.regime, s.samples, s.alpha, s.seed, s.generations) for s in found]
+    seen = [(s.learner, s.regime.name, s.samples, s.share(1), s.seed, s.generations) for s in found]
     product = [
         ("transformer", "augment", n, a, seed, 2)
         for n in (20, 40)
         for a in (0.25, 0.5)
         for seed in (7, 8, 9)
     ]
-    others = [("ols", regime, 1000, None, 0, 1) for regime in ("replace", "augment")]
+    others = [("ols", "replace", 1000, 0, 0, 1), ("ols", "augment", 1000, 0.5, 0, 1)]
     assert seen == product + others
 
 
@@ -63,7 +62,7 @@ def test_cells_that_say_the_same_are_one_setting():
         {"samples": 20, "lam": 4, "weight": 0.3},
     ]
     (first, other) = grid_settings({"grid": said})
-    assert (first.n_syn, first.real_share, other.real_share) == (80, 0.2, 0.3)
+    assert (first.n_syn, first.share(1), other.share(1)) == (80, 0.2, 0.3)
     ridge = {"learner": "ridge", "penalty": [0.1]}
     assert len(grid_settings({"grid": [ridge, {"learner": "ridge"}]})) == 1
     assert grid_settings({"regime": ["mad-fresh-data", "fresh"]})[0].columns["regime"] == "fresh"
@@ -81,7 +80,6 @@ REFUSED = [
     ({"samples": []}, "samples must be .* at least one"),
     ({"samples": 3.0}, "samples must be a whole number, but it is 3.0"),
     ({"learning_rate": [0.1, -0.1]}, "learning_rate must be a positive number, but it is -0.1"),
-    ({"regime": "accumulate"}, "regime must be .* 'transformer'"),
     ({"grid": []}, "grid must be"),
     ({"grid": {"samples": 3}}, "grid must be"),
     ([], "a grid must be a table"),
@@ -253,8 +251,7 @@ def test_settings_of_equal_shape_share_one_compilation(whole):
     ids=str,
 )
 def test_the_shape_is_what_cannot_be_an_argument(change, shapes):
-    (base,) = grid_settings(TINY | {"samples": 16})
-    other = replace(base, **change)
+    base, other = grid_settings({"grid": [TINY | {"samples": 16}, TINY | {"samples": 16} | change]})
     assert len({batches.shape_of(base), batches.shape_of(other)}) == shapes
 
 
@@ -278,9 +275,9 @@ def test_a_setting_is_the_loop_of_its_size_and_learning_rate(whole):
     (setting,) = grid_settings(
         TINY | {"samples": 16, "alpha": 0.25, "learning_rate": 0.01, "seed": 3}
     )
-    places = batches.places(16, setting.training)
+    places = batches.places(16, setting.problem.training)
     experiment = SizedTransformers(
-        InContext(setting.task, setting.architecture, setting.training, setting.held_out),
+        setting.problem,
         LoopSize(16, setting.n_syn),
         LoopSize(places, places),
         1,
@@ -365,7 +362,7 @@ def test_a_setting_that_raises_is_reported_and_the_rest_go_on(tmp_path, monkeypa
 def test_a_gap_or_an_error_that_is_not_finite_is_a_failure(tmp_path):
     (setting,) = grid_settings({"learner": "gaussian", "runs": 1, "generations": 1, "samples": 4})
     fine = {"rows": [4, 8], "excess_risk": [0.1, 0.2], "gap": [0.3, 0.1], "diverged_at": [-1, -1]}
-    result = sweeps.Result(sweeps.configuration(setting, {}), {}, fine)
+    result = sweeps.Result(sweeps.configuration(setting, {}), setting.columns, {}, fine)
     assert sweeps.failure_of(result) is None
     worse = result._replace(observed=fine | {"excess_risk": [0.1, None], "diverged_at": [-1, 7]})
     worse.observed["failed_loops"] = [0, 3]

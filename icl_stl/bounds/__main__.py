@@ -177,7 +177,7 @@ def main(
         report = {"command": options.command} | options.run(options)
     except ValueError as problem:
         commands[options.command].error(str(problem))
-    print(json.dumps(_plain(report), allow_nan=False) if options.json else _table(report))
+    print(json.dumps(plain(report), allow_nan=False) if options.json else _table(report))
     return 0
 
 
@@ -246,16 +246,16 @@ def _add(command: argparse.ArgumentParser, *names: str, **defaults: float | None
         )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers that JSON can hold; infinity as a string."""
     if isinstance(value, Constant):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+        return {name: plain(part) for name, part in value._asdict().items()}
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and np.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value

@@ -1,15 +1,15 @@
 """What is chosen by name: claims with their statements, presets, problems, regimes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 import tyro
 
 if TYPE_CHECKING:
     from icl_stl.studies import Claim
 
-Kind = Literal["claims", "presets", "problems", "regimes"]
+Kind = Literal["claims", "presets", "learners", "problems", "regimes"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,6 @@ def print_claims(claims: Mapping[str, "Claim"]) -> None:
     """Names, statements and sources."""
     for name, claim in claims.items():
         print(f"{name}\n    {claim.statement}\n    source: {claim.source}")
-
-
-def print_members(members: Mapping[str, type[Any]]) -> None:
-    """Names, what each is, and its fields, which are its options."""
-    for name, kind in members.items():
-        options = ", ".join(field.name for field in fields(kind)) or "none"
-        print(f"{name}\n    {str(kind.__doc__).splitlines()[0]}\n    options: {options}")
 
 
 def main(arguments: Arguments) -> int:
@@ -48,12 +41,8 @@ def main(arguments: Arguments) -> int:
             for name, preset in PRESETS.items():
                 loops = f"{preset.replicates} loops of {preset.generations} generations"
                 print(f"{name}\n    n = {preset.samples}, {loops}")
-        elif kind == "problems":
-            from icl_stl.problems import PROBLEMS
-
-            print_members(PROBLEMS)
         else:
-            from icl_stl.regimes import REGIMES
+            from icl_stl.members import listed
 
-            print_members(REGIMES)
+            print("\n".join(listed(kind)))
     return 0

@@ -14,11 +14,12 @@ import tyro
 from rich.table import Table
 
 from icl_stl import console
+from icl_stl.bounds.__main__ import plain
 from icl_stl.config import require
 from icl_stl.lab import results
 
 if TYPE_CHECKING:
-    from icl_stl.planning.error_law import ErrorLaw, ResampledLaws
+    from icl_stl.planning.error_law import ErrorLaw
     from icl_stl.planning.plan import Plan, Problem
 
 CONSTANTS = ("floor", "c", "a")
@@ -93,8 +94,8 @@ class Laws(NamedTuple):
     counts as known.
     """
 
-    law: "ErrorLaw"
-    resampled: "ResampledLaws | None"
+    law: Any
+    resampled: Any
     source: str
     taken_as_known: bool = False
 
@@ -250,17 +251,6 @@ def table(plans: Plans) -> Table:
     return shown
 
 
-def as_json(value: Any) -> Any:
-    """Numbers that JSON can hold; infinity as a string."""
-    if isinstance(value, dict):
-        return {name: as_json(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(part) for part in value]
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)
-    return value
-
-
 def planned(plan: "Plan", regret: Any) -> dict[str, Any]:
     """One plan for a file."""
     return {
@@ -320,7 +310,7 @@ def main(arguments: Arguments) -> int:
             "decides": planning.DECIDES,
             "plans": {name: planned(p, planning.CHECKED.get(name)) for name, p in plans.items()},
         }
-        results.write_json(out / "plan.json", as_json(content))
+        results.write_json(out / "plan.json", plain(content))
         from icl_stl.planning.figure import trade_off
         from icl_stl.style import write_figure
 

@@ -17,10 +17,10 @@ from icl_stl.commands.list import print_claims
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.config import meant, require
 from icl_stl.lab import results
-from icl_stl.studies.presets import PRESETS, Preset, job_of
 
 if TYPE_CHECKING:
     from icl_stl.studies import Claim, Evidence, Study
+    from icl_stl.studies.presets import Preset
 
 Claims = Mapping[str, "Claim"]
 
@@ -68,12 +68,13 @@ def chosen_claims(
 
 
 def measure(
-    preset: Preset, claims: Sequence["Claim"], arguments: Arguments, out: Path
+    preset: "Preset", claims: Sequence["Claim"], arguments: Arguments, out: Path
 ) -> tuple["Evidence", dict[str, str]]:
     """Run, or take from the folder, all that these claims need."""
     start_jax()
     from icl_stl.lab import runs
     from icl_stl.studies import Evidence, laboratory
+    from icl_stl.studies.presets import job_of
 
     job, of = job_of(preset), {"preset": asdict(preset), "learner": "transformer"}
     identity = runs.identity(of, preset.replicates, arguments.seed)
@@ -104,7 +105,7 @@ def measure(
 
 
 def earlier_claims(
-    out: Path, claims: Sequence["Claim"], preset: Preset, known: Claims
+    out: Path, claims: Sequence["Claim"], preset: "Preset", known: Claims
 ) -> Sequence[dict[str, Any]]:
     """What the folder says of other claims than these; its loops are shown too if these need none.
 
@@ -132,11 +133,11 @@ def earlier_claims(
             "manifest.json was written with (it was changed, or a run was stopped before it had "
             f"drawn) and would be kept: add {' '.join(needed)}, or --fresh to start anew"
         )
-    for name in others.keys() - known.keys():
-        file = others[name].get("study", "the file that it is of")
+    if unknown := [name for name in others if name not in known]:
+        file = others[unknown[0]].get("study", "the file that it is of")
         raise ValueError(
-            f"study must name {file}, too, since {path} has its claim {name}, which would be kept "
-            "and its figure drawn: add --study, or --fresh to start anew"
+            f"study must name {file}, too, since {path} has its claim {unknown[0]}, which would be "
+            "kept and its figure drawn: add --study, or --fresh to start anew"
         )
     stale = [n for n in code if n in known and code[n] != judged_by(known[n], preset)]
     if stale:
@@ -156,6 +157,7 @@ def forget(out: Path) -> None:
 def main(arguments: Arguments) -> int:
     """Measure, judge and draw; the exit status."""
     start = time.monotonic()
+    from icl_stl.studies.presets import PRESETS
     from icl_stl.studies.study import judged_by, load_all
 
     studies = load_all(arguments.study)

@@ -35,9 +35,10 @@ from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import (
     Sizes,
-    check_weights,
+    checked_start,
     generation_keys,
     next_generation,
+    real_rows,
     room_for_rows,
     start_of_loop,
 )
@@ -518,9 +519,10 @@ def run_loops(
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
     if not isinstance(problem, InContext):  # of ours, whose fits take long
-        key_loop, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
         for regime in chosen.values():
-            check_weights(key_loop, problem.learner, regime, real, last)
+            checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:

@@ -20,7 +20,7 @@ from icl_stl.learners import Data
 from icl_stl.loops import (
     Generation,
     Sizes,
-    check_weights,
+    checked_start,
     generation_keys,
     self_consume,
 )
@@ -266,12 +266,14 @@ def simulate(
     return found
 
 
-def check_fit(problem: Problem, regime: Regime, samples: int, generations: int) -> None:
-    """`loops.check_weights` on one real set, since nothing is known inside of a program."""
-    key_loop, _, real, _ = problem.start(jax.random.key(0), samples)
+def check_fit(
+    problem: Problem, regime: Regime, samples: int, generations: int, seed: int = 0
+) -> None:
+    """`loops.checked_start` from one real set, since nothing is known inside of a program."""
+    key_loop, truth, real, _ = problem.start(jax.random.key(seed), samples)
     real = rows_of("problem.draw", real, real, samples)
-    check_mix(problem, regime, samples, generations)
-    check_weights(key_loop, problem.learner, regime, real, generations)
+    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+    checked_start(key_loop, problem.learner, regime, real, generations, draw)
 
 
 def check_mix(problem: Problem, regime: Regime, samples: int, generations: int) -> None:

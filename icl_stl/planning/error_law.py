@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from icl_stl.bounds._check import numbers, probability
 from icl_stl.intervals import Floats
+from icl_stl.lazily import stats
 from icl_stl.tables import Quantity
 
 SIZE = Quantity(

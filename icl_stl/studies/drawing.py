@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.lab.results import Floats, LoopResult
@@ -217,7 +219,7 @@ def _default_panels(cells: Sequence[Cell], axis: str | None) -> dict[str, dict[s
     found: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
         rest = {key: value for key, value in cell.items() if key not in (axis, "quantity")}
-        panel = found.setdefault(str(cell.get("quantity", "measured")), {})
+        panel = found.setdefault(str(cell.get("quantity", "")), {})
         panel.setdefault(place(rest, every=True), []).append(cell)
     return found
 
@@ -240,20 +242,24 @@ def _draw_default(claim: str, stored: Stored) -> Figure:
             line = ":" if all(map(is_equality, own)) else "--"
             ax.plot(x, column(shown, "bound"), line, color=PALETTE[k], marker="_", markersize=12)
         ax.set_title(literal(quantity))
+        ax.set_ylabel("measured")
         ax.set_xlabel(AXES.get(axis, axis) if axis else "")
         if axis is None:
             ax.set_xticks([])
         elif axis == "generation":
-            ax.set_xticks(sorted({*column(cells, axis)}))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     figure.suptitle(claim.replace("_", " "))
-    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    drawn = {line.get_linestyle() for ax in axes for line in ax.get_lines()}
+    handles: dict[str, Any] = {
+        words: Line2D([], [], color="0.35", linestyle=line)
+        for line, words in (("--", "bound"), (":", "what it must equal"))
+        if line in drawn
+    }
     for ax in axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(3, len(handles))
-    )
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=3)
     return figure
 
 

@@ -1,6 +1,10 @@
 """Presets: one size of the main job each. Without JAX."""
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
 
 from icl_stl.config import (
     Architecture,
@@ -295,221 +299,25 @@ class Preset:
         return (RealOnly(), *(Augment(share) for share in self.shares), Replace())
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            "tiny",
-            task=LinearRegression(dim=1, context=4),
-            architecture=Architecture(depth=1, width=8, heads=2),
-            training=Training(steps=20, batch=8),
-            samples=64,
-            generations=2,
-            replicates=6,
-            shares=(0.5,),
-            held_out=64,
-            solvable_runs=200,
-            stability=StabilitySize(
-                LinearRegression(dim=1, context=2),
-                Architecture(depth=1, width=8, heads=2),
-                Training(steps=20, batch=8),
-                samples=(16, 32),
-                shares=(0.5,),
-                generations=1,
-                replicates=3,
-                neighbours=2,
-                searched=1,
-                held_out=16,
-            ),
-            architectures=ArchitectureSize(
-                LinearRegression(dim=1, context=2),
-                QueryArchitecture(depth=2, width=8, heads=2, mlp=8, norm=True),
-                Training(steps=20, batch=8),
-                samples=16,
-                generations=1,
-                neighbours=2,
-                searched=1,
-                held_out=16,
-                compared=2,
-            ),
-            collapse=CollapseSizes(100, 20, 3, 1),
-            certificates=CertificateSizes(
-                networks=3,
-                context=4,
-                width=4,
-                training=Training(steps=20, batch=8),
-                restarts=4,
-                search_steps=10,
-                prompts=50,
-                contexts=(4, 8),
-                long_prompts=20,
-            ),
-            in_context=ContextSizes(
-                designs=20,
-                runs=100,
-                networks=3,
-                prompts=2,
-                generations=3,
-                network=QueryArchitecture(depth=1, width=8, heads=1, mlp=8),
-                training=Training(steps=20, batch=8),
-            ),
-            convergence=ConvergenceSize(
-                LinearRegression(dim=1, context=2),
-                Architecture(depth=1, width=8, heads=2),
-                Training(steps=20, batch=8),
-                samples=(16, 64),
-                shares=(0.5,),
-                law_samples=(32,),
-                lam_samples=(16,),
-                lams=(0, 1, 4),
-                generations=2,
-                replicates=3,
-                held_out=32,
-                neighbours=2,
-            ),
-        ),
-        Preset(
-            "quick",
-            samples=1000,
-            generations=4,
-            replicates=6,
-            shares=(0.5,),
-            solvable_runs=2000,
-            stability=StabilitySize(
-                samples=(60, 240),
-                shares=(0.5,),
-                generations=2,
-                replicates=3,
-                neighbours=4,
-                searched=2,
-            ),
-            architectures=ArchitectureSize(
-                training=Training(steps=100, batch=16, learning_rate=1e-2),
-                samples=250,
-                generations=1,
-                neighbours=3,
-                searched=1,
-                held_out=100,
-                compared=1,
-            ),
-            collapse=CollapseSizes(1000, 200, 3, 1),
-            certificates=CertificateSizes(
-                networks=3,
-                width=8,
-                training=Training(steps=150, batch=32),
-                restarts=16,
-                search_steps=50,
-                prompts=500,
-                contexts=(10, 40),
-                long_prompts=50,
-            ),
-            in_context=ContextSizes(
-                designs=200,
-                runs=2000,
-                networks=3,
-                prompts=8,
-                generations=10,
-                training=Training(steps=500, learning_rate=5e-3, weight_decay=0.01),
-            ),
-            convergence=ConvergenceSize(
-                training=Training(steps=300, learning_rate=1e-2),
-                samples=(250, 1000),
-                shares=(0.5,),
-                law_samples=(500,),
-                lams=(0, 1, 4),
-                generations=2,
-                replicates=3,
-                held_out=1000,
-                neighbours=2,
-            ),
-        ),
-        Preset("default"),
-        Preset(
-            "long",
-            solvable_runs=40_000,
-            convergence=ConvergenceSize(
-                LinearRegression(),
-                Architecture(),
-                Training(steps=1000),
-                lam_samples=(250, 1000),
-                lams=(0, 0.5, 1, 4, 16),
-                held_out=4000,
-                neighbours=4,
-            ),
-        ),
-        Preset(
-            "paper",
-            task=LinearRegression(dim=5, context=20),
-            architecture=Architecture(depth=4, width=64, heads=4),
-            training=Training(steps=10_000, batch=64, learning_rate=3e-3),
-            samples=10_000,
-            generations=10,
-            shares=(0.1, 0.2, 0.5),
-            held_out=10_000,
-            solvable_runs=100_000,
-            stability=StabilitySize(
-                LinearRegression(context=8),
-                Architecture(depth=2, width=32, heads=4),
-                Training(steps=1000, learning_rate=5e-3),
-                samples=(125, 250, 500, 1000, 2000),
-                shares=(0.1, 0.2, 0.5),
-                generations=10,
-                replicates=8,
-                neighbours=32,
-                searched=8,
-                held_out=2000,
-            ),
-            architectures=ArchitectureSize(
-                LinearRegression(context=8),
-                QueryArchitecture(depth=4, width=32, heads=4, mlp=64, norm=True),
-                Training(steps=1000, learning_rate=5e-3),
-                samples=1000,
-                generations=5,
-                replicates=8,
-                neighbours=16,
-                searched=8,
-                passing=8,
-                held_out=2000,
-            ),
-            collapse=CollapseSizes(10_000, 400, 8, 6),
-            certificates=CertificateSizes(
-                networks=10,
-                width=32,
-                training=Training(steps=3000, batch=128, learning_rate=1e-2),
-                restarts=256,
-                search_steps=400,
-                prompts=10_000,
-                contexts=(10, 20, 40, 80, 160),
-                long_prompts=1000,
-            ),
-            in_context=ContextSizes(
-                designs=2000,
-                runs=20_000,
-                networks=16,
-                prompts=200,
-                generations=60,
-                network=QueryArchitecture(),
-                training=Training(steps=10_000, batch=64, learning_rate=3e-3, weight_decay=0.01),
-            ),
-            convergence=ConvergenceSize(
-                LinearRegression(context=8),
-                Architecture(depth=4, width=64, heads=4),
-                Training(steps=4000, batch=64, learning_rate=3e-3),
-                samples=(250, 1000, 4000, 16_000),
-                shares=(0.1, 0.25, 0.5),
-                law_samples=(500, 2000, 8000),
-                lam_samples=(250, 1000, 4000),
-                lams=(0, 0.5, 1, 2, 4, 8, 16),
-                generations=10,
-                replicates=16,
-                held_out=10_000,
-                neighbours=8,
-            ),
-        ),
-    )
+def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass from tables of numbers; what they do not say is its default."""
+    kinds = get_type_hints(kind)
+
+    def one(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _made(kinds[name], value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return kind(**{name: one(name, value) for name, value in values.items()})
+
+
+PRESETS: dict[str, Preset] = {
+    name: _made(Preset, {"name": name, **values})
+    for name, values in tomllib.loads(
+        Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    ).items()
 }
-"""`tiny` shows that everything runs, `quick` fits a CI run, `default` a laptop, `long` half an
-hour of it or more, `paper` a GPU."""
+"""All presets by name: `presets.toml`."""
 
 
 def job_of(preset: Preset) -> Job:

@@ -7,9 +7,10 @@ form of normal rows, here that of `GaussianMean`, holds for rows of Laplace's la
 from dataclasses import dataclass
 
 import jax
+from matplotlib.figure import Figure
 
 from icl_stl.problems import GaussianMean
-from icl_stl.regimes import Accumulate, Augment, Replace
+from icl_stl.regimes import Augment, Replace
 from icl_stl.studies import Cell, Claim, Judged, Loops
 
 N, LAST = 30, 3
@@ -44,8 +45,6 @@ def judge(evidence):
 
 def figure(entry):
     """Error by generation, measured (points) and in closed form (lines): second moments decide."""
-    from matplotlib.figure import Figure
-
     ax = (drawn := Figure(figsize=(5, 3.5))).subplots()
     for regime in dict.fromkeys(cell["regime"] for cell in entry["cells"]):
         own = [cell for cell in entry["cells"] if cell["regime"] == regime]
@@ -56,7 +55,5 @@ def figure(entry):
 
 
 WORDS = "The error of a mean depends on the second moments of its rows alone."
-CLAIMS = {
-    "law": Claim("other_law", WORDS, "derived here", "by half more", judge, experiments=loops)
-}
-FIGURES = {"other_law": figure}
+CLAIM = Claim("other_law", WORDS, "derived here", "half more", judge, experiments=loops)
+CLAIMS, FIGURES = {"law": CLAIM}, {CLAIM.name: figure}

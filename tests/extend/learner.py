@@ -25,7 +25,6 @@ class Exponential(Problem):
     """Rows of mean b; all but b is known."""
 
     b: float = B
-    """The mean."""
     learner = Learner(
         fit=lambda key, rows, weights: weights @ rows,
         generate=lambda key, theta, count: theta * jax.random.exponential(key, (count,)),
@@ -58,6 +57,4 @@ def judge(evidence):
 
 
 WORDS = "The mean of an exponential law errs as derived in every generation."
-CLAIMS = [
-    Claim("exponential_mean", WORDS, "derived here", "no real rows", judge, experiments=loops)
-]
+CLAIMS = [Claim("exponential_mean", WORDS, "derived", "no real rows", judge, experiments=loops)]

@@ -24,10 +24,10 @@ class Nothing(Problem):
 
     place: float = 1.0
     """Where the law begins, plus its mean."""
-    scales: tuple[float, ...] = (1.0,)
-    """Of its parts, in turn."""
     kind: Literal["square", "absolute"] = "square"
-    steps_: int = 3
+    """Which loss."""
+    spare: tuple[float, ...] = (1.0,)
+    """Numbers without a use."""
 
     def __post_init__(self):
         if not self.place > 0:

@@ -1,5 +1,7 @@
 """A regime of one's own: the share of the real law halves, of the generated rows the first count."""
 
+import os
+import signal
 from dataclasses import dataclass
 
 from icl_stl.regimes import Regime
@@ -23,3 +25,13 @@ class Halving(Regime):
     def mix(self, step):
         parts = (step.real, step.samples, step.share), (step.synthetic, self.taken, 1 - step.share)
         return step.mixed(*parts)
+
+
+@dataclass(frozen=True)
+class Mortal(Halving):
+    """The same; its process is killed before generation 2 where the environment says so."""
+
+    def share(self, generation):
+        if generation == 2 and "MORTAL" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().share(generation)

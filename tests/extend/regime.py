@@ -47,6 +47,4 @@ def judge(evidence):
 
 
 WORDS = "Where k rows of a generation are kept, each adds σ²/k to the error of a mean."
-CLAIMS = (
-    Claim("first_rows", WORDS, "derived here", "as if all were kept", judge, experiments=loops),
-)
+CLAIMS = (Claim("first_rows", WORDS, "derived here", "all kept", judge, experiments=loops),)

@@ -7,6 +7,7 @@ share of white balls has the mean 1/2 and the variance t/(4 (n + 1) (n + t)).
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from icl_stl.studies import Cell, Claim, Experiment, Judged
 
@@ -45,8 +46,6 @@ def judge(evidence):
 
 def figure(entry):
     """Variance of the share of white balls by draws (points, intervals) on the derived curve."""
-    from matplotlib.figure import Figure
-
     ax, t = (drawn := Figure(figsize=(5, 3.5))).subplots(), np.arange(21)
     ax.plot(t, t / (4 * (N + 1) * (N + t)), "k-", label="derived")
     for cell in entry["cells"]:
@@ -57,7 +56,5 @@ def figure(entry):
 
 
 WORDS = "The variance of an urn's share of white balls is t/(4 (n + 1) (n + t))."
-CLAIMS = [
-    Claim("urn", WORDS, "published: Pólya", "a smaller one", judge, experiments=lambda p: (Urns(),))
-]
+CLAIMS = [Claim("urn", WORDS, "Pólya", "a smaller one", judge, experiments=lambda p: (Urns(),))]
 FIGURES = {"urn": figure}

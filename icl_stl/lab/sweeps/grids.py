@@ -333,7 +333,7 @@ def _beside(words: Any, folder: Path | None) -> Any:
     """The file of a member beside the grid, if it is there; else where the command runs."""
     path = str(words).rpartition(":")[0]
     there = folder is not None and path.endswith(".py") and (folder / path).is_file()
-    return f"{folder}/{words}" if there else words
+    return str(folder / words) if there else words
 
 
 def grid_settings(content: Any, folder: Path | None = None) -> tuple[Setting, ...]:

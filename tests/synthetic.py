@@ -40,8 +40,19 @@ def noise(scale, *shape, seed=0):
 def around(mean, runs, seed, scale=0.02):
     """Values `[runs, ...]` of this mean exactly, with a little scatter."""
     mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
+    scatter = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
+    return mean * (1 + scale * (scatter - scatter.mean(axis=0)))
+
+
+def scattered(experiments, means):
+    """What experiments observe, by experiment: around the means that `means` gives by name."""
+    return {
+        experiment: {
+            key: around(mean, experiment.runs, [seed, k])
+            for k, (key, mean) in enumerate(means(experiment).items())
+        }
+        for seed, experiment in enumerate(experiments)
+    }
 
 
 def some_errors(seed=0):

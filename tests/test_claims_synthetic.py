@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from synthetic import around
+from synthetic import around, scattered
 
 from icl_stl import bounds, references
 from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
@@ -70,13 +70,7 @@ def loops(experiment):
 
 def good(name):
     """What the experiments of a claim observe if the claim is right."""
-    return {
-        experiment: {
-            key: around(mean, experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(loops(experiment).items())
-        }
-        for seed, experiment in enumerate(OWN[name].experiments(TINY))
-    }
+    return scattered(OWN[name].experiments(TINY), loops)
 
 
 def judged(name, experiments):

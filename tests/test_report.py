@@ -637,24 +637,6 @@ def test_the_drift_at_the_start_bounds_the_measured_one_and_is_no_far_cry_from_i
         assert 0.99 * seen <= bound <= 1.5 * seen
 
 
-def test_what_the_page_says_at_the_start_is_what_the_package_says(parsed, engine):
-    at = {key: value for key, value in started(parsed)[0].items() if key != "generation"}
-    for generation in (8, INF):
-        cases = [at | {"generation": generation}]
-        gap, size = (
-            engine(f"{literal(cases)}.map(bounds.{name})")[0]
-            for name in ("generalizationGapAtRate", "optimalSize")
-        )
-        others = {key: at[key] for key in ("M", "b", "kappa", "c", "a", "delta", "floor")}
-        expected = bounds.generalization_gap_at_rate(at["n"], at["alpha"], generation, **others)
-        for name in ("shift", "stability", "fluctuation", "total"):
-            agree([gap], name, getattr(expected, name))
-        best = bounds.optimal_size(at["n"], generation=generation, **others)
-        assert (float(size["lam"]), float(size["value"])) == pytest.approx(
-            (best.lam, best.value), rel=TOLERANCE
-        )
-
-
 @pytest.mark.parametrize("failed", [False, True])
 def test_sliders_start_at_whatever_was_measured(tmp_path, failed):
     """Nothing; loops that failed; a law without a loop."""

@@ -258,7 +258,6 @@ def on_host(tree: Any, filled: int = 0) -> Any:
     """The same arrays out of the devices, so that what is done next concerns one device alone.
 
     Args:
-        tree: Arrays.
         filled: How often the last entry is there once more.
     """
 
@@ -395,7 +394,6 @@ def over_replicates(
     device alone may be compiled otherwise than one for several and differ from it in rounding.
 
     Args:
-        function: Function of one replicate.
         shared: How many of its last arguments are the same for all replicates.
         quick_compilation: Whether compiling it counts for more than running it.
     """
@@ -479,11 +477,8 @@ def many(
     Args:
         run: A function of the description, a key and the arguments.
         of: The description, hashable.
-        runs: How many.
         arguments: The same for all runs.
-        seed: Seed of all.
         batch: Runs at a time on one device, at most.
-        report: Called before each round of batches.
 
     Returns:
         What `run` returns, with a new first axis `[runs]`, as NumPy arrays.

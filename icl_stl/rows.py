@@ -81,7 +81,6 @@ def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int,
     """Rows that a function returned, seen to be so many of the kind that they should be.
 
     Args:
-        function: Its name.
         rows: What it returned.
         like: Rows of that kind, however many.
         count: How many it was asked for.

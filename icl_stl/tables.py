@@ -286,7 +286,6 @@ def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
     """What a file says.
 
     Args:
-        path: The file.
         option: What named it.
         parse: Reads its text, and raises a `ValueError` that says why it cannot.
     """

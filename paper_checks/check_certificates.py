@@ -15,7 +15,7 @@ from icl_stl.config import QueryArchitecture, Training
 from icl_stl.laws import LinearRegression
 from icl_stl.laws.prompts import sample_prompts
 from icl_stl.learners import fit_query_model
-from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, read_query
+from icl_stl.models.query import effective_weights
 from icl_stl.studies.certificates.networks import (
     Domain,
     certify,
@@ -26,101 +26,11 @@ from icl_stl.studies.certificates.networks import (
 
 CLAIM = "context_certificate"
 NETWORKS = 20
+cells_of = partial(stored.cells, CLAIM)
 LINEAR, ONE = "one linear layer", "one layer, capped"
 
 
 # --- equalities, through the network itself ------------------------------------------------------
-
-
-def by_hand(embed, logit, value, readout):
-    """One layer, one head, no MLP."""
-    embed, logit, value = (jnp.asarray(a, float) for a in (embed, logit, value))
-    rows = jnp.stack([jnp.asarray(readout, float), jnp.zeros(len(readout))])
-    return QueryWeights(
-        embed, (QueryBlock(logit[None], value[None], None, None),), rows, jnp.zeros(2)
-    )
-
-
-def change(architecture, weights, xs, other_xs, ys, other_ys, query):
-    read = partial(read_query, architecture, weights)
-    both = [
-        read(jnp.asarray(x, float), jnp.asarray(y, float), jnp.asarray(query, float))[0]
-        for x, y in ((xs, ys), (other_xs, other_ys))
-    ]
-    return abs(float(both[0] - both[1]))
-
-
-def rejected(value, *mutants) -> bool:
-    """Whether an equality test to 1e-6 refuses every wrong constant."""
-    return all(abs(value / mutant - 1) > 1e-6 for mutant in mutants)
-
-
-@pytest.mark.parametrize("m", [3, 30])
-@pytest.mark.parametrize("logit", [0.3, 1.5])
-def test_one_softmax_layer_on_its_extremal_prompt(ledger, m, logit) -> None:
-    b_x, size = 0.9, 1.2
-    architecture = QueryArchitecture(depth=1, width=1, heads=1, mlp=0)
-    far = np.full((m, 1), -b_x)
-    near = far.copy()
-    near[0] = b_x
-    with jax.enable_x64(True):
-        weights = by_hand([[size, 0, 0, 0]], [[logit]], [[0.7]], [1.1])
-        value = change(architecture, weights, near, far, np.zeros(m), np.zeros(m), [b_x])
-        known = certify(architecture, weights, Domain(b_x, 1.0), m).change[0]
-    spread = 2 * logit * (size * b_x) ** 2
-
-    def by_spread(b):
-        return 2 * size * b_x * 0.7 * 1.1 / (1 + (m - 1) * math.exp(-b))
-
-    assert value == pytest.approx(known, rel=1e-6)
-    assert value == pytest.approx(by_spread(spread), rel=1e-6)
-    ledger.record(
-        f"54 one softmax layer, |W| = {logit:g}, m = {m}",
-        "attained",
-        value / known,
-        rejected(value, known / 2, by_spread(spread / 2), by_spread(2 * spread)),
-    )
-    share = 1 / (1 + (m - 1) * math.exp(-spread))
-    assert bounds.attention_cap(m, spread) == pytest.approx(share, rel=1e-12)
-
-
-def test_linear_layers_on_their_extremal_prompts(ledger) -> None:
-    m, b_x, b_y = 8, 1.4, 2.5
-    gamma = np.array([[0.7, 0.4], [-0.1, 0.6]])
-    left, sizes, right = np.linalg.svd(gamma)
-    logit = np.zeros((3, 3))
-    logit[:2, :2] = gamma
-    xs = np.random.default_rng(1).uniform(-0.9, 0.9, (m, 2))
-    xs[0] = b_x * right[0]
-    ys = np.full(m, b_y)
-    other = ys.copy()
-    other[0] = -b_y
-    architecture = QueryArchitecture(depth=1, width=3, heads=1, mlp=0, kind="linear")
-    with jax.enable_x64(True):
-        weights = by_hand(np.eye(3, 5), logit, np.diag([0, 0, 1.0]), [0, 0, 1.0])
-        value = change(architecture, weights, xs, xs, ys, other, b_x * left[:, 0])
-        known = certify(architecture, weights, Domain(b_x, b_y), m)
-    exact, kappa = 2 * sizes[0] * b_x**2 * b_y / m, sizes[0] * b_x**2
-    assert value == pytest.approx(exact, rel=1e-6)
-    assert known.change[0] == pytest.approx(exact, rel=1e-6)
-    assert m * value / (2 * b_y) == pytest.approx(kappa, rel=1e-6)
-    assert known.kappa == pytest.approx(kappa, rel=1e-6)
-    ledger.record(
-        "55 linear attention", "attained", value / exact, rejected(value, exact / 2, 2 * exact)
-    )
-    near, far = xs.copy(), xs.copy()
-    near[0], far[0] = (b_x * np.array([1, sign]) / math.sqrt(2) for sign in (1, -1))
-    with jax.enable_x64(True):
-        plane = by_hand(np.eye(2, 5), 0.6 * np.eye(2), 0.7 * np.eye(2), [0, 1.0])
-        narrow = replace(architecture, width=2)
-        value = change(narrow, plane, near, far, ys, ys, [b_x, 0])
-        known = certify(narrow, plane, Domain(b_x, b_y), m)
-    exact = 0.6 * 0.7 * b_x**3 / m
-    assert value == pytest.approx(exact, rel=1e-6)
-    assert known.change[0] == pytest.approx(exact, rel=1e-6)
-    ledger.record(
-        "55 residual linear layer", "attained", value / exact, rejected(value, exact / 2, 2 * exact)
-    )
 
 
 # --- trained networks ----------------------------------------------------------------------------
@@ -237,16 +147,6 @@ def test_the_causal_logarithm(ledger) -> None:
 
 
 # --- the committed results -----------------------------------------------------------------------
-
-
-def cells_of(**keys) -> list[dict]:
-    found = [
-        c
-        for c in stored.claim(CLAIM)["cells"]
-        if all(c.get(key) == value for key, value in keys.items())
-    ]
-    assert found, f"{CLAIM} has no cell with {keys}"
-    return found
 
 
 FOUND = "worst change found, at most certified"

@@ -34,9 +34,7 @@ def test_growth_with_and_without_real_prompts(ledger):
         assert cell["bound"] == pytest.approx(allowed.mean(), rel=1e-12)
         assert cell.get("vacuous", False) == (cell["bound"] >= 1 - drift[:, BURN_IN].mean())
         ratios.append(cell["measured"] / cell["bound"])
-    ledger.record(
-        "claim constant_real_share: growth of the drift", status="finding", tightness=max(ratios)
-    )
+    ledger.record("claim constant_real_share: growth of the drift", "finding", max(ratios))
 
 
 def test_real_prompts_slow_the_growth_of_the_drift(ledger):
@@ -49,6 +47,6 @@ def test_real_prompts_slow_the_growth_of_the_drift(ledger):
     reverse = [stored.p_above_zero(last[more] - last[less]) for less, more in pairs]
     ledger.record(
         "finding: more real prompts, less drift in the last generation",
-        status="finding" if all(stored.holm_rejects(p_values)) else "inconclusive",
+        "finding" if all(stored.holm_rejects(p_values)) else "inconclusive",
         control_rejected=not any(stored.holm_rejects(reverse)),
     )

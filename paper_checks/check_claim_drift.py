@@ -57,9 +57,9 @@ def test_recursion_bounds_the_measured_drift(ledger):
     assert {own["family"] for own in families} == set(regimes())
     ledger.record(
         "claim drift: measured drift below the recursion",
-        status=claim["verdict"],
-        tightness=max(ratios),
-        control_rejected=all(rejected) and all(own["rejected"] for own in families),
+        claim["verdict"],
+        max(ratios),
+        all(rejected) and all(own["rejected"] for own in families),
     )
 
 

@@ -32,8 +32,7 @@ def test_known_total_variations_are_measured_right(ledger):
         shifts = [injected * sum((1 - share) ** s for s in range(k + 1)) for k in range(i + 1)]
         name = cell["quantity"].partition(",")[0]
         at_mean = distance(
-            root * shifts[i],
-            *((share, root * shifts[i - 1]) if name == "eps" else (1.0, 0.0)),
+            root * shifts[i], *((share, root * shifts[i - 1]) if name == "eps" else (1.0, 0.0))
         )
         # The mean of 24 shifts of 500 prompts each has an error of 2.3 % of e: five of these.
         assert cell["exact"] == pytest.approx(at_mean, rel=0.12)
@@ -51,9 +50,9 @@ def test_known_total_variations_are_measured_right(ledger):
     }
     ledger.record(
         "claim one_step_error: total variations that are known",
-        status="holds",
-        tightness=worst,
-        control_rejected=all(own["rejected"] == own["cells"] for own in control["families"]),
+        "holds",
+        worst,
+        all(own["rejected"] == own["cells"] for own in control["families"]),
     )
 
 
@@ -76,4 +75,4 @@ def test_the_triangle_holds_from_its_other_side(ledger):
     judged = [c for c in cells if "vacuous" not in c]
     holds = all(c["p_for"] <= stored.LEVEL for c in judged)
     assert verdict == ("holds" if holds else "inconclusive")
-    ledger.record("claim one_step_error: the triangle", status=verdict, tightness=max(ratios))
+    ledger.record("claim one_step_error: the triangle", verdict, max(ratios))

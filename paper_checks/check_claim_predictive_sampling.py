@@ -64,7 +64,7 @@ def test_generators_of_the_committed_run(ledger):
     assert [own["family"] for own in families] == ["predictive as plug_in", "plug_in as predictive"]
     ledger.record(
         "claim predictive_sampling: implied task variance",
-        status=claim["verdict"],
-        tightness=max(abs(c["measured"] - c["bound"]) / c["tolerance"] for c in claim["cells"]),
-        control_rejected=all(own["rejected"] for own in families),
+        claim["verdict"],
+        max(abs(c["measured"] - c["bound"]) / c["tolerance"] for c in claim["cells"]),
+        all(own["rejected"] for own in families),
     )

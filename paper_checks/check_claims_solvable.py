@@ -10,19 +10,13 @@ import pytest
 import stored
 from binary_loop import BinaryLoop, binomial
 from scipy import special, stats
+from stored import cells as cells_of
+from stored import influence
 
 DELTA, DIM = 0.05, 10
 LOG = math.log(1 / DELTA)
 GOLDEN = (math.sqrt(5) - 1) / 2
 EVENTS = 6  # deviations that the certificate bounds at once
-
-
-def cells_of(name: str, **keys) -> list[dict]:
-    """The cells of a claim with these keys; at least one."""
-    cells = stored.claim(name)["cells"]
-    found = [c for c in cells if all(c.get(key) == value for key, value in keys.items())]
-    assert found, f"{name} has no cell with {keys}"
-    return found
 
 
 def quantity(cell: dict, *words: str) -> bool:
@@ -143,20 +137,13 @@ def test_gap_identity(ledger) -> None:
         controls.append(shifted < -cell["tolerance"])
     ledger.record(
         "claim gap_identity: both sides by hand",
-        tightness=f"within {ratio(sampled):.1%}",
-        control_rejected=all(controls),
+        "holds",
+        f"within {ratio(sampled):.1%}",
+        all(controls),
     )
 
 
 # --- the generalization bound --------------------------------------------------------------------
-
-
-def influence(alpha: float, kappa: float, i: int) -> tuple[float, float]:
-    """The recursion for n chi_i, and n V_i."""
-    chi, r = 1.0, (1 - alpha) * kappa
-    for _ in range(i):
-        chi = alpha + r * chi
-    return chi, chi**2 + alpha * (1 - alpha) * sum(r ** (2 * s) for s in range(i))
 
 
 def gap_bound(n, alpha, i, *, M, b, kappa, shift) -> float:
@@ -218,11 +205,7 @@ def test_quantiles_and_bounds_of_bits(ledger) -> None:
                     if (what, kappa, m) == ("loss z", 1.0, 120) and i > 1:
                         wrong = (1 - alpha) * away + math.sqrt(LOG / (2 * (n + m)))
                         controls.append(exact > wrong)
-    ledger.record(
-        "claim generalization_gap: bits by hand",
-        tightness=max(tightness),
-        control_rejected=all(controls),
-    )
+    ledger.record("claim generalization_gap: bits by hand", "holds", max(tightness), all(controls))
 
 
 def test_variance_and_quantiles_of_the_gaussian_mean(ledger) -> None:
@@ -245,9 +228,7 @@ def test_variance_and_quantiles_of_the_gaussian_mean(ledger) -> None:
             same(cell, math.sqrt(2 * LOG * proxy))
             tightness.append(cell["measured"] / cell["bound"])
     ledger.record(
-        "claim generalization_gap: Gaussian mean by hand",
-        tightness=max(tightness),
-        control_rejected=all(controls),
+        "claim generalization_gap: Gaussian mean by hand", "holds", max(tightness), all(controls)
     )
 
 
@@ -291,9 +272,7 @@ def test_exceedances_of_the_clipped_mean(ledger) -> None:
         controls.append(cell["gap_quantile"] > 0.5 * distances[i - 1])
         tightness.append(cell["gap_quantile"] / bound)
     ledger.record(
-        "claim generalization_gap: clipped mean by hand",
-        tightness=max(tightness),
-        control_rejected=all(controls),
+        "claim generalization_gap: clipped mean by hand", "holds", max(tightness), all(controls)
     )
 
 
@@ -371,8 +350,9 @@ def test_rates(ledger) -> None:
     assert {cell["alpha"] for cell in saturating} == {0.2, 0.5}
     ledger.record(
         "claim rates: exponents and saturation by hand",
-        tightness=f"within {ratio(exponents + saturating):.1%}",
-        control_rejected=all(controls),
+        "holds",
+        f"within {ratio(exponents + saturating):.1%}",
+        all(controls),
     )
 
 
@@ -436,8 +416,9 @@ def test_accumulation(ledger) -> None:
     assert len(regimes) == 5
     ledger.record(
         "claim accumulation: curves by hand",
-        tightness=f"within {ratio(equalities):.1%}",
-        control_rejected=any(controls),
+        "holds",
+        f"within {ratio(equalities):.1%}",
+        any(controls),
     )
 
 
@@ -464,8 +445,9 @@ def test_real_share_threshold(ledger) -> None:
     exchanged = below["high"] < 0.45 and above["low"] > 0.05
     ledger.record(
         "claim real_share_threshold: recursion by hand",
-        tightness=f"exponents {below['measured']:.2f}, {above['measured']:.2f}",
-        control_rejected=exchanged,
+        "holds",
+        f"exponents {below['measured']:.2f}, {above['measured']:.2f}",
+        exchanged,
     )
 
 
@@ -519,7 +501,5 @@ def test_mad_loops(ledger) -> None:
     assert len(seen) == 8
     assert constant("mad_loops", "best weight") == pytest.approx(GOLDEN, rel=1e-12)
     ledger.record(
-        "claim mad_loops: excess by hand",
-        tightness=f"within {ratio(equalities):.1%}",
-        control_rejected=all(controls),
+        "claim mad_loops: excess by hand", "holds", f"within {ratio(equalities):.1%}", all(controls)
     )

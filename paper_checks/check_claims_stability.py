@@ -8,30 +8,12 @@ import math
 import numpy as np
 import pytest
 import stored
+from stored import cells as cells_of
+from stored import influence
 
 from icl_stl import bounds
 
 JUDGED = ("recursive_stability", "stability_rate")
-
-
-def cells_of(name: str, *words: str, **keys) -> list[dict]:
-    """The cells of a claim with these keys, whose quantity has these words; at least one."""
-    found = [
-        cell
-        for cell in stored.claim(name)["cells"]
-        if all(cell.get(key) == value for key, value in keys.items())
-        and all(word in cell["quantity"] for word in words)
-    ]
-    assert found, f"{name} has no cell with {words}, {keys}"
-    return found
-
-
-def influence(alpha: float, kappa: float, generation: int) -> float:
-    """The recursion times n, by literal iteration."""
-    chi = 1.0
-    for _ in range(generation):
-        chi = alpha + (1 - alpha) * kappa * chi
-    return chi
 
 
 @pytest.mark.parametrize("name", JUDGED)
@@ -51,7 +33,7 @@ def test_the_recursion_is_attained(ledger) -> None:
     for cell in [c for c in cells_of("recursive_stability") if c.get("test") == "equal"]:
         words = cell["quantity"].removeprefix("n gamma, ")
         kappa = float(words.removeprefix("kappa = ")) if "kappa" in words else 1.0
-        theory = kappa * influence(cell["alpha"], kappa, cell["generation"])
+        theory = kappa * influence(cell["alpha"], kappa, cell["generation"])[0]
         assert cell["bound"] == pytest.approx(theory, rel=1e-9)
         assert cell["tolerance"] == pytest.approx(0.01 * theory)
         spurious = kappa * sum(
@@ -73,10 +55,7 @@ def test_common_random_numbers_are_the_wrong_coupling_for_symbols(ledger) -> Non
     seen_between = 8 * (1 - 0.9 ** (n - 1))
     expected = (1 - alpha) * (1 + seen_between) + alpha
     ledger.record(
-        "72 common random numbers, generation 1",
-        "holds",
-        first / expected,
-        abs(first - 1) > 0.5,
+        "72 common random numbers, generation 1", "holds", first / expected, abs(first - 1) > 0.5
     )
     assert first == pytest.approx(expected, rel=0.05)
 
@@ -162,7 +141,7 @@ def test_the_recursion_beside_the_transformer_is_that_of_its_constants(ledger) -
         place = f"transformer, alpha = {cell['alpha']:g}, n = {cell['n']}"
         omega, kappa = (constants[f"{name}, {place}"] for name in ("Omega", "kappa_c"))
         assert omega["provenance"] == kappa["provenance"] == "measured"
-        chi = influence(cell["alpha"], kappa["value"], cell["generation"]) / cell["n"]
+        chi = influence(cell["alpha"], kappa["value"], cell["generation"])[0] / cell["n"]
         assert cell["bound"] == pytest.approx(omega["value"] * chi, rel=1e-9)
         assert cell["most"] >= cell["measured"]
         if cell["generation"]:

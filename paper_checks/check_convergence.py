@@ -17,24 +17,6 @@ def drifts(n, alpha, c, a, last):
     return np.array(heights)
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.4, 1.0])
-@pytest.mark.parametrize("a", [0.25, 0.5, 1.0])
-def test_constant_share_keeps_the_drift_bounded(ledger, alpha, a) -> None:
-    n, c = 400, 0.3
-    heights = drifts(n, alpha, c, a, 600)
-    uniform = bounds.uniform_gap(n, alpha, M=1, b=0, kappa=0.5, c=c, a=a, delta=0.05).shift
-    assert ((1 - alpha) * heights <= uniform * (1 + 1e-12)).all()
-    at = bounds.discrepancy_at_rate(n, alpha, np.arange(1, 602), c=c, a=a)
-    np.testing.assert_allclose(at, (1 - alpha) * heights, rtol=1e-12)
-    tightness = 1.0 if alpha == 1 else (1 - alpha) * heights[-1] / uniform
-    same_size = c * n**-a / alpha
-    rejected = None if alpha == 1 or a == 1 else bool(heights.max() > c * (n / alpha) ** -a * 1.01)
-    assert heights.max() <= same_size * (1 + 1e-12)
-    ledger.record(
-        f"19 drift uniform in i, alpha = {alpha:g}, a = {a:g}", "attained", tightness, rejected
-    )
-
-
 def test_time_scale_of_the_drift(ledger) -> None:
     alpha = 0.01
     heights = drifts(100, alpha, 1.0, 1e-9, 3000)
@@ -63,24 +45,6 @@ def test_no_generator_that_contracts_needs_a_share(ledger, alpha) -> None:
     assert worst <= 1.5
     above = bounds.recursive_stability(1, 1e-4, 1.2, 60).variance_proxy
     ledger.record(f"20 kappa <= 1, alpha = {alpha:g}", "holds", worst / 1.5, bool(above > 1.5))
-
-
-@pytest.mark.parametrize(("a", "p"), [(0.5, 0.3), (0.5, 0.9), (0.5, 1.1), (0.8, 2.0), (0.25, 0.2)])
-def test_exponents_of_a_vanishing_share(ledger, a, p) -> None:
-    """Slope of the attained drift's limit in n, alpha = n^-p."""
-    logs = []
-    for n in (1e10, 1e11):
-        alpha = n**-p
-        later = (n / alpha) ** -a
-        logs.append(math.log(later / alpha))
-    slope = -(logs[1] - logs[0]) / math.log(10)
-    exponent = bounds.convergence_exponents(a, 0.9, p=p).shift
-    assert slope == pytest.approx(exponent, abs=1e-9)
-    threshold = p < a / (1 - a)
-    assert (exponent > 0) == threshold
-    ledger.record(
-        f"20 rate, a = {a:g}, alpha = n^-{p:g}", "attained", 1.0, abs(slope - (a - p)) > 0.01
-    )
 
 
 def test_necessary_share(ledger) -> None:

@@ -148,65 +148,6 @@ def test_general_recursion_bounds_every_loop(ledger) -> None:
     ledger.record("2 drift recursion, random loops", "holds", max(ratios), controls > 100)
 
 
-@pytest.mark.parametrize("alpha", [Fraction(0), Fraction(1, 10), Fraction(1, 2), Fraction(1)])
-def test_constant_share_is_attained(ledger, alpha: Fraction) -> None:
-    eps0, eps = Fraction(1, 200), Fraction(1, 90)
-    heights = [eps0]
-    for _ in range(30):
-        heights.append(eps + (1 - alpha) * heights[-1])
-    exact = [float(height) for height in heights]
-    total = bounds.drift_constant_share(float(eps0), float(eps), float(alpha), np.arange(31)).total
-    np.testing.assert_allclose(total, exact, rtol=1e-12)
-    if alpha:
-        limit = bounds.drift_constant_share(0.005, 1 / 90, float(alpha), math.inf).total
-        assert limit == pytest.approx(1 / (90 * float(alpha)), rel=1e-12)
-    late = (np.array(exact[1:]) > total[:-1] * (1 + 1e-6)).any()
-    ledger.record(f"3 constant share, alpha = {float(alpha):g}", "attained", 1.0, bool(late))
-
-
-def test_accumulating_data_is_attained_and_grows_like_a_logarithm(ledger) -> None:
-    eps, heights, anchored = Fraction(1, 500), [], []
-    alpha = Fraction(1, 5)
-    for i in range(200):
-        heights.append(eps + sum(heights, Fraction(0)) / (i + 1))
-        past = sum(anchored, Fraction(0)) / i if i else Fraction(0)
-        anchored.append(eps + (1 - alpha) * past)
-    for i in (0, 1, 2, 10, 199):
-        total = bounds.drift_accumulate_constant(float(eps), i).total
-        assert total == pytest.approx(float(heights[i]), rel=1e-12)
-        other = bounds.drift_anchored(float(eps), float(eps), 0.2, i).total
-        assert other == pytest.approx(float(anchored[i]), rel=1e-12)
-        assert other <= float(eps / alpha)
-    growth = float(heights[199] - heights[99]) / float(eps)
-    assert growth == pytest.approx(math.log(2), rel=0.01)
-    late = bounds.drift_accumulate_constant(float(eps), 198).total
-    late_anchored = bounds.drift_anchored(float(eps), float(eps), 0.2, 198).total
-    ledger.record(
-        "4 accumulate: eps H_{i+1}", "attained", 1.0, float(heights[199]) > late * (1 + 1e-6)
-    )
-    ledger.record(
-        "5 anchored accumulate",
-        "attained",
-        1.0,
-        float(anchored[199]) > late_anchored * (1 + 1e-6),
-    )
-
-
-@pytest.mark.parametrize("rate", [0.25, 0.5, 1.0])
-def test_accumulating_with_falling_errors_stays_bounded(ledger, rate: float) -> None:
-    eps = [(j + 1) ** -rate for j in range(400)]
-    heights: list[float] = []
-    for i in range(400):
-        heights.append(eps[i] + math.fsum(heights) / (i + 1))
-    limit = bounds.drift_accumulate_growing(1.0, rate, math.inf).total
-    totals = bounds.drift_accumulate_growing(1.0, rate, np.arange(400)).total
-    np.testing.assert_allclose(totals, heights, rtol=1e-11)
-    assert (np.diff(totals) >= -1e-13).all()
-    assert totals[-1] <= limit * (1 + 1e-13)
-    rejected = True if rate == 1 else heights[-1] > 1.05
-    ledger.record(f"4 accumulate, error (j+1)^-{rate:g}", "attained", heights[-1] / limit, rejected)
-
-
 def test_square_convex_metrics(ledger) -> None:
     """Hellinger and W2: random loops obey the square-root form and break the linear one."""
     rng, ratios, broken = np.random.default_rng(5), [], 0

@@ -40,45 +40,6 @@ def mean_discrepancy(loop, generation, real=REAL):
     return total
 
 
-@pytest.mark.parametrize("kappa", [0.4, 1.0])
-@pytest.mark.parametrize("i", [1, 2, 3])
-def test_gap_identity(ledger, kappa, i) -> None:
-    """E gap = alpha Real + (1-alpha) Syn + (1-alpha) Shift, with loops re-run after a swap."""
-    n, m = 3, 4
-    loop, alpha = BinaryLoop(n, m, amplifier(kappa)), 3 / 7
-    real_part = syn_part = shift_part = 0.0
-    for sample in itertools.product((0, 1), repeat=n + 1):
-        *points, fresh = sample
-        chance = REAL ** sum(sample) * (1 - REAL) ** (n + 1 - sum(sample))
-        theta, law = loop.shares(sum(points), i)
-        for k in range(n):
-            again, law_again = loop.shares(sum(points) - points[k] + fresh, i)
-            swapped = loss(again, points[k]) @ law_again - loss(theta, points[k]) @ law
-            real_part += chance * swapped / n
-    for ones, weight in enumerate(binomial(n, REAL)):
-        before, law = loop.shares(ones, i - 1)
-        for share, chance in zip(before, law, strict=True):
-            p = loop.generator(share)
-            for batch in itertools.product((0, 1), repeat=m):
-                likely = p ** sum(batch) * (1 - p) ** (m - sum(batch))
-                theta = loop.share(ones, sum(batch))
-                shift_part += weight * chance * likely * (risk(theta, REAL) - risk(theta, p))
-                for new in (0, 1):
-                    again = loop.share(ones, sum(batch) - batch[0] + new)
-                    change = loss(again, batch[0]) - loss(theta, batch[0])
-                    syn_part += weight * chance * likely * (p if new else 1 - p) * change
-    total = alpha * real_part + (1 - alpha) * (syn_part + shift_part)
-    exact = mean_gap(loop, i)
-    assert total == pytest.approx(exact, rel=1e-12, abs=1e-15)
-    wrong = alpha * real_part + (1 - alpha) * syn_part
-    ledger.record(
-        f"13 gap identity, kappa = {kappa:g}, i = {i}",
-        "attained",
-        1.0,
-        bool(abs(wrong - exact) > 1e-6) if kappa != 1 else bool(abs(total - real_part) > 1e-6),
-    )
-
-
 @pytest.mark.parametrize("kappa", [0.0, 0.6, 1.0])
 def test_mean_gap(ledger, kappa) -> None:
     ratios, beyond_shift = [], []

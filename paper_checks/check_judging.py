@@ -40,8 +40,9 @@ def test_false_verdicts_are_as_rare_as_said(ledger, shape) -> None:
     alone = np.mean([plain(margins) for margins in draws])
     ledger.record(
         f"judge: false verdicts, {shape.cells} cells, {shape.families} families",
-        tightness=largest / levels.LEVEL,
-        control_rejected=bool(alone > most),
+        "holds",
+        largest / levels.LEVEL,
+        bool(alone > most),
     )
 
 
@@ -53,7 +54,7 @@ def test_six_loops_decide_thirty_cells(ledger) -> None:
     margins = np.concatenate(list(draws), axis=1) + 2.0
     p = np.sort(stats.t.sf(margins.mean(0) / margins.std(0, ddof=1) * 6**0.5, 5))
     by_holm = float((p <= levels.LEVEL / np.arange(30, 0, -1)).all(1).mean())
-    ledger.record("judge: power of 6 loops", tightness=row["holds"], control_rejected=by_holm < 0.5)
+    ledger.record("judge: power of 6 loops", "holds", row["holds"], by_holm < 0.5)
 
 
 def test_many_trials_at_once_are_judged_as_one_by_one() -> None:
@@ -87,9 +88,7 @@ def test_the_committed_table_keeps_the_level(ledger, committed) -> None:
     }
     assert powers[0.0] >= 0.7
     hidden = max(row["holds"] for row in committed["unseen"])
-    ledger.record(
-        "judge: levels, long", tightness=largest / levels.LEVEL, control_rejected=hidden > 0.1
-    )
+    ledger.record("judge: levels, long", "holds", largest / levels.LEVEL, hidden > 0.1)
 
 
 def test_the_page_is_that_of_the_table(committed) -> None:

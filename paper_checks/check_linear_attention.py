@@ -5,7 +5,6 @@ minutes on two cores instead of a quarter of one.
 """
 
 import numpy as np
-import pytest
 from scipy import stats
 
 from icl_stl import bounds
@@ -228,61 +227,3 @@ def test_distances_contract(ledger) -> None:
             ratios.append(np.linalg.norm(gamma - best) / reach)
             controls.append(np.linalg.norm(gamma - best) > fixed)
     ledger.record("51 distances contract", "holds", max(ratios), any(controls))
-
-
-def test_prompt_moments(ledger) -> None:
-    """Simulated moments agree; the product bound on the leverage is far from its value."""
-    law, rng, count = bounds.sphere_moments(**PROMPT), np.random.default_rng(2), 100_000
-    parts = [prompts(rng, 1, CHUNK) for _ in range(count // CHUNK)]
-    features = np.concatenate([part[0][0] for part in parts])
-    labels = np.concatenate([part[1][0] for part in parts])
-    r = labels - features @ (law.optimum * np.eye(D).ravel())
-    energy = (features**2).sum(axis=1)
-    pairs = [
-        (energy / D, law.square),
-        (energy**2 / D**2, law.fourth),
-        (r**2, law.risk),
-        (r**4, law.residual_fourth),
-        (r**2 * energy, law.leverage),
-    ]
-    scores = [abs(v.mean() - e) / (v.std() / np.sqrt(count)) for v, e in pairs]
-    assert max(scores) < 4
-    product = D * np.sqrt(law.residual_fourth * law.fourth)
-    wrong = abs((r**2 * energy).mean() - product) / ((r**2 * energy).std() / np.sqrt(count))
-    ledger.record("48 moments of prompts", "attained", 1.0, bool(wrong > 20))
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_refits_contract_with_the_energy_of_their_prompts(ledger, alpha) -> None:
-    """One refit of the scalar layer to simulated prompts; the factor 1 - alpha is another."""
-    rng, count, labels, dim, start, noise = np.random.default_rng(3), 40_000, 9, 3, 1.3, 0.2
-    tau, sigma = 0.8, 0.4
-
-    def sums(generated):
-        total, over, under = np.zeros((count, dim)), np.zeros(count), np.zeros(count)
-        w = tau * rng.normal(size=(count, dim))
-        for k in range(labels):
-            x, e = rng.normal(size=(count, dim)), rng.normal(size=count)
-            feature = (x * total).sum(axis=1) / max(k, 1)
-            y = start * feature + noise * e if generated else (x * w).sum(axis=1) + sigma * e
-            over, under = over + y * feature, under + feature**2
-            total = total + x * y[:, None]
-        return over, under
-
-    (a, b), (c, d) = sums(False), sums(True)
-    square, energy = dim * noise**2, 0.0
-    for k in range(1, labels):
-        energy += square / k**2
-        square = square * (1 + 2 * start / k + (dim + 2) * start**2 / k**2) + dim * noise**2
-    harmonic = (1 / np.arange(1, labels)).sum()
-    real = dim * (tau**2 * (labels - 1) + ((dim + 1) * tau**2 + sigma**2) * harmonic)
-    best = (labels - 1) * dim * tau**2 / real
-    weight = (1 - alpha) * energy / (alpha * real + (1 - alpha) * energy)
-    gamma, naive = best + weight * (start - best), best + (1 - alpha) * (start - best)
-    under = alpha * b.mean() + (1 - alpha) * d.mean()
-    fitted = (alpha * a.mean() + (1 - alpha) * c.mean()) / under
-    score = alpha**2 * (a - gamma * b).var() + (1 - alpha) ** 2 * (c - gamma * d).var()
-    spread = np.sqrt(score / count) / under
-    assert abs(fitted - gamma) < 4 * spread
-    rejected = abs(fitted - naive) > 4 * spread if alpha else abs(fitted - best) > 4 * spread
-    ledger.record(f"49 refit, alpha = {alpha:g}", "attained", 1.0, bool(rejected))

@@ -60,9 +60,9 @@ def test_verdicts_follow_from_what_stands_beside_them(ledger, folder, claim) -> 
     assert claim["negative_control"]["rejected"] == (bool(families) and rejected)
     ledger.record(
         f"claim {claim['name']}, {folder}: verdicts",
-        status=claim["verdict"],
-        tightness=f"{len(cells)} of {len(claim['cells'])} cells judged",
-        control_rejected=claim["negative_control"]["rejected"] if families else None,
+        claim["verdict"],
+        f"{len(cells)} of {len(claim['cells'])} cells judged",
+        claim["negative_control"]["rejected"] if families else None,
     )
 
 

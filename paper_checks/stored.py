@@ -25,6 +25,26 @@ def claim(name: str) -> dict:
     return found[0]
 
 
+def cells(name: str, *words: str, **keys: object) -> list[dict]:
+    """The cells of a claim with these keys, whose quantity has these words; at least one."""
+    found = [
+        cell
+        for cell in claim(name)["cells"]
+        if all(cell.get(key) == value for key, value in keys.items())
+        and all(word in cell.get("quantity", "") for word in words)
+    ]
+    assert found, f"{name} has no cell with {words}, {keys}"
+    return found
+
+
+def influence(alpha: float, kappa: float, generation: int) -> tuple[float, float]:
+    """N chi_i and n V_i: the recursion for the influence, and literal sums."""
+    chi, r = 1.0, (1 - alpha) * kappa
+    for _ in range(generation):
+        chi = alpha + r * chi
+    return chi, chi**2 + alpha * (1 - alpha) * sum(r ** (2 * s) for s in range(generation))
+
+
 def by_interval(cell: dict) -> str:
     """The verdict that the interval of a cell's margin asks for."""
     low, high, tolerance = cell["margin_low"], cell["margin_high"], cell.get("tolerance", 0.0)

@@ -24,6 +24,7 @@ from icl_stl.lab.experiments import Loops, LoopSize, SizedLoops
 from icl_stl.lab.results import write_json
 from icl_stl.lab.sweeps import executors, grids
 from icl_stl.laws import LinearRegression
+from icl_stl.planning import error_law
 from icl_stl.planning import plan as planning
 from icl_stl.regimes import Anchored, Augment, FreshReal, Replace
 from icl_stl.studies.certificates.experiments import CertifiedNetworks

@@ -4,7 +4,6 @@ import math
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +184,10 @@ def test_the_module_runs_alone_and_without_jax() -> None:
         "assert not {'jax', 'flax', 'optax', 'scipy', 'matplotlib'} & set(sys.modules)"
     )
     root = Path(bounds.__file__).parents[2]
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["stable"] is True
-    assert time.perf_counter() - start < 10
 
 
 def test_the_package_imports_numpy_and_the_standard_library_only() -> None:
@@ -236,3 +233,14 @@ def test_paper_forms_are_shapes_with_assumed_constants() -> None:
         assert {constant.provenance for constant in form.constants} == {"assumed"}
     with pytest.raises(ValueError, match="generation = 0"):
         forms.augmentation_trade_off(16, 0)
+
+
+def test_results_print_numbers_and_constants_as_people_read_them() -> None:
+    drift = bounds.drift_constant_share(np.float64(0.1), 0.2, 0.5, 3)
+    said = str(drift).splitlines()
+    assert said[0] == f"total = {drift.total:.10g}"
+    assert said[-2:] == ["eps0 = 0.1 (assumed)", "eps = 0.2 (assumed)"]
+    best = bounds.optimal_size(20, M=1, b=1, kappa=0.1, c=0.3, a=0.5)
+    for result in (drift, best, bounds.recursive_stability(9, 0.5, 1, 3)):
+        assert "np." not in str(result)
+        assert "Constant" not in str(result)

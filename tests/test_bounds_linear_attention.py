@@ -104,19 +104,6 @@ def test_prior_gap_covers_every_smaller_distance() -> None:
         assert np.all(later.total[reachable] <= prior.total * (1 + 1e-12))
 
 
-def test_looseness_known_from_simulation() -> None:
-    """Distances as they come out of loops at this problem; the figures are in the check."""
-    n = np.array([10**3, 10**4, 10**5])
-    far, step = np.array([0.18, 0.057, 0.018]), np.array([0.103, 0.032, 0.010])
-    result = bounds.linear_attention_gap(
-        n, n, delta=0.05, to_optimum=far, to_previous=step, **PROMPT
-    )
-    assert np.all(result.total < [0.15, 0.021, 0.0051])
-    prior = bounds.linear_attention_gap_prior(n, n, 5, delta=0.05, ridge=1e-3, **PROMPT)
-    assert list(prior.vacuous) == [True, False, False]
-    assert np.all(prior.total > result.total)
-
-
 def test_generation_zero_has_no_synthetic_part() -> None:
     real = bounds.linear_attention_gap(500, 0, **SEEN, **PROMPT)
     assert real.shift == real.synthetic == 0

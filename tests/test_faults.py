@@ -295,20 +295,6 @@ def test_a_file_is_replaced_and_never_written_over(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_a_read_only_folder_is_refused(environment, tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    folder.chmod(0o500)
-    try:
-        if os.access(folder, os.W_OK):
-            pytest.skip("permissions do not bind this user")
-        done = finish(start(MAIN, tmp_path, environment))
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "out must be a writable folder" in done.stderr
-    finally:
-        folder.chmod(0o700)
-
-
 def test_compiled_programs_cut_short_are_compiled_again(environment, undisturbed, tmp_path):
     """As of a run that was killed while it compiled."""
     cache = shutil.copytree(environment["XDG_CACHE_HOME"], tmp_path / "cache")
@@ -562,29 +548,6 @@ def test_a_damaged_result_of_a_sweep_is_noticed(tmp_path):
         noticed += bool(said)
         assert sweeps.read_results(tmp_path)[1] == [path] * bool(said)
     assert noticed > 64
-
-
-@pytest.mark.parametrize("name", ["claims.json", "config.json", "manifest.json"])
-def test_json_that_is_none_is_named(drawn, name):
-    """Reading alone notices no flipped digit, which is why nobody reads without the manifest."""
-    path = drawn / name
-    whole, others = results.read_json(path), 0
-    for what in damaged(path):
-        found, said = attempt(results.read_json, path)
-        assert found is not None or str(path) in said, what
-        others += found is not None and found != whole
-    assert others > 0
-    assert results.read_json(path) == whole
-
-
-def test_a_table_that_is_none_is_named(drawn):
-    """What is cut short, or has a value too few; a flipped digit only the manifest shows."""
-    path, others = drawn / "loops.csv", 0
-    for what in damaged(path):
-        found, said = attempt(results.read_table, path, 64)
-        assert str(path) in said or (found is not None and what.startswith("bit ")), what
-        others += found is not None
-    assert others > 0
 
 
 # --- two processes -------------------------------------------------------------------------------

@@ -143,17 +143,6 @@ def test_refit_stays_below_its_bounds(u, n):
     assert value * (1 - 1e-14) <= special.polygamma(1, 1 + 1 / u) + 1e-14 <= np.pi**2 / 6
 
 
-@each_repeats
-@each_signal
-def test_the_slope_of_the_refit_is_below_one(u, n):
-    c, k = 1 / u, np.arange(1, n + 1)
-    slope = 2 * c**2 * (n + c) / n**2 * ((n - k) / (c + k) ** 3).sum()
-    step = 1e-4 * u
-    measured = (refit(u + step, n) - refit(u - step, n)) / (2 * step)
-    assert measured == pytest.approx(slope, rel=1e-5, abs=1e-8)
-    assert 0 <= slope <= (c / (c + 0.5)) ** 2 * (n + c) / (n + c + 0.5) < 1
-
-
 @pytest.mark.parametrize("n", [1, 2, 6, np.inf])
 def test_without_real_prompts_the_variance_falls_like_two_over_g(n):
     path = signal_path(8.0, n, 3000, 0.0)
@@ -252,10 +241,3 @@ def test_limits_of_prompts_read_again(u, alpha):
         assert limit == 0
     assert regenerated(u, 20_000)[-1] == pytest.approx(regenerated_limit(u), rel=1e-12)
     assert regenerated_limit(u) == pytest.approx(u**2 / (1 + 2 * u))
-
-
-def test_a_share_well_above_the_critical_one_is_enough():
-    u, alpha = 1000.0, 0.5
-    first = u - 1 / alpha + alpha * u / (alpha * u - 1)
-    assert reread_limit(u, alpha) == pytest.approx(first, abs=2e-3)
-    assert reread_limit(u, 1 / u) < 0.05 * u

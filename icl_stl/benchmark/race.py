@@ -291,7 +291,6 @@ def race(
     Args:
         contestants: Who runs.
         rounds: How often.
-        report: Called before each piece of work.
         once: What is asked for in the first round alone.
     """
     measured: dict[str, list[Measures]] = {}

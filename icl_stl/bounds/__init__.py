@@ -61,8 +61,10 @@ its range is a ValueError that names the argument, its value and what would be r
 ===================  ==========================================================  ===================
 """
 
+from typing import Any
+
 from icl_stl.bounds import paper_forms
-from icl_stl.bounds._check import Constant
+from icl_stl.bounds._check import Constant, in_words
 from icl_stl.bounds.convergence import (
     Exponents,
     TimeScales,
@@ -240,3 +242,8 @@ __all__ = [
     "weighted_gap",
     "weighted_stability",
 ]
+
+_kind: Any
+for _kind in (*map(globals().get, __all__), paper_forms.PaperForm):
+    if hasattr(_kind, "_fields") and "__str__" not in vars(_kind):
+        _kind.__str__ = in_words

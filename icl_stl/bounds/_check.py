@@ -22,6 +22,21 @@ class Constant(NamedTuple):
     value: float | str
     provenance: str
 
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value} ({self.provenance})"
+
+
+def in_words(result: Any) -> str:
+    """A result as `print` shows it: a line for each part, constants with how they are known."""
+    lines: list[str] = []
+    for name, value in result._asdict().items():
+        if name == "constants":
+            lines += map(str, value)
+        else:
+            number = isinstance(value, float | np.floating)
+            lines.append(f"{name} = {value:.10g}" if number else f"{name} = {value}")
+    return "\n".join(lines)
+
 
 def numbers(name: str, value: ArrayLike) -> FloatArray:
     """``value`` as float64: a number, or an array of them; true, false and texts are none."""

@@ -114,7 +114,13 @@ def main(arguments: Arguments) -> int:
 
 def run(plan: benchmarks.Plan, arguments: Arguments) -> int:
     """Measure part after part; what is found is written, then shown; the exit status."""
-    machine, out = benchmarks.describe_machine(), arguments.out
+    try:
+        machine, out = benchmarks.describe_machine(), arguments.out
+    except benchmarks.UnavailableError as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(
+            f"JAX_PLATFORMS must name devices of this machine, but it is {platforms!r}: {error}"
+        ) from None
     for name, value in machine.items():
         print(f"{name}: {value}")
     parts: dict[str, benchmarks.Part] = {}

@@ -19,7 +19,7 @@ from icl_stl.config import require
 from icl_stl.lab import results
 
 if TYPE_CHECKING:
-    from icl_stl.planning.error_law import ErrorLaw, ResampledLaws
+    from icl_stl.planning.error_law import ErrorLaw
     from icl_stl.planning.plan import Plan, Problem
 
 CONSTANTS = ("floor", "c", "a")
@@ -94,8 +94,8 @@ class Laws(NamedTuple):
     counts as known.
     """
 
-    law: "ErrorLaw"
-    resampled: "ResampledLaws | None"
+    law: Any
+    resampled: Any
     source: str
     taken_as_known: bool = False
 

@@ -38,7 +38,7 @@ class Arguments:
 
     grid: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="GRID")] = None
     """TOML or JSON file of settings: options of a loop, as values or lists of values; see
-    scripts/example_sweep.toml. May be left out to merge alone."""
+    scripts/example_sweep.toml of the repository. May be left out to merge alone."""
     out: Path | None = None
     """Folder of the sweep; runs/sweep-GRID if not given."""
     workers: int = 0

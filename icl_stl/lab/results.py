@@ -267,7 +267,6 @@ def sole_writer(path: Path, option: str = "out") -> Iterator[None]:
     ends, however it ends, so that a killed run is in nobody's way.
 
     Args:
-        path: The folder.
         option: The option that asks for it.
     """
     file = path / "lock"
@@ -467,7 +466,6 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
 
     Args:
         path: The table.
-        samples: n.
         regimes: The regimes in it that are not of this package: no code is run because a table
             names it.
     """

@@ -62,7 +62,6 @@ def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
     With the predictive deviation every drift is zero.
 
     Args:
-        task: The real law.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
     """
     return _in_context(
@@ -141,8 +140,6 @@ def fit_query_model(
     prompts, in one scan; all of it may be mapped over keys.
 
     Args:
-        task: The real law.
-        architecture: What the network is.
         training: Steps, batch, learning rate, weight decay; there are no rows to shuffle.
 
     Returns:
@@ -204,8 +201,6 @@ def adam_transformer(
 
     Args:
         task: The real law (its noise floor σ and the law of its inputs are known to the learner).
-        architecture: What the network is.
-        training: Steps, batch, learning rate, weight decay.
         plug_in: Generate with the noise σ alone instead of the predictive deviation.
         learning_rate: Instead of the training's, if given; may be traced, so that one program
             serves many.

@@ -65,7 +65,6 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
     """Learner of the mean of N(μ, σ²), σ known: the weighted mean.
 
     Args:
-        noise: σ > 0.
         clip: B; data are clipped to [-B, B] before the mean is taken. Then one of N rows changes
             the generator by at most 2 B/(N σ √(2π)) in total variation.
 
@@ -165,14 +164,6 @@ def maximal_coupling(
 
     The first law p draws z. Law q keeps z with probability min(1, q_z/p_z), else it draws from
     (q - p)_+ / TV(p, q): it has the law q, and differs from z with probability TV(p, q), the least.
-
-    Args:
-        key: Randomness.
-        laws: Probabilities.
-        count: Rows of each law.
-
-    Returns:
-        The rows.
 
     Source: published (the maximal coupling; Lindvall 1992).
     """

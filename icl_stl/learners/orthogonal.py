@@ -42,9 +42,6 @@ def bayes_shrinkage(
 
     Args:
         variance: v >= 0.
-        dim: d.
-        repeats: n.
-        noise: σ.
         plug_in: Write with the deviation σ instead of the predictive σ √(1 + u/(1 + k u)).
     """
     u = dim * jnp.asarray(variance, jnp.float32) / noise**2
@@ -117,9 +114,7 @@ def empirical_bayes(dim: int, repeats: int, noise: float, *, plug_in: bool = Tru
     That maximises the marginal likelihood of the weighted prompts, σ known.
 
     Args:
-        dim: d.
         repeats: n, visits of each direction.
-        noise: σ > 0.
         plug_in: Write labels with the deviation σ instead of the predictive one.
 
     Returns:
@@ -143,9 +138,7 @@ def shrinkage(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> 
     z is the mean of the k labels before y; no prior ties the visits together.
 
     Args:
-        dim: d.
         repeats: n, visits of each direction.
-        noise: σ > 0.
         plug_in: Write labels with the deviation σ instead of that of the residuals.
 
     Returns:

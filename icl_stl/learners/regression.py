@@ -32,8 +32,6 @@ def weighted_ridge(
     κ <= 1e3, 0.02 for κ <= 1e4. Derivatives are those of forward mode.
 
     Args:
-        features: f.
-        targets: y.
         weights: Weights of the rows; those without one may hold anything.
         penalty: ρ >= 0.
 

@@ -353,15 +353,9 @@ def generate_labels(
     y_k ~ N(mean_k, std_k²), mean and std given x_{1:k} and the labels generated so far.
 
     Args:
-        model: The model.
-        params: Its parameters.
-        key: Randomness of the labels.
         xs: Inputs `[n, m, d]`.
         plug_in_std: If given, this standard deviation replaces std_k (the plug-in generator, which
             forgets the model's own uncertainty; known to collapse the implied task variance).
-
-    Returns:
-        The prompts, `ys: [n, m]`.
     """
     n, m, d = xs.shape
     noise = jax.random.normal(key, (m, n), xs.dtype)

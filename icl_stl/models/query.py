@@ -109,11 +109,7 @@ def read_query(
     """The two numbers read at the query, labels in units of their deviation.
 
     Args:
-        architecture: What the network is.
-        weights: The network as it acts.
-        xs: Inputs of the examples.
         ys: Their labels, in units of √v.
-        query: Input of the query.
         visible: Which examples are there; all if not given.
 
     Returns:
@@ -180,11 +176,6 @@ def query_law(
 
     Args:
         task: The real law: its noise σ and label variance v are known to the network.
-        architecture: What the network is.
-        params: Its parameters.
-        xs: Inputs of the examples.
-        ys: Their labels.
-        query: Input of the query.
         visible: Which examples are there; all if not given.
     """
     weights, v = effective_weights(architecture, params), task.label_variance

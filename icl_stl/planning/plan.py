@@ -174,8 +174,6 @@ def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None
     """Plan the synthetic size of a loop.
 
     Args:
-        problem: The loop.
-        law: Its error law.
         resampled: The law as it might have been measured instead, for the bands.
     """
     require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")

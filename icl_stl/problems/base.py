@@ -101,10 +101,6 @@ class Problem:
         """What is recorded of a generation, numbers by name: `observed.numbers`.
 
         Args:
-            key: Randomness of what is measured.
-            truth: The parameter of the real law.
-            held_out: Held-out rows.
-            generation: The generation.
             one_step: Whether the one-step error is wanted, and has a meaning.
         """
         from icl_stl.problems.observed import numbers

@@ -25,11 +25,8 @@ def numbers(
     that of D_θ alone is known. A risk that is not known is the mean loss of held-out rows.
 
     Args:
-        problem: Real law and learner.
         key: Randomness of what is estimated.
-        truth: The parameter of the real law.
         held_out: Held-out rows, where they are needed.
-        generation: What is measured.
         one_step: Whether the one-step error is wanted, and has a meaning.
     """
     from icl_stl.rows import row_count, rows_of

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from icl_stl.regimes.base import Step
 from icl_stl.regimes.ratio import ByRatio
 
+__all__ = ["Accumulate", "AccumulateFresh", "AccumulateSubsample"]
+
 
 @dataclass(frozen=True)
 class AccumulateFresh(ByRatio):

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from icl_stl.regimes.base import Regime, check_positive, check_share, whole_rows
 
+__all__ = ["Anchored"]
+
 
 @dataclass(frozen=True)
 class Anchored(Regime):

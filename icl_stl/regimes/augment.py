@@ -13,6 +13,8 @@ from icl_stl.regimes.base import (
     whole_rows,
 )
 
+__all__ = ["Augment", "AugmentSameInputs"]
+
 
 @dataclass(frozen=True)
 class Augment(Regime):

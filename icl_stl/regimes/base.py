@@ -126,7 +126,6 @@ def whole_rows(samples: int, lam: float, name: str, value: float, back: Any) -> 
     """λ n synthetic rows; refused, with the nearest values that work, if they are no whole number.
 
     Args:
-        samples: n.
         lam: λ.
         name: The field that λ comes from.
         value: Its value.

@@ -8,6 +8,8 @@ from icl_stl.regimes.augment import Augment
 from icl_stl.regimes.base import check_weight, one_of_both
 from icl_stl.regimes.ratio import ByRatio
 
+__all__ = ["FreshReal"]
+
 
 @dataclass(frozen=True)
 class FreshReal(ByRatio):

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from icl_stl.regimes.base import Regime
 
+__all__ = ["RealOnly"]
+
 
 @dataclass(frozen=True)
 class RealOnly(Regime):

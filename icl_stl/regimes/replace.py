@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from icl_stl.regimes.ratio import ByRatio
 
+__all__ = ["Replace"]
+
 
 @dataclass(frozen=True)
 class Replace(ByRatio):

@@ -293,7 +293,6 @@ def run_batch(
     """What settings of one shape show, as soon as it is known; an error where there is one.
 
     Args:
-        settings: Settings of one shape.
         at_once: Loops of the transformer on one accelerator at a time.
     """
     together = width_of(at_once) if settings[0].prompts else 1

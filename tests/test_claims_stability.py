@@ -61,7 +61,7 @@ def loop_of(experiments, problem, **others):
         e
         for e in experiments
         if isinstance(e, NeighbouringLoops)
-        and e.problem == problem
+        and e.problem.name == problem
         and all(getattr(e, key) == value for key, value in others.items())
     )
 
@@ -133,7 +133,7 @@ def test_a_slower_fall_in_n_is_violated(problem):
     evidence = good("stability_rate")
     key = "tv" if problem in ("bernoulli", "categorical") else "parameters"
     for experiment, arrays in evidence.items():
-        if getattr(experiment, "problem", "") == problem:
+        if experiment.problem.name == problem:
             arrays[key] *= experiment.samples**0.3
     entry = judged("stability_rate", evidence)
     if problem in ("bernoulli", "categorical"):

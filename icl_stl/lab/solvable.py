@@ -16,13 +16,7 @@ from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.learners import Data
-from icl_stl.loops import (
-    Generation,
-    Sizes,
-    checked_start,
-    generation_keys,
-    self_consume,
-)
+from icl_stl.loops import Generation, Sizes, checked_start, generation_keys, self_consume
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.regimes import Regime, synthetic_size
@@ -212,11 +206,7 @@ def identity_terms(
     original = jax.tree.map(lambda a: a[0], pair)
     other = jax.tree.map(lambda a: a[1], pair.params)
     base, direct = at_first(original.params), at_first(original.direct)
-    return {
-        **original.own._asdict(),
-        "direct": direct - base,
-        "indirect": at_first(other) - direct,
-    }
+    return {**original.own._asdict(), "direct": direct - base, "indirect": at_first(other) - direct}
 
 
 def batch_size(
@@ -297,9 +287,7 @@ def _run(experiment: Loops, key: PRNGKeyArray) -> Any:
 
 
 def run_experiment(
-    experiment: Loops,
-    seed: int,
-    report: Report = lambda text, done, total: None,
+    experiment: Loops, seed: int, report: Report = lambda text, done, total: None
 ) -> Arrays:
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = experiment.problem

@@ -37,6 +37,24 @@ def noise(scale, *shape, seed=0):
     return scale * np.random.default_rng(seed).uniform(-1, 1, shape)
 
 
+def around(mean, runs, seed, scale=0.02):
+    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
+    mean = np.asarray(mean, float)
+    scatter = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
+    return mean * (1 + scale * (scatter - scatter.mean(axis=0)))
+
+
+def scattered(experiments, means):
+    """What experiments observe, by experiment: around the means that `means` gives by name."""
+    return {
+        experiment: {
+            key: around(mean, experiment.runs, [seed, k])
+            for k, (key, mean) in enumerate(means(experiment).items())
+        }
+        for seed, experiment in enumerate(experiments)
+    }
+
+
 def some_errors(seed=0):
     """One-step errors of every replicate, generation and prefix."""
     return 0.06 + noise(0.02, R, G + 1, P, seed=seed)

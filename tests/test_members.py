@@ -250,14 +250,8 @@ def test_cells_of_members_are_told_apart_and_the_same_are_one(tmp_path):
         *((1, (1, 2)), (1, (3,)), (2, (1, 2)), (2, (3,)), (1, (0,))),
     ]
     flat = {"learner": ["ols"], "noise": [0.5]}
-<<<<<<< HEAD
-    assert (
-        len(grids.grid_settings({"grid": [flat, {"problem": "ols", "dim": 2, "noise": 0.5}]})) == 1
-    )
-=======
     same = {"problem": "ols", "dim": 2, "noise": 0.5}
     assert len(grids.grid_settings({"grid": [flat, same]})) == 1
->>>>>>> j-loop
     (tmp_path / "mine.py").write_text(HEAD)  # beside the grid, wherever the command runs
     (tmp_path / "grid.toml").write_text("regime = 'mine.py:Some'\n")
     (one,) = grids.read_grid(tmp_path / "grid.toml")

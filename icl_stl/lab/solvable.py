@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from icl_stl import loops
 from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
@@ -237,12 +236,6 @@ def check_fit(
     real = rows_of("problem.draw", real, real, samples)
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
     checked_start(key_loop, problem.learner, regime, real, generations, draw)
-
-
-def check_mix(problem: Problem, regime: Regime, samples: int, generations: int) -> None:
-    """`loops.check_mix` on one real set, for the same reason."""
-    key_loop, _, real, _ = problem.start(jax.random.key(0), samples)
-    loops.check_mix(key_loop, problem.learner, regime, real, generations)
 
 
 def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from icl_stl.intervals import t_half_width, t_test
@@ -252,11 +251,10 @@ def _draw_default(claim: str, stored: Stored) -> Figure:
         ax.set_axis_off()
     figure.suptitle(claim.replace("_", " "))
     drawn = {line.get_linestyle() for ax in axes for line in ax.get_lines()}
-    handles: dict[str, Any] = {
-        words: Line2D([], [], color="0.35", linestyle=line)
-        for line, words in (("--", "bound"), (":", "what it must equal"))
-        if line in drawn
-    }
+    handles: dict[str, Any] = {}
+    for line, words in (("--", "bound"), (":", "what it must equal")):
+        if line in drawn:
+            (handles[words],) = axes[0].plot([], [], line, color="0.35")
     for ax in axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=3)

@@ -59,7 +59,6 @@ def uniform_gap(
 
     Args:
         a: its rate, in (0, 1].
-        delta: probability of failure in (0, 1), for one generation at a time.
     Returns: Gap in the broadcast shape; infinite where r = (1-alpha) kappa >= 1.
     Assumes: As `generalization_gap_at_rate`.
     Source: derived here, THEORY.md statement 19. That a constant share suffices: paper,

@@ -208,8 +208,6 @@ def drift_accumulate_constant(
 ) -> Drift:
     r"""Drift when all data are kept and every generation errs alike: T_i <= eps H_{i+1}.
 
-    Args:
-        generation: i, a whole number >= 0 or inf (the bound grows without limit, like log i).
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
@@ -229,7 +227,6 @@ def drift_accumulate_growing(
 
     Args:
         rate: a > 0, the learner's rate; at a = 1 the bound is eps_0 for every generation.
-        generation: i, a whole number >= 0 or inf (then sigma_a eps_0).
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
@@ -253,8 +250,6 @@ def drift_anchored(
     T_i <= (1-alpha) P_i eps_0 + eps (1 - (1-alpha) P_i)/alpha, P_i = prod_{k=2}^{i} (1 - alpha/k);
     never above max(eps_0, eps/alpha). At alpha = 0: eps_0 + eps H_i.
 
-    Args:
-        alpha: real share in [0, 1]; each earlier generation has (1 - alpha)/i.
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 5.

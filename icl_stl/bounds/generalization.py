@@ -224,8 +224,6 @@ def generalization_gap_at_rate(
 
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
 
-    Args:
-        generation: i, a whole number >= 0 or inf (limit of the loop first, then of alpha).
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a}, E eps_i <= e
         + c N^{-a}.
@@ -257,8 +255,6 @@ def expected_gap(
 ) -> Gap:
     r"""Mean generalization gap: (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n]; b/n for i = 0.
 
-    Args:
-        M: largest loss, > 0; decides only whether the bound is vacuous.
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `generalization_gap`; the loss need not be bounded.
     Source: derived here, THEORY.md statement 13.
@@ -291,8 +287,6 @@ def excess_risk(
 
     E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
 
-    Args:
-        M: largest loss, > 0; decides only whether the bound is vacuous.
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `expected_gap`, and a learner that minimises the empirical risk.
     Source: derived here, THEORY.md statement 18.
@@ -363,9 +357,6 @@ def weighted_gap(
     `weighted_stability`; with fresh real data w^2/n replaces w chi_i and V_i is that of
     `fresh_data_stability`.
 
-    Args:
-        b: loss stability in weighted shares, >= 0.
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -452,8 +443,6 @@ def bousquet_elisseeff(
 ) -> StableAlgorithmGap:
     r"""Gap of a uniformly stable algorithm: beta + (2 n beta + M) sqrt(ln(1/delta)/(2n)).
 
-    Args:
-        n: independent examples, >= 1.
     Returns: StableAlgorithmGap in the broadcast shape.
     Assumes: Independent examples of one law: not the mixed set of a loop, whose parts depend on
         each other.
@@ -478,8 +467,6 @@ def bousquet_klochkov_zhivotovskiy(
 
     beta (2 + sqrt(2) e p ceil(log2 n)) + M sqrt(ln(2/delta)/(2n)), p = max(2, ln(2/delta)).
 
-    Args:
-        n: independent examples, >= 1.
     Returns: StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
         some thousands on.
     Assumes: Independent examples of one law.
@@ -517,7 +504,6 @@ def coupled_gap(
     of `bousquet_elisseeff` and `bousquet_klochkov_zhivotovskiy` in each place.
 
     Args:
-        b: loss stability of one fit, >= 0.
         beta_real: beta_i, the most that one swap in the real set changes the loss of generation i
             when the loop is run again with the same randomness, >= 0.
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0.
@@ -546,9 +532,6 @@ def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArr
 def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> FloatArray:
     r"""Failure probability to spend on generation i so that all i >= 1 hold: 6 delta/(pi i)^2.
 
-    Args:
-        delta: probability in (0, 1) that any generation's bound fails.
-        generation: i, a whole number >= 1.
     Returns: the probability for generation i; they sum to ``delta``.
     Source: derived here, THEORY.md statement 19.
     """

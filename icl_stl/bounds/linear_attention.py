@@ -241,7 +241,6 @@ def linear_attention_gap(
     real and m synthetic prompts.
 
     Args:
-        n: real prompts, kept for ever, >= 1.
         n_syn: synthetic prompts of generation i, m >= 0; 0 for generation 0.
         to_optimum: D, realised Frobenius distance to the best layer, >= 0.
         to_previous: E, realised Frobenius distance to generation i-1, >= 0.
@@ -280,8 +279,6 @@ def linear_attention_gap_prior(
     misses O(ridge) and to which every generation contracts: see the statement.
 
     Args:
-        n: real prompts, kept for ever, >= 1.
-        generation: i, a whole number >= 0.
         ridge: penalty per training prompt, > 0: a fit to N prompts minimises the sum of squares
             plus N ridge |Gamma|^2.
         generator_noise: s >= 0, by default sqrt(R*).

@@ -91,9 +91,6 @@ def recursive_stability(
     chi_0 = 1/n, chi_i = alpha/n + r chi_{i-1}, r = (1-alpha) kappa; gamma_i = kappa chi_i;
     V_i = n chi_i^2 + (alpha (1-alpha)/n) sum_{s<i} r^{2s}. Attained by the Bernoulli amplifier.
 
-    Args:
-        kappa: generator stability, change of the generated law in total variation per changed
-            share of the training set, >= 0.
     Returns: Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
         alpha = 0, where influence is 1/n in every generation).
     Assumes: TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
@@ -174,7 +171,6 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
     Polynomial in i, like i^{kappa - 1}, never exponential.
 
     Args:
-        n: size of every batch, >= 1.
         kappa: generator stability, in [0, 10000].
     Returns: chi_i in the broadcast shape: at i = inf 0, 1/n or inf for kappa below, at, above 1.
     Assumes: As `recursive_stability`; one equal batch a generation.
@@ -286,8 +282,6 @@ def weighted_stability(
     n chi_i = w sum_{s<i} r^s + r^i, V_i = n chi_i^2 + ((1-w)^2/m) sum_{s<i} r^{2s},
     r = (1-w) kappa, m = n_syn; w = 0 is the replace loop.
 
-    Args:
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Stability in the broadcast shape.
     Assumes: As `recursive_stability`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -314,8 +308,6 @@ def fresh_data_stability(
 
     A first example has influence r^i/n; V_i = (w^2/n + (1-w)^2/m) sum_{s<i} r^{2s} + r^{2i}/n.
 
-    Args:
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example
         of generation 0.
     Assumes: As `weighted_stability`.

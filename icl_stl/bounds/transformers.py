@@ -289,7 +289,6 @@ def replace_one(
     layer without MLP it is 2 R |w_o| sum_h |U_h| omega(m, 2 G_h)/m, which is attained.
 
     Args:
-        examples: m >= 1; the m example tokens are the keys.
         label_embedding: |E_y|, >= 0, for the label sensitivity, which is that of
             `replace_one_path`.
     Returns: Certificate.

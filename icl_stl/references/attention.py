@@ -179,7 +179,6 @@ def refit(
 
     Args:
         gamma: gamma_0.
-        generations: refits, >= 0.
         labels: in a prompt, >= 2.
         noises: nu_1..nu_labels of the generator.
     Returns: Refit with generations + 1 values of gamma and generations energies and factors.

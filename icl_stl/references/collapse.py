@@ -57,8 +57,6 @@ def label_covariance(
     C = tau^2 X X^T + sigma^2 I = L diag(sigma^2 + s_k) L^T with unit lower triangular L; plug-in
     labels have sigma^2 L L^T.
 
-    Args:
-        plug_in: with the deviation sigma; else with the predictive one, which gives C.
     Returns: shape (..., m, m).
     Source: derived here, THEORY.md statement 65.
     """
@@ -102,8 +100,6 @@ def divergences(inputs: ArrayLike, noise: float, prior_scale: float) -> Divergen
     I = log det(I + X X^T tau^2/sigma^2)/2 = sum log(1 + s_k/sigma^2)/2; KL(D_0 | D_plug) =
     sum_k s_k/(2 sigma^2) - I, KL(D_plug | D_0) = I - sum_k s_k/(2 (sigma^2 + s_k)).
 
-    Args:
-        inputs: X, shape (m, d).
     Returns: Divergences.
     Source: derived here, THEORY.md statement 66.
     """
@@ -164,8 +160,6 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
     I = (d/2) log((c+n)/c); KL(D_0 | D_plug) = (d/2) [psi(c+n) - psi(c)] - I, KL(D_plug | D_0) =
     I - (d/2) [psi(c+n+1) - psi(c+1)].
 
-    Args:
-        repeats: n >= 1, visits of each direction.
     Returns: Divergences.
     Source: derived here, THEORY.md statement 67.
     """
@@ -268,9 +262,6 @@ def signal_limits(signal: float, alpha: float) -> tuple[float, float]:
 def shrinkage(signal: ArrayLike, repeats: int) -> FloatArray:
     r"""What the mean of k labels of one direction is shrunk by: h_k = k u/(1 + k u), k = 0..n-1.
 
-    Args:
-        signal: u >= 0.
-        repeats: n >= 1, visits of each direction.
     Returns: shape (..., n).
     Source: derived here, THEORY.md statement 69.
     """

@@ -70,8 +70,6 @@ def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> Flo
 
     E (mu_i - mu)^2 = sigma^2/n + (sigma^2/n_syn) sum_j B_ij^2, B = (I - W)^{-1} W.
 
-    Args:
-        noise: sigma > 0, known to the generator N(mu_i, sigma^2).
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -193,8 +191,6 @@ def mean_accumulate_subsample(
     E (P_{i+1} - mu)^2 = E (P_i - mu)^2 + (n_syn/N_{i+1})^2 (v_i + sigma^2/n_syn),
     E Q_{i+1} = E Q_i + (n_syn - 1) sigma^2 + (N_i n_syn/N_{i+1}) (v_i + sigma^2/n_syn).
 
-    Args:
-        samples: n, rows of the real set and of every training set, >= 1.
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 39.
     """
@@ -302,7 +298,6 @@ def mean_variance_augment(
     E (mu_i - mu)^2 = sigma^2/n + d_i and E v_i = e_i.
 
     Args:
-        noise: sigma > 0 of the real law; the generator uses the fitted variance.
         weight: w in [0, 1], weight of the real rows; n/(n + n_syn) by default. 0 is the replace
             loop.
     Returns: MeanVariance, [G+1] each.

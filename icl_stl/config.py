@@ -144,9 +144,9 @@ def normalised(owner: object, **checks: Callable[..., Any]) -> None:
         object.__setattr__(owner, name, check(value) if alone else check(name, value))
 
 
-def counts(owner: object, *least: tuple[str, int]) -> None:
-    """Check whole numbers of a frozen dataclass: names, and the least of each."""
-    for name, smallest in least:
+def counts(owner: object, **least: int) -> None:
+    """Check whole numbers of a frozen dataclass: the least of each, by name."""
+    for name, smallest in least.items():
         object.__setattr__(owner, name, whole(name, getattr(owner, name), smallest))
 
 
@@ -162,6 +162,12 @@ def flag(name: str, value: object) -> None:
     require(isinstance(value, bool), name, value, "True or False")
 
 
+def _check_shape(network: Any) -> None:
+    counts(network, depth=1, width=1, heads=1)
+    fits = network.heads <= network.width and network.width % network.heads == 0
+    require(fits, "heads", network.heads, f"a divisor of the width ({network.width})")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A causal pre-norm transformer."""
@@ -174,13 +180,7 @@ class Architecture:
     """Attention heads of a layer; they share the width equally."""
 
     def __post_init__(self) -> None:
-        counts(self, ("depth", 1), ("width", 1), ("heads", 1))
-        require(
-            self.heads <= self.width and self.width % self.heads == 0,
-            "heads",
-            self.heads,
-            f"a divisor of the width ({self.width})",
-        )
+        _check_shape(self)
 
 
 @dataclass(frozen=True)
@@ -207,13 +207,8 @@ class QueryArchitecture:
     """Largest spectral norm of the embedding, of W_h, of U_h and of both matrices of an MLP."""
 
     def __post_init__(self) -> None:
-        counts(self, ("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0))
-        require(
-            self.heads <= self.width and self.width % self.heads == 0,
-            "heads",
-            self.heads,
-            f"a divisor of the width ({self.width})",
-        )
+        _check_shape(self)
+        counts(self, mlp=0)
         for name, choices in (
             ("attention", ("full", "causal")),
             ("kind", ("softmax", "linear")),
@@ -248,6 +243,6 @@ class Training:
     depend on their order, so this regularises without any knowledge beyond that symmetry."""
 
     def __post_init__(self) -> None:
-        counts(self, ("steps", 1), ("batch", 1))
+        counts(self, steps=1, batch=1)
         normalised(self, learning_rate=positive, weight_decay=nonnegative, warmup=share)
         flag("shuffle_examples", self.shuffle_examples)

@@ -127,7 +127,7 @@ class Regime:
 
 
 def whole_rows(samples: int, lam: float, name: str, value: float, back: Any) -> int:
-    """λ n synthetic rows; if they are no whole number refused, with the nearest values that work."""
+    """λ n synthetic rows; if no whole number refused, with the nearest values that work."""
     exact = samples * lam
     if round(exact) >= 1 and isclose(exact, round(exact), rel_tol=1e-9):
         return round(exact)

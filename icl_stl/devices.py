@@ -100,9 +100,6 @@ def quick_options() -> dict[str, Any]:
     return options_of(QUICK_COMPILATION if cpu else COMPILER_OPTIONS)
 
 
-# --- threads that wait ---------------------------------------------------------------------------
-
-
 def _is_up() -> bool:
     """Whether JAX has made its devices, whose number and threads are then fixed."""
     name = "jax_num_cpu_devices"

@@ -83,9 +83,6 @@ def t_test(margins: ArrayLike) -> TTest:
     return TTest(mean, stderr, float(stats.t.sf(t, r - 1)), float(stats.t.cdf(t, r - 1)), r)
 
 
-# --- means of margins that may be skewed ---------------------------------------------------------
-
-
 def skewness(margins: ArrayLike) -> Floats:
     """Sample skewness G1 = sqrt(R (R - 1))/(R - 2) m_3/m_2^(3/2) over replicates, `[R, K]` -> K.
 
@@ -283,9 +280,6 @@ def corrected_half_width(
         last = int(np.argmax(student_p(np.exp(grid), skew, replicates, cells) <= level))
         low, high = grid[max(last - 1, 0)], grid[last]
     return float(np.exp(high)) * stderr
-
-
-# --- many tests ----------------------------------------------------------------------------------
 
 
 def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], Floats]:

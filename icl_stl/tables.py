@@ -60,9 +60,6 @@ _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]
 _BLANKS = " \t"
 
 
-# --- numbers -------------------------------------------------------------------------------------
-
-
 class Quantity(NamedTuple):
     """What a number must be: the same wherever it comes from."""
 
@@ -110,9 +107,6 @@ def _held(text: str) -> float:
         digits = text if len(text) < 40 else f"{text[:37]}..."
         raise ValueError(f"numbers must be such as float64 can hold, but one is {digits}")
     return value
-
-
-# --- texts ---------------------------------------------------------------------------------------
 
 
 def text_of(content: bytes) -> str:
@@ -191,9 +185,6 @@ def _all_of_64_bits(content: Any) -> None:
             _all_of_64_bits(part)
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 class Row(NamedTuple):
     """One line of a table."""
 
@@ -268,9 +259,6 @@ def rows_of(
 def list_of(text: str) -> list[tuple[int, str]]:
     """What is written on each line of a list that is not empty, with the number of the line."""
     return [(number, line.strip(_BLANKS)) for number, line in _lines(text)]
-
-
-# --- files ---------------------------------------------------------------------------------------
 
 
 def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:

@@ -149,9 +149,6 @@ def train(
     return last
 
 
-# --- contestants: see `benchmarks.Contestant` ----------------------------------------------------
-
-
 def _training(size: Size, compiled: bool) -> Callable[[], int]:
     """Steps of one training that goes on from round to round."""
     state = start(size, compiled=compiled)

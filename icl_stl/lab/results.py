@@ -173,9 +173,6 @@ def regime_from(description: Mapping[str, Any]) -> Regime | None:
     return regime
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 def make_folder(path: Path, option: str = "out") -> None:
     """Make a folder and see that it can be written."""
     try:

@@ -56,9 +56,6 @@ FORMAT = 3
 Watch = Callable[[LoopResult], None]
 
 
-# --- one generation of all replicates ------------------------------------------------------------
-
-
 class Replicate(NamedTuple):
     """What a replicate starts from; with a first axis `[R]`, all replicates."""
 
@@ -242,9 +239,6 @@ def program_of(job: Job, regime: Regime, smallest: int) -> tuple[Regime, int | N
     return Augment.from_lam((n_syn or smallest) / job.samples), n_syn
 
 
-# --- the run folder ------------------------------------------------------------------------------
-
-
 def identity(
     settings: Mapping[str, Any], replicates: int, seed: int, module: str = "icl_stl.lab.runs"
 ) -> dict[str, Any]:
@@ -403,9 +397,6 @@ class Folder:
 
 MADE_BY = "made_by"
 """The array of a checkpoint that says what it was made by."""
-
-
-# --- running -------------------------------------------------------------------------------------
 
 
 class _Loop:

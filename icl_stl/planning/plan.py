@@ -437,8 +437,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.{0 if value >= 0.01 else 2}f} %"
 
 
-# --- measured errors -----------------------------------------------------------------------------
-
 MOST_STDERR = 0.5
 """Largest standard error of a mean of R numbers in [0, 1]: 1/2 sqrt(R/(R-1)) / sqrt(R), R = 2."""
 VARIATION = Quantity("a total variation, in [0, 1]", lambda value: 0 <= value <= 1)

@@ -46,9 +46,6 @@ class Divergences(NamedTuple):
     """I(w; y), what the labels say about the task."""
 
 
-# --- any inputs ----------------------------------------------------------------------------------
-
-
 def label_covariance(
     inputs: Num, noise: float, prior_scale: float, *, plug_in: bool = True
 ) -> Floats:
@@ -120,9 +117,6 @@ def _factors(inputs: Num, noise: float, prior_scale: float) -> tuple[Floats, Flo
     covariance = tau**2 * X @ X.swapaxes(-1, -2) + sigma**2 * np.eye(X.shape[-2])
     factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
     return covariance, factor, np.diagonal(factor, axis1=-2, axis2=-1)
-
-
-# --- the orthogonal design -----------------------------------------------------------------------
 
 
 def _repeats(repeats: float) -> float:
@@ -260,6 +254,8 @@ def signal_limits(signal: float, alpha: float) -> tuple[float, float]:
 def shrinkage(signal: Num, repeats: int) -> Floats:
     r"""What the mean of k labels of one direction is shrunk by: h_k = k u/(1 + k u), k = 0..n-1.
 
+    Args:
+        signal: u >= 0.
     Returns: shape (..., n).
     Source: derived here, THEORY.md statement 69.
     """
@@ -301,9 +297,6 @@ def written_square(factors: Num) -> Floats:
     for k in range(1, len(f)):
         sums[k] = sums[k - 1] * (1 + f[k] / k) ** 2 + 1
     return np.asarray(sums / np.arange(1.0, len(f) + 1) ** 2)
-
-
-# --- prompts that are read and written again -----------------------------------------------------
 
 
 def regenerated(signal: float, generations: int) -> Floats:

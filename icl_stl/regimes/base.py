@@ -123,9 +123,6 @@ class Regime:
         return real + kept * synthetic_size(self, samples)
 
 
-# --- checks of fields ----------------------------------------------------------------------------
-
-
 def whole_rows(samples: int, lam: float, name: str, value: float, back: Any) -> int:
     """λ n synthetic rows; if no whole number refused, with the nearest values that work."""
     exact = samples * lam
@@ -162,9 +159,6 @@ def one_of_both(alpha: float | None, lam: float | None) -> None:
     """Refuse both of two ways to say the same thing."""
     if alpha is not None and lam is not None:
         raise ValueError(f"alpha = {alpha} and lam = {lam} say the same thing: give one of them")
-
-
-# --- what is asked of a regime -------------------------------------------------------------------
 
 
 def _answers(regime: Regime, asked: str, answer: object, fine: bool, admissible: str) -> None:

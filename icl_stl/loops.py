@@ -321,9 +321,10 @@ def _refuse_weights(regime: Regime, index: Any, fine: Any) -> None:
 def check_mix(
     key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, generations: int
 ) -> None:
-    """Refuse wrong weights of the first and the last generation before a program hides them.
+    """Refuse wrong weights of the first three generations and the last before a program hides them.
 
-    The parameters that `mix` sees are zeros; weights that are not finite for these are let pass.
+    Only where rows are known now. The parameters that `mix` sees are zeros; weights that are not
+    finite for these are let pass.
 
     Args:
         key: Key of the loop.
@@ -332,15 +333,18 @@ def check_mix(
         real: The real set.
         generations: G.
     """
+    if not _chooses(regime) or any(_known(leaf) is None for leaf in jax.tree.leaves(real)):
+        return
     n, n_syn = row_count(real), synthetic_size(regime, row_count(real))
     even = spread(1.0, n, n, precision(real))
     params = jax.eval_shape(lambda rows: learner.fit(key, rows, even), real)
     params = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params)
     kept, rows = room_for_rows(regime, real, generations), in_turn(real, n_syn) if n_syn else ()
-    for index in sorted({1, generations} - {0}) if _chooses(regime) else ():
+    for index in sorted(k for k in {1, 2, 3, generations} if 1 <= k <= generations):
         share = real_share(regime, n, index)
         step = Step(key, index, params, real, rows, kept, share, n, n_syn)
-        if np.isfinite(regime.mix(step)[1]).all():
+        weights = _known(regime.mix(step)[1])
+        if weights is not None and np.isfinite(weights).all():
             _mixed(regime, step)
 
 
@@ -416,8 +420,9 @@ def checked_start(
     draw_real: DrawReal | None,
     generate_jointly: GenerateJointly | None = None,
 ) -> Start:
-    """`start_of_loop`, and `check_weights` on rows of its type."""
+    """`start_of_loop`, and `check_weights`, `check_mix` on rows of its type."""
     start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_mix(key, learner, regime, start.real, generations)
     check_weights(key, learner, regime, start.real, generations)
     return start
 

@@ -99,11 +99,7 @@ def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int,
     """
     wanted, found = str(jax.tree.structure(like)), str(jax.tree.structure(rows))
     require(found == wanted, f"what {function} returns", found, f"of the structure {wanted}")
-    leaves = zip(
-        jax.tree_util.tree_leaves_with_path(rows),
-        jax.tree.leaves(like),
-        strict=True,
-    )
+    leaves = zip(jax.tree_util.tree_leaves_with_path(rows), jax.tree.leaves(like), strict=True)
     for (path, leaf), other in leaves:
         shape = (*ahead, count, *jnp.shape(other)[1:])
         where = f"what {function} returns{jax.tree_util.keystr(path)}"

@@ -133,13 +133,6 @@ def test_factors_of_coupled_loops_in_simulation(d, r) -> None:
     assert max(factors.mean, factors.typical) < np.sqrt(factors.square)
 
 
-def test_the_theorem_s_number() -> None:
-    factors = references.attention_fresh_factors(3, 3, 9, 1.3)
-    assert factors.mean == pytest.approx(0.975)
-    assert factors.square == pytest.approx(1.373125)
-    assert factors.typical == pytest.approx(0.97101, abs=1e-5)
-
-
 @pytest.mark.parametrize("k", [0, 1, 5])
 def test_ridge_contracts_to_ridge_on_the_kept_examples(k) -> None:
     """New inputs in every step, any of them; two starts; the constant is attained."""

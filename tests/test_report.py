@@ -1135,17 +1135,3 @@ def test_without_javascript_the_rest_of_the_page_is_there(browser, committed):
     assert not visible("#interactive")
     browser.open(committed)
     assert not browser.js("document.querySelector('noscript p')")
-
-
-def test_hostile_text_does_nothing_in_the_browser(browser, tmp_path):
-    folder = make_folder(
-        tmp_path / "run",
-        [entry("drift", cell(quantity=HOSTILE), statement=HOSTILE)],
-        ["drift"],
-        [("drift", HOSTILE)],
-    )
-    with on(browser, report.write_report(folder)):
-        assert browser.js("document.images.length") == 1
-        assert browser.js("document.scripts.length") == 1
-        browser.js("document.images[0].loading = 'eager'")
-        assert browser.js("document.images[0].decode().then(() => 'drawn')") == "drawn"

@@ -181,12 +181,9 @@ def main(
     return 0
 
 
-def _parser(
-    prog: str | None,
-) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Bounds for self-consuming training loops: every term, never capped.",
+        prog=prog, description="Bounds for self-consuming training loops: every term, never capped."
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands: dict[str, argparse.ArgumentParser] = {}

@@ -169,11 +169,7 @@ def _stability_part(
 
 
 def _fluctuation_part(
-    size: FloatArray,
-    alpha: FloatArray,
-    change: FloatArray,
-    delta: ArrayLike,
-    spread: Propagation,
+    size: FloatArray, alpha: FloatArray, change: FloatArray, delta: ArrayLike, spread: Propagation
 ) -> FloatArray:
     return times(deviation(alpha, spread), change) * np.sqrt(_log_odds(delta) / (2 * size))
 
@@ -201,11 +197,7 @@ def discrepancy_at_rate(
     size, real_share, rate, i = checked(n=n, alpha=alpha, a=a, generation=generation)
     rho = 1 - real_share
     earlier = geometric(rho, real_share, np.maximum(i - 1, 0))
-    later = np.where(
-        np.isinf(i),
-        real_share ** (rate - 1),
-        times(real_share**rate, earlier.total),
-    )
+    later = np.where(np.isinf(i), real_share ** (rate - 1), times(real_share**rate, earlier.total))
     transient = np.where(np.isinf(i), 0.0, earlier.power)
     mixed = np.where(i == 0, 0.0, times(rho, transient + later))
     kept = times(rho, geometric(rho, real_share, i).total)

@@ -28,12 +28,7 @@ from icl_stl.bounds._series import geometric, harmonic, one_minus_product
 from icl_stl.bounds.stability import BoolArray
 
 # sup |phi'|: none but ReLU's is 1.
-ACTIVATION_SLOPES = {
-    "relu": 1.0,
-    "gelu": 1.1290,
-    "gelu_tanh": 1.1290,
-    "silu": 1.0999,
-}
+ACTIVATION_SLOPES = {"relu": 1.0, "gelu": 1.1290, "gelu_tanh": 1.1290, "silu": 1.0999}
 
 
 class Certificate(NamedTuple):

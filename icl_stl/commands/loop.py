@@ -243,12 +243,10 @@ def loops_of(
     from icl_stl.lab import runs, solvable
 
     problem, regime, n, last = setting.problem, setting.regime, setting.samples, setting.generations
-    if not setting.ours:
-        check = solvable.check_mix if setting.prompts else solvable.check_fit
-        check(problem, regime, n, last)
     if setting.solvable:
         known = folder.load("observed")
         if known is None:
+            solvable.check_fit(problem, regime, n, last)
             with console.progress(title) as report:
                 known = solvable.run_experiment(setting.experiment, setting.seed, report)
             folder.save("observed", known)

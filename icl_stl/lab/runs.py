@@ -35,6 +35,7 @@ from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import (
     Sizes,
+    check_mix,
     checked_start,
     generation_keys,
     next_generation,
@@ -518,10 +519,12 @@ def run_loops(
     total = len(chosen) * last + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
-    if not isinstance(problem, InContext):  # of ours, whose fits take long
-        key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
-        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
-        for regime in chosen.values():
+    key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
+    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+    for regime in chosen.values():
+        if isinstance(problem, InContext):  # of ours, whose fits take long
+            check_mix(key_loop, problem.learner, regime, real_rows(real), last)
+        else:
             checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 

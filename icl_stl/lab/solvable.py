@@ -11,19 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from icl_stl import loops
 from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.learners import Data
-from icl_stl.loops import (
-    Generation,
-    Sizes,
-    checked_start,
-    generation_keys,
-    self_consume,
-)
+from icl_stl.loops import Generation, Sizes, checked_start, generation_keys, self_consume
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.regimes import Regime, synthetic_size
@@ -213,11 +206,7 @@ def identity_terms(
     original = jax.tree.map(lambda a: a[0], pair)
     other = jax.tree.map(lambda a: a[1], pair.params)
     base, direct = at_first(original.params), at_first(original.direct)
-    return {
-        **original.own._asdict(),
-        "direct": direct - base,
-        "indirect": at_first(other) - direct,
-    }
+    return {**original.own._asdict(), "direct": direct - base, "indirect": at_first(other) - direct}
 
 
 def batch_size(
@@ -276,12 +265,6 @@ def check_fit(
     checked_start(key_loop, problem.learner, regime, real, generations, draw)
 
 
-def check_mix(problem: Problem, regime: Regime, samples: int, generations: int) -> None:
-    """`loops.check_mix` on one real set, for the same reason."""
-    key_loop, _, real, _ = problem.start(jax.random.key(0), samples)
-    loops.check_mix(key_loop, problem.learner, regime, real, generations)
-
-
 def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:
     """One loop with its `measurements`: of (problem, regime, n, G)."""
     problem, regime = of[:2]
@@ -304,9 +287,7 @@ def _run(experiment: Loops, key: PRNGKeyArray) -> Any:
 
 
 def run_experiment(
-    experiment: Loops,
-    seed: int,
-    report: Report = lambda text, done, total: None,
+    experiment: Loops, seed: int, report: Report = lambda text, done, total: None
 ) -> Arrays:
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = experiment.problem

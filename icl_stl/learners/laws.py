@@ -7,15 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import (
-    amplification,
-    flag,
-    injection,
-    positive,
-    pseudo_counts,
-    share,
-    whole,
-)
+from icl_stl.config import amplification, flag, injection, positive, pseudo_counts, share, whole
 from icl_stl.laws.prompts import Normal
 from icl_stl.learners.learner import Learner, with_weight
 

@@ -9,13 +9,7 @@ from icl_stl.problems.total_variation import sampled_drift, sampled_eps
 
 
 def numbers(
-    problem: Problem,
-    key: Any,
-    truth: Any,
-    held_out: Any,
-    generation: Any,
-    *,
-    one_step: bool = True,
+    problem: Problem, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
 ) -> dict[str, Scalar]:
     """The numbers of a generation of any problem, as far as there are any.
 

@@ -86,11 +86,7 @@ def attention_context_factor(kept_xs: ArrayLike, xs: ArrayLike, gamma: ArrayLike
 
 
 def attention_context_limit(
-    kept_xs: ArrayLike,
-    kept_ys: ArrayLike,
-    xs: ArrayLike,
-    gamma: ArrayLike,
-    relabel_noise: float,
+    kept_xs: ArrayLike, kept_ys: ArrayLike, xs: ArrayLike, gamma: ArrayLike, relabel_noise: float
 ) -> tuple[FloatArray, FloatArray]:
     r"""Limit of `attention_context`: w = (I - M)^{-1} Gamma X_K^T y_K/m, V = M V M^T + noise.
 

@@ -64,12 +64,7 @@ def ols_loop_same_inputs(
 
 
 def ols_augment_same_inputs(
-    samples: int,
-    n_syn: int,
-    dim: int,
-    noise: float,
-    generations: int,
-    weight: float | None = None,
+    samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
 ) -> FloatArray:
     r"""Excess risk beside a fixed real set if synthetic rows repeat its inputs lam times.
 
@@ -130,12 +125,7 @@ def ols_augment_fresh_inputs(
 
 
 def ols_augment_upper_bound(
-    samples: int,
-    n_syn: int,
-    dim: int,
-    noise: float,
-    generations: int,
-    weight: float | None = None,
+    samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
 ) -> FloatArray:
     r"""Upper bound on the excess risk beside a fixed real set, for any synthetic inputs.
 
@@ -244,12 +234,7 @@ def ols_gap_single_fit(samples: int, dim: int, noise: float) -> float:
 
 
 def ols_gap_augment_same_inputs(
-    samples: int,
-    n_syn: int,
-    dim: int,
-    noise: float,
-    generations: int,
-    weight: float | None = None,
+    samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
 ) -> FloatArray:
     r"""Mean gap of the squared loss in the loop of `ols_augment_same_inputs`.
 

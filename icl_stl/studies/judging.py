@@ -451,9 +451,10 @@ def _answer(claim: Claim, evidence: Evidence) -> Judged:
     if not (isinstance(found, tuple) and len(found) == len(Judged._fields)):
         raise ValueError(f"judge of {claim.name} must give a Judged, but it gives {found!r:.80}")
     for cell in (*found[0], *found[1]):
-        what = "cells with margins and measured by replicate, equally many, at least one"
-        fine = isinstance(cell, Cell) and np.ndim(cell.margins) == 1 and np.size(cell.margins) > 0
-        fine = fine and np.shape(cell.measured) == np.shape(cell.margins)
+        what = "cells with margins and measured by replicate, at least one of each"
+        fine = isinstance(cell, Cell) and all(
+            np.ndim(one) == 1 and np.size(one) for one in (cell.margins, cell.measured)
+        )
         if not fine:
             raise ValueError(f"judge of {claim.name} must give {what}, but one is {cell!r:.200}")
         if taken := sorted({*cell.keys} & {*WRITTEN}):

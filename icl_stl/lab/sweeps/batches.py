@@ -32,8 +32,9 @@ from icl_stl.lab.runs import (
     settings_of_jax,
     versions,
 )
-from icl_stl.lab.solvable import batch_size, check_fit, check_mix, loop, measurements
+from icl_stl.lab.solvable import batch_size, check_fit, loop, measurements
 from icl_stl.lab.sweeps.grids import Setting
+from icl_stl.loops import check_mix, real_rows
 from icl_stl.problems import InContext, expected_excess
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, RealOnly, Regime, Replace
 
@@ -138,7 +139,8 @@ def transformer_program(shape: Shape, width: int) -> Program:
     draw = over_replicates(first).compiled(some)
     replicates = on_host(draw(some))
     if filled:
-        check_mix(problem, regime, samples, generations)
+        key, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        check_mix(key, problem.learner, regime, real_rows(real), generations)
     nothing = before_generation_0(problem, regime, replicates, generations)
     numbers = _numbers([(1.0, 1.0, 0.0, 1, 1, True)] * width, filled=filled)
     step = generation_step(problem, regime).compiled(replicates, nothing, numbers, np.int32(0))

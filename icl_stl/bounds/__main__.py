@@ -12,7 +12,8 @@ import numpy as np
 
 from icl_stl.bounds import __doc__ as about
 from icl_stl.bounds import drift, generalization, optimum, stability
-from icl_stl.bounds._check import Constant, Floats, share
+from icl_stl.bounds._check import share
+from icl_stl.bounds._kinds import Constant, Floats
 from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]

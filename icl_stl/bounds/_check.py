@@ -1,43 +1,11 @@
-"""Arguments in, float64 out: one place refuses bad input and records where constants come from."""
+"""Arguments in, float64 out: one place refuses bad input."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-Num = ArrayLike
-"""A number or an array of them."""
-Floats = NDArray[np.float64]
-Provenance = str | Mapping[str, str]
-
-# Decorates the public functions: what overflows is infinite, and a limit is taken without a word.
-to_infinity = np.errstate(over="ignore", divide="ignore", invalid="ignore")
-
-SOURCES = ("certified", "measured", "assumed")
-
-
-class Constant(NamedTuple):
-    """One constant of a bound and how it is known: ``certified``, ``measured`` or ``assumed``."""
-
-    name: str
-    value: float | str
-    provenance: str
-
-    def __str__(self) -> str:
-        return f"{self.name} = {self.value} ({self.provenance})"
-
-
-def in_words(result: Any) -> str:
-    """A result as `print` shows it: a line for each part, constants with how they are known."""
-    lines: list[str] = []
-    for name, value in result._asdict().items():
-        if name == "constants":
-            lines += map(str, value)
-        else:
-            number = isinstance(value, float | np.floating)
-            lines.append(f"{name} = {value:.10g}" if number else f"{name} = {value}")
-    return "\n".join(lines)
+from icl_stl.bounds._kinds import Floats, Num
 
 
 def numbers(name: str, value: Num) -> Floats:
@@ -132,7 +100,8 @@ def extended(name: str, value: Num) -> Floats:
 
 
 _RANGES: Mapping[str, Callable[[str, Num], Floats]] = {
-    **dict.fromkeys(("n", "n_syn", "dim", "context", "examples", "keys", "dimension"), sample_size),
+    **dict.fromkeys(("n", "n_syn", "dim", "context"), sample_size),
+    **dict.fromkeys(("examples", "keys", "tokens", "dimension"), sample_size),
     **dict.fromkeys(("alpha", "alphas", "weight", "gamma", "error_floor"), share),
     **dict.fromkeys(("generation", "lag"), generation_index),
     **dict.fromkeys(("M", "a", "rate", "p", "ridge", "least_scale"), positive),
@@ -158,37 +127,6 @@ def flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} = {value!r} is neither True nor False")
     return bool(value)
-
-
-def constants(provenance: Provenance, **values: Num) -> tuple[Constant, ...]:
-    """A record of constants; ``provenance`` is one word for all or a mapping from their names."""
-    return tuple(
-        Constant(name, _described(value), _source(provenance, name))
-        for name, value in values.items()
-    )
-
-
-def _source(provenance: Provenance, name: str) -> str:
-    word = provenance if isinstance(provenance, str) else provenance.get(name, "assumed")
-    if word not in SOURCES:
-        raise ValueError(f"provenance = {word!r} is outside the admissible range {SOURCES}")
-    return word
-
-
-def _described(value: Num) -> float | str:
-    array = np.asarray(value)
-    return float(array.reshape(())) if array.size == 1 else f"array of shape {array.shape}"
-
-
-def common_shape(*parts: Floats) -> tuple[Floats, ...]:
-    """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
-    shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
-    return tuple(np.broadcast_to(part, shape)[()] for part in parts)
-
-
-def times(zero_wins: Floats, other: Floats) -> Floats:
-    """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
-    return np.where(zero_wins == 0, 0.0, zero_wins * other)
 
 
 def earlier_shares(shares: Floats) -> Floats:

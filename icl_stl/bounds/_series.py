@@ -1,10 +1,10 @@
-"""Sums that bounds are made of, exact at their limits and free of cancellation near them."""
+"""Sums and products that bounds are made of, exact at their limits and free of cancellation."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import Floats, times
+from icl_stl.bounds._kinds import Floats, times
 
 # B_{2j} / (2j)! of the Euler-Maclaurin formula, j = 1..7.
 _EULER_MACLAURIN = (
@@ -126,3 +126,9 @@ def resolvent(weights: Floats) -> Floats:
     for i in range(1, len(weights)):
         inverse[i] += weights[i, :i] @ inverse[:i]
     return inverse
+
+
+def common_shape(*parts: Floats) -> tuple[Floats, ...]:
+    """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
+    shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
+    return tuple(np.broadcast_to(part, shape)[()] for part in parts)

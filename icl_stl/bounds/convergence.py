@@ -4,21 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    nonnegative,
-    positive,
-    real,
-    share,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import one_minus_product
+from icl_stl.bounds._check import checked, nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, one_minus_product
 from icl_stl.bounds.generalization import Gap, _gap, _log_odds
 from icl_stl.bounds.stability import uniform_recursive_stability
 

@@ -9,21 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    constants,
-    earlier_shares,
-    generation_index,
-    nonnegative,
-    real,
-    share,
-    times,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, earlier_shares, generation_index, nonnegative, real
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
 from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product, resolvent
 
 _MOST = 10_000  # generations of a matrix of weights
@@ -76,7 +63,7 @@ def varying_share_weights(alphas: Num) -> Floats:
     Returns: weights [G+1, G+1] for `drift_recursion`.
     Source: derived here, THEORY.md statement 3.
     """
-    return np.diag(1 - np.atleast_1d(share("alphas", alphas)), k=-1)
+    return np.diag(1 - np.atleast_1d(checked(alphas=alphas)[0]), k=-1)
 
 
 @to_infinity
@@ -98,7 +85,7 @@ def anchored_weights(alpha: float, generations: int) -> Floats:
     Source: derived here, THEORY.md statement 5.
     """
     i = _all_generations(generations)
-    rows = (1 - share("alpha", alpha)) / np.maximum(i, 1)
+    rows = (1 - checked(alpha=alpha)[0]) / np.maximum(i, 1)
     return np.tril(np.broadcast_to(rows, (len(i), len(i))), k=-1)
 
 
@@ -145,7 +132,7 @@ def drift_varying_share(eps: Num, alphas: Num, *, provenance: Provenance = "meas
     Source: derived here, THEORY.md statement 3.
     """
     errors = np.atleast_1d(nonnegative("eps", eps))
-    synthetic = 1 - np.atleast_1d(share("alphas", alphas))
+    synthetic = 1 - np.atleast_1d(checked(alphas=alphas)[0])
     last = errors.shape[-1] - 1
     if synthetic.shape[-1] != last:
         raise ValueError(

@@ -7,24 +7,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    flag,
-    generation_index,
-    nonnegative,
-    positive,
-    probability,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric
+from icl_stl.bounds._check import checked, flag, generation_index, positive, probability
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric
 from icl_stl.bounds.stability import (
     BoolArray,
     Propagation,
@@ -395,9 +380,9 @@ def uniform_convergence_gap(
     Source: derived here, THEORY.md statement 17.
     """
     size, real_share, loss, distance = checked(n=n, alpha=alpha, M=M, discrepancy=discrepancy)
-    logs = nonnegative("log_size", log_size) + _log_odds(delta)
+    log, radius = checked(log_size=log_size, cover_radius=cover_radius)
     shift = times(1 - real_share, distance)
-    cover = 2 * nonnegative("cover_radius", cover_radius)
+    cover, logs = 2 * radius, log + _log_odds(delta)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
     known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
     return summed(UniformGap, loss, known, shift, cover, fluctuation)
@@ -415,8 +400,8 @@ def log_cover_ball(dimension: Num, radius: Num, lipschitz: Num, cover_radius: Nu
     Returns: natural logarithm of the size, in the broadcast shape.
     Source: published: Kolmogorov and Tikhomirov 1959 (volume argument).
     """
-    q = sample_size("dimension", dimension)
-    reach = positive("radius", radius) * nonnegative("lipschitz", lipschitz)
+    q, slope = checked(dimension=dimension, lipschitz=lipschitz)
+    reach = positive("radius", radius) * slope
     return (q * np.log1p(2 * reach / positive("cover_radius", cover_radius)))[()]
 
 

@@ -10,19 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    checked,
-    common_shape,
-    constants,
-    nonnegative,
-    probability,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric
+from icl_stl.bounds._check import checked, nonnegative, probability
+from icl_stl.bounds._kinds import Constant, Floats, Num, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric
 from icl_stl.bounds.generalization import summed
 from icl_stl.bounds.stability import BoolArray
 

@@ -11,21 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    constants,
-    extended,
-    flag,
-    generation_index,
-    nonnegative,
-    one,
-    positive,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, flag, generation_index, nonnegative, one, positive
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, to_infinity
 from icl_stl.bounds._series import geometric
 from icl_stl.bounds.generalization import Gap
 
@@ -346,7 +333,7 @@ def optimal_size(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
     landscape = problem.landscape()
-    cap = one("max_lam", extended("max_lam", max_lam))
+    cap = one("max_lam", *checked(max_lam=max_lam))
     search = branch_and_bound(landscape, cap)
     lam = polished(landscape, search, cap)
     regime = _regime(lam, cap)
@@ -401,7 +388,7 @@ def synthetic_trade_off(
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
-    parts = problem.landscape().parts(extended("lam", lam))
+    parts = problem.landscape().parts(*checked(lam=lam))
     shift, stability, fluctuation = (part[()] for part in parts)
     total = shift + stability + fluctuation
     record = problem.record(provenance)

@@ -8,16 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    checked,
-    constants,
-    generation_index,
-    times,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, generation_index
+from icl_stl.bounds._kinds import Constant, Floats, Num, constants, times, to_infinity
 from icl_stl.bounds._series import geometric, power_sum
 
 

@@ -5,22 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    generation_index,
-    nonnegative,
-    real,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric, log_product, one_minus_product
+from icl_stl.bounds._check import checked, generation_index, nonnegative, real, sample_size
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric, log_product, one_minus_product
 
 BoolArray = NDArray[np.bool_]
 

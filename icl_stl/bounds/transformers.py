@@ -7,24 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import (
-    Constant,
-    Floats,
-    Num,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    flag,
-    generation_index,
-    nonnegative,
-    one,
-    real,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric, harmonic, one_minus_product
+from icl_stl.bounds._check import checked, flag, generation_index, nonnegative, one, real
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric, harmonic, one_minus_product
 from icl_stl.bounds.stability import BoolArray
 
 # sup |phi'|: none but ReLU's is 1.
@@ -226,7 +211,7 @@ def attention_cap(keys: Num, oscillation: Num) -> Floats:
     Returns: the weight in (0, 1]; attained when one logit exceeds all others by b.
     Source: derived here, THEORY.md statement 27.
     """
-    count = sample_size("keys", keys)
+    (count,) = checked(keys=keys)
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
 
 
@@ -378,7 +363,7 @@ def causal_spread(tokens: Num, position: Num, layers: Num) -> Floats:
         T)^{s-1}/T.
     Source: derived here, THEORY.md statement 31.
     """
-    last = sample_size("tokens", tokens)
+    (last,) = checked(tokens=tokens)
     first = generation_index("position", position, first=1)
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")

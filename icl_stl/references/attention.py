@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from icl_stl.bounds import SphereMoments, sphere_moments
-from icl_stl.bounds._check import Floats, Num, nonnegative, positive, real, share
+from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
 __all__ = [

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
-from icl_stl.bounds._check import Floats, nonnegative, real, share
+from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.bounds._kinds import Floats
 from icl_stl.references._common import last_generation, rows
 
 Loss = Callable[[Floats, int], Floats]

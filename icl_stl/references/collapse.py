@@ -30,7 +30,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma, polygamma
 
-from icl_stl.bounds._check import Floats, Num, flag, nonnegative, numbers, positive, real, share
+from icl_stl.bounds._check import flag, nonnegative, numbers, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
 

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma
 
-from icl_stl.bounds._check import Floats, Num, nonnegative, positive, real
-from icl_stl.references._common import last_generation, pooled_factor, rows, variance
+from icl_stl.bounds._check import nonnegative, positive, real
+from icl_stl.bounds._kinds import Floats, Num
+from icl_stl.references._common import last_generation, rows, variance
+from icl_stl.references._gains import pooled_factor
 
 
 class ContextPath(NamedTuple):

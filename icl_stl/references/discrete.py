@@ -8,16 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import Floats, Num, nonnegative, positive, real
+from icl_stl.bounds._check import nonnegative, positive, real
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds._series import resolvent
 from icl_stl.bounds.drift import anchored_weights
-from icl_stl.references._common import (
-    batch_coefficients,
-    last_generation,
-    mixing,
-    real_weight,
-    rows,
-)
+from icl_stl.references._common import last_generation, mixing, real_weight, rows
+from icl_stl.references._gains import batch_coefficients
 
 
 class LawPath(NamedTuple):

@@ -9,20 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import Floats, Num, flag, nonnegative, positive, probability, share
+from icl_stl.bounds._check import flag, nonnegative, positive, probability, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds.drift import anchored_weights
-from icl_stl.references._common import (
+from icl_stl.references._common import last_generation, mixing, real_weight, rows, variance
+from icl_stl.references._gains import (
     accumulate_gain,
     augment_gain,
     batch_gain,
     best_fresh_weight,
     fresh_limit,
     fresh_path,
-    last_generation,
-    mixing,
-    real_weight,
-    rows,
-    variance,
 )
 
 

@@ -9,20 +9,17 @@ repeat the real inputs have n_syn = lam n rows, lam whole.
 
 import numpy as np
 
-from icl_stl.bounds._check import Floats, Num, nonnegative, positive, real, share
-from icl_stl.references._common import (
+from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
+from icl_stl.references._common import last_generation, mixing, real_weight, rows, variance
+from icl_stl.references._gains import (
     accumulate_gain,
     augment_gain,
     batch_gain,
     best_fresh_weight,
     fresh_limit,
     fresh_path,
-    last_generation,
-    mixing,
     pooled_factor,
-    real_weight,
-    rows,
-    variance,
 )
 from icl_stl.references.gaussian import BestWeight
 

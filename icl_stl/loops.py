@@ -726,11 +726,17 @@ def _flags(generation: Generation) -> tuple[Any, Any]:
 
 
 def _say_what_is_wrong(regime: Regime, fine: Any, finite: Any) -> None:
-    """Refuse wrong weights, warn of parameters that are not finite, `[G + 1, ...]`, if known."""
-    _refuse_weights(regime, None, fine)
+    """Refuse wrong weights, warn of parameters that are not finite, `[G + 1, ...]`, if known.
+
+    What a regime makes of parameters that are not finite is not its fault.
+    """
     known = _known(finite)
-    if known is not None and not known.all():
-        first = int(np.argmin(known.reshape(len(known), -1).all(axis=1)))
+    if known is None:
+        return
+    known = known.reshape(len(known), -1).all(axis=1)
+    _refuse_weights(regime, None, fine | ~np.roll(np.logical_and.accumulate(known), 1))
+    if not known.all():
+        first = int(np.argmin(known))
         warnings.warn(
             "learner.fit returned parameters that are not finite, first in generation "
             f"{first}: unless they are meant to be, what is seen from there on means nothing",

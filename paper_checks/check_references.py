@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -511,41 +512,13 @@ def prompts_of(law: str, seed: int) -> Family:
     return Family(f"48, 49 linear attention, {law}; control: another law", cells, control)
 
 
-def attention_gaussian(seed):
-    return prompts_of("gaussian", seed)
-
-
-def attention_sphere(seed):
-    return prompts_of("sphere", seed)
-
-
 FAMILIES: tuple[Callable[[int], Family], ...] = (
-    mean_replace,
-    mean_augment,
-    mean_accumulate,
-    mean_anchored,
-    mean_fresh,
-    mean_subsample,
-    mean_gap,
-    mean_total_variation,
-    both_fitted,
-    log_variance,
-    ols_replace,
-    ols_same_inputs,
-    ols_fresh_inputs,
-    ols_bound,
-    ols_accumulate,
-    ols_fresh_real,
-    law_loops,
-    law_fixation,
-    smoothed,
-    one_sided,
-    bits,
-    bits_influence,
-    attention_gaussian,
-    attention_sphere,
-    gap_terms_of_mean,
-    gap_terms_of_bits,
+    *(mean_replace, mean_augment, mean_accumulate, mean_anchored, mean_fresh, mean_subsample),
+    *(mean_gap, mean_total_variation, both_fitted, log_variance),
+    *(ols_replace, ols_same_inputs, ols_fresh_inputs, ols_bound, ols_accumulate, ols_fresh_real),
+    *(law_loops, law_fixation, smoothed, one_sided, bits, bits_influence),
+    *(partial(prompts_of, law) for law in ("gaussian", "sphere")),
+    *(gap_terms_of_mean, gap_terms_of_bits),
 )
 
 
@@ -588,12 +561,11 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
     known = references
     size, ols = (ROWS, ROWS, DIM, SIGMA, LAST), {"dim": DIM, "noise": SIGMA}
     mean, law = {"noise": SIGMA}, {"probabilities": LAW, "pseudo_count": 0.0}
-    smooth, bits = (
-        law | {"pseudo_count": 0.7},
-        {"kappa": 0.8, "probability": 0.3, "centre": 0.5, "injected": 0.02},
-    )
+    smooth, smoothed_law = law | {"pseudo_count": 0.7}, (LAW, N, N, 0.7, LAST)
+    bits = {"kappa": 0.8, "probability": 0.3, "centre": 0.5, "injected": 0.02}
     pair = (N, N, SIGMA, LAST)
     loop = bernoulli.BernoulliLoop(N, N, 0.3, 0.8, error=0.02)
+    replaced = loop._replace(replace=True)
     cases = (
         ("gaussian_mean", Replace(), mean, known.mean_replace(*pair)),
         ("gaussian_mean", Augment(0.5, 0.3), mean, known.mean_augment(*pair, 0.3)),
@@ -623,14 +595,9 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
         ("categorical", Replace(), smooth, known.smoothed_replace(LAW, N, N, 0.7, LAST).error),
         ("categorical", Augment(0.5), smooth, known.smoothed_augment(LAW, N, N, 0.7, LAST).error),
         ("categorical", Augment(0.5, 0.3), smooth, None),
-        (
-            "categorical",
-            Accumulate(),
-            smooth,
-            known.smoothed_accumulate(LAW, N, N, 0.7, LAST).error,
-        ),
+        ("categorical", Accumulate(), smooth, known.smoothed_accumulate(*smoothed_law).error),
         ("bernoulli", Augment(0.5), bits, bernoulli.drift(loop, LAST).square),
-        ("bernoulli", Replace(), bits, bernoulli.drift(loop._replace(replace=True), LAST).square),
+        ("bernoulli", Replace(), bits, bernoulli.drift(replaced, LAST).square),
         ("bernoulli", Accumulate(), bits, None),
     )
     for problem, regime, settings, curve in cases:

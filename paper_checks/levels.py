@@ -110,6 +110,7 @@ SHAPES = (
 )
 MORE = (Shape(100), Shape(30, 1, 0.5))
 """Simulated for 6 and 12 loops."""
+POWER = ("holds", "violated, one wrong", "violated, all wrong")
 POWERS = (
     *(Shape(30, 1, correlation) for correlation in (0.0, 0.5, 0.9)),
     *(Shape(30, 6, 0.9), Shape(1), Shape(100)),
@@ -161,6 +162,12 @@ def by_judging(margins: Floats, families: int = 1, **known: Any) -> str:
     return judging.overall(judging.verdicts(cells).verdicts)
 
 
+def shares(names: Iterable[str], found: list[tuple[NDArray[np.bool_], ...]]) -> Row:
+    """Of all pieces of trials, how often each that is named was found."""
+    parts = (np.concatenate(own).mean() for own in zip(*found, strict=True))
+    return dict(zip(names, map(float, parts), strict=True))
+
+
 def levels(law: Law, loops: int, shape: Shape, trials: int, seed: int) -> Row:
     """Shares of false verdicts, and of trials in which the cell that is wrong has a test."""
     rng = np.random.default_rng(seed)
@@ -170,9 +177,7 @@ def levels(law: Law, loops: int, shape: Shape, trials: int, seed: int) -> Row:
         margins[:, :, 1:] += 5
         one = judged(margins, shape.families, against=False)
         found.append((one.holds, everywhere.holds, everywhere.violated, one.by[:, 0] != "none"))
-    shares = [float(np.concatenate(own).mean()) for own in zip(*found, strict=True)]
-    names = ("holds, one wrong", "holds, all wrong", "violated", "tested")
-    named = dict(zip(names, shares, strict=True))
+    named = shares(("holds, one wrong", "holds, all wrong", "violated", "tested"), found)
     return {"law": law.name, "loops": loops, **shape._asdict(), **named}
 
 
@@ -186,51 +191,24 @@ def power(loops: int, shape: Shape, sds: float, trials: int, seed: int) -> Row:
         one[:, :, 0] -= 5 + sds
         wrong = judged(one, shape.families)
         found.append((right.holds, wrong.violated, judged(margins - sds, shape.families).violated))
-    shares = [float(np.concatenate(own).mean()) for own in zip(*found, strict=True)]
-    names = ("holds", "violated, one wrong", "violated, all wrong")
-    named = dict(zip(names, shares, strict=True))
-    return {"margin": sds, "loops": loops, **shape._asdict(), **named}
+    return {"margin": sds, "loops": loops, **shape._asdict(), **shares(POWER, found)}
 
 
 # --- cells of other kinds ------------------------------------------------------------------------
 
 
 def kinds(trials: int) -> Iterable[Row]:
-    """False verdicts by the package itself: of equality, with signs, limits, and of controls."""
+    """False verdicts by the package itself: of equality, and of controls."""
     laws = (normal(), gamma(2.0), gamma(-2.0))
     shape = Shape(3)
     for loops in (6, 12):
         for law in laws:
             yield _kind("equal", law, loops, shape, trials, equality)
             yield _kind("control", law, loops, shape, trials, controls)
-        for law in (normal(), Law("t, 3 degrees", _heavy), rare(0.5)):
-            yield _kind("symmetric", law, loops, shape, trials, means(symmetric=True))
-    for loops in (12, 40):
-        for law in (*RARE[2:4], *RARE[6:8]):
-            p = float(law.name.split()[-1])
-            ends = (-p, 1 - p) if law.name.startswith("good") else (p - 1, p)
-            low, high = np.array(ends) / np.sqrt(p * (1 - p))
-            known = means(limits=(float(low) - 1e-9, float(high) + 1e-9))
-            yield _kind("limits", law, loops, Shape(1), trials, known)
-
-
-def _heavy(rng: np.random.Generator, shape: tuple[int, int, int], correlation: float) -> Floats:
-    del correlation
-    return np.asarray(rng.standard_t(3, shape) / np.sqrt(3))
 
 
 Kind = Callable[[Floats], tuple[bool, bool]]
 """Whether a claim with these margins `[R, K]`, of mean 0, falsely holds, and is violated."""
-
-
-def means(**known: Any) -> Kind:
-    """Of means, of which more is known."""
-
-    def own(margins: Floats) -> tuple[bool, bool]:
-        one = margins + 5 * (np.arange(margins.shape[1]) > 0)
-        return by_judging(one, **known) == "holds", by_judging(margins, **known) == "violated"
-
-    return own
 
 
 def equality(margins: Floats) -> tuple[bool, bool]:
@@ -264,24 +242,20 @@ def _kind(name: str, law: Law, loops: int, shape: Shape, trials: int, false: Kin
 def unseen(trials: int) -> Iterable[Row]:
     """False `holds` where what is assumed of margins does not hold."""
     rng = np.random.default_rng(17)
+
+    def row(what: str, loops: int, margins: Floats) -> Row:
+        holds = float(judged(margins, against=False).holds.mean())
+        return {"what": what, "loops": loops, "holds": holds}
+
     for loops in (6, 12, 20, 40):
         for law in (hidden(0.02, 50.0), hidden(0.05, 20.0)):
-            margins = law.draw(rng, (loops, trials, 1), 0.0)
-            yield {
-                "what": law.name,
-                "loops": loops,
-                "holds": float(judged(margins, against=False).holds.mean()),
-            }
+            yield row(law.name, loops, law.draw(rng, (loops, trials, 1), 0.0))
     for loops in (6, 12, 20, 40):
         for skew in (-0.8, -2.0):
             margins = 5 + _normal(rng, (loops, trials, 30), 0.0)
             margins[:, :, :1] = gamma(skew).draw(rng, (loops, trials, 1), 0.0)
             what = f"one cell of skew {skew:+g} in a family of 30, the others normal"
-            yield {
-                "what": what,
-                "loops": loops,
-                "holds": float(judged(margins, against=False).holds.mean()),
-            }
+            yield row(what, loops, margins)
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -316,31 +290,29 @@ def table(trials: int = TRIALS) -> dict[str, Any]:
     }
 
 
-def most(trials: int) -> float:
-    """The largest share of false verdicts that is allowed in so many trials."""
-    return float(LEVEL + ALLOWED * np.sqrt(LEVEL * (1 - LEVEL) / trials))
+def most(trials: int, errors: float = ALLOWED) -> float:
+    """The nominal level and so many standard errors of a share in so many trials."""
+    return float(LEVEL + errors * np.sqrt(LEVEL * (1 - LEVEL) / trials))
 
 
 FALSE = ("holds, one wrong", "holds, all wrong", "violated")
+FALSE_KINDS = ("holds", "violated")
 
 
 def above(found: dict[str, Any], errors: float) -> list[Row]:
     """Simulated levels that exceed the nominal one by more than so many standard errors."""
-    rows = [({**row, "false": name}, row[name]) for row in found["levels"] for name in FALSE]
-    several = [(row, found["trials"], share) for row, share in rows]
+    several = [(row, name, found["trials"]) for row in found["levels"] for name in FALSE]
     several += [
-        ({**row, "false": name}, found["kinds_trials"], row[name])
-        for row in found["kinds"]
-        for name in ("holds", "violated")
+        (row, name, found["kinds_trials"]) for row in found["kinds"] for name in FALSE_KINDS
     ]
-    spread = np.sqrt(LEVEL * (1 - LEVEL))
-    return [row for row, trials, share in several if share > LEVEL + errors * spread / trials**0.5]
+    return [
+        {**row, "false": name} for row, name, trials in several if row[name] > most(trials, errors)
+    ]
 
 
 def _grid(title: str, rows: dict[str, dict[int, list[Row]]], columns: Iterable[int]) -> str:
     """Largest shares, `holds / violated`, a row for each name and a column for each number."""
     lines = [[title, *(f"{loops} loops" for loops in columns)]]
-    lines.append(["---"] * len(lines[0]))
     for name, own in rows.items():
         line = [name]
         for loops in columns:
@@ -355,8 +327,10 @@ def _grid(title: str, rows: dict[str, dict[int, list[Row]]], columns: Iterable[i
     return _table(lines)
 
 
-def _table(lines: Iterable[Iterable[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(lines: list[list[str]]) -> str:
+    """The first line is the header."""
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ruled)
 
 
 def _named(row: Row) -> str:
@@ -380,36 +354,19 @@ def page(found: dict[str, Any]) -> str:
     largest = max(row[name] for row in rows for name in FALSE)
     count = len(FALSE) * len(rows) + 2 * len(found["kinds"])
     powers = [["margin, sd", "loops", "cells", "holds", "violated, one wrong", "all wrong"]]
-    powers.append(["---"] * 6)
-    powers += [
-        [
-            f"{row['margin']:g}",
-            str(row["loops"]),
-            _named(row),
-            *(
-                f"{row[name]:.2f}"
-                for name in ("holds", "violated, one wrong", "violated, all wrong")
-            ),
-        ]
-        for row in found["power"]
-    ]
-    others: dict[str, list[Row]] = {}
-    for row in found["kinds"]:
-        others.setdefault(row["kind"], []).append(row)
-    kinds_of = [["cells", "laws", "false holds", "false violated"], ["---"] * 4]
-    kinds_of += [
-        [
-            KINDS[kind],
-            str(len({row["law"] for row in own})),
-            "-" if kind == "control" else f"{max(row['holds'] for row in own):.3f}",
-            f"{max(row['violated'] for row in own):.3f}",
-        ]
-        for kind, own in others.items()
-    ]
+    for row in found["power"]:
+        figures = [f"{row[name]:.2f}" for name in POWER]
+        powers.append([f"{row['margin']:g}", str(row["loops"]), _named(row), *figures])
+    kinds_of = [["cells", "laws", "false holds", "false violated"]]
+    for kind, words in KINDS.items():
+        own = [row for row in found["kinds"] if row["kind"] == kind]
+        worst = [f"{max(row[name] for row in own):.3f}" for name in FALSE_KINDS]
+        worst[0] = "-" if kind == "control" else worst[0]
+        kinds_of.append([words, str(len({row["law"] for row in own})), *worst])
     whats = list(dict.fromkeys(row["what"] for row in found["unseen"]))
     own_loops = sorted({row["loops"] for row in found["unseen"]})
     share = {(row["what"], row["loops"]): row["holds"] for row in found["unseen"]}
-    unseen_rows = [["margins", *(f"{n} loops" for n in own_loops)], ["---"] * (1 + len(own_loops))]
+    unseen_rows = [["margins", *(f"{n} loops" for n in own_loops)]]
     unseen_rows += [[what, *(f"{share[what, n]:.3f}" for n in own_loops)] for what in whats]
     return PAGE.format(
         trials=found["trials"],
@@ -432,8 +389,6 @@ def page(found: dict[str, Any]) -> str:
 KINDS = {
     "equal": "equal within a tolerance, the mean at the tolerance",
     "control": "a control that is right in one family of two: rejected",
-    "symmetric": "margins known to be symmetric",
-    "limits": "margins with known limits, events",
 }
 
 PAGE = """# Levels and power of verdicts
@@ -465,7 +420,7 @@ different families independent.
 {by_shape}
 
 Cells of other kinds, judged by `judging.verdicts` and `judging.rejected`; {kinds_trials} trials
-each, the largest share over laws, 6 and 12 loops (limits: 12 and 40).
+each, the largest share over laws, 6 and 12 loops.
 
 {kinds}
 
@@ -488,8 +443,8 @@ skew of one cell is lost in the mean over its family.
 
 {unseen}
 
-- Margins have a law near the normal one, corrected for its skew, or a log-concave density, or known
-  limits, or signs that may be flipped. A rare event hidden behind noise has none of them.
+- Margins have a law near the normal one, corrected for its skew, or a log-concave density. A
+  rare event hidden behind noise has neither.
 - Cells of one family (regime, share, quantity) have margins of one shape.
 - Replicates are independent.
 - Where a claim does not hold, a single cell keeps `holds` if Holm decides for it, or if all cells

@@ -14,27 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_stl.benchmark import contestants
-from icl_stl.benchmark import race as benchmarks
+from icl_stl.benchmark import contestants, race
 from icl_stl.benchmark.figure import speeds
-from icl_stl.benchmark.race import (
-    SIZES,
-    TARGETS,
-    Contestant,
-    Part,
-    Race,
-    UnavailableError,
-    baseline_operations,
-    draw_prompts,
-    exponent,
-    judged,
-    own_operations,
-    race,
-    ratio,
-    shown,
-    summary,
-    table_of,
-)
 from icl_stl.config import Architecture, Training
 from icl_stl.cores import available_cores
 from icl_stl.laws import LinearRegression
@@ -45,7 +26,7 @@ from icl_stl.models.causal import transformer
 from icl_stl.style import svg_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = SIZES["small-20"]
+SMALL = race.SIZES["small-20"]
 
 
 def quiet(text, done, total):
@@ -67,11 +48,11 @@ def counted(tokens, token_width, labels, architecture):
     return 2 * (tokens * token_width * p + layers + labels * p * 2)
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("size", race.SIZES.values(), ids=race.SIZES)
 def test_operations_are_those_counted_product_by_product(size):
     m, d = size.task.context, size.task.dim
-    assert own_operations(size) == counted(m, 2 * d + 1, m, size.architecture)
-    assert baseline_operations(size) == counted(2 * m, d + 1, m, size.architecture)
+    assert race.own_operations(size) == counted(m, 2 * d + 1, m, size.architecture)
+    assert race.baseline_operations(size) == counted(2 * m, d + 1, m, size.architecture)
 
 
 def test_operations_are_near_those_that_xla_counts():
@@ -79,16 +60,16 @@ def test_operations_are_near_those_that_xla_counts():
     learner = adam_transformer(SMALL.task, SMALL.architecture, Training())
     weights = transformer(SMALL.task, SMALL.architecture).init(jax.random.key(0))
     fitted = Fitted(weights, jnp.array(0.0), jnp.array(-1))
-    prompts = Prompts(*map(jnp.asarray, draw_prompts(SMALL.task, 0, 16)))
+    prompts = Prompts(*map(jnp.asarray, race.draw_prompts(SMALL.task, 0, 16)))
     forward = jax.jit(lambda fitted, prompts: predictions(learner, fitted, prompts))
     found = forward.lower(fitted, prompts).compile().cost_analysis()["flops"] / 16
-    useful = own_operations(SMALL)
+    useful = race.own_operations(SMALL)
     assert useful <= found <= 1.15 * useful
 
 
 def test_prompts_are_those_of_the_real_law():
     task = LinearRegression(dim=3, context=4, noise=2.0, prior_scale=2.0)
-    xs, ys = draw_prompts(task, 0, 20_000)
+    xs, ys = race.draw_prompts(task, 0, 20_000)
     assert xs.dtype == ys.dtype == np.float32
     # Var y = d τ² + σ²; E y_1 y_2 <x_1, x_2> / d = τ². Standard errors below 2 %.
     assert np.var(ys) == pytest.approx(task.label_variance, rel=0.05)
@@ -102,21 +83,21 @@ def test_prompts_are_those_of_the_real_law():
 def test_medians_and_spreads_are_of_ratios_within_rounds():
     # The machine is ten times slower in the last round: both sides are, and no ratio is.
     ours, theirs = [10.0, 12.0, 1.0], [5.0, 4.0, 0.5]
-    assert ratio(ours, theirs) == {"median": 2.0, "low": 2.0, "high": 3.0}
-    assert summary([3, 1, 2, 10]) == {"median": 2.5, "low": 1, "high": 10}
+    assert race.ratio(ours, theirs) == {"median": 2.0, "low": 2.0, "high": 3.0}
+    assert race.summary([3, 1, 2, 10]) == {"median": 2.5, "low": 1, "high": 10}
 
 
 def test_exponents_are_fitted_in_logarithms():
     sizes = [1, 2, 5, 30]
-    assert exponent(sizes, [3 * n**1.5 for n in sizes]) == pytest.approx(1.5)
-    assert exponent([1, 10, 100], [1, 20, 100]) == pytest.approx(1)
+    assert race.exponent(sizes, [3 * n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert race.exponent([1, 10, 100], [1, 20, 100]) == pytest.approx(1)
 
 
 def test_rates_ratios_and_shares_of_a_race():
     def rounds(*seconds, **done):
         return [{"seconds": s, "peak": 2e6, **done} for s in seconds]
 
-    found = Race(
+    found = race.Race(
         {
             "ours": rounds(1.0, 2.0, prompts=100.0),
             "eager": rounds(4.0, 16.0, prompts=100.0),
@@ -125,7 +106,7 @@ def test_rates_ratios_and_shares_of_a_race():
         },
         {"compiled": "no compiler"},
     )
-    part = Part("made up")
+    part = race.Part("made up")
     part.add_rates(SMALL, found, {"ours": 2.0, "eager": 4.0, "slow": 4.0, "compiled": 4.0})
     for other in ("eager", "slow", "compiled"):
         part.add_ratio(SMALL.name, found, "ours", other)
@@ -145,7 +126,9 @@ def test_a_target_is_reached_by_the_median_and_by_the_best_rounds():
     name = "small-20: training, ours / training, eager"
 
     def reached(part, name, **found):
-        (row,) = judged({part: Part(part, ratios={name: {"low": 0, "high": 99, **found}})})
+        (row,) = race.judged(
+            {part: race.Part(part, ratios={name: {"low": 0, "high": 99, **found}})}
+        )
         return row["reached"]
 
     assert reached("speed", name, median=11, best=7) == "yes"
@@ -156,14 +139,15 @@ def test_a_target_is_reached_by_the_median_and_by_the_best_rounds():
 
 
 def test_targets_name_what_is_measured():
-    assert {target.part for target in TARGETS} <= set(benchmarks.PARTS)
-    sizes = {target.ratio.partition(":")[0] for target in TARGETS if ":" in target.ratio}
-    assert sizes <= set(SIZES)
+    assert {target.part for target in TARGETS} <= set(race.PARTS)
+    sizes = {target.ratio.partition(":")[0] for target in race.TARGETS if ":" in target.ratio}
+    assert sizes <= set(race.SIZES)
 
 
 def test_words_and_tables():
-    assert shown({"median": 2.0, "low": 1.0, "high": 3.0, "best": 2.5}) == "2 (1 to 3, best 2.5)"
-    assert table_of([{"a": "x"}, {"b": 0.125}]) == [("a", "b"), ("x", "-"), ("-", "0.125")]
+    found = {"median": 2.0, "low": 1.0, "high": 3.0, "best": 2.5}
+    assert race.shown(found) == "2 (1 to 3, best 2.5)"
+    assert race.table_of([{"a": "x"}, {"b": 0.125}]) == [("a", "b"), ("x", "-"), ("-", "0.125")]
 
 
 # --- processes -----------------------------------------------------------------------------------
@@ -171,9 +155,9 @@ def test_words_and_tables():
 
 def test_contestants_that_cannot_run_are_left_out_with_the_reason():
     def triad(name, megabytes):
-        return Contestant(name, "contestants:bandwidth", {"megabytes": megabytes})
+        return race.Contestant(name, "contestants:bandwidth", {"megabytes": megabytes})
 
-    found = race([triad("wrong", -1), triad("right", 1)], 2, quiet)
+    found = race.race([triad("wrong", -1), triad("right", 1)], 2, quiet)
     assert len(found.rates("right", "bytes")) == 2
     assert list(found.rounds) == ["right"]
     assert list(found.skipped) == ["wrong"]
@@ -182,18 +166,18 @@ def test_contestants_that_cannot_run_are_left_out_with_the_reason():
 
 def test_a_part_that_cannot_be_measured_says_why(monkeypatch):
     def impossible(plan, report):
-        raise UnavailableError("no such thing here")
+        raise race.UnavailableError("no such thing here")
 
-    monkeypatch.setitem(benchmarks.PARTS, "memory", impossible)
-    part = benchmarks.measure("memory", benchmarks.QUICK, quiet)
+    monkeypatch.setitem(race.PARTS, "memory", impossible)
+    part = race.measure("memory", race.QUICK, quiet)
     assert part.skipped == {"memory": "no such thing here"}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no os.sched_setaffinity here")
 def test_processes_are_kept_on_their_cores():
     core = available_cores()[-1]
-    contestant = Contestant("machine", "contestants:machine", cores=(frozenset({core}),))
-    with closing(benchmarks.Team(contestant)) as team:
+    contestant = race.Contestant("machine", "contestants:machine", cores=(frozenset({core}),))
+    with closing(race.Team(contestant)) as team:
         team.ready()
         (found,) = team.ask()
     assert found["cores"] == 1
@@ -201,7 +185,7 @@ def test_processes_are_kept_on_their_cores():
 
 def test_without_affinity_nothing_is_said_of_one_core(monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
-    part = benchmarks.measure_processes(benchmarks.QUICK, quiet)
+    part = race.measure_processes(race.QUICK, quiet)
     assert part.rows == []
     assert "sched_setaffinity" in part.skipped["two processes"]
 
@@ -219,10 +203,10 @@ def test_growth_finds_the_exponents_of_each_axis(monkeypatch):
             for entry, asked in one.entries():
                 seconds = (int(asked["what"]) + shift) ** laws[one.name]
                 found[entry] = [{"seconds": seconds}, {"seconds": 9 * seconds}]
-        return Race(found, {})
+        return race.Race(found, {})
 
-    monkeypatch.setattr(benchmarks, "race", made_up)
-    part = benchmarks.measure_growth(benchmarks.Plan(), quiet)
+    monkeypatch.setattr(race, "race", made_up)
+    part = race.measure_growth(race.Plan(), quiet)
     assert len(part.rows) == 12
     for axis, law in laws.items():
         assert part.ratios[f"exponent in {axis}"]["median"] == pytest.approx(law)
@@ -237,7 +221,7 @@ def test_quality_takes_the_best_rate_and_gives_each_law_to_its_training(monkeypa
 
         def ready(self):
             if self.baseline and self.missing:
-                raise UnavailableError("no torch")
+                raise race.UnavailableError("no torch")
 
         def close(self):
             pass
@@ -249,11 +233,11 @@ def test_quality_takes_the_best_rate_and_gives_each_law_to_its_training(monkeypa
             excess = lambda rate, seed: abs(np.log(rate / best)) + seed + handicap  # noqa: E731
             return [[excess(*job) for job in one["jobs"]] for one in each]
 
-    monkeypatch.setattr(benchmarks, "Team", MadeUp)
-    monkeypatch.setattr(benchmarks, "available_cores", lambda: (0, 1))
-    plan = replace(benchmarks.Plan(), sizes=(SMALL,))
+    monkeypatch.setattr(race, "Team", MadeUp)
+    monkeypatch.setattr(race, "available_cores", lambda: (0, 1))
+    plan = replace(race.Plan(), sizes=(SMALL,))
     MadeUp.missing = False
-    part = benchmarks.measure_quality(plan, quiet)
+    part = race.measure_quality(plan, quiet)
     rows = {row["side"]: row for row in part.rows}
     assert [rows[side]["learning rate"] for side in ("ours", "baseline")] == [3e-3, 1e-3]
     assert [rows[s]["excess NLL"] for s in ("ours", "baseline", "no training")] == [1, 6, 0.7]
@@ -261,16 +245,16 @@ def test_quality_takes_the_best_rate_and_gives_each_law_to_its_training(monkeypa
     found = part.ratios["small-20: (ours - baseline) / noise"]
     assert found["median"] == pytest.approx(-5 / noise)
     MadeUp.missing = True
-    part = benchmarks.measure_quality(plan, quiet)
+    part = race.measure_quality(plan, quiet)
     assert part.skipped == {"small-20: baseline": "no torch"}
     assert not part.ratios
 
 
 def test_excess_is_zero_for_the_bayes_predictor_and_falls_with_training(monkeypatch):
     monkeypatch.setattr(contestants, "_configure", lambda devices, precision: None)
-    tiny = benchmarks.QUICK.looped
+    tiny = race.QUICK.looped
     run = contestants.quality(tiny, steps=30, held_out=50, devices=1)
-    prompts = Prompts(*map(jnp.asarray, draw_prompts(tiny.task, 1, 50)))
+    prompts = Prompts(*map(jnp.asarray, race.draw_prompts(tiny.task, 1, 50)))
     exact = jax.vmap(lambda prompt: bayes_predictive(tiny.task, prompt))(prompts)
     assert run(laws=exact) == pytest.approx(0, abs=1e-6)
     trained, untrained = run(jobs=[(1e-2, 0), (1e-9, 0)])
@@ -279,7 +263,7 @@ def test_excess_is_zero_for_the_bayes_predictor_and_falls_with_training(monkeypa
 
 def test_the_first_result_is_counted_from_events_that_this_jax_has(monkeypatch):
     monkeypatch.setattr(contestants, "_configure", lambda devices, precision: None)
-    run = contestants.first_result(benchmarks.QUICK.looped, seeds=1, devices=1, cache=None)
+    run = contestants.first_result(race.QUICK.looped, seeds=1, devices=1, cache=None)
     found = run()
     assert found["compiling"] > 0
     assert found["temporary"] > 0
@@ -309,7 +293,7 @@ def baseline():
 
 def test_the_baselines_law_of_a_label_sees_neither_it_nor_what_comes_later(baseline):
     torch, _, size, model = baseline
-    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 0, 3))
+    xs, ys = map(torch.from_numpy, race.draw_prompts(size.task, 0, 3))
     with torch.no_grad():
         before = torch.stack(model(xs, ys))
         for k in range(5):
@@ -327,7 +311,7 @@ def test_the_baselines_law_of_a_label_sees_neither_it_nor_what_comes_later(basel
 
 def test_the_baselines_loss_is_scipys_log_density_with_the_noise_floor(baseline):
     torch, module, size, model = baseline
-    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 1, 4))
+    xs, ys = map(torch.from_numpy, race.draw_prompts(size.task, 1, 4))
     with torch.no_grad():
         loss = module.negative_log_likelihood(model, xs, ys).item()
         mean, std = (a.numpy() for a in model(xs, ys))
@@ -344,7 +328,7 @@ def test_the_baseline_learns(baseline):
     torch, module, size, _ = baseline
     torch.manual_seed(0)
     state = module.start(size, compiled=False, learning_rate=3e-3)
-    xs, ys = map(torch.from_numpy, draw_prompts(size.task, 2, 256))
+    xs, ys = map(torch.from_numpy, race.draw_prompts(size.task, 2, 256))
     first = module.negative_log_likelihood(state.model, xs, ys).item()
     module.train(state, xs, ys, 64, 60)
     assert module.negative_log_likelihood(state.model, xs, ys).item() < first - 0.1
@@ -379,23 +363,23 @@ def test_quick_writes_json_and_figure(environment, tmp_path):
     assert ("training, eager" in measured) != ("tiny: eager" in speed["skipped"])
     for name, why in speed["skipped"].items():
         assert "torch" in why, name
-    tiny = benchmarks.QUICK.looped
-    assert content["forward_operations"]["tiny"]["ours"] == own_operations(tiny)
+    tiny = race.QUICK.looped
+    assert content["forward_operations"]["tiny"]["ours"] == race.own_operations(tiny)
     assert (tmp_path / "out" / "speeds.svg").read_bytes().startswith(b"<svg")
     assert "speed: preparing ours" in done.stderr
     page = (tmp_path / "out" / "README.md").read_text()
-    assert page == benchmarks.page(content)
+    assert page == race.page(content)
     assert f"## {speed['title']}" in page
     for name, value in speed["ratios"].items():
-        assert f"| {name} | {benchmarks.shown(value)} |" in page
+        assert f"| {name} | {race.shown(value)} |" in page
     assert "left out: quick: torch.compile" in done.stdout
 
 
 def test_the_committed_page_is_that_of_the_committed_numbers():
     folder = Path(__file__).parent.parent / "figures" / "benchmark"
     content = json.loads((folder / "benchmark.json").read_text())
-    assert (folder / "README.md").read_text() == benchmarks.page(content)
-    assert set(content["parts"]) == set(benchmarks.PARTS)
+    assert (folder / "README.md").read_text() == race.page(content)
+    assert set(content["parts"]) == set(race.PARTS)
     for row in content["targets"]:  # judged again: the verdicts are those of the numbers
         part, name = row["target"].split(", ", 1)
         assert row["measured"] == content["parts"][part]["ratios"][name]
@@ -413,9 +397,10 @@ def test_the_figure_shows_shares_and_growth():
         },
         "growth": {
             "rows": [
-                {"axis": "generations", "at": at, "ms": summary([float(at + 1)])} for at in (1, 3)
+                {"axis": "generations", "at": at, "ms": race.summary([float(at + 1)])}
+                for at in (1, 3)
             ],
-            "ratios": {"exponent in generations": summary([1.0])},
+            "ratios": {"exponent in generations": race.summary([1.0])},
         },
     }
     figure = speeds(parts)

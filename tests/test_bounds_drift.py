@@ -116,29 +116,6 @@ def test_limits_in_the_generation() -> None:
     assert relative_error(bounds.drift_accumulate_growing(1.0, 0.5, INF).total, series) < 1e-13
 
 
-@steady
-@given(eps=error_lists, alpha=shares, more=st.floats(0, 1))
-def test_drift_rises_with_errors_and_falls_with_the_real_share(
-    eps: np.ndarray, alpha: float, more: float
-) -> None:
-    last = len(eps) - 1
-    base = bounds.drift_varying_share(eps, np.full(last, alpha)).total
-    larger_share = alpha + more * (1 - alpha)
-    assert (bounds.drift_varying_share(eps, np.full(last, larger_share)).total <= base).all()
-    assert (bounds.drift_varying_share(eps + more, np.full(last, alpha)).total >= base).all()
-    assert (bounds.drift_replace(eps).total >= base * (1 - 1e-15)).all()
-
-
-@steady
-@given(eps=error_lists, unit=st.floats(1e-3, 1e3))
-def test_drift_has_the_unit_of_its_errors(eps: np.ndarray, unit: float) -> None:
-    weights = dirichlet_weights(len(eps))
-    for form in (bounds.drift_recursion, bounds.drift_convex_square):
-        np.testing.assert_allclose(
-            form(unit * eps, weights).total, unit * form(eps, weights).total, rtol=1e-12
-        )
-
-
 def test_square_form_equals_literal_iteration() -> None:
     weights = dirichlet_weights(len(ERRORS))
     total: list[float] = []

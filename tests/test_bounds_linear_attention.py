@@ -87,23 +87,6 @@ def test_prior_gap_is_its_recursion(n, m, ridge) -> None:
         assert result.total == pytest.approx(total, rel=1e-11)
 
 
-def test_prior_gap_covers_every_smaller_distance() -> None:
-    """The bound at the certified distances is above the bound at any that they allow."""
-    for i in (1, 5):
-        prior = bounds.linear_attention_gap_prior(10**5, 10**5, i, delta=0.05, ridge=1e-3, **PROMPT)
-        record = {c.name: c.value for c in prior.constants}
-        # The same events: the posterior form spends delta on 6, the prior one on 2 i + 5.
-        delta = 0.05 * 6 / (2 * i + 5)
-        D, E = np.meshgrid(
-            np.linspace(0, record["to_optimum"], 20), np.linspace(0, 3 * record["to_optimum"], 50)
-        )
-        later = bounds.linear_attention_gap(
-            10**5, 10**5, delta=delta, to_optimum=D, to_previous=E, **PROMPT
-        )
-        reachable = 2 * record["to_optimum"] >= E
-        assert np.all(later.total[reachable] <= prior.total * (1 + 1e-12))
-
-
 def test_generation_zero_has_no_synthetic_part() -> None:
     real = bounds.linear_attention_gap(500, 0, **SEEN, **PROMPT)
     assert real.shift == real.synthetic == 0
@@ -137,16 +120,6 @@ def test_numbers_and_arrays_broadcast() -> None:
     )
     assert path.total.shape == path.shift.shape == (6,)
     assert np.all(np.isfinite(path.total))
-
-
-def test_what_decreases() -> None:
-    sizes = 10 ** np.arange(2, 8)
-    total = bounds.linear_attention_gap(sizes, sizes, **SEEN, **PROMPT).total
-    assert np.all(np.diff(total) < 0)
-    prior = bounds.linear_attention_gap_prior(sizes, sizes, 3, delta=0.05, ridge=1e-3, **PROMPT)
-    assert np.all(np.diff(prior.total) < 0)
-    surer = bounds.linear_attention_gap(1000, 1000, **SEEN | {"delta": 1e-6}, **PROMPT).total
-    assert surer > bounds.linear_attention_gap(1000, 1000, **SEEN, **PROMPT).total
 
 
 def test_constants_say_where_they_come_from() -> None:

@@ -13,13 +13,7 @@ from icl_stl import bounds
 from icl_stl.config import QueryArchitecture, Training
 from icl_stl.laws import LinearRegression
 from icl_stl.laws.prompts import Prompts, sample_prompts
-from icl_stl.models.query import (
-    QueryBlock,
-    QueryWeights,
-    effective_weights,
-    query_init,
-    read_query,
-)
+from icl_stl.models.query import QueryBlock, QueryWeights, effective_weights, query_init, read_query
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.certificates.claims import CLAIMS, networks
 from icl_stl.studies.certificates.networks import (

@@ -36,29 +36,10 @@ from icl_stl.studies.transformer.claims import (
 from icl_stl.studies.transformer.claims import CLAIMS as TRANSFORMER_CLAIMS
 
 CLAIMS = {claim.name: claim for claim in TRANSFORMER_CLAIMS}
-KEYS = {
-    "name",
-    "statement",
-    "source",
-    "replicates",
-    "failed",
-    "verdict",
-    "constants",
-    "cells",
-    "negative_control",
-}
-CELL_KEYS = {
-    "regime",
-    "alpha",
-    "generation",
-    "measured",
-    "low",
-    "high",
-    "bound",
-    "margin",
-    "level",
-    "verdict",
-}
+KEYS = {*("name", "statement", "source", "replicates", "failed", "verdict", "constants", "cells")}
+KEYS |= {"negative_control"}
+CELL_KEYS = {*("regime", "alpha", "generation", "measured", "low", "high", "bound", "margin")}
+CELL_KEYS |= {"level", "verdict"}
 
 each_claim = pytest.mark.parametrize("name", CLAIMS)
 each_regime = pytest.mark.parametrize("regime", PRESET.regimes, ids=repr)

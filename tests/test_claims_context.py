@@ -15,8 +15,7 @@ from icl_stl.studies.presets import ContextSizes
 
 (CLAIM,) = CLAIMS
 SMALL = dataclasses.replace(
-    PRESET,
-    in_context=ContextSizes(designs=200, runs=5000, networks=3, prompts=5, generations=4),
+    PRESET, in_context=ContextSizes(designs=200, runs=5000, networks=3, prompts=5, generations=4)
 )
 CHOSEN = _experiments(SMALL)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from synthetic import around
 
 from icl_stl import bounds
 from icl_stl.studies import Evidence, judge
@@ -16,13 +17,6 @@ SIZE = replace(PRESETS["tiny"].convergence, replicates=12)
 TINY = replace(PRESETS["tiny"], convergence=SIZE)
 NAME = "transformer_convergence"
 PREFIXES = len(SIZE.task.prefixes)
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
-    mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def loop(experiment, floor=0.1):

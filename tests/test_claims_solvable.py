@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import PRESET
+from synthetic import PRESET, scattered
 
 from icl_stl import references
 from icl_stl.regimes import Augment, FreshReal, Replace, real_share
@@ -204,31 +204,13 @@ def certificate(experiment):
     return {"gap": 0.03 * ones, "to_best": 0.1 * ones, "to_previous": 0.1 * ones}
 
 
-MEANS = {
-    "risks": risks,
-    "identity": identity,
-    "influence": influence,
-    "certificate": certificate,
-}
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, G + 1]` of this mean exactly, with a little scatter."""
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, len(mean)))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
+MEANS = {"risks": risks, "identity": identity, "influence": influence, "certificate": certificate}
 
 
 def good(name):
     """What the experiments of a claim observe if the claim is right."""
-    return {
-        experiment: {
-            key: around(np.asarray(mean, float), experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(
-                MEANS[getattr(experiment, "observe", "influence")](experiment).items()
-            )
-        }
-        for seed, experiment in enumerate(CLAIMS[name].experiments(SMALL))
-    }
+    means = lambda e: MEANS[getattr(e, "observe", "influence")](e)  # noqa: E731
+    return scattered(CLAIMS[name].experiments(SMALL), means)
 
 
 def judged(name, experiments):
@@ -474,5 +456,5 @@ def test_means_without_a_logarithm_leave_an_exponent_open():
 
 
 def test_claims_are_imported_without_jax():
-    code = "import sys, icl_stl.claims; sys.exit('jax' in sys.modules)"
+    code = "import sys, icl_stl.studies.claims; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from synthetic import scattered
 
 from icl_stl.regimes import real_share
 from icl_stl.studies import Evidence, judge
@@ -14,13 +15,6 @@ from icl_stl.studies.stability.experiments import NeighbouringLoops, Neighbourin
 TINY = PRESETS["tiny"]
 NAMES = ("recursive_stability", "stability_rate")
 KAPPAS = {"categorical": 1.0, "ols": 1.0, "linear_attention": 0.8}
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
-    mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def influence(experiment):
@@ -54,14 +48,8 @@ def transformers(experiment):
 
 def good(name):
     """What the experiments of a claim observe if the claim is right."""
-    found = {}
-    for seed, experiment in enumerate(CLAIMS[name].experiments(TINY)):
-        make = loops if isinstance(experiment, NeighbouringLoops) else transformers
-        found[experiment] = {
-            key: around(mean, experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(make(experiment).items())
-        }
-    return found
+    own = lambda e: (loops if isinstance(e, NeighbouringLoops) else transformers)(e)  # noqa: E731
+    return scattered(CLAIMS[name].experiments(TINY), own)
 
 
 def judged(name, experiments):
@@ -73,7 +61,7 @@ def loop_of(experiments, problem, **others):
         e
         for e in experiments
         if isinstance(e, NeighbouringLoops)
-        and e.problem == problem
+        and e.problem.name == problem
         and all(getattr(e, key) == value for key, value in others.items())
     )
 
@@ -145,7 +133,7 @@ def test_a_slower_fall_in_n_is_violated(problem):
     evidence = good("stability_rate")
     key = "tv" if problem in ("bernoulli", "categorical") else "parameters"
     for experiment, arrays in evidence.items():
-        if getattr(experiment, "problem", "") == problem:
+        if isinstance(experiment, NeighbouringLoops) and experiment.problem.name == problem:
             arrays[key] *= experiment.samples**0.3
     entry = judged("stability_rate", evidence)
     if problem in ("bernoulli", "categorical"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from synthetic import around, scattered
 
 from icl_stl import bounds, references
 from icl_stl.studies import Cell, Claim, Evidence, Judged, judge
@@ -20,13 +21,6 @@ OWN = {name: CLAIMS[name] for name in NAMES}
 def _few_resamples(monkeypatch):
     """Bands of recommended sizes are findings: they decide nothing."""
     monkeypatch.setattr(synthetic, "RESAMPLES", 20)
-
-
-def around(mean, runs, seed, scale=0.02):
-    """Values `[runs, ...]` of this mean exactly, with a little scatter."""
-    mean = np.asarray(mean, float)
-    noise = np.random.default_rng(seed).uniform(-1, 1, (runs, *mean.shape))
-    return mean * (1 + scale * (noise - noise.mean(axis=0)))
 
 
 def literal(world, n, n_syn, last, weight=None):
@@ -76,13 +70,7 @@ def loops(experiment):
 
 def good(name):
     """What the experiments of a claim observe if the claim is right."""
-    return {
-        experiment: {
-            key: around(mean, experiment.runs, [seed, k])
-            for k, (key, mean) in enumerate(loops(experiment).items())
-        }
-        for seed, experiment in enumerate(OWN[name].experiments(TINY))
-    }
+    return scattered(OWN[name].experiments(TINY), loops)
 
 
 def judged(name, experiments):
@@ -259,35 +247,9 @@ def test_least_squares_with_new_real_rows_is_searched_in_its_own_closed_form():
     d = problem.dim
     values = [references.ols_fresh_real(n, m, d, 1.0, 10) for m in range(1, 32 * n + 1)]
     for i in synthetic.SHOWN:
-        assert synthetic.predicted("ols", "fresh", "risk", i) == 1 + np.argmin(
-            np.array(values)[:, i]
-        )
-
-
-def test_least_squares_beside_a_fixed_set_is_best_without_synthetic_rows():
-    """Error of generation 2 by exact covariances given the inputs; more rows, more error."""
-    rng = np.random.default_rng(1)
-    n, d, last = 8, 2, 3
-    for m in (2, 8, 24):
-        x = rng.normal(size=(n, d))
-        base = x.T @ x
-        cov = np.zeros((d, d))
-        for _ in range(last):
-            new = rng.normal(size=(m, d))
-            gram = new.T @ new
-            inverse = np.linalg.inv(base + gram)
-            cov = inverse @ (gram @ cov @ gram + gram) @ inverse
-            assert np.linalg.eigvalsh(cov)[0] > 0
-    for i in synthetic.SHOWN:
+        least = 1 + np.argmin(np.array(values)[:, i])
+        assert synthetic.predicted("ols", "fresh", "risk", i) == least
         assert synthetic.predicted("ols", "fixed", "risk", i) == 0
-
-
-def test_fixed_and_fresh_errors_mirror_each_other():
-    for m in (1, 5, 20, 90):
-        both = [
-            synthetic.closed_form("gaussian_mean", w, "risk", 20, m) for w in ("fixed", "fresh")
-        ]
-        np.testing.assert_allclose(both[0] + both[1], 2 / 20, rtol=1e-12)
 
 
 def changed(problem, world, key, change):

@@ -154,6 +154,12 @@ def test_weights_that_do_not_sum_to_one_are_refused_or_seen(below, tmp_path):
         runs.run_loops(job, [regime], seed=0, folder=folder)
 
 
+def test_a_regime_is_not_accused_of_what_a_fit_did():
+    lost = replace(MEAN, fit=lambda key, rows, weights: jnp.log(weights @ rows - 0.45))
+    with pytest.warns(RuntimeWarning, match=r"not finite, first in generation 1:"):
+        self_consume(KEY, lost, REAL, LAST, regime=Near(), observe=params_of)
+
+
 @dataclass(frozen=True)
 class OtherRows(Half):
     """A weight too few."""

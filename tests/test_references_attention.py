@@ -174,14 +174,3 @@ def test_refit_solves_the_normal_equation() -> None:
     harmonic = (1 / np.arange(1, 9)).sum()
     closed = 8 / (8 + (4 + 0.4**2 / 0.8**2) * harmonic)
     assert result.optimum == pytest.approx(closed, rel=1e-12)
-
-
-def test_refit_limits() -> None:
-    stays = attention.refit(1.4, 3, noises=0.7, **REFIT | {"alpha": 0.0})
-    assert stays.gamma == pytest.approx(np.full(4, 1.4), rel=1e-12)
-    at_once = attention.refit(1.4, 2, noises=0.7, **REFIT | {"alpha": 1.0})
-    assert at_once.gamma[1:] == pytest.approx(np.full(2, at_once.optimum), rel=1e-12)
-    quiet = attention.refit(0.5, 1, noises=0.01, **REFIT)
-    loud = attention.refit(0.5, 1, noises=2.0, **REFIT)
-    assert quiet.factor[0] < 0.01
-    assert loud.factor[0] > 0.7

@@ -194,17 +194,6 @@ def test_mean_square_of_the_copying_loop(n, m, p) -> None:
     assert result.square == pytest.approx(variance, rel=1e-11)
 
 
-def test_drift_obeys_the_recursion_and_attains_it_with_a_constant_error() -> None:
-    loop = BernoulliLoop(200, 300, 0.02, kappa=1.0, error=0.03)
-    result, alpha = exact.drift(loop, 10), 0.4
-    bound = result.error.copy()
-    for i in range(1, 11):
-        bound[i] += (1 - alpha) * result.distance[i - 1]
-    assert np.all(result.distance <= bound * (1 + 1e-12))
-    # Errors of one sign: no triangle inequality loses anything.
-    assert result.distance[10] > 0.95 * bound[10]
-
-
 def coupled(loop, common, generation):
     """Common uniforms, written out: the law of (ones of the first loop, extra ones of the second).
 
@@ -266,14 +255,6 @@ def test_influence_is_the_stability_recursion(kappa, weight) -> None:
         assert result.gamma[:, swap] == pytest.approx(kappa * theory.influence, rel=1e-10)
 
 
-def test_clipping_only_lowers_the_influence() -> None:
-    loop = BernoulliLoop(20, 30, 0.3, kappa=1.6)
-    share = exact.influence(loop, 8).share
-    theory = bounds.recursive_stability(20, 0.4, 1.6, np.arange(9)).influence
-    assert np.all(share <= theory[:, None] * (1 + 1e-10))
-    assert share[8].min() < 0.2 * theory[8]
-
-
 @pytest.mark.parametrize(
     "loop",
     [
@@ -313,29 +294,6 @@ def test_discrepancy_is_the_supremum_over_models() -> None:
         at = np.abs((loop.p - models[-1]) * ((1 - grid) ** 2 - grid**2))
         literal += q * at.max()
     assert exact.discrepancy(loop, 1)[1] == pytest.approx(literal, **CLOSE)
-
-
-@pytest.mark.parametrize("loss", [exact.squared_loss, exact.value_loss])
-def test_generalization_bound_holds_and_less_does_not(loss) -> None:
-    for i, kappa in itertools.product((1, 4), (0.5, 1.0)):
-        loop = BernoulliLoop(20, 20, 0.5, kappa=kappa)
-        known = exact.constants(loop, loss)
-        law = exact.gap_law(loop, i, loss)
-        bound = bounds.generalization_gap(
-            20,
-            0.5,
-            i,
-            M=known.M,
-            b=known.b,
-            kappa=kappa,
-            delta=0.05,
-            discrepancy=exact.discrepancy(loop, i, loss)[i - 1],
-        )
-        mean = law.probability @ law.support
-        assert mean <= bound.shift + bound.stability
-        assert exact.exceedance(law, bound.total) <= 0.05
-        if loss is exact.value_loss:
-            assert exact.exceedance(law, mean + bound.fluctuation / 3) > 0.05
 
 
 def test_binomial_laws() -> None:

@@ -143,6 +143,17 @@ def test_refit_stays_below_its_bounds(u, n):
     assert value * (1 - 1e-14) <= special.polygamma(1, 1 + 1 / u) + 1e-14 <= np.pi**2 / 6
 
 
+@each_repeats
+@each_signal
+def test_the_slope_of_the_refit_is_below_one(u, n):
+    c, k = 1 / u, np.arange(1, n + 1)
+    slope = 2 * c**2 * (n + c) / n**2 * ((n - k) / (c + k) ** 3).sum()
+    step = 1e-4 * u
+    measured = (refit(u + step, n) - refit(u - step, n)) / (2 * step)
+    assert measured == pytest.approx(slope, rel=1e-5, abs=1e-8)
+    assert 0 <= slope <= (c / (c + 0.5)) ** 2 * (n + c) / (n + c + 0.5) < 1
+
+
 @pytest.mark.parametrize("n", [1, 2, 6, np.inf])
 def test_without_real_prompts_the_variance_falls_like_two_over_g(n):
     path = signal_path(8.0, n, 3000, 0.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_references_gaussian import assert_mean
 
 from icl_stl import references
 
@@ -91,6 +92,22 @@ def sampled(rng, runs, rows, weights, noise):
     return np.einsum("nrd,nr->nd", xs, ys) / rows
 
 
+@pytest.mark.parametrize(("k", "c"), [(0, 0.9), (4, 1.1)])
+def test_new_inputs_in_simulation(k, c) -> None:
+    rng, runs, r, task = np.random.default_rng(k), 20_000, 6, np.array([1.0, -0.5])
+    path = references.attention_fresh_context(task, k, r, c, 0.6, 0.4, 3)
+    tasks = np.broadcast_to(task, (runs, 2))
+    weights = c * sampled(rng, runs, k + r, tasks, 0.6)
+    for g in range(4):
+        assert_mean(weights, path.mean[g])
+        assert_mean(weights[:, :, None] * weights[:, None], path.second[g])
+        before = weights
+        own = k * sampled(rng, runs, k, tasks, 0.6) if k else 0.0
+        weights = c * (own + r * sampled(rng, runs, r, before, 0.4)) / (k + r)
+        expected = references.attention_fresh_square(task, before, k, r, c, 0.6, 0.4)
+        assert_mean((weights**2).sum(axis=1) / expected, 1.0)
+
+
 def test_a_step_from_known_weights_is_that_of_the_moments() -> None:
     """Averaged over the start, the conditional mean square is the trace of the next moment."""
     task = np.array([0.3, -1.0, 0.4])
@@ -102,11 +119,18 @@ def test_a_step_from_known_weights_is_that_of_the_moments() -> None:
     assert squares.mean() == pytest.approx(np.trace(path.second[2]), rel=1e-12)
 
 
-def test_the_theorem_s_number() -> None:
-    factors = references.attention_fresh_factors(3, 3, 9, 1.3)
-    assert factors.mean == pytest.approx(0.975)
-    assert factors.square == pytest.approx(1.373125)
-    assert factors.typical == pytest.approx(0.97101, abs=1e-5)
+@pytest.mark.parametrize(("d", "r"), [(1, 3), (3, 9), (5, 2)])
+def test_factors_of_coupled_loops_in_simulation(d, r) -> None:
+    rng, runs, k, c = np.random.default_rng(d), 40_000, 3, 1.3
+    factors = references.attention_fresh_factors(d, k, r, c)
+    start = rng.normal(size=(runs, d))
+    after = c * r / (k + r) * sampled(rng, runs, r, start, 0.0)
+    square = (start**2).sum(axis=1)
+    assert_mean((after * start).sum(axis=1) / square, factors.mean)
+    ratio = (after**2).sum(axis=1) / square
+    assert_mean(ratio, factors.square)
+    assert_mean(np.log(ratio) / 2, np.log(factors.typical))
+    assert max(factors.mean, factors.typical) < np.sqrt(factors.square)
 
 
 @pytest.mark.parametrize("k", [0, 1, 5])
@@ -188,6 +212,29 @@ def test_least_squares_walks() -> None:
     _, added = literal(fit, *none, xs, ys, 0.7, 3)
     np.testing.assert_allclose(path[:, 1:], path[:, :1] + added[:, 1:], rtol=1e-9)
     np.testing.assert_allclose(path[:, 0], 0.49 * np.linalg.inv(xs.swapaxes(1, 2) @ xs), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("k", "r", "d"), [(3, 9, 3), (0, 7, 2), (2, 6, 1), (1, 9, 4)])
+def test_least_squares_with_new_inputs_in_simulation(k, r, d) -> None:
+    rng, runs, m = np.random.default_rng(r), 20_000, k + r
+    known = references.ols_fresh_context(k, r, d, 0.5, 3)
+    factor = references.ols_fresh_context_factor(k, r, d)
+    weights, other = np.zeros((runs, d)), rng.normal(size=(runs, d))
+    for g in range(4):
+        xs = rng.normal(size=(runs, m, d))
+        noise = 0.5 * rng.normal(size=(runs, m))
+        real = np.where(np.arange(m) < k, 0.0, 1.0) if g else np.zeros(m)
+        after = [
+            ridge_weights(xs, real * np.einsum("nmd,nd->nm", xs, w) + noise, 0.0)
+            for w in (weights, other)
+        ]
+        if g:
+            ratio = ((after[1] - after[0]) ** 2).sum(1) / ((other - weights) ** 2).sum(1)
+            assert_mean(ratio, factor)
+        weights = after[0]
+        assert_mean((weights**2).sum(axis=1), known[g])
+    assert (factor == 1) == (k == 0)
+    assert factor > (r / m) ** 2 or k == 0
 
 
 def test_least_squares_may_be_stable_in_the_mean_alone() -> None:

@@ -137,16 +137,6 @@ def test_smoothing_equals_enumeration(law, a, regime) -> None:
     assert_path(path, enumerate_loop(law, n, m, last, fit))
 
 
-def test_smoothing_forgets_the_law_only_without_real_rows() -> None:
-    law, flat = np.array([0.9, 0.1]), 0.5
-    gone = references.smoothed_replace(law, 10, 10, 1.0, 200).mean
-    np.testing.assert_allclose(gone[-1], flat, rtol=1e-12)
-    np.testing.assert_allclose(gone[2] - flat, (10 / 12) ** 3 * (law - flat), rtol=1e-12)
-    for loop in (references.smoothed_augment, references.smoothed_accumulate):
-        mean = loop(law, 10, 10, 1.0, 200).mean
-        np.testing.assert_allclose(mean, np.tile((10 * law + 1) / 12, (201, 1)), rtol=1e-12)
-
-
 def enumerate_one_sided(weights, m, error):
     """E T_i over every history, each fit cut off at mass 1; and whether a cut was ever needed."""
     mean, cut = np.zeros(len(weights)), [False]
@@ -182,15 +172,6 @@ def test_errors_of_one_sign_add_up_as_the_drift_bound_says(weights, error) -> No
     np.testing.assert_allclose(value, exact, rtol=1e-12)
     bound = drift_recursion(np.full(len(weights), error), weights).total
     np.testing.assert_allclose(value, bound, rtol=1e-12)
-
-
-def test_errors_of_one_sign_with_a_cut_stay_below() -> None:
-    weights = np.diag(np.ones(4), k=-1)
-    exact, cut = enumerate_one_sided(weights, 3, 0.1)
-    assert cut
-    value = references.one_sided_replace(0.1, 4)
-    assert (exact <= value * (1 + 1e-12)).all()
-    assert exact[-1] < 0.99 * value[-1]
 
 
 def test_closed_forms_of_errors_of_one_sign() -> None:

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from icl_stl import references, regimes
+from icl_stl import references
 from icl_stl.bounds import anchored_weights
 
 Z = 4.5
@@ -63,24 +63,10 @@ def test_closed_forms_equal_the_general_loop(n, m) -> None:
         (references.mean_augment(n, m, noise, last, 0.0), general(below(0.0))),
         (references.mean_augment(n, m, noise, last, 0.3), general(below(0.3))),
         (references.mean_accumulate(n, m, noise, last), general(accumulate_weights(n, m, last))),
-        (
-            references.mean_anchored(n, m, noise, last, 0.4),
-            general(anchored_weights(0.4, last)),
-        ),
+        (references.mean_anchored(n, m, noise, last, 0.4), general(anchored_weights(0.4, last))),
     ]
     for closed, literal in pairs:
         np.testing.assert_allclose(closed, literal, rtol=1e-12)
-
-
-def test_weights_of_the_regimes_that_are_run() -> None:
-    for regime, closed in [
-        (regimes.Augment(alpha=0.25), references.mean_augment(10, 30, 1.0, 5)),
-        (regimes.Replace(), references.mean_replace(10, 10, 1.0, 5)),
-        (regimes.RealOnly(), np.full(6, 0.1)),
-    ]:
-        weights = regimes.mixing_weights(regime, 10, 5)
-        m = max(regime.synthetic_size(10), 1)
-        np.testing.assert_allclose(references.mean_loop(weights, 10, m, 1.0), closed, rtol=1e-12)
 
 
 @pytest.mark.parametrize("lam", [1, 3, 1000])

@@ -637,24 +637,6 @@ def test_the_drift_at_the_start_bounds_the_measured_one_and_is_no_far_cry_from_i
         assert 0.99 * seen <= bound <= 1.5 * seen
 
 
-def test_what_the_page_says_at_the_start_is_what_the_package_says(parsed, engine):
-    at = {key: value for key, value in started(parsed)[0].items() if key != "generation"}
-    for generation in (8, INF):
-        cases = [at | {"generation": generation}]
-        gap, size = (
-            engine(f"{literal(cases)}.map(bounds.{name})")[0]
-            for name in ("generalizationGapAtRate", "optimalSize")
-        )
-        others = {key: at[key] for key in ("M", "b", "kappa", "c", "a", "delta", "floor")}
-        expected = bounds.generalization_gap_at_rate(at["n"], at["alpha"], generation, **others)
-        for name in ("shift", "stability", "fluctuation", "total"):
-            agree([gap], name, getattr(expected, name))
-        best = bounds.optimal_size(at["n"], generation=generation, **others)
-        assert (float(size["lam"]), float(size["value"])) == pytest.approx(
-            (best.lam, best.value), rel=TOLERANCE
-        )
-
-
 @pytest.mark.parametrize("failed", [False, True])
 def test_sliders_start_at_whatever_was_measured(tmp_path, failed):
     """Nothing; loops that failed; a law without a loop."""
@@ -1153,17 +1135,3 @@ def test_without_javascript_the_rest_of_the_page_is_there(browser, committed):
     assert not visible("#interactive")
     browser.open(committed)
     assert not browser.js("document.querySelector('noscript p')")
-
-
-def test_hostile_text_does_nothing_in_the_browser(browser, tmp_path):
-    folder = make_folder(
-        tmp_path / "run",
-        [entry("drift", cell(quantity=HOSTILE), statement=HOSTILE)],
-        ["drift"],
-        [("drift", HOSTILE)],
-    )
-    with on(browser, report.write_report(folder)):
-        assert browser.js("document.images.length") == 1
-        assert browser.js("document.scripts.length") == 1
-        browser.js("document.images[0].loading = 'eager'")
-        assert browser.js("document.images[0].decode().then(() => 'drawn')") == "drawn"

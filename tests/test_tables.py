@@ -400,19 +400,8 @@ NO_NUMBERS = """
 nan NaN inf -inf true True null None  x 1_0 0x1p3 1e999 1e-999 ٣ 0,5 "0,5" 1,000 '3' =A1 1..2 1e
 - + . e5 00.1 1.0.0 0.1f 1d-3 ½ −0.1 0.1; \ufeff0.1""".replace("\n", " ").split(" ")
 NO_NUMBERS.append("1 000")
-OTHER_NAMES = [
-    "n",
-    "se",
-    "std_err",
-    "Stderr",
-    "EPS",
-    "error",
-    "run",
-    "N ",
-    "",
-    "eps\xa0",
-    "\ufeffN",
-]
+OTHER_NAMES = ["n", "se", "std_err", "Stderr", "EPS", "error", "run", "N ", ""]
+OTHER_NAMES += ["eps\xa0", "\ufeffN"]
 
 
 def a_row(data, sheet):

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+Num = ArrayLike
+"""A number or an array of them."""
+Floats = NDArray[np.float64]
 Provenance = str | Mapping[str, str]
 
 # Decorates the public functions: what overflows is infinite, and a limit is taken without a word.
@@ -38,7 +40,7 @@ def in_words(result: Any) -> str:
     return "\n".join(lines)
 
 
-def numbers(name: str, value: ArrayLike) -> FloatArray:
+def numbers(name: str, value: Num) -> Floats:
     """``value`` as float64: a number, or an array of them; true, false and texts are none."""
     try:
         given = np.asarray(value)
@@ -64,13 +66,13 @@ def _entries(value: Any) -> Iterator[Any]:
 
 def real(
     name: str,
-    value: ArrayLike,
+    value: Num,
     low: float = -np.inf,
     high: float = np.inf,
     *,
     open_low: bool = False,
     open_high: bool = False,
-) -> FloatArray:
+) -> Floats:
     """``value`` as float64, or a ValueError that names it, its value and the admissible range."""
     array = numbers(name, value)
     above = array > low if open_low else array >= low
@@ -86,32 +88,32 @@ def real(
     return array
 
 
-def positive(name: str, value: ArrayLike) -> FloatArray:
+def positive(name: str, value: Num) -> Floats:
     """A finite number above 0."""
     return real(name, value, 0, np.inf, open_low=True, open_high=True)
 
 
-def nonnegative(name: str, value: ArrayLike) -> FloatArray:
+def nonnegative(name: str, value: Num) -> Floats:
     """A finite number, 0 allowed."""
     return real(name, value, 0, np.inf, open_high=True)
 
 
-def share(name: str, value: ArrayLike) -> FloatArray:
+def share(name: str, value: Num) -> Floats:
     """A share in [0, 1]."""
     return real(name, value, 0, 1)
 
 
-def probability(name: str, value: ArrayLike) -> FloatArray:
+def probability(name: str, value: Num) -> Floats:
     """A confidence parameter in (0, 1)."""
     return real(name, value, 0, 1, open_low=True, open_high=True)
 
 
-def sample_size(name: str, value: ArrayLike) -> FloatArray:
+def sample_size(name: str, value: Num) -> Floats:
     """A number of samples, at least 1; fractions are allowed, for slopes."""
     return real(name, value, 1, np.inf, open_high=True)
 
 
-def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
+def generation_index(name: str, value: Num, first: int = 0) -> Floats:
     """A whole number >= ``first``, or infinity for the limit of the loop."""
     array = real(name, value, first, np.inf)
     whole = np.isinf(array) | (array == np.floor(array))
@@ -124,12 +126,12 @@ def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
     return array
 
 
-def extended(name: str, value: ArrayLike) -> FloatArray:
+def extended(name: str, value: Num) -> Floats:
     """A number, 0 and infinity allowed."""
     return real(name, value, 0, np.inf)
 
 
-_RANGES: Mapping[str, Callable[[str, ArrayLike], FloatArray]] = {
+_RANGES: Mapping[str, Callable[[str, Num], Floats]] = {
     **dict.fromkeys(("n", "n_syn", "dim", "context", "examples", "keys", "dimension"), sample_size),
     **dict.fromkeys(("alpha", "alphas", "weight", "gamma", "error_floor"), share),
     **dict.fromkeys(("generation", "lag"), generation_index),
@@ -139,12 +141,12 @@ _RANGES: Mapping[str, Callable[[str, ArrayLike], FloatArray]] = {
 }
 
 
-def checked(**given: ArrayLike) -> tuple[FloatArray, ...]:
+def checked(**given: Num) -> tuple[Floats, ...]:
     """Arguments, each in the range of its name; finite and at least 0 where none is known."""
     return tuple(_RANGES.get(name, nonnegative)(name, value) for name, value in given.items())
 
 
-def one(name: str, value: FloatArray) -> float:
+def one(name: str, value: Floats) -> float:
     """A number where arrays make no sense."""
     if value.ndim:
         raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
@@ -158,7 +160,7 @@ def flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
-def constants(provenance: Provenance, **values: ArrayLike) -> tuple[Constant, ...]:
+def constants(provenance: Provenance, **values: Num) -> tuple[Constant, ...]:
     """A record of constants; ``provenance`` is one word for all or a mapping from their names."""
     return tuple(
         Constant(name, _described(value), _source(provenance, name))
@@ -173,23 +175,23 @@ def _source(provenance: Provenance, name: str) -> str:
     return word
 
 
-def _described(value: ArrayLike) -> float | str:
+def _described(value: Num) -> float | str:
     array = np.asarray(value)
     return float(array.reshape(())) if array.size == 1 else f"array of shape {array.shape}"
 
 
-def common_shape(*parts: FloatArray) -> tuple[FloatArray, ...]:
+def common_shape(*parts: Floats) -> tuple[Floats, ...]:
     """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
     shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
     return tuple(np.broadcast_to(part, shape)[()] for part in parts)
 
 
-def times(zero_wins: FloatArray, other: FloatArray) -> FloatArray:
+def times(zero_wins: Floats, other: Floats) -> Floats:
     """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
     return np.where(zero_wins == 0, 0.0, zero_wins * other)
 
 
-def earlier_shares(shares: FloatArray) -> FloatArray:
+def earlier_shares(shares: Floats) -> Floats:
     """``weights`` [G+1, G+1], >= 0, on earlier generations only, rows with sum at most 1."""
     if np.triu(shares).any():
         i, j = np.argwhere(np.triu(shares))[0]

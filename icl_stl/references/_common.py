@@ -3,10 +3,10 @@
 from sys import float_info
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from icl_stl.bounds._check import (
-    FloatArray,
+    Floats,
+    Num,
     earlier_shares,
     generation_index,
     nonnegative,
@@ -52,7 +52,7 @@ def real_weight(weight: float | None, samples: int, n_syn: int) -> float:
     return samples / (samples + n_syn) if weight is None else float(share("weight", weight))
 
 
-def mixing(weights: ArrayLike) -> FloatArray:
+def mixing(weights: Num) -> Floats:
     """Mixing weights [G+1, G+1]: strictly lower triangular shares, rows with sum at most 1."""
     shares = nonnegative("weights", weights)
     if shares.ndim != 2 or len(shares) < 1 or shares.shape[0] != shares.shape[1]:
@@ -62,29 +62,29 @@ def mixing(weights: ArrayLike) -> FloatArray:
     return earlier_shares(shares)
 
 
-def batch_coefficients(weights: FloatArray) -> FloatArray:
+def batch_coefficients(weights: Floats) -> Floats:
     """How much of the sampling noise of generation j's batch is in generation i: (I - W)^{-1} W."""
     return resolvent(weights) @ weights
 
 
-def batch_gain(weights: FloatArray) -> FloatArray:
+def batch_gain(weights: Floats) -> Floats:
     """sum_j B_ij^2 for i = 0..G: the variance of those coefficients added up."""
-    gain: FloatArray = (batch_coefficients(weights) ** 2).sum(axis=1)
+    gain: Floats = (batch_coefficients(weights) ** 2).sum(axis=1)
     return gain
 
 
-def augment_gain(weight: float, last: int) -> FloatArray:
+def augment_gain(weight: float, last: int) -> Floats:
     """sum_{j=1}^{i} (1-w)^{2j} for i = 0..G: the noise of synthetic batches beside a real set."""
     return np.concatenate([[0.0], np.cumsum((1 - weight) ** (2 * np.arange(1.0, last + 1)))])
 
 
-def accumulate_gain(samples: int, n_syn: int, last: int) -> FloatArray:
+def accumulate_gain(samples: int, n_syn: int, last: int) -> Floats:
     """sum_{j=1}^{i} (n_syn/N_j)^2 with N_j = n + j n_syn: the same where all batches are kept."""
     pool = samples + n_syn * np.arange(1.0, last + 1)
     return np.concatenate([[0.0], np.cumsum((n_syn / pool) ** 2)])
 
 
-def fresh_path(real: float, synthetic: float, weight: float, last: int) -> FloatArray:
+def fresh_path(real: float, synthetic: float, weight: float, last: int) -> Floats:
     """V_i = w^2 real + (1-w)^2 (V_{i-1} + synthetic), V_0 = real."""
     path = np.full(last + 1, real)
     for i in range(1, last + 1):

@@ -167,7 +167,6 @@ def log_concave_p(margins: ArrayLike) -> Floats:
     how near to each other they are, too: given the largest, M, each other one lies in [M - g M, M]
     with a chance of at most 1 - exp(-λ), 1 + exp(-λ)/λ = 1/g, so that for the range g M of all
     R (1 - exp(-λ))^(R-1) is a p-value as well. `[R, K]` -> K.
-
     Source: published: P(X > E X) <= 1 - 1/e for log-concave densities (Grünbaum 1960); derived
         here: the range. With Y = M - X given X <= M, log P(Y > y) is concave and 0 at 0: it is at
         most y/w log P(Y > w) beyond w = g M, so that M <= E Y <= w + w exp(-λ)/λ, exp(-λ) = P(Y >
@@ -287,7 +286,6 @@ def holm(p_values: ArrayLike, level: float = LEVEL) -> tuple[NDArray[np.bool_], 
 
     The k-th smallest of K p-values is compared with level / (K - k + 1); the first that exceeds it
     and all larger ones are kept.
-
     Returns: Rejected `[K]` and the level of each `[K]`; what has no p-value (NaN) is not rejected.
     Source: published (Holm 1979).
     """

@@ -151,7 +151,6 @@ def measure_generation(
             training law is D_0 and ε_i is T_i by definition: one estimate serves both. None if
             generations before the last one are in M_{i-1}: then ε_i is not measured. It may be
             traced.
-
     Source: published (total variation as a mean of bounded density ratios; the chain rule of KL).
     """
     test, rows = held_out.prompts, generation.training_set
@@ -288,7 +287,6 @@ def gap_parts(
     Args:
         key: Randomness of prompts from θ_{i-1}, as many as are held out.
         generation: What is measured; the real rows come first in its training set.
-
     Source: derived here: THEORY.md statement 13.
     """
     params, previous, rows, weights = generation[:4]

@@ -30,7 +30,6 @@ def drift_recursion(eps: Num, weights: Num, *, provenance: Provenance = "measure
     r"""Drift of every generation when each one learns from a mixture of all earlier ones.
 
     T_i <= eps_i + sum_{j<i} w_ij T_j, solved: T <= (I - W)^{-1} eps. Attained in total variation.
-
     Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1]; ``terms[..., i, j]`` is
         the contribution of ``eps[..., j]`` to generation i.
     Assumes: A distance of the form sup_f |P f - Q f| (total variation, W1, MMD, loss discrepancy).
@@ -103,7 +102,6 @@ def drift_constant_share(
     r"""Drift with a constant real share, equal errors after generation 0 (alpha = 0: replace).
 
     T_i <= (1-alpha)^i eps_0 + eps (1 - (1-alpha)^i)/alpha; i eps instead at alpha = 0.
-
     Returns: Drift in the broadcast shape [...]; ``terms`` [..., 2]: generation 0, all later ones.
     Assumes: A distance of the form sup_f |P f - Q f|; the same recursion holds for a fixed real set
         and for fresh real data.
@@ -126,7 +124,6 @@ def drift_varying_share(eps: Num, alphas: Num, *, provenance: Provenance = "meas
     r"""Drift of every generation when the real share changes from one to the next.
 
     T_i <= sum_j eps_j prod_{l=j+1}^{i} (1 - alpha_l).
-
     Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 3.
@@ -166,7 +163,6 @@ def drift_accumulate(eps: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when all data are kept, one equal batch a generation.
 
     T_i <= eps_i + sum_{j<i} eps_j/(j+2).
-
     Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
@@ -220,7 +216,6 @@ def drift_anchored(
 
     T_i <= (1-alpha) P_i eps_0 + eps (1 - (1-alpha) P_i)/alpha, P_i = prod_{k=2}^{i} (1 - alpha/k);
     never above max(eps_0, eps/alpha). At alpha = 0: eps_0 + eps H_i.
-
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 5.
@@ -266,7 +261,6 @@ def drift_convex_square(eps: Num, weights: Num, *, provenance: Provenance = "mea
     r"""Drift in Hellinger or W2 distance of every generation, for any mixture of earlier ones.
 
     T_i <= eps_i + sqrt(sum_{j<i} w_ij T_j^2).
-
     Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, 2]: inherited, own error.
     Assumes: A metric whose square is convex in each argument, as Hellinger's and W2's are.
     Source: derived here, THEORY.md statement 6.

@@ -198,7 +198,6 @@ def generalization_gap_at_rate(
     r"""Generalization bound of generation i when a fit to N examples errs by e + c N^{-a}.
 
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
-
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a}, E eps_i <= e
         + c N^{-a}.
@@ -261,7 +260,6 @@ def excess_risk(
     r"""Mean excess risk of empirical risk minimisation: the shift counts twice.
 
     E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
-
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `expected_gap`, and a learner that minimises the empirical risk.
     Source: derived here, THEORY.md statement 18.
@@ -289,7 +287,6 @@ def excess_risk_at_rate(
     r"""Mean excess risk of empirical risk minimisation, errors of a fit e + c N^{-a}.
 
     `excess_risk` with discrepancy M times the drift of generation i - 1.
-
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
     Source: derived here, THEORY.md statements 3, 18 and 73.
@@ -331,7 +328,6 @@ def weighted_gap(
     (1-w) d + b [w chi_i + (1-w)^2/m] + (M + 2b) sqrt(ln(1/delta) V_i/2), V_i of
     `weighted_stability`; with fresh real data w^2/n replaces w chi_i and V_i is that of
     `fresh_data_stability`.
-
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -429,7 +425,6 @@ def bousquet_klochkov_zhivotovskiy(
     r"""Gap of a uniformly stable algorithm without the factor sqrt(n) on beta.
 
     beta (2 + sqrt(2) e p ceil(log2 n)) + M sqrt(ln(2/delta)/(2n)), p = max(2, ln(2/delta)).
-
     Returns: StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
         some thousands on.
     Assumes: Independent examples of one law.

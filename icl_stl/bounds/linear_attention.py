@@ -62,7 +62,6 @@ def sphere_moments(dim: Num, context: Num, sigma: Num) -> SphereMoments:
     r"""Moments of a prompt whose inputs and task are uniform on spheres.
 
     E|h|^2 = 1 + (d - 1 + sigma^2 d)/k; the others are polynomials in 1/k, sigma^2 and g.
-
     Returns: SphereMoments in the broadcast shape.
     Source: derived here, THEORY.md statement 48.
     """

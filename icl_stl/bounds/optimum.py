@@ -597,7 +597,6 @@ def closed_form_size(  # noqa: PLR0911
     (2 M e for the risk): 0 wherever it is 0 without one, and for i = inf where F >= G/2 + H;
     kappa = 0, i = inf, c = 0: max(0, (G/(2F))^{2/3} - 1) for H = 0, max(0, (H/F)^{1/2} - 1) for
     G = 0. Fresh real rows change nothing for kappa = 0; for the risk kappa then plays no part.
-
     Returns: lambda*, or None.
     Source: derived here, THEORY.md statements 21, 22, 24, 26, 74, 75 and 77.
     """

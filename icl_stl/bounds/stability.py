@@ -73,7 +73,6 @@ def recursive_stability(
 
     chi_0 = 1/n, chi_i = alpha/n + r chi_{i-1}, r = (1-alpha) kappa; gamma_i = kappa chi_i;
     V_i = n chi_i^2 + (alpha (1-alpha)/n) sum_{s<i} r^{2s}. Attained by the Bernoulli amplifier.
-
     Returns: Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
         alpha = 0, where influence is 1/n in every generation).
     Assumes: TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
@@ -256,7 +255,6 @@ def weighted_stability(
 
     n chi_i = w sum_{s<i} r^s + r^i, V_i = n chi_i^2 + ((1-w)^2/m) sum_{s<i} r^{2s},
     r = (1-w) kappa, m = n_syn; w = 0 is the replace loop.
-
     Returns: Stability in the broadcast shape.
     Assumes: As `recursive_stability`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -282,7 +280,6 @@ def fresh_data_stability(
     r"""Recursive stability when every generation draws new real data.
 
     A first example has influence r^i/n; V_i = (w^2/n + (1-w)^2/m) sum_{s<i} r^{2s} + r^{2i}/n.
-
     Returns: Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example
         of generation 0.
     Assumes: As `weighted_stability`.
@@ -301,7 +298,6 @@ def best_fresh_weight(n: Num, n_syn: Num) -> Floats:
     r"""Real weight of least limiting variance proxy with fresh data and kappa = 1.
 
     w^2 = (n/m)(1 - w); n = m gives the golden section 0.618, and V_inf = w/n at the optimum.
-
     Returns: w in (0, 1), in the broadcast shape.
     Source: derived here, THEORY.md statement 12.
     """

@@ -178,7 +178,6 @@ def identity_terms(
     Unbiased for the means in E gap = α (direct + indirect) + (1 - α) (synthetic + shift): the loop
     is run again, with shared randomness, from a real set whose first row is drawn anew. Terms of
     mean zero are taken out of the gap, so that it varies less.
-
     Source: derived here: THEORY.md statement 13.
     """
     pair, first = _swapped_pair(problem, regime, samples, generations, key)

@@ -28,7 +28,6 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
     loops in which the bounds of recursive stability and of the drift are attained.
 
     Rows are zeros and ones, parameters θ. Generators that share a key are coupled maximally.
-
     Source: derived here: THEORY.md, the amplifier.
     """
     kappa, centre, injected = amplification(kappa), share("centre", centre), injection(injected)
@@ -142,7 +141,6 @@ def maximal_coupling(
 
     The first law p draws z. Law q keeps z with probability min(1, q_z/p_z), else it draws from
     (q - p)_+ / TV(p, q): it has the law q, and differs from z with probability TV(p, q), the least.
-
     Source: published (the maximal coupling; Lindvall 1992).
     """
     key_first, key_keep, key_rest = jax.random.split(key, 3)

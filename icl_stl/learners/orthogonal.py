@@ -113,7 +113,6 @@ def empirical_bayes(dim: int, repeats: int, noise: float, *, plug_in: bool = Tru
     That maximises the marginal likelihood of the weighted prompts, σ known.
 
     Rows are labels `[n, d]`, parameters a `Shrinkage`.
-
     Source: derived here: THEORY.md statement 68.
     """
     dim, repeats, noise = _checked(dim, repeats, noise, plug_in)
@@ -135,7 +134,6 @@ def shrinkage(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> 
         plug_in: Write labels with the deviation σ instead of that of the residuals.
 
     Rows are labels `[n, d]`, parameters a `Shrinkage`.
-
     Source: derived here: THEORY.md statement 69.
     """
     dim, repeats, noise = _checked(dim, repeats, noise, plug_in)

@@ -33,7 +33,6 @@ def weighted_ridge(
 
     The minimiser; NaN where rounding alone would decide it: where columns depend on each other,
     or the squares of a column are no numbers in single precision.
-
     Source: published (Björck 1996: refinement, least squares by QR).
     """
     (n, p), free = features.shape, isinstance(penalty, float) and penalty == 0

@@ -61,7 +61,6 @@ def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> Gaussi
     r"""Moments of a prompt under the gaussian law.
 
     s_h = tau^2 + ((d+1) tau^2 + sigma^2)/k, g = tau^2/s_h, R* = sigma^2 + d tau^2 (1 - g).
-
     Returns: GaussianMoments.
     Source: derived here, THEORY.md statement 48.
     """

@@ -150,7 +150,6 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
     With |z - theta| <= q: M = q^2, b = 2 kappa q, effect = sup |1 - 2 theta| over the models that
     the loop reaches; for c = 1/2, kappa <= 1, e = 0 these are (1+kappa)^2/4, kappa (1+kappa) and
     kappa. The loss z has M = 1, b = 0 and effect 1.
-
     Returns: Constants; those of the squared loss are the smallest.
     Source: derived here, THEORY.md statement 52.
     """
@@ -256,7 +255,6 @@ def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss
 
     E sup |risk on the real law - risk on Bern(theta_i)|, the sup over the models that the loop
     reaches: `Constants.effect` times E |theta_i - p|. Generation i of a bound takes entry i - 1.
-
     Returns: one number a generation.
     """
     return constants(loop, loss).effect * drift(loop, generations).distance
@@ -372,7 +370,6 @@ def influence(loop: BernoulliLoop, generations: int) -> Influence:
     the share the two loops stay ordered: expected differences are differences of means. Without
     clipping the share is chi_i of `icl_stl.bounds.recursive_stability` (or `weighted_stability`)
     and gamma_i = kappa chi_i.
-
     Returns: Influence, arrays of shape (generations + 1, n).
     Source: derived here, THEORY.md statements 8 and 52.
     """

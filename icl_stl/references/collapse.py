@@ -53,7 +53,6 @@ def label_covariance(
 
     C = tau^2 X X^T + sigma^2 I = L diag(sigma^2 + s_k) L^T with unit lower triangular L; plug-in
     labels have sigma^2 L L^T.
-
     Returns: shape (..., m, m).
     Source: derived here, THEORY.md statement 65.
     """
@@ -71,7 +70,6 @@ def task_covariance(
 
     Plug-in: sum_k sigma^2/(sigma^2 + s_k) (S_{k-1} - S_k), S_k the posterior covariance after k
     examples; predictive: tau^2 I - S_m.
-
     Returns: shape (..., d, d).
     Source: derived here, THEORY.md statement 65.
     """
@@ -96,7 +94,6 @@ def divergences(inputs: Num, noise: float, prior_scale: float) -> Divergences:
 
     I = log det(I + X X^T tau^2/sigma^2)/2 = sum log(1 + s_k/sigma^2)/2; KL(D_0 | D_plug) =
     sum_k s_k/(2 sigma^2) - I, KL(D_plug | D_0) = I - sum_k s_k/(2 (sigma^2 + s_k)).
-
     Returns: Divergences.
     Source: derived here, THEORY.md statement 66.
     """
@@ -138,7 +135,6 @@ def posterior_variance(signal: Num, repeats: float, *, plug_in: bool = True) -> 
 
     Plug-in: sum_{k=1}^n 1/(c+k)^2 = psi'(1+c) - psi'(1+c+n), at most min(pi^2/6, 1/(c+1/2))
     whatever the prior; predictive: u n/(n+c).
-
     Returns: of the shape of ``signal``.
     Source: derived here, THEORY.md statement 67.
     """
@@ -151,7 +147,6 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
 
     I = (d/2) log((c+n)/c); KL(D_0 | D_plug) = (d/2) [psi(c+n) - psi(c)] - I, KL(D_plug | D_0) =
     I - (d/2) [psi(c+n+1) - psi(c+1)].
-
     Returns: Divergences.
     Source: derived here, THEORY.md statement 67.
     """
@@ -169,7 +164,6 @@ def refit(signal: Num, repeats: float) -> Floats:
 
     T_n(u) = (1 + c/n)^2 sum_{k=1}^n 1/(c+k)^2 - 1/n, c = 1/u: maximum marginal likelihood on
     infinitely many prompts that were written with the prior u. Units as `posterior_variance`.
-
     Returns: of the shape of ``signal``.
     Source: derived here, THEORY.md statement 68.
     """
@@ -195,7 +189,6 @@ def signal_path(
 
     u_0 is the real one; u_{g+1} = alpha u_0 + (1-alpha) T_n(u_g) if labels are written plug-in,
     u_{g+1} = alpha u_0 + (1-alpha) u_g = u_0 if they are written with the predictive deviation.
-
     Returns: u_0..u_G, shape (G + 1,). With n = 1 and alpha = 0 it is 0 from generation 1 on.
     Source: derived here, THEORY.md statement 68.
     """
@@ -304,7 +297,6 @@ def regenerated(signal: float, generations: int) -> Floats:
 
     The labels of a prompt are written anew with w' = posterior mean of the task given the old ones:
     u_{g+1} = h^2 (u_g + 1), h = u_0/(1+u_0). With w' drawn from the posterior it stays u_0.
-
     Returns: u_0..u_G = m v_g/sigma^2.
     Source: derived here, THEORY.md statement 70.
     """
@@ -328,7 +320,6 @@ def reread(signal: float, generations: int, alpha: float) -> Floats:
     r"""The same if the prior is fitted in every generation, with a share of real prompts.
 
     u_{g+1} = alpha u_0 + (1-alpha) u_g^2/(1+u_g).
-
     Returns: u_0..u_G = m v_g/sigma^2.
     Source: derived here, THEORY.md statement 70.
     """

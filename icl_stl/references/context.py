@@ -51,7 +51,6 @@ def attention_context(
     r"""Linear attention f(x) = x^T Gamma (1/m) sum_i x_i y_i with fixed inputs.
 
     w_{g+1} = Gamma (X_K^T y_K + X_R^T (X_R w_g + s xi))/m, w_0 from all labels of generation 0.
-
     Returns: ContextPath: mean and covariance given all inputs and labels of generation 0.
     Source: derived here, THEORY.md statement 57.
     """
@@ -86,7 +85,6 @@ def attention_context_limit(
     r"""Limit of `attention_context`: w = (I - M)^{-1} Gamma X_K^T y_K/m, V = M V M^T + noise.
 
     M = Gamma X_R^T X_R/m, the noise is s^2 Gamma X_R^T X_R Gamma^T/m^2.
-
     Returns: mean [..., d] and covariance [..., d, d]; nan where the loop does not converge.
     Source: derived here, THEORY.md statement 57.
     """
@@ -182,7 +180,6 @@ def attention_fresh_factors(dim: int, kept: int, relabelled: int, gain: float) -
     D_{g+1} = (1-alpha) c Sigma_R D_g: its mean is multiplied by (1-alpha) c, its mean square by
     (1-alpha)^2 c^2 (1 + (d+1)/r), and log |D| grows on average by log((1-alpha) c (2/r)) +
     (psi(r/2) + psi((r+d-1)/2))/2.
-
     Returns: FreshFactors; typical <= sqrt(square), so a loop may forget although its mean square
         grows.
     Source: derived here, THEORY.md statement 58.
@@ -197,7 +194,6 @@ def ridge_on_kept(kept_xs: Num, kept_ys: Num, penalty: float) -> Floats:
     r"""Ridge on the kept examples alone: (X_K^T X_K + lam I)^{-1} X_K^T y_K.
 
     Without noise on new labels it is the fixed point of the loop, whatever the other inputs are.
-
     Returns: the weights, [..., d].
     Source: derived here, THEORY.md statement 59.
     """
@@ -210,7 +206,6 @@ def ridge_modes(kept_xs: Num, xs: Num, penalty: float) -> Floats:
 
     In the norm of N one generation contracts the distance to `ridge_on_kept` by the largest
     phi/(1 + phi); with fixed inputs each mode by its own.
-
     Returns: phi in ascending order, [..., d].
     Source: derived here, THEORY.md statement 59.
     """
@@ -230,7 +225,6 @@ def ridge_context(
 
     In the coordinates N^{1/2} w the variance of a mode is s^2 phi/(1 + 2 phi) [1 - factor^{2g}],
     below s^2/2: noise on new labels adds less than s^2 N^{-1}/2.
-
     Returns: ContextPath: mean and covariance given all inputs and labels of generation 0.
     Source: derived here, THEORY.md statement 60.
     """

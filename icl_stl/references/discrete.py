@@ -32,7 +32,6 @@ def law_loop(weights: Num, law: Num, samples: int, n_syn: int) -> LawPath:
 
     E |p_i - p|^2 = h/n + q_i with h = 1 - |p|^2, B = (I - W)^{-1} W and
     q_i = sum_j B_ij^2 ((1 - 1/n) h - q_j)/n_syn.
-
     Returns: LawPath; the mean is p in every generation.
     Source: derived here, THEORY.md statement 46.
     """
@@ -60,7 +59,6 @@ def law_augment(
 
     E |p_i - p|^2 = h [1/n + ((1-w)^2/n_syn)(1 - 1/n)(1 + s + ... + s^{i-1})],
     s = (1-w)^2 (1 - 1/n_syn).
-
     Returns: LawPath; the mean is p in every generation.
     Source: derived here, THEORY.md statement 46.
     """
@@ -85,7 +83,6 @@ def law_accumulate(law: Num, samples: int, n_syn: int, generations: int) -> LawP
     r"""Empirical law of the real set and all batches, every row alike.
 
     E (1 - |p_i|^2) = h (1 - 1/n) prod_{j=1}^{i} (1 - n_syn/N_j^2), N_j = n + j n_syn.
-
     Returns: LawPath; the mean is p in every generation.
     Source: derived here, THEORY.md statement 46.
     """
@@ -111,7 +108,6 @@ def law_total_variation(
 
     (1/2) sum_k E |p_i(k) - p(k)|: given its count in the real set, one symbol's share is a Markov
     chain of binomial draws. Work of order K n n_syn^2 a generation.
-
     Returns: E TV(p_i, p), [G+1].
     Source: derived here, THEORY.md statement 46.
     """
@@ -135,7 +131,6 @@ def law_fixation(law: Num, samples: int, n_syn: int, generations: int) -> Floats
     r"""Probability that the loop on the last batch alone has one symbol left, by enumeration.
 
     It increases to p_k for symbol k.
-
     Returns: P(p_i puts all mass on symbol k), [G+1, K].
     Source: derived here, THEORY.md statement 46.
     """
@@ -158,7 +153,6 @@ def smoothed_replace(
     r"""Additive smoothing on the last batch alone: the mean runs to the uniform law.
 
     p_i = (counts + a)/(size + K a), so E p_i - 1/K = c_n c_m^i (p - 1/K), c_m = m/(m + K a).
-
     Returns: LawPath.
     Source: derived here, THEORY.md statement 46.
     """
@@ -182,7 +176,6 @@ def smoothed_augment(
     r"""Additive smoothing on a fixed real set and the last batch: the mean stays.
 
     E [p_i | S_0] = p_0 for every i: a fixed pseudo-count costs its bias once, not every time.
-
     Returns: LawPath.
     Source: derived here, THEORY.md statement 46.
     """
@@ -212,7 +205,6 @@ def one_sided_loop(weights: Num, error: float) -> Floats:
 
     The real law puts no mass on 1, and every fit adds ``error`` to the share of ones in its
     training set: E T_i = error (I - W)^{-1} 1, the drift bound with equality.
-
     Returns: E T_i, the mean mass on 1, [G+1].
     Raises: ValueError if the mean mass would exceed 1.
     Assumes: No fit is cut off at mass 1, which is certain if ``error`` is at most the least real

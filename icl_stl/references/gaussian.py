@@ -65,7 +65,6 @@ def mean_loop(weights: Num, samples: int, n_syn: int, noise: float) -> Floats:
     r"""Error of the weighted mean in a loop with any mixing weights.
 
     E (mu_i - mu)^2 = sigma^2/n + (sigma^2/n_syn) sum_j B_ij^2, B = (I - W)^{-1} W.
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -90,7 +89,6 @@ def mean_augment(
     r"""Error of the mean beside a fixed real set, with the last batch only.
 
     sigma^2/n + (sigma^2/n_syn) sum_{j=1}^{i} (1-w)^{2j}, at most 3 sigma^2/(2 n) for w = n/N.
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -117,7 +115,6 @@ def mean_accumulate(samples: int, n_syn: int, noise: float, generations: int) ->
 
     (sigma^2/n) [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], lam = n_syn/n; below 2 sigma^2/n for every
     lam, and (sigma^2/n) sum_{k=1}^{i+1} k^{-2} for lam = 1.
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -129,7 +126,6 @@ def mean_anchored(samples: int, n_syn: int, noise: float, generations: int, alph
     r"""Error of the mean if all batches are kept but the real set has a fixed weight.
 
     `mean_loop` with w_ij = (1 - alpha)/i.
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -141,7 +137,6 @@ def mean_fresh(samples: int, n_syn: int, noise: float, generations: int, weight:
     r"""Error of the mean if every generation sees n new real rows and the last batch.
 
     V_i = w^2 sigma^2/n + (1-w)^2 (V_{i-1} + sigma^2/n_syn), V_0 = sigma^2/n.
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 38.
     """
@@ -180,7 +175,6 @@ def mean_accumulate_subsample(samples: int, n_syn: int, noise: float, generation
 
     E (P_{i+1} - mu)^2 = E (P_i - mu)^2 + (n_syn/N_{i+1})^2 (v_i + sigma^2/n_syn),
     E Q_{i+1} = E Q_i + (n_syn - 1) sigma^2 + (N_i n_syn/N_{i+1}) (v_i + sigma^2/n_syn).
-
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 39.
     """
@@ -236,7 +230,6 @@ def mean_gap_parts(
     For i >= 1: direct = (2 w sigma^2/n) (1 - (1-w)/n), direct + indirect = 2 sigma^2/n,
     synthetic = 2 (1-w) sigma^2/n_syn, shift = sigma^2/n + (1 - 2 w) d_{i-1} with
     d_i = (sigma^2/n_syn) sum_{j=1}^{i} (1-w)^{2j}. For i = 0 the gap is 2 sigma^2/n, all direct.
-
     Returns: GapParts, [G+1] each.
     Source: derived here, THEORY.md statement 40.
     """
@@ -262,7 +255,6 @@ def mean_fresh_gap_parts(
     2 (1-w) sigma^2/n_syn, shift = (1 - 2 w) V_{i-1} with V of `mean_fresh`. With equal rows
     the total is 2 sigma^2/N + rho (rho - alpha) V_{i-1}, N = n + n_syn, alpha = n/N, rho =
     1 - alpha. For i = 0 the gap is 2 sigma^2/n, all direct.
-
     Returns: GapParts, [G+1] each.
     Source: derived here, THEORY.md statement 78.
     """
@@ -310,7 +302,6 @@ def mean_variance_augment_limit(
     r"""Limit of `mean_variance_augment`; the variance does not collapse while w > 0.
 
     e = sigma^2 (1 - 1/n)/(1 + c) and d = c e with c = (1-w)^2/(w (2-w) n_syn).
-
     Returns: MeanVariance of scalars: sigma^2/n + d and e; sigma^2 and 0 for w = 0.
     Source: derived here, THEORY.md statement 42.
     """
@@ -325,7 +316,6 @@ def mean_variance_replace(samples: int, n_syn: int, noise: float, generations: i
     r"""Mean and variance fitted by maximum likelihood on the last batch alone: collapse.
 
     E v_i = sigma^2 (1 - 1/n)(1 - 1/n_syn)^i, E (mu_i - mu)^2 = sigma^2 - E v_i.
-
     Returns: MeanVariance, [G+1] each.
     Source: derived here, THEORY.md statement 42.
     """

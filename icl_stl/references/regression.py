@@ -49,7 +49,6 @@ def ols_loop_same_inputs(weights: Num, samples: int, n_syn: int, dim: int, noise
     r"""Excess risk for any mixing weights if synthetic rows repeat the real inputs.
 
     s_n [1 + (1/lam) sum_j B_ij^2], B = (I - W)^{-1} W: the loop of a Gaussian mean.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 43.
     """
@@ -63,7 +62,6 @@ def ols_augment_same_inputs(
     r"""Excess risk beside a fixed real set if synthetic rows repeat its inputs lam times.
 
     s_n [1 + (1/lam) sum_{j=1}^{i} (1-w)^{2j}], at most 3 s_n/2 for w = n/N.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 43.
     """
@@ -78,7 +76,6 @@ def ols_accumulate_same_inputs(
     r"""Excess risk if all batches are kept and every batch repeats the real inputs lam times.
 
     s_n [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], below 2 s_n, and below (pi^2/6) s_n for lam = 1.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 43.
     """
@@ -93,7 +90,6 @@ def ols_accumulate_fresh_inputs(
 
     sigma^2 d [1/(n-d-1) + sum_{j=1}^{i} n_syn/(N_j (N_j-d-1))], N_j = n + j n_syn; at most that of
     the same inputs, hence below 2 s_n, and below (pi^2/6) s_n for n_syn = n.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 43.
     """
@@ -109,7 +105,6 @@ def ols_augment_fresh_inputs(
     r"""Excess risk beside a fixed real set, with fresh synthetic inputs: generations 0 and 1.
 
     sigma^2 d [1/(n-d-1) + (n_syn/N)/(N-d-1)] for i = 1, N = n + n_syn.
-
     Returns: E |theta_i - theta|^2, [G+1]; nan from generation 2 on, where no closed form is known.
     Source: derived here, THEORY.md statement 44.
     """
@@ -145,7 +140,6 @@ def ols_fresh_real(samples: int, n_syn: int, dim: int, noise: float, generations
     Pooled least squares, every row alike, all inputs fresh: V_0 = s_n and, with N = n + n_syn,
     V_{i+1} = rho_2 V_i + sigma^2 d/(N-d-1), rho_2 = a + b (N d - 2)/(N-d-1),
     b = n_syn n/(N (N-1)(N+2)), a = n_syn (n_syn + 2)/(N (N+2)) - b.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 45.
     """
@@ -173,7 +167,6 @@ def ols_fresh_combined(
 
     theta_i = w OLS(real) + (1-w) OLS(batch): V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}),
     V_0 = s_n.
-
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, THEORY.md statement 45.
     """
@@ -232,7 +225,6 @@ def ols_gap_augment_same_inputs(
 
     With c_i = (1/lam) sum_{j=1}^{i} (1-w)^{2j} and u_i = c_{i-1} + 1/lam, for i >= 1
     s_n (1 + c_i) + (sigma^2 d/n) [w (1 - c_i) + (1-w)(1/lam - w^2 u_i)].
-
     Returns: E [risk on a new real row less (weighted) empirical risk], [G+1].
     Source: derived here, THEORY.md statement 43.
     """

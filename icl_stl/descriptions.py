@@ -38,11 +38,7 @@ def digest(value: Json) -> str:
 
 
 def describe(value: Any, name: str = "value") -> Json:
-    """A value as JSON: numbers, text, containers, arrays, dataclasses, functions, classes.
-
-    Raises:
-        ValueError: If a part of it cannot be described; the message names the part.
-    """
+    """A value as JSON: numbers, text, containers, arrays, dataclasses, functions, classes."""
     return _Described(name).of(value, "")
 
 

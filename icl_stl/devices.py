@@ -293,9 +293,6 @@ class Spread:
     If it cannot be shared equally, the last replicate is there more than once. That is seen to out
     of the program: in it devices would have to exchange replicates, and two such programs that are
     started together may each hold a device that the other one waits for, for ever.
-
-    Args:
-        shared: How many of its last arguments are the same for all.
     """
 
     def __init__(
@@ -407,8 +404,6 @@ def many(
     kept for when the same function is run of an equal description again.
 
     Args:
-        run: A function of the description, a key and the arguments.
-        of: The description, hashable.
         batch: Runs at a time on one device, at most.
 
     Returns:

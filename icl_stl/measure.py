@@ -18,6 +18,7 @@ from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_promp
 from icl_stl.learners import Fitted, Learner
 from icl_stl.loops import Generation
 from icl_stl.models.causal import Params, in_chunks
+from icl_stl.rows import joined
 
 LOSS_RANGE = 1.0
 """M, the range of the bounded loss."""
@@ -158,7 +159,7 @@ def measure_generation(
     fresh = learner.generate(key, generation.params, count)
     # One call for all prompts that θ_i reads: one compilation, one pass.
     there = jnp.concatenate([jnp.full(2 * count, True), generation.row_weights > 0])
-    all_laws = predictions(learner, generation.params, _joined(test, fresh, rows), there)
+    all_laws = predictions(learner, generation.params, joined(test, fresh, rows), there)
     on_test, on_fresh, on_rows = (
         _cut(all_laws, where)
         for where in (slice(0, count), slice(count, 2 * count), slice(2 * count, None))
@@ -286,21 +287,20 @@ def gap_parts(
 
     Args:
         key: Randomness of prompts from θ_{i-1}, as many as are held out.
-        generation: What is measured; the real rows come first in its training set.
     Source: derived here: THEORY.md statement 13.
     """
     params, previous, rows, weights = generation[:4]
     test, count = held_out.prompts, held_out.prompts.ys.shape[0]
     written = learner.generate(key, previous, count)
     real, synthetic = _cut(rows, slice(real_rows)), _cut(rows, slice(real_rows, None))
-    everything = _joined(test, real, written, synthetic)
+    everything = joined(test, real, written, synthetic)
     all_of, of_real, of_synthetic = jnp.full(count, True), weights[:real_rows], weights[real_rows:]
     there = [all_of, of_real > 0, all_of, of_synthetic > 0]
     by_bayes = jax.vmap(partial(bayes_predictive, task))
-    known = _joined(
+    known = joined(
         held_out.bayes,
         in_chunks(by_bayes, real, there[1]),
-        predictions(learner, previous, _joined(written, synthetic), jnp.concatenate(there[2:])),
+        predictions(learner, previous, joined(written, synthetic), jnp.concatenate(there[2:])),
     )
     laws = predictions(learner, params, everything, jnp.concatenate(there))
     beyond = bounded_loss(task, laws, everything) - bounded_loss(task, known, everything)
@@ -311,11 +311,6 @@ def gap_parts(
     own = _cut(known, slice(count + real_rows, 2 * count + real_rows))
     shift = on_test + own_risk(task, held_out.bayes) - on_written - own_risk(task, own)
     return GapParts(on_test - on_real, on_written - on_synthetic, shift, on_test)
-
-
-def _joined(*trees: Any) -> Any:
-    """Rows of all, one after the other."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _cut(tree: Any, rows: slice) -> Any:
@@ -368,7 +363,7 @@ def differences(
     Returns:
         The differences. Total variations are unbiased means of (1 - p_θ'/p_θ)_+ over `fresh`.
     """
-    both: Prompts = _joined(test, fresh)
+    both: Prompts = joined(test, fresh)
     laws = jax.vmap(lambda one: predictions(learner, one, both))(params)
     count = test.ys.shape[0]
     on_test = jax.tree.map(lambda a: a[:, :count], laws)

@@ -83,11 +83,7 @@ def drawn(
 
 
 def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:
-    """Rows that a function returned, seen to be so many of the kind that they should be.
-
-    Raises:
-        ValueError: If they are others; the message names the function.
-    """
+    """Rows that a function returned, seen to be so many of the kind that they should be."""
     wanted, found = str(jax.tree.structure(like)), str(jax.tree.structure(rows))
     require(found == wanted, f"what {function} returns", found, f"of the structure {wanted}")
     leaves = zip(jax.tree_util.tree_leaves_with_path(rows), jax.tree.leaves(like), strict=True)

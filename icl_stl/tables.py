@@ -70,11 +70,7 @@ class Quantity(NamedTuple):
 
 
 def checked(place: str, value: Any, quantity: Quantity) -> float:
-    """A number of any kind as a float, or a `ValueError` that names its place and what is right.
-
-    Args:
-        place: What to call it, with file and line where it has them.
-    """
+    """A number of any kind as a float, or a `ValueError` that names its place and what is right."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     fine = number and not float_info.max < abs(value) < inf and quantity.holds(value)
     require(fine, place, value, quantity.admissible)
@@ -262,12 +258,7 @@ def list_of(text: str) -> list[tuple[int, str]]:
 
 
 def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
-    """What a file says.
-
-    Args:
-        option: What named it.
-        parse: Reads its text, and raises a `ValueError` that says why it cannot.
-    """
+    """What a file says."""
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")

@@ -114,18 +114,9 @@ def _equal_errors(options: argparse.Namespace) -> tuple[drift.Drift, list[str]]:
 
 
 def _gap(options: argparse.Namespace) -> Report:
-    bound = generalization.generalization_gap_at_rate(
-        options.n,
-        options.alpha,
-        options.generation,
-        M=options.M,
-        b=options.b,
-        kappa=options.kappa,
-        c=options.c,
-        a=options.a,
-        delta=options.delta,
-    )
-    report = bound._asdict() | _loop(options)
+    given = _given(options, "n", "alpha", "generation", "M", "b", "kappa", "c", "a", "delta")
+    bound = generalization.generalization_gap_at_rate(**given)
+    report = bound._asdict() | _given(options, "n", "alpha", "generation")
     report["note"] = _gap_note(options, float(bound.total), bool(bound.vacuous))
     return report
 
@@ -144,26 +135,23 @@ def _instability(options: argparse.Namespace) -> str:
 
 
 def _stability(options: argparse.Namespace) -> Report:
-    bound = stability.recursive_stability(
-        options.n, options.alpha, options.kappa, options.generation
-    )
-    report = bound._asdict() | _loop(options)
+    given = _given(options, "n", "alpha", "kappa", "generation")
+    bound = stability.recursive_stability(**given)
+    report = bound._asdict() | _given(options, "n", "alpha", "generation")
     report["threshold"] = stability.phase_threshold(options.kappa)
     report["note"] = "" if np.isfinite(bound.gamma) else _instability(options)
     return report
 
 
-def _loop(options: argparse.Namespace) -> Report:
-    return {"n": options.n, "alpha": options.alpha, "generation": options.generation}
+def _given(options: argparse.Namespace, *names: str) -> Report:
+    return {name: getattr(options, name) for name in names}
 
 
 def _optimum(options: argparse.Namespace) -> Report:
-    constants = ("M", "b", "kappa", "c", "a", "floor", "delta", "log_size")
-    names = (*constants, "generation", "objective", "fresh", "max_lam")
-    best = optimum.optimal_size(options.n, **{name: getattr(options, name) for name in names})
-    report = best._asdict()
-    report |= {"objective": options.objective, "n": options.n, "generation": options.generation}
-    report["fresh"] = options.fresh
+    constants = ("n", "M", "b", "kappa", "c", "a", "floor", "delta", "log_size", "max_lam")
+    where = _given(options, "objective", "n", "generation", "fresh")
+    best = optimum.optimal_size(**_given(options, *constants) | where)
+    report = best._asdict() | where
     report["note"] = report.pop("description")
     return report
 

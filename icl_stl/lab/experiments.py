@@ -41,11 +41,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """A readable name that no other experiment has: its words and what it is, digested.
-
-        Raises:
-            ValueError: If it cannot be told from others: `descriptions.describe`.
-        """
+        """A readable name that no other experiment has: its words and what it is, digested."""
         return "-".join((*self.words.replace(",", "").split(), key(self, "experiment")[:16]))
 
 

@@ -151,9 +151,6 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
 
     Whoever follows loops from outside a program follows this: whole jobs, loops of many sizes,
     sweeps.
-
-    Args:
-        parts: Whether the gap of prompts is measured by parts.
     """
 
     def step(
@@ -349,11 +346,7 @@ class Folder:
             write_json(config, new)
 
     def save(self, name: str, arrays: Arrays, made_by: Any = None) -> None:
-        """Store arrays; the state before this one is kept as a second file.
-
-        Args:
-            made_by: What they are, beside what the whole folder is, as JSON.
-        """
+        """Store arrays; the state before this one is kept as a second file."""
         buffer = io.BytesIO()
         told = np.frombuffer(canonical(made_by).encode(), np.uint8)
         np.savez(buffer, **arrays, **{MADE_BY: told})  # type: ignore[arg-type]
@@ -464,16 +457,8 @@ def run_loops(
 ) -> dict[str, LoopResult]:
     """Run all replicates in the given regimes, or take up where the folder left off.
 
-    Args:
-        folder: Where every finished generation is stored.
-        watch: Called with the loops of a regime after each generation.
-
     Returns:
         The results by the label of their regime, such as `augment-0.5`: `results.labels_of`.
-
-    Raises:
-        ValueError: If the problem or a regime cannot be told from others, or the folder has loops
-            of others.
     """
     problem, n, last = job.problem, job.samples, job.generations
     chosen = labels_of(regimes, n)

@@ -38,9 +38,6 @@ def linear_attention(
     Γ = argmin Σ_rows weight (y_q - x_qᵀ Γ h)² + ρ |Γ|², in closed form.
 
     Args:
-        task: The real law; a prompt has k = context - 1 examples and the query.
-        std: s > 0, the deviation of generated labels.
-        penalty: ρ > 0 beside the mean loss; with `total`, N ρ, the same in all generations.
         generator: `query`: examples and query input of the real law, the query's label
             x_qᵀ Γ h + s η; `autoregressive`: inputs of the real law, every label
             x_jᵀ Γ h_{j-1} + s η from the generated labels before it, h_0 = 0. η has the law of the

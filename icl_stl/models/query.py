@@ -106,11 +106,7 @@ def read_query(
     query: Float[Array, " d"],
     visible: Bool[Array, " m"] | None = None,
 ) -> Float[Array, " 2"]:
-    """The two numbers read at the query, labels in units of their deviation.
-
-    Returns:
-        The mean, in units of √v, and the number from which the deviation is made.
-    """
+    """The two numbers read at the query, labels in units of their deviation."""
     m = ys.shape[0]
     seen = jnp.ones(m, bool) if visible is None else visible
     kind = jnp.broadcast_to(jnp.array([1.0, 0.0], xs.dtype), (m, 2))

@@ -171,11 +171,7 @@ class Plan(NamedTuple):
 
 
 def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
-    """Plan the synthetic size of a loop.
-
-    Args:
-        resampled: The law as it might have been measured instead, for the bands.
-    """
+    """Plan the synthetic size of a loop."""
     require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
     best = problem.best(law)
     rows = whole_rows(problem, law, best.lam)

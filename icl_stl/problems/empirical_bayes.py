@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from icl_stl.config import flag, normalised, prior_noise, require, scale, whole
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Scalar, Solvable
-from icl_stl.problems.total_variation import sampled_drift, sampled_eps
+from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 
 @dataclass(frozen=True)

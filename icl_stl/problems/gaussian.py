@@ -9,7 +9,7 @@ from icl_stl import references, regimes
 from icl_stl.config import flag, normalised, scale
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
-from icl_stl.problems.total_variation import sampled_drift, sampled_eps
+from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from icl_stl import references, regimes
 from icl_stl.config import normalised, scale
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
-from icl_stl.problems.total_variation import sampled_eps
+from icl_stl.problems.observed import sampled_eps
 
 
 class Located(Solvable):

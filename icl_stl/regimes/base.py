@@ -85,11 +85,7 @@ class Regime:
             cls.name = cls.__name__
 
     def synthetic_size(self, samples: int) -> int:
-        """n_syn, the most synthetic rows that a generation leaves behind, for n real rows.
-
-        Raises:
-            ValueError: If that is no whole number.
-        """
+        """n_syn, the most synthetic rows that a generation leaves behind, for n real rows."""
         raise NotImplementedError
 
     def share(self, generation: int) -> float:
@@ -169,11 +165,7 @@ def _answers(regime: Regime, asked: str, answer: object, fine: bool, admissible:
 
 
 def synthetic_size(regime: Regime, samples: int) -> int:
-    """`Regime.synthetic_size`.
-
-    Raises:
-        ValueError: If it is no whole number of at least 0; the message names the regime.
-    """
+    """`Regime.synthetic_size`."""
     size = regime.synthetic_size(samples)
     whole = isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0
     _answers(

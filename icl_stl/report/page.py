@@ -52,9 +52,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         folder: The run folder: `config.json`, `claims.json`, `manifest.json`, the figures it
             names, their captions in `README.md`, and `loops.csv` where there are loops.
         out: The file to write, `*.html`; `report.html` in the folder if not given.
-
-    Returns:
-        The file written.
     """
     path = out or folder / FILE
     if path.suffix != ".html":

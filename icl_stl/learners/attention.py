@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import flag, one_of, positive
 from icl_stl.laws import LinearRegression
-from icl_stl.laws.prompts import Prompts, sample_inputs, sample_noise, sample_prompts
-from icl_stl.learners.learner import Learner
+from icl_stl.laws.prompts import Prompts, sample_noise, sample_prompts
+from icl_stl.learners.learner import Learner, writer
 from icl_stl.learners.regression import normalised_penalty, weighted_ridge
 
 
@@ -83,11 +83,6 @@ def linear_attention(
         key_prompts, key_label = jax.random.split(key)
         return relabel_query(key_label, gamma, sample_prompts(task, key_prompts, count))
 
-    def generate_all(key: PRNGKeyArray, gamma: Float[Array, "d d"], count: int) -> Prompts:
-        key_xs, key_ys = jax.random.split(key)
-        xs = sample_inputs(task, key_xs, count, task.context)
-        return relabel_all(key_ys, gamma, Prompts(xs, jnp.zeros(xs.shape[:2])))
-
     if generator == "query":
         return Learner(fit, generate_query, relabel=relabel_query)
-    return Learner(fit, generate_all, relabel=relabel_all)
+    return Learner(fit, writer(task, relabel_all), relabel=relabel_all)

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, QueryArchitecture, Training
 from icl_stl.laws import LinearRegression
-from icl_stl.laws.prompts import Normal, Prompts, sample_inputs, sample_prompts
+from icl_stl.laws.prompts import Normal, Prompts, sample_prompts
 from icl_stl.learners.laws import cumulated_shares
-from icl_stl.learners.learner import Learner
+from icl_stl.learners.learner import Learner, writer
 from icl_stl.models.causal import InContextModel, Params, bayes, generate_labels, transformer
 from icl_stl.models.query import query_init, query_law, query_transformer
 
@@ -43,16 +43,11 @@ def _in_context(
         std = task.noise if plug_in else None
         return generate_labels(model, weights(params), key, prompts.xs, plug_in_std=std)
 
-    def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
-        key_xs, key_ys = jax.random.split(key)
-        xs = sample_inputs(task, key_xs, count, task.context)
-        return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])))
-
     def predict(params: Params, prompts: Prompts) -> Normal:
         law = model.predict(weights(params), prompts)
         return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
 
-    return Learner(fit, generate, predict, relabel)
+    return Learner(fit, writer(task, relabel), predict, relabel)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:

@@ -200,12 +200,7 @@ class MeanTests(NamedTuple):
     spread: NDArray[np.bool_]
     """Whether margins differ by more than rounding."""
 
-    def against(
-        self,
-        origin: Floats,
-        *,
-        sign: int = 1,
-    ) -> tuple[Floats, NDArray[np.str_]]:
+    def against(self, origin: Floats, *, sign: int = 1) -> tuple[Floats, NDArray[np.str_]]:
         """P-values against "the mean is at most `origin`", and what decides each.
 
         With the sign -1 against "it is at least `origin`".

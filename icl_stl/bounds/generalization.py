@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import reduce
 from operator import add
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -291,19 +291,9 @@ def excess_risk_at_rate(
     Assumes: As `excess_risk`, and E eps_0 <= e + c n^{-a}, E eps_i <= e + c N^{-a}.
     Source: derived here, THEORY.md statements 3, 18 and 73.
     """
-    gap = generalization_gap_at_rate(
-        n,
-        alpha,
-        generation,
-        M=M,
-        b=b,
-        kappa=kappa,
-        c=c,
-        a=a,
-        delta=0.5,
-        floor=floor,
-        provenance=provenance,
-    )
+    known: Any = {"M": M, "b": b, "kappa": kappa, "c": c, "a": a, "floor": floor}
+    known |= {"delta": 0.5, "provenance": provenance}
+    gap = generalization_gap_at_rate(n, alpha, generation, **known)
     none = np.zeros_like(gap.fluctuation)
     return _gap(2 * gap.shift, gap.stability, none, positive("M", M), gap.constants)
 

@@ -216,14 +216,9 @@ def simulate(
     """Excess, gap, drift and one-step error of every generation of many loops: `[runs, G + 1]`."""
     description(regime, "regime")  # programs are kept: one for regimes that compare equal
     check_fit(problem, regime, samples, generations)
-    found: Arrays = many(
-        _measured_loop,
-        (problem, regime, samples, generations),
-        runs,
-        seed=seed,
-        batch=batch_size(problem, regime, samples, generations),
-        report=report,
-    )
+    of = problem, regime, samples, generations
+    batch = batch_size(*of)
+    found: Arrays = many(_measured_loop, of, runs, seed=seed, batch=batch, report=report)
     return found
 
 
@@ -264,14 +259,8 @@ def run_experiment(
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = experiment.problem
     regime, n, last = experiment.regime, experiment.samples, experiment.generations
-    found: Arrays = many(
-        _run,
-        experiment,
-        experiment.runs,
-        seed=seed,
-        batch=batch_size(problem, regime, n, last),
-        report=report,
-    )
+    batch, runs = batch_size(problem, regime, n, last), experiment.runs
+    found: Arrays = many(_run, experiment, runs, seed=seed, batch=batch, report=report)
     return found
 
 

@@ -62,16 +62,10 @@ class Bernoulli(Solvable):
         if samples * n_syn > ENUMERATED:
             return None
         followed = isinstance(regime, regimes.Replace | regimes.Augment)
-        loop = bernoulli.BernoulliLoop(
-            samples,
-            n_syn,
-            self.probability,
-            self.kappa,
-            weight=regime.weight if isinstance(regime, regimes.Augment) else None,
-            centre=self.centre,
-            error=self.injected,
-            replace=isinstance(regime, regimes.Replace),
-        )
+        weight = regime.weight if isinstance(regime, regimes.Augment) else None
+        own = self.probability, self.kappa, weight, self.centre, self.injected
+        replace = isinstance(regime, regimes.Replace)
+        loop = bernoulli.BernoulliLoop(samples, n_syn, *own, replace=replace)
         square = bernoulli.drift(loop, generations if followed else 0).square
         if followed:
             return square

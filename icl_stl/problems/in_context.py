@@ -75,14 +75,9 @@ class InContext(Problem):
 
         if self.architecture is None:
             return learners.bayes_learner(self.task, plug_in=self.plug_in)
-        return learners.adam_transformer(
-            self.task,
-            self.architecture,
-            self.training,
-            plug_in=self.plug_in,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-        )
+        rates = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+        of = self.task, self.architecture, self.training
+        return learners.adam_transformer(*of, plug_in=self.plug_in, **rates)
 
     @property
     def real_law(self) -> LinearRegression:

@@ -41,15 +41,8 @@ def attention_task(
     """The real law of prompts of k examples and a query."""
     if law == "gaussian":
         return LinearRegression(dim, examples + 1, noise)
-    return LinearRegression(
-        dim,
-        examples + 1,
-        noise,
-        prior_scale=dim**-0.5,
-        inputs="sphere",
-        tasks="sphere",
-        noise_law="uniform",
-    )
+    sphere: Any = {"inputs": "sphere", "tasks": "sphere", "noise_law": "uniform"}
+    return LinearRegression(dim, examples + 1, noise, prior_scale=dim**-0.5, **sphere)
 
 
 @dataclass(frozen=True)
@@ -117,13 +110,8 @@ class LinearAttention(Solvable):
     def make_learner(self) -> Any:
         from icl_stl import learners
 
-        return learners.linear_attention(
-            self.task,
-            std=self.population.risk**0.5,
-            penalty=self.penalty,
-            total=self.total,
-            generator=self.generator,
-        )
+        own = {name: getattr(self, name) for name in ("penalty", "total", "generator")}
+        return learners.linear_attention(self.task, std=self.population.risk**0.5, **own)
 
     def loss(self, params: Any, rows: Any) -> Any:
         from icl_stl.learners.attention import features

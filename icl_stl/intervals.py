@@ -225,14 +225,13 @@ class MeanTests(NamedTuple):
         allowed = student_allowed(skew, r)
         decide("Student", allowed, lambda at: student_p(t[at], skew[at], r, self.cells[at]))
         concave = (r >= MANY) & (np.abs(self.own_skew) <= 2)
-        decide(
-            "log-concave",
-            np.broadcast_to(concave, k),
+
+        def careful(at: Any) -> Floats:
             # Student's own asks too, so that no two-valued margin is decided by its signs alone.
-            lambda at: np.minimum(
-                1, np.maximum(10 * log_concave_p(values[:, at]), stats.t.sf(t[at], r - 1))
-            ),
-        )
+            both = np.maximum(10 * log_concave_p(values[:, at]), stats.t.sf(t[at], r - 1))
+            return np.asarray(np.minimum(1, both))
+
+        decide("log-concave", np.broadcast_to(concave, k), careful)
         return p, by
 
 

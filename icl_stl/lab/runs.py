@@ -157,35 +157,20 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
         replicate: Replicate, previous: State, numbers: Numbers, index: Any
     ) -> tuple[State, dict[str, Any]]:
         key, truth, real, held_out = replicate
-        of, sizes, more = problem.learner, None, {}
+        of, sizes = problem.learner, None
+        more: dict[str, Any] = {"one_step": not regime.keeps_history}
         if numbers.learning_rate is not None and isinstance(problem, InContext):
             of = problem.make_learner(numbers.learning_rate, numbers.weight_decay)
         if numbers.samples is not None:
             sizes = Sizes(numbers.samples, numbers.n_syn, numbers.share)
         if parts:
             more["real_places"] = row_count(real)
-        generation = next_generation(
-            key,
-            of,
-            regime,
-            real,
-            previous.params,
-            index,
-            kept=previous.kept,
-            draw_real=lambda key, count: problem.draw(key, truth, count),
-            from_first=True,
-            sizes=sizes,
-            share=numbers.share,
-            fresh=numbers.fresh,
-        )
-        seen = problem.observe(
-            generation_keys(key, index).observe,
-            truth,
-            held_out,
-            generation,
-            one_step=not regime.keeps_history,
-            **more,
-        )
+        own: Any = {"sizes": sizes, "share": numbers.share, "fresh": numbers.fresh}
+        own |= {"kept": previous.kept, "from_first": True}
+        own["draw_real"] = lambda key, count: problem.draw(key, truth, count)
+        generation = next_generation(key, of, regime, real, previous.params, index, **own)
+        key = generation_keys(key, index).observe
+        seen = problem.observe(key, truth, held_out, generation, **more)
         return State(generation.params, generation.kept), seen
 
     return over_replicates(step, shared=1)

@@ -37,16 +37,10 @@ def loop(
 ) -> Any:
     """One loop from its key alone: truth, real set, generations; what `observe` sees of them."""
     key_loop, truth, real, held_out = problem.start(key, samples)
-    return self_consume(
-        key_loop,
-        problem.learner,
-        rows_of("problem.draw", real, real, samples),
-        generations,
-        regime=regime,
-        observe=lambda key, generation: observe(truth, held_out, key, generation),
-        draw_real=lambda key, count: problem.draw(key, truth, count),
-        sizes=sizes,
-    )
+    own = problem.learner, rows_of("problem.draw", real, real, samples), generations
+    seen = lambda key, generation: observe(truth, held_out, key, generation)  # noqa: E731
+    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+    return self_consume(key_loop, *own, regime=regime, observe=seen, draw_real=draw, sizes=sizes)
 
 
 def measurements(problem: Problem, regime: Regime, *, one_step: bool = True) -> Observe:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import stored
-from stored import influence
+from stored import influence, objective
 
 CLAIM = "transformer_convergence"
 
@@ -134,33 +134,6 @@ def test_the_law_is_the_least_squares_one(ledger) -> None:
 # --- what the bounds recommend -------------------------------------------------------------------
 
 
-def objective(
-    lam: float, n: int, i: int, law: dict, b: float, kappa: float, world: str, kind: str
-) -> float:
-    """The bound at a ratio, written out: shift (twice for the risk), stability, fluctuation.
-
-    The gap is asked for in the mean: with the chance of failure next to 1 hardly any fluctuation.
-    """
-    alpha, rho = 1 / (1 + lam), lam / (1 + lam)
-    total = n * (1 + lam)
-
-    def error(size: float) -> float:
-        return law["floor"] + law["c"] * size ** -law["a"]
-
-    drift = error(n)
-    for _ in range(1, i):
-        drift = error(total) + rho * drift
-    shift = rho * drift * (2 if kind == "risk" else 1)
-    r = rho * kappa
-    fresh = alpha * sum(r ** (2 * s) for s in range(i)) + r ** (2 * i)
-    variance = fresh if world == "fresh" else influence(alpha, kappa, i)[1]
-    spread = (1 + 2 * b) * math.sqrt(-math.log1p(-1e-12) * variance / (2 * n))
-    fluctuation = spread if kind == "gap" else 0.0
-    if world == "fresh":
-        return shift + b / total + fluctuation
-    return shift + stability(n, alpha, i, b, kappa) + fluctuation
-
-
 @pytest.mark.parametrize("law", ["total variation", "discrepancy"])
 def test_recommended_sizes_are_certified_minima(ledger, law) -> None:
     """No ratio up to the largest tried has a smaller bound, on a dense grid; regret is as shown."""
@@ -177,9 +150,9 @@ def test_recommended_sizes_are_certified_minima(ledger, law) -> None:
         p, n, i = cell["prediction"], cell["n"], cell["generation"]
         world = "fresh" if cell["regime"] == "fresh" else "fixed"
         kind = "gap" if cell["objective"] == "gap" else "risk"
-        given = (n, i, fitted, p["b"], p["kappa"], world, kind)
-        curve = [objective(lam, *given) for lam in cell["lams"]]
         # A mean is a bound with probability 1e-12: what is left of its fluctuation is some 1e-8.
+        given = (n, i, fitted, p["b"], p["kappa"], world, kind, -math.log1p(-1e-12))
+        curve = [objective(lam, *given) for lam in cell["lams"]]
         np.testing.assert_allclose(p["curve"], curve, rtol=1e-7)
         dense = [
             objective(lam, *given)

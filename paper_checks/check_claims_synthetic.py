@@ -222,24 +222,9 @@ def test_fixed_and_fresh_mirror_each_other_in_what_was_measured(ledger) -> None:
         ledger.record(f"80 mirror, generation {i}", "holds", shown, max(apart) > 0.3)
 
 
-def bound(world: str, objective: str, i: int, lam: float, known: dict) -> float:
-    """The bound of the clipped mean, n = 20, recursions iterated: drift, influence and squares."""
-    n, scale, b, kappa = 20, 1.0, 2.0, 2 / math.sqrt(2 * math.pi)
-    rho = lam / (1 + lam)
-    total, alpha, r = n * (1 + lam), 1 - rho, kappa * rho
-    drift = known["floor"] + known["c"] * n ** -known["a"]
-    influence, squares = 1.0, 0.0  # n chi, and the sum of squares of what later rows do
-    for step in range(1, i + 1):
-        if step < i:
-            drift = known["floor"] + known["c"] * total ** -known["a"] + rho * drift
-        influence = alpha + r * influence
-        squares += alpha * r ** (2 * (step - 1))
-    shift = scale * rho * drift
-    stability = b / n * alpha * (influence + rho) if world == "fixed" else b / total
-    spread = squares + r ** (2 * i) if world == "fresh" else influence**2 + rho * squares
-    if objective == "risk":
-        return 2 * shift + stability
-    return shift + stability + (scale + 2 * b) * math.sqrt(spread * math.log(20) / (2 * n))
+def bound(world: str, kind: str, i: int, lam: float, known: dict) -> float:
+    """The bound of the clipped mean, n = 20."""
+    return stored.objective(lam, 20, i, known, 2.0, 2 / math.sqrt(2 * math.pi), world, kind)
 
 
 def test_what_the_bound_of_the_clipped_mean_recommends(ledger) -> None:

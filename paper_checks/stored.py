@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,32 @@ def influence(alpha: float, kappa: float, generation: int) -> tuple[float, float
     for _ in range(generation):
         chi = alpha + r * chi
     return chi, chi**2 + alpha * (1 - alpha) * sum(r ** (2 * s) for s in range(generation))
+
+
+def objective(
+    lam: float,
+    n: int,
+    i: int,
+    law: dict,
+    b: float,
+    kappa: float,
+    world: str,
+    kind: str,
+    log: float = math.log(20),
+) -> float:
+    """The bound at a ratio, drift iterated: shift (twice for the risk), stability, fluctuation."""
+    alpha, rho, total = 1 / (1 + lam), lam / (1 + lam), n * (1 + lam)
+    drift = law["floor"] + law["c"] * n ** -law["a"]
+    for _ in range(1, i):
+        drift = law["floor"] + law["c"] * total ** -law["a"] + rho * drift
+    (chi, variance), r = influence(alpha, kappa, i), rho * kappa
+    stability = b * alpha * (chi + rho) / n
+    if world == "fresh":
+        stability = b / total
+        variance = alpha * sum(r ** (2 * s) for s in range(i)) + r ** (2 * i)
+    if kind == "risk":
+        return 2 * rho * drift + stability
+    return rho * drift + stability + (1 + 2 * b) * math.sqrt(log * variance / (2 * n))
 
 
 def by_interval(cell: dict) -> str:

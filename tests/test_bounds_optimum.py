@@ -153,32 +153,44 @@ def test_a_tiny_optimum_is_still_polished(excess: float) -> None:
     assert best.lam == pytest.approx(exact, rel=1e-5 if excess < 1e-8 else 1e-6)
 
 
-@pytest.mark.parametrize(
-    ("given", "closed"),
-    [
-        ({"a": 1.0, "c": 0.2}, INF),
-        ({"a": 1.0, "c": 30.0}, INF),
-        ({"a": 1.0, "c": 500.0}, 0.0),
-        ({"a": 1.5}, INF),
-        ({"generation": 1.0}, INF),
-        ({"generation": 1.0, "c": 3.0}, 0.0),
-        ({"c": 0.0}, INF),
-        ({"kappa": 1.0, "c": 0.01}, 0.0),
-        ({"kappa": 1.2, "c": 0.01, "generation": 7.0}, 0.0),
-        ({"objective": "risk", "b": 1.0, "c": 0.1, "kappa": 0.5}, 0.0),
-        ({"c": 2.0}, 0.0),
-    ],
-)
+RISK = {"c": 0.0, "floor": 0.001, "objective": "risk", "b": 5.0}
+CLOSED = [
+    ({"a": 1.0, "c": 0.2}, INF),
+    ({"a": 1.0, "c": 30.0}, INF),
+    ({"a": 1.0, "c": 500.0}, 0.0),
+    ({"a": 1.5}, INF),
+    ({"generation": 1.0}, INF),
+    ({"generation": 1.0, "c": 3.0}, 0.0),
+    ({"c": 0.0}, INF),
+    ({"kappa": 1.0, "c": 0.01}, 0.0),
+    ({"kappa": 1.2, "c": 0.01, "generation": 7.0}, 0.0),
+    ({"objective": "risk", "b": 1.0, "c": 0.1, "kappa": 0.5}, 0.0),
+    ({"c": 2.0}, 0.0),
+    ({"c": 0.0, "floor": 0.001}, (math.sqrt(math.log(20) / 2000) / 0.002) ** (2 / 3) - 1),
+    (RISK, math.sqrt(2.5) - 1),
+    (RISK | {"kappa": 2.0, "fresh": True}, math.sqrt(2.5) - 1),
+    ({"floor": 0.5, "kappa": 0.7, "b": 1.0}, 0.0),
+    ({"floor": 0.5, "a": 1.5, "fresh": True, "kappa": 1.3}, 0.0),
+    ({"c": 0.1, "floor": 0.01, "generation": 1.0}, INF),
+    ({"c": 0.1, "floor": 0.05, "generation": 1.0}, 0.0),
+]
+
+
+@pytest.mark.parametrize(("given", "closed"), CLOSED)
 def test_optimum_at_the_ends_equals_the_closed_form(given: dict, closed: float) -> None:
+    """Where it is at an end, and inside where a closed form is known."""
     given = BASE | given
-    assert bounds.closed_form_size(1000, **given) == closed
+    assert bounds.closed_form_size(1000, **given) == pytest.approx(closed, rel=1e-12, abs=0)
     best = bounds.optimal_size(1000, **given)
-    assert best.lam == closed
-    assert best.regime == ("none" if closed == 0 else "unbounded")
+    assert best.lam == pytest.approx(closed, rel=1e-6, abs=0)
+    assert best.regime == {0.0: "none", INF: "unbounded"}.get(closed, "interior")
 
 
 def test_no_closed_form_is_claimed_where_none_is_known() -> None:
-    for case in ({"kappa": 0.4}, {"a": 0.3}, {"generation": 3.0}, {"kappa": 1.0, "b": 1.0}):
+    for case in (
+        *({"kappa": 0.4}, {"a": 0.3}, {"generation": 3.0}, {"kappa": 1.0, "b": 1.0}),
+        *({"kappa": 1.0, "c": 0.0, "fresh": True}, {"floor": 0.001}),
+    ):
         assert bounds.closed_form_size(1000, **BASE | case) is None
 
 
@@ -488,33 +500,6 @@ def test_threshold_with_a_floor(*, c, floor, a, b, n, kappa, objective) -> None:
         assert best.lam <= (spread + b / n) / (factor * floor)
     if cost >= gain:
         assert bounds.optimal_size(n, **given | {"kappa": kappa}).lam == 0
-
-
-@pytest.mark.parametrize(
-    ("given", "closed"),
-    [
-        ({"c": 0.0, "floor": 0.001}, (math.sqrt(math.log(20) / 2000) / 0.002) ** (2 / 3) - 1),
-        ({"c": 0.0, "floor": 0.001, "objective": "risk", "b": 5.0}, math.sqrt(2.5) - 1),
-        (
-            {"c": 0.0, "floor": 0.001, "objective": "risk", "b": 5.0, "kappa": 2.0, "fresh": True},
-            math.sqrt(2.5) - 1,
-        ),
-        ({"floor": 0.5, "kappa": 0.7, "b": 1.0}, 0.0),
-        ({"floor": 0.5, "a": 1.5, "fresh": True, "kappa": 1.3}, 0.0),
-        ({"c": 0.1, "floor": 0.01, "generation": 1.0}, INF),
-        ({"c": 0.1, "floor": 0.05, "generation": 1.0}, 0.0),
-        ({"kappa": 1.0, "c": 0.0, "fresh": True}, None),
-        ({"floor": 0.001}, None),
-    ],
-)
-def test_closed_forms_with_a_floor_or_new_real_rows(given: dict, closed: float | None) -> None:
-    given = BASE | given
-    ours = bounds.closed_form_size(1000, **given)
-    if closed is None:
-        assert ours is None
-        return
-    assert ours == pytest.approx(closed, rel=1e-12)
-    assert bounds.optimal_size(1000, **given).lam == pytest.approx(closed, rel=1e-6)
 
 
 def test_new_real_rows_never_have_a_larger_bound() -> None:

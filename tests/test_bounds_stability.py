@@ -41,13 +41,7 @@ def test_stability_equals_literal_iteration(alpha: float, kappa: float, i: int) 
 @pytest.mark.parametrize(
     ("alpha", "kappa"),
     [
-        (0.5, 0.9),
-        (0.5, 0.0),
-        (1.0, 3.0),
-        (1e-9, 0.3),
-        (0.3, 1.0),
-        (0.2, 1.7),
-        (0.9, 9.0),
+        *((0.5, 0.9), (0.5, 0.0), (1.0, 3.0), (1e-9, 0.3), (0.3, 1.0), (0.2, 1.7), (0.9, 9.0)),
         *CRITICAL,
     ],
 )
@@ -64,13 +58,8 @@ def test_stability_to_fifty_digits(alpha: float, kappa: float, i: float) -> None
 @pytest.mark.parametrize(
     ("alpha", "kappa", "stable"),
     [
-        (0.5, 2.0, False),
-        (0.5, 1.999, True),
-        (0.75, 4.0, False),
-        (0.0, 1.0, False),
-        (0.0, 0.99, True),
-        (1.0, 50.0, True),
-        (0.5, math.nextafter(2.0, 1), True),
+        *((0.5, 2.0, False), (0.5, 1.999, True), (0.75, 4.0, False), (0.0, 1.0, False)),
+        *((0.0, 0.99, True), (1.0, 50.0, True), (0.5, math.nextafter(2.0, 1), True)),
     ],
 )
 def test_phase_condition_is_decided_exactly(alpha: float, kappa: float, stable: bool) -> None:

@@ -82,6 +82,15 @@ def test_one_softmax_layer_has_its_tight_form(
     assert result.change <= 2 * radius * (1 + value)
 
 
+@steady
+@given(logit=norms, value=norms, m=st.integers(2, 200), depth=st.integers(1, 3))
+def test_refined_is_no_worse_than_path(logit: float, value: float, m: int, depth: int) -> None:
+    layers = [SoftmaxLayer((logit / 9,), (value / 5,), 0.3, 0.3)] * depth
+    arguments = {"examples": m, "radius": 1.0, "readout": 1.0}
+    refined, path = (f(layers, **arguments) for f in (bounds.replace_one, bounds.replace_one_path))
+    assert refined.change <= path.change * (1 + 1e-12)
+
+
 def test_sharper_facts_on_the_first_layer_are_used() -> None:
     plain = bounds.replace_one([SoftmaxLayer((0.5,), (0.4,))], examples=20, radius=1.0, readout=1)
     same = SoftmaxLayer((0.5,), (0.4,), oscillations=(1.0,), diameters=(0.8,))

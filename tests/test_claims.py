@@ -138,19 +138,6 @@ def test_the_control_stands_where_no_error_is_injected():
     assert entry["verdict"] != "violated"  # the equality family: margins are 0
 
 
-def test_intervals_are_students_at_the_level_of_the_cell():
-    from scipy import stats  # noqa: PLC0415
-
-    entry = judged("drift", loops_of(below_the_bound))
-    for cell in entry["cells"]:
-        if cell["regime"] == "replace":
-            sample = below_the_bound(Replace())["drift"][:, cell["generation"]]
-            values = sample[:, PRESET.task.prefixes.index(cell["prefix"])]
-            half = stats.t.isf(cell["level"], R - 1) * values.std(ddof=1) / R**0.5
-            low, high = values.mean() - half, values.mean() + half
-            np.testing.assert_allclose([cell["low"], cell["high"]], [low, high], rtol=1e-12)
-
-
 # --- one_step_error ------------------------------------------------------------------------------
 
 

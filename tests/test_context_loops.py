@@ -177,13 +177,6 @@ def fixed():
     return run_experiment(FIXED, 3)
 
 
-def test_shapes_of_what_is_observed(fixed):
-    shapes = {name: values.shape for name, values in fixed.items()}
-    prompt = {"task": (4, 2), "xs": (4, 6, 2), "ys": (4, 6), "queries": (4, 2, 2)}
-    paths = {"predictions": (4, 2, 3, 6, 2), "changed": (4, 2, 3, 6, 2)}
-    assert shapes == {**prompt, "shift": (4, 6), **paths}
-
-
 def test_loops_of_both_predictors_and_starts_follow_their_recursions(fixed, assert_close):
     for place, k in enumerate(FIXED.kept):
         (kept_xs, kept_ys, xs, ys), shift = split(fixed, k)

@@ -113,11 +113,7 @@ def test_a_line_of_the_list_is_a_fault(mutants):
     line = "* bounds/drift | a\\n | b | test_judging::test_x | 2"
     assert mutants.listed(line) == ("bounds/drift", "a\n", "b", "tests/test_judging.py::test_x", 2)
     assert mutants.listed("rows | a |  | check_gap") == (
-        "rows",
-        "a",
-        "",
-        "paper_checks/check_gap.py",
-        None,
+        *("rows", "a", "", "paper_checks/check_gap.py", None),
     )
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_stl import bounds
 from icl_stl.references import bernoulli as exact
 from icl_stl.references.bernoulli import BernoulliLoop
 
@@ -238,21 +237,6 @@ def test_influence_equals_the_coupled_loops(loop) -> None:
         # scipy's multinomial law is good to 1e-12.
         assert result.share[i, common] == pytest.approx(share, rel=1e-10)
         assert result.gamma[i, common] == pytest.approx(gamma, rel=1e-10)
-
-
-@pytest.mark.parametrize("kappa", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("weight", [None, 0.2])
-def test_influence_is_the_stability_recursion(kappa, weight) -> None:
-    loop = BernoulliLoop(20, 30, 0.3, kappa=kappa, weight=weight)
-    i = np.arange(9)
-    result = exact.influence(loop, 8)
-    if weight is None:
-        theory = bounds.recursive_stability(20, 0.4, kappa, i)
-    else:
-        theory = bounds.weighted_stability(20, 30, weight, kappa, i)
-    for swap in range(20):
-        assert result.share[:, swap] == pytest.approx(theory.influence, rel=1e-10)
-        assert result.gamma[:, swap] == pytest.approx(kappa * theory.influence, rel=1e-10)
 
 
 @pytest.mark.parametrize(

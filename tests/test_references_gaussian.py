@@ -136,105 +136,66 @@ def test_drawing_from_the_pool_equals_enumeration_of_all_draws(n, m, last) -> No
     np.testing.assert_allclose(expected, errors, rtol=1e-12)
 
 
-def gap_by_linear_algebra(n, m, w, last):
+def gap_by_linear_algebra(n, m, w, last, fresh):
     """All parts of the gap from coefficients on rows, swapped rows and a new synthetic row."""
-    size = 2 * n + last * m + 1
+    size = n * (last + 2) + last * m + 1
     rows = np.eye(size)
+    twins, noise = rows[n * (last + 1) :][:n], rows[n * (last + 2) : -1]
 
-    def loop(real, swap=None, upto=last):
-        """The fits and the last batch; ``swap``: (row, its value) in the last batch."""
-        fits, batch = [real.mean(axis=0)], None
-        for i in range(1, upto + 1):
-            batch = fits[-1] + rows[2 * n + (i - 1) * m : 2 * n + i * m]
-            if swap is not None and i == upto:
-                batch = batch.copy()
-                batch[swap] = fits[-1] + rows[-1]
-            fits.append(w * real.mean(axis=0) + (1 - w) * batch.mean(axis=0))
-        return fits, batch
+    def loop(k=None, l=None):  # noqa: E741
+        """The last two fits and what the last saw; k: a swapped real row, l: one of the batch."""
+        for i in range(last + 1):
+            real = rows[n * i * fresh :][:n].copy()
+            if k is not None and (i == last or not fresh):
+                real[k] = twins[k]
+            if i == 0:
+                theta = real.mean(axis=0)
+                continue
+            before = theta
+            batch = before + noise[(i - 1) * m : i * m]
+            if l is not None and i == last:
+                batch[l] = before + rows[-1]
+            theta = fitted(real, batch)
+        return theta, before, real, batch
+
+    def fitted(real, batch):
+        return w * real.mean(axis=0) + (1 - w) * batch.mean(axis=0)
 
     def square(vector):
         return float(vector @ vector)
 
-    fits, batch = loop(rows[:n])
-    theta, before = fits[-1], fits[-2]
-    real_risk, last_risk = 1 + square(theta), 1 + square(theta - before)
+    theta, before, real, batch = loop()
     parts = dict.fromkeys(["direct", "indirect", "synthetic"], 0.0)
     empirical = 0.0
     for k in range(n):
-        swapped = rows[:n].copy()
-        swapped[k] = rows[n + k]
-        all_new = loop(swapped)[0][-1]
-        only_here = w * swapped.mean(axis=0) + (1 - w) * batch.mean(axis=0)
-        now, here, later = (square(rows[k] - fit) for fit in (theta, only_here, all_new))
+        all_new, _, swapped, _ = loop(k)
+        fits = theta, fitted(swapped, batch), all_new
+        now, here, later = (square(real[k] - fit) for fit in fits)
         parts["direct"] += (here - now) / n
         parts["indirect"] += (later - here) / n
         empirical += w * now / n
     for l in range(m):  # noqa: E741
         now = square(batch[l] - theta)
-        other = loop(rows[:n], swap=l)[0][-1]
-        parts["synthetic"] += (square(batch[l] - other) - now) / m
+        parts["synthetic"] += (square(batch[l] - loop(l=l)[0]) - now) / m
         empirical += (1 - w) * now / m
-    return parts | {"shift": real_risk - last_risk, "total": real_risk - empirical}
-
-
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 4), (5, 2)])
-@pytest.mark.parametrize("weight", [None, 0.0, 0.3, 1.0])
-def test_gap_and_its_parts_equal_linear_algebra(n, m, weight) -> None:
-    w = n / (n + m) if weight is None else weight
-    parts = references.mean_gap_parts(n, m, 1.5, 4, weight)
-    for i in range(1, 5):
-        for name, value in gap_by_linear_algebra(n, m, w, i).items():
-            assert getattr(parts, name)[i] == pytest.approx(2.25 * value, rel=1e-11, abs=1e-13)
-    assert parts.total[0] == pytest.approx(2 * 2.25 / n)
-    assert parts.weight.tolist() == [1.0, *[w] * 4]
-
-
-def fresh_gap_by_linear_algebra(n, m, w, last):
-    """Parts of the gap with new real rows, from coefficients on all rows; one row at a time."""
-    reals = np.eye(2 * n * (last + 1) + m * last + 1)
-    batches = reals[2 * n * (last + 1) :]
-
-    def square(vector):
-        return float(vector @ vector)
-
-    def fitted(real, batch):
-        return w * real.mean(axis=0) + (1 - w) * batch.mean(axis=0)
-
-    theta = reals[:n].mean(axis=0)
-    for i in range(1, last + 1):
-        before = theta
-        real = reals[2 * n * i : 2 * n * i + n]
-        batch = before + batches[(i - 1) * m : i * m]
-        theta = fitted(real, batch)
-    parts = dict.fromkeys(["direct", "synthetic"], 0.0)
-    empirical = 0.0
-    for part, rows, other, weight in (
-        ("direct", real, lambda k: reals[2 * n * last + n + k], w),
-        ("synthetic", batch, lambda k: before + batches[-1], 1 - w),
-    ):
-        for k in range(len(rows)):
-            swapped = rows.copy()
-            swapped[k] = other(k)
-            refit = fitted(*((swapped, batch) if part == "direct" else (real, swapped)))
-            now = square(rows[k] - theta)
-            parts[part] += (square(rows[k] - refit) - now) / len(rows)
-            empirical += weight * now / len(rows)
     risk = 1 + square(theta)
     return parts | {"shift": risk - 1 - square(theta - before), "total": risk - empirical}
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 4), (5, 2)])
 @pytest.mark.parametrize("weight", [None, 0.0, 0.3, 1.0])
-def test_gap_with_new_real_rows_and_its_parts_equal_linear_algebra(n, m, weight) -> None:
+def test_gap_and_its_parts_equal_linear_algebra(n, m, weight, fresh) -> None:
     w = n / (n + m) if weight is None else weight
-    parts = references.mean_fresh_gap_parts(n, m, 1.5, 4, weight)
+    known = references.mean_fresh_gap_parts if fresh else references.mean_gap_parts
+    parts = known(n, m, 1.5, 4, weight)
     for i in range(1, 5):
-        for name, value in fresh_gap_by_linear_algebra(n, m, w, i).items():
+        for name, value in gap_by_linear_algebra(n, m, w, i, fresh).items():
             assert getattr(parts, name)[i] == pytest.approx(2.25 * value, rel=1e-11, abs=1e-13)
     assert parts.total[0] == pytest.approx(2 * 2.25 / n)
-    assert not parts.indirect.any()
     assert parts.weight.tolist() == [1.0, *[w] * 4]
-    if weight is None:
+    assert not fresh or not parts.indirect.any()
+    if fresh and weight is None:
         excess = references.mean_fresh(n, m, 1.5, 4, w)
         total = 2 * 2.25 / (n + m) + (1 - w) * (1 - 2 * w) * excess[:-1]
         np.testing.assert_allclose(parts.total[1:], total, rtol=1e-12)

@@ -202,11 +202,6 @@ def engine(request, tmp_path):
     return run
 
 
-def literal(cases):
-    """Cases as JavaScript, which knows Infinity."""
-    return json.dumps(cases)
-
-
 def agree(rows, name, expected):
     actual = np.array([float(row[name]) for row in rows])
     assert not np.isnan(actual).any(), name
@@ -248,19 +243,19 @@ def test_gap_and_stability_are_those_of_the_package(engine):
     assert len(cases) >= 200
     at = columns(cases)
     loop = (at.pop("n"), at.pop("alpha"), at.pop("generation"))
-    gaps = engine(f"{literal(cases)}.map(bounds.generalizationGapAtRate)")
+    gaps = engine(f"{json.dumps(cases)}.map(bounds.generalizationGapAtRate)")
     expected = bounds.generalization_gap_at_rate(*loop, **at)
     for name in ("shift", "stability", "fluctuation", "total"):
         agree(gaps, name, getattr(expected, name))
     assert [gap["vacuous"] for gap in gaps] == expected.vacuous.tolist()
-    stable = engine(f"{literal(cases)}.map(bounds.recursiveStability)")
+    stable = engine(f"{json.dumps(cases)}.map(bounds.recursiveStability)")
     size, alpha, generation = loop
     stability = bounds.recursive_stability(size, alpha, at["kappa"], generation)
     agree(stable, "influence", stability.influence)
     agree(stable, "gamma", stability.gamma)
     agree(stable, "varianceProxy", stability.variance_proxy)
     assert [row["stable"] for row in stable] == stability.stable.tolist()
-    thresholds = engine(f"{literal(LOOPS['kappa'])}.map(bounds.phaseThreshold)")
+    thresholds = engine(f"{json.dumps(LOOPS['kappa'])}.map(bounds.phaseThreshold)")
     np.testing.assert_allclose(
         np.array(thresholds, float), bounds.phase_threshold(LOOPS["kappa"]), rtol=TOLERANCE
     )
@@ -273,7 +268,7 @@ def test_drift_is_that_of_the_package(engine):
     assert len(cases) >= 200
     at = columns(cases)
     expected = bounds.drift_constant_share(at["eps0"], at["eps"], at["alpha"], at["generation"])
-    drifts = engine(f"{literal(cases)}.map(bounds.driftConstantShare)")
+    drifts = engine(f"{json.dumps(cases)}.map(bounds.driftConstantShare)")
     agree(drifts, "total", expected.total)
     agree(drifts, "first", expected.terms[:, 0])
     agree(drifts, "later", expected.terms[:, 1])
@@ -296,7 +291,7 @@ LAMBDAS = [0, 1e-9, 0.2, 1, 7.3, 1e4, 1e12, INF]
 def test_trade_off_is_that_of_the_package(engine):
     cases = drawn(PROBLEMS, 60, seed=2)
     rows = engine(
-        f"{literal(cases)}.map((at) => {literal(LAMBDAS)}.map("
+        f"{json.dumps(cases)}.map((at) => {json.dumps(LAMBDAS)}.map("
         "(lam) => bounds.syntheticTradeOff(at, lam)))"
     )
     for case, row in zip(cases, rows, strict=True):
@@ -307,7 +302,7 @@ def test_trade_off_is_that_of_the_package(engine):
 
 def test_optimal_size_is_that_of_the_package(engine):
     cases = drawn(PROBLEMS, 200, seed=3)
-    rows = engine(f"{literal(cases)}.map(bounds.optimalSize)")
+    rows = engine(f"{json.dumps(cases)}.map(bounds.optimalSize)")
     regimes = []
     for case, row in zip(cases, rows, strict=True):
         expected = bounds.optimal_size(case.pop("n"), **case)

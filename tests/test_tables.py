@@ -8,8 +8,6 @@ import dataclasses
 import json
 import math
 import re
-import runpy
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -356,23 +354,6 @@ def test_a_list_may_be_written_in_several_ways(tmp_path, capsys):
 
 
 # --- the script ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ("--errors a.csv", "a.csv, line 3: stderr must be a positive number"),
-        ("--sizes 100 400 --eps 0.25 0.125 --stderr 0.01 -0.005", "stderr must be a positive"),
-    ],
-)
-def test_the_script_says_the_same_of_both(tmp_path, monkeypatch, capsys, options, named):
-    written(tmp_path / "a.csv", changed("0.005", "-0.005"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["plan", "--n", "2000", *options.split()])
-    with pytest.raises(SystemExit) as refused:
-        runpy.run_path(str(ROOT / "scripts" / "plan_synthetic_size.py"), run_name="__main__")
-    assert refused.value.code == 2
-    assert named in " ".join(capsys.readouterr().err.split())
 
 
 # --- at random -----------------------------------------------------------------------------------

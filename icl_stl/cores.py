@@ -16,3 +16,11 @@ def cores_of(worker: int, workers: int) -> set[int]:
         return set()
     cores = available_cores()
     return set(cores[worker::workers] or [cores[worker % len(cores)]])
+
+
+def memory() -> float:
+    """Bytes of memory of this machine; 0 where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return 0.0

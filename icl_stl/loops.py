@@ -321,10 +321,10 @@ def _refuse_weights(regime: Regime, index: Any, fine: Any) -> None:
 def check_mix(
     key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, generations: int
 ) -> None:
-    """Refuse a `mix` whose weights are negative or do not sum to 1, in the first or last generation.
+    """Refuse wrong weights of the first three generations and the last before a program hides them.
 
-    Only where they are known: not under `jit` or `vmap`. The parameters that it sees are zeros; a
-    weight that is not finite for these is let pass.
+    Only where rows are known now. The parameters that `mix` sees are zeros; weights that are not
+    finite for these are let pass.
 
     Args:
         key: Key of the loop.
@@ -333,25 +333,19 @@ def check_mix(
         real: The real set.
         generations: G.
     """
-    if not _chooses(regime) or not generations:
+    if not _chooses(regime) or any(_known(leaf) is None for leaf in jax.tree.leaves(real)):
         return
     n, n_syn = row_count(real), synthetic_size(regime, row_count(real))
-    params = jax.eval_shape(
-        lambda rows: learner.fit(key, rows, spread(1.0, n, n, precision(rows))), real
-    )
+    even = spread(1.0, n, n, precision(real))
+    params = jax.eval_shape(lambda rows: learner.fit(key, rows, even), real)
     params = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params)
     kept, rows = room_for_rows(regime, real, generations), in_turn(real, n_syn) if n_syn else ()
-    for index in dict.fromkeys((1, generations)):
+    for index in sorted(k for k in {1, 2, 3, generations} if 1 <= k <= generations):
         share = real_share(regime, n, index)
-        mixed = _mixed(regime, Step(key, index, params, real, rows, kept, share, n, n_syn))
-        weights = _known(mixed[1])
-        if weights is None or not np.isfinite(weights).all():
-            return
-        total, least = float(weights.sum()), float(weights.min())
-        fine = abs(total - 1) < 1e-3 and least >= 0
-        what = f"the weights of mix of the regime {regime.name!r} in generation {index}"
-        found = f"the least {least:.3g}, their sum {total:.6g}"
-        require(fine, what, found, "numbers of at least 0 that sum to 1")
+        step = Step(key, index, params, real, rows, kept, share, n, n_syn)
+        weights = _known(regime.mix(step)[1])
+        if weights is not None and np.isfinite(weights).all():
+            _mixed(regime, step)
 
 
 _HEEDING: "WeakKeyDictionary[Any, set[Any]]" = WeakKeyDictionary()
@@ -426,8 +420,9 @@ def checked_start(
     draw_real: DrawReal | None,
     generate_jointly: GenerateJointly | None = None,
 ) -> Start:
-    """`start_of_loop`, and `check_weights` on rows of its type."""
+    """`start_of_loop`, and `check_weights`, `check_mix` on rows of its type."""
     start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_mix(key, learner, regime, start.real, generations)
     check_weights(key, learner, regime, start.real, generations)
     return start
 
@@ -731,11 +726,17 @@ def _flags(generation: Generation) -> tuple[Any, Any]:
 
 
 def _say_what_is_wrong(regime: Regime, fine: Any, finite: Any) -> None:
-    """Refuse wrong weights, warn of parameters that are not finite, `[G + 1, ...]`, if known."""
-    _refuse_weights(regime, None, fine)
+    """Refuse wrong weights, warn of parameters that are not finite, `[G + 1, ...]`, if known.
+
+    What a regime makes of parameters that are not finite is not its fault.
+    """
     known = _known(finite)
-    if known is not None and not known.all():
-        first = int(np.argmin(known.reshape(len(known), -1).all(axis=1)))
+    if known is None:
+        return
+    known = known.reshape(len(known), -1).all(axis=1)
+    _refuse_weights(regime, None, fine | ~np.roll(np.logical_and.accumulate(known), 1))
+    if not known.all():
+        first = int(np.argmin(known))
         warnings.warn(
             "learner.fit returned parameters that are not finite, first in generation "
             f"{first}: unless they are meant to be, what is seen from there on means nothing",

@@ -102,8 +102,9 @@ def member(
     assert isinstance(found, type)
     needed = [n for n in ("draw", "loss", "share", "synthetic_size") if hasattr(kind, n)]
     missing = [n for n in needed if getattr(found, n) is getattr(kind, n)]
-    if issubclass(found, Problem) and not hasattr(found, "learner"):
-        missing.append("learner")
+    if issubclass(found, Problem):
+        missing += [] if hasattr(found, "learner") else ["learner"]
+        missing = [n for n in missing if n != "draw" or found.real_law is None]
     right = f"a class that defines {', '.join(missing)}, as {kind.__name__} asks for"
     require(not missing, option, words, right)
     return found
@@ -311,7 +312,7 @@ def regime(words: str) -> Named:
     """
     if words in MAD_LOOPS:
         return _named("regime", words, type(MAD_LOOPS[words]), {}, lambda: MAD_LOOPS[words])
-    known = {**dict.fromkeys(MAD_LOOPS, Regime), **REGIMES}
+    known: dict[str, type[Regime]] = {**dict.fromkeys(MAD_LOOPS, Regime), **REGIMES}
     kind = member(Regime, known, "regime", words)
     options = fields_of(kind)
     if kind not in REGIMES.values():

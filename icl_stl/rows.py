@@ -46,16 +46,21 @@ def precision(rows: Data) -> Any:
 
 
 def spread(share: Any, there: Any, places: int, dtype: Any) -> Float[Array, " N"]:
-    """A share of the objective spread equally over the first rows of so many places."""
-    each = jnp.asarray(share / jnp.maximum(there, 1), dtype)
-    return jnp.where(jnp.arange(places) < there, each, 0)
+    """A share of the objective spread equally over the rows that are there, of so many places.
+
+    Args:
+        there: How many are, the first; or which, a mask `[places]`.
+    """
+    there = jnp.asarray(there)
+    mask, count = (there, jnp.sum(there)) if there.ndim else (jnp.arange(places) < there, there)
+    return jnp.where(mask, jnp.asarray(share / jnp.maximum(count, 1), dtype), 0)
 
 
 def mixed(*parts: tuple[Data, Any, Any]) -> tuple[Data, Float[Array, " N"]]:
     """Rows of several sources, one after the other, and their weights.
 
     Args:
-        parts: Rows, how many of them are there (the first), their share of the objective.
+        parts: Rows, how many or which are there, their share of the objective: see `spread`.
     """
     used = [part for part in parts if jax.tree.leaves(part[0])]
     rows = joined(*(own for own, _, _ in used))
@@ -78,27 +83,10 @@ def drawn(
 
 
 def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:
-    """Rows that a function returned, seen to be so many of the kind that they should be.
-
-    Args:
-        rows: What it returned.
-        like: Rows of that kind, however many.
-        count: How many it was asked for.
-        ahead: Axes before that of the rows.
-
-    Returns:
-        The rows, as JAX's arrays.
-
-    Raises:
-        ValueError: If they are others; the message names the function.
-    """
+    """Rows that a function returned, seen to be so many of the kind that they should be."""
     wanted, found = str(jax.tree.structure(like)), str(jax.tree.structure(rows))
     require(found == wanted, f"what {function} returns", found, f"of the structure {wanted}")
-    leaves = zip(
-        jax.tree_util.tree_leaves_with_path(rows),
-        jax.tree.leaves(like),
-        strict=True,
-    )
+    leaves = zip(jax.tree_util.tree_leaves_with_path(rows), jax.tree.leaves(like), strict=True)
     for (path, leaf), other in leaves:
         shape = (*ahead, count, *jnp.shape(other)[1:])
         where = f"what {function} returns{jax.tree_util.keystr(path)}"

@@ -60,9 +60,6 @@ _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]
 _BLANKS = " \t"
 
 
-# --- numbers -------------------------------------------------------------------------------------
-
-
 class Quantity(NamedTuple):
     """What a number must be: the same wherever it comes from."""
 
@@ -73,13 +70,7 @@ class Quantity(NamedTuple):
 
 
 def checked(place: str, value: Any, quantity: Quantity) -> float:
-    """A number of any kind as a float, or a `ValueError` that names its place and what is right.
-
-    Args:
-        place: What to call it, with file and line where it has them.
-        value: A number of Python or NumPy; true, false and texts are none.
-        quantity: What it must be.
-    """
+    """A number of any kind as a float, or a `ValueError` that names its place and what is right."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     fine = number and not float_info.max < abs(value) < inf and quantity.holds(value)
     require(fine, place, value, quantity.admissible)
@@ -112,9 +103,6 @@ def _held(text: str) -> float:
         digits = text if len(text) < 40 else f"{text[:37]}..."
         raise ValueError(f"numbers must be such as float64 can hold, but one is {digits}")
     return value
-
-
-# --- texts ---------------------------------------------------------------------------------------
 
 
 def text_of(content: bytes) -> str:
@@ -193,9 +181,6 @@ def _all_of_64_bits(content: Any) -> None:
             _all_of_64_bits(part)
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 class Row(NamedTuple):
     """One line of a table."""
 
@@ -229,14 +214,7 @@ def _short(line: str) -> str:
 def rows_of(
     text: str, needed: Sequence[str], optional: Sequence[str] = (), *, more: bool = False
 ) -> list[Row]:
-    """The lines of a table, by the rules above; at least one.
-
-    Args:
-        text: Of the file.
-        needed: Columns that must be there.
-        optional: Columns that may be there.
-        more: Whether there may be others too.
-    """
+    """The lines of a table, by the rules above; at least one."""
     known = (*needed, *optional)
     in_words = ", ".join(needed) + (f" and, if known, {', '.join(optional)}" if optional else "")
     lines = _lines(text)
@@ -279,16 +257,8 @@ def list_of(text: str) -> list[tuple[int, str]]:
     return [(number, line.strip(_BLANKS)) for number, line in _lines(text)]
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
-    """What a file says.
-
-    Args:
-        option: What named it.
-        parse: Reads its text, and raises a `ValueError` that says why it cannot.
-    """
+    """What a file says."""
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")

@@ -109,6 +109,9 @@ def definition(module, name):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
             is_module = f"{node.module}.{name}" in SOURCES
             return None if is_module else definition(node.module, name)
+        starred = isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        if starred and (found := definition(node.module, name)):
+            return found
     return None
 
 

@@ -133,7 +133,7 @@ def test_a_slower_fall_in_n_is_violated(problem):
     evidence = good("stability_rate")
     key = "tv" if problem in ("bernoulli", "categorical") else "parameters"
     for experiment, arrays in evidence.items():
-        if experiment.problem.name == problem:
+        if isinstance(experiment, NeighbouringLoops) and experiment.problem.name == problem:
             arrays[key] *= experiment.samples**0.3
     entry = judged("stability_rate", evidence)
     if problem in ("bernoulli", "categorical"):

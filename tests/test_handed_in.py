@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from inspect import unwrap
+from itertools import cycle, product
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -61,7 +62,6 @@ REGIMES = [
     AccumulateSubsample(),
     Anchored(0.3),
 ]
-each_regime = pytest.mark.parametrize("regime", REGIMES, ids=repr)
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,13 @@ NATURAL = {
 }
 
 
-@each_regime
-@pytest.mark.parametrize("name", NATURAL)
+def all_or_in_turn(names, regimes):
+    """Every regime with every name, or in the short form with one of them, in turn."""
+    pairs = trials(zip(cycle(names), regimes, strict=False), product(names, regimes))
+    return [pytest.param(*pair, id=f"{pair[0]}-{pair[1]!r}") for pair in pairs]
+
+
+@pytest.mark.parametrize(("name", "regime"), all_or_in_turn(NATURAL, REGIMES))
 def test_places_without_a_row_hold_harmless_rows(name, regime, assert_close):
     learner, real, first, shown = NATURAL[name]
     seen = loop(learner, real, regime, observe=lambda key, g: (g.params, g.training_set, g.finite))
@@ -257,10 +262,11 @@ NO_NOTICE = {
 }
 
 
-@pytest.mark.parametrize("regime", [*REGIMES, Halving()], ids=repr)
-@pytest.mark.parametrize("fit", NO_NOTICE.values(), ids=NO_NOTICE)
-def test_a_fit_that_sees_rows_of_weight_0_is_refused(fit, regime):
-    learner = Learner(fit, center, relabel=lambda key, p, rows: center(key, p, rows.shape[0]))
+@pytest.mark.parametrize(("name", "regime"), all_or_in_turn(NO_NOTICE, [*REGIMES, Halving()]))
+def test_a_fit_that_sees_rows_of_weight_0_is_refused(name, regime):
+    learner = Learner(
+        NO_NOTICE[name], center, relabel=lambda key, p, rows: center(key, p, rows.shape[0])
+    )
     real = jnp.arange(8.0)
     if isinstance(regime, RealOnly | AccumulateSubsample):  # there every row counts
         assert np.isfinite(loop(learner, real, regime, 1)).all()
@@ -687,7 +693,7 @@ def pairs():
     return [*((kind, "float32") for kind in kinds), ("float32", "float64"), ("bfloat16",) * 2]
 
 
-@pytest.mark.parametrize(("of_real", "of_generator"), pairs())
+@pytest.mark.parametrize(("of_real", "of_generator"), trials(pairs()[::2], pairs()))
 def test_rows_have_the_type_that_real_and_generated_ones_promote_to(of_real, of_generator, x64):
     """One rule for all regimes; row weights have that precision, at least single."""
     real = jnp.array([0, 1, 1, 1]).astype(of_real)

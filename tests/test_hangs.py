@@ -15,14 +15,15 @@ from reference import trials
 from icl_stl import devices
 from icl_stl.console import progress
 
-LIMIT = 90
-"""Seconds; a few suffice. A program that waits for ever is killed then."""
+LIMIT = 120
+"""Seconds a call; a few suffice. A program that waits for ever is killed then."""
 
 
 def ends(devices, when, *calls):
     script = Path(__file__).with_name("batched_calls.py")
     command = [sys.executable, "-W", "ignore", script, str(devices), when, *calls]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    limit = LIMIT * len(calls)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     assert child.stdout == "".join(f"{call} ended\n" for call in calls), child.stderr[-2000:]
 
 

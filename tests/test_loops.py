@@ -34,17 +34,10 @@ from icl_stl.regimes import (
 
 KEY = jax.random.key(7)
 LAST_ALONE = [
-    Augment(0.25),
-    Augment(0.5),
-    Augment(0.5, weight=0.9),
-    AugmentSameInputs(0.5),
-    Replace(),
-    Replace(0.5),
-    RealOnly(),
-    FreshReal(2.0),
-    FreshReal(weight=0.2),
+    *(Augment(0.5), Augment(0.5, weight=0.9), AugmentSameInputs(0.5), Replace(0.5), RealOnly()),
+    *(FreshReal(weight=0.2), *trials([], [Augment(0.25), Replace(), FreshReal(2.0)])),
 ]
-KEEPING = [AccumulateFresh(), AccumulateFresh(0.5), Accumulate(1.5), Anchored(0.3)]
+KEEPING = [AccumulateFresh(0.5), Accumulate(1.5), Anchored(0.3), *trials([], [AccumulateFresh()])]
 SUBSAMPLING = AccumulateSubsample(1.5)
 REGIMES = [*LAST_ALONE, *KEEPING, SUBSAMPLING]
 

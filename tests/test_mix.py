@@ -150,8 +150,14 @@ def test_weights_that_do_not_sum_to_one_are_refused_or_seen(below, tmp_path):
     inside = jax.jit(lambda: self_consume(KEY, MEAN, REAL, 2, regime=regime, observe=params_of))()
     assert np.isfinite(inside).tolist() == [True, True, False]
     job, folder = Job(GaussianMean(), 6, 2, 2), runs.Folder(tmp_path, {})
-    (result,) = runs.run_loops(job, [regime], seed=0, folder=folder).values()
-    assert np.isfinite(result["excess"]).all(0).tolist() == [True, True, False]
+    with pytest.raises(ValueError, match=message):
+        runs.run_loops(job, [regime], seed=0, folder=folder)
+
+
+def test_a_regime_is_not_accused_of_what_a_fit_did():
+    lost = replace(MEAN, fit=lambda key, rows, weights: jnp.log(weights @ rows - 0.45))
+    with pytest.warns(RuntimeWarning, match=r"not finite, first in generation 1:"):
+        self_consume(KEY, lost, REAL, LAST, regime=Near(), observe=params_of)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from reference import trials
 
-from icl_stl import bounds
-from icl_stl.commands import loop
-from icl_stl.lab.sweeps import grids
+from icl_stl import bounds, members
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
 from icl_stl.planning.plan import (
     CHECKED,
@@ -117,9 +115,8 @@ def asked_for(made):
     words = made.options.split()
     option = dict(zip(words[::2], words[1::2], strict=True))
     samples, lam = int(option["--samples"]), option.get("--lam")
-    ratio = None if lam is None else float(lam)
-    regime = grids.regime_of(option["--regime"], None, ratio)
-    return regime, grids.synthetic_size(regime, samples, ratio)
+    regime = members.regime(option["--regime"]).made({} if lam is None else {"lam": float(lam)})
+    return regime, regime.synthetic_size(samples)
 
 
 @hypothesis.given(
@@ -370,8 +367,8 @@ def test_loops_behind_a_standard_error(tmp_path):
     assert runs({"learner": "ols", "runs": 30}, failed=["loop 3", "loop 4"]) == [28]
     assert runs({"learner": "ols"}) == [math.inf]
     for learner in ("transformer", "bayes"):
-        assert runs({"learner": learner, "runs": None}) == [loop.TRANSFORMER_RUNS]
-    assert runs({"learner": "gaussian", "runs": None}) == [loop.RUNS]
+        assert runs({"learner": learner, "runs": None}) == [members.LEARNERS[learner].usual_runs]
+    assert runs({"learner": "gaussian", "runs": None}) == [members.LEARNERS["gaussian"].usual_runs]
     table = tmp_path / "c.csv"
     table.write_text("N,eps,stderr,runs\n400,0.08,0.004,6\n800,0.05,0.003,\n")
     assert read_errors([table]).runs.tolist() == [6, math.inf]

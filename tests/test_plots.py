@@ -28,7 +28,6 @@ from icl_stl.studies.figures import (
     check_folder,
     draw_folder,
     drawings,
-    read_stored,
 )
 from icl_stl.studies.solvable import claims as solvable
 from icl_stl.studies.solvable.figures import gap_series
@@ -51,8 +50,27 @@ each_drawing = pytest.mark.parametrize("name", DRAWINGS)
 
 
 @pytest.fixture(scope="module")
-def results():
-    return stored()
+def judged():
+    """What a run folder of loops like these holds; bands of recommended sizes are rough."""
+
+    def judged(*arguments, **options):
+        with pytest.MonkeyPatch.context() as patched:
+            for room in (synthetic, convergence):
+                patched.setattr(room, "RESAMPLES", 10)
+            return stored(*arguments, **options)
+
+    return judged
+
+
+@pytest.fixture(scope="module")
+def results(judged):
+    return judged()
+
+
+@pytest.fixture(scope="module")
+def figures(results):
+    """Every figure as a file."""
+    return {name: vectors(drawing, results) for name, drawing in DRAWINGS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +126,15 @@ def vectors(drawing, results):
 
 
 @each_drawing
-def test_every_figure_is_drawn_twice_the_same(name, results):
-    first, second = (vectors(DRAWINGS[name], results) for _ in range(2))
-    assert first == second
-    assert ET.fromstring(first).tag.endswith("svg")
-    assert DRAWINGS[name].caption(results).endswith(".")
+def test_every_figure_is_drawn_twice_the_same(name, results, figures):
+    assert vectors(DRAWINGS[name], results) == figures[name]
+    assert ET.fromstring(figures[name]).tag.endswith("svg")
+    caption = DRAWINGS[name].caption
+    assert caption.endswith(".")
+    assert len(caption.split()) <= 40
 
 
-def test_figures_show_the_results(results):
+def test_figures_show_the_results(judged, figures):
     """A figure changes with the numbers it shows."""
 
     def make(regime):
@@ -124,10 +143,9 @@ def test_figures_show_the_results(results):
             result.observations[quantity] += 0.05
         return result
 
-    other = stored(make, seed=1)
-    for name, drawing in DRAWINGS.items():
-        same = vectors(drawing, results) == vectors(drawing, other)
-        assert same == (name == "loop")
+    other = judged(make, seed=1)
+    same = {name for name, drawing in DRAWINGS.items() if vectors(drawing, other) == figures[name]}
+    assert same == {"loop"}
 
 
 def test_the_drift_figure_shows_measured_means_and_bounds(results):
@@ -341,7 +359,7 @@ def cells_with(results, change):
     return replace(results, claims=claims)
 
 
-ODD = {
+ODD_LOOPS = {
     **{
         f"{count} regimes": lambda r, n=count: replace(
             r, loops=loops_of(below_the_bound, regimes(n))
@@ -355,6 +373,8 @@ ODD = {
     "one replicate": lambda r: loops_with(r, lambda _, v: v[:1]),
     "one failed": lambda r: loops_with(r, not_finite(1)),
     "all failed": lambda r: loops_with(r, not_finite(R)),
+}
+ODD_CELLS = {
     "nothing measured": lambda r: cells_with(r, lambda k, c: dict.fromkeys(NUMBERS)),
     "half measured": lambda r: cells_with(r, lambda k, c: dict.fromkeys(NUMBERS) if k % 2 else {}),
     "zeros": lambda r: cells_with(
@@ -365,10 +385,13 @@ ODD = {
 }
 
 
+ODD = ODD_LOOPS | ODD_CELLS
+
+
 @pytest.mark.filterwarnings("ignore:Data has no positive values")
 @pytest.mark.parametrize("odd", ODD)
-def test_every_figure_can_be_drawn_of_whatever_was_measured(odd, results):
-    changed = ODD[odd](results)
+def test_every_figure_can_be_drawn_of_whatever_was_measured(odd, results, few):
+    changed = ODD[odd](few if odd in ODD_LOOPS else results)  # cells do not show the loops
     for name, drawing in drawings(changed).items():
         with np.errstate(all="ignore"), mpl.rc_context(STYLE):
             assert drawing.draw(changed).axes or name == "loop", name
@@ -387,9 +410,8 @@ def test_loops_that_failed_are_left_out_of_the_figures_and_named(results):
     some, none = (ODD[odd](results) for odd in ("one failed", "all failed"))
     whole = results.loops["replace"].replicates(range(1, R))
     np.testing.assert_array_equal(some.loops["replace"]["drift"], whole["drift"])
-    assert f"means over {R - 1} whole loops" in DRAWINGS["quality"].caption(some)
-    assert "failed are left out: 1 of real-only, 1 of" in DRAWINGS["quality"].caption(some)
-    assert "failed" not in DRAWINGS["quality"].caption(results)
+    assert "failed are left out: 1 of real-only, 1 of" in caption_of(DRAWINGS["quality"], some)
+    assert "failed" not in caption_of(DRAWINGS["quality"], results)
     assert none.loops == {}
     assert "drift" not in drawings(none)
 
@@ -437,8 +459,6 @@ def test_the_collapse_is_drawn_where_the_cells_have_it(results):
         for stored in (results, alone)
     ]
     assert dashed == [["predictive, α = 0.5", "predictive, α = 0"], []]
-    assert "predictive:" in DRAWINGS[COLLAPSE].caption(results)
-    assert "predictive:" not in DRAWINGS[COLLAPSE].caption(alone)
 
 
 # --- claims about solvable loops: what is drawn are the cells ------------------------------------
@@ -686,8 +706,7 @@ def test_an_exponent_that_is_undecided_is_said_to_be(results, name):
         if "curve" in cell:
             cell |= {"measured": None, "low": None, "high": None, "test": "undecided"}
     unknown = replace(results, claims={name: entry})
-    assert vectors(DRAWINGS[name], unknown)
-    assert DRAWINGS[name].caption(unknown).count("undecided") == (5 if name == "rates" else 2)
+    assert vectors(DRAWINGS[name], unknown).count(b"undecided") == (5 if name == "rates" else 2)
 
 
 # --- synthetic data ------------------------------------------------------------------------------
@@ -761,14 +780,16 @@ def test_the_phase_figure_shows_curves_and_peaks(results):
 
 
 @pytest.mark.parametrize("name", ["synthetic_phase", "golden_weight"])
-def test_a_place_that_is_undecided_is_said_to_be(results, name):
+def test_a_place_that_is_undecided_is_left_out(results, name):
     entry = deepcopy(results.claims[name])
     for cell in entry["cells"]:
         if "own_parabola" in cell:
             cell.update(dict.fromkeys(("measured", "low", "high")))
     without = replace(results, claims={**results.claims, name: entry})
-    assert drawn(name, without).axes
-    assert "undecided" in DRAWINGS[name].caption(without)
+    bars, fewer = (
+        sum(len(ax.containers) for ax in drawn(name, stored).axes) for stored in (results, without)
+    )
+    assert fewer == bars - sum("own_parabola" in cell for cell in entry["cells"])
 
 
 def test_the_weight_figure_shows_predicted_measured_and_equal_rows(results):
@@ -825,7 +846,7 @@ def test_a_folder_that_was_drawn_matches_its_results(folder, few):
     assert set(manifest["sources"]) == {"config.json", "claims.json", "loops.csv"}
     for name, drawing in drawings(few).items():
         assert f"]({name}.svg)" in page
-        assert drawing.caption(read_stored(folder)[0]) in page
+        assert drawing.caption in page
         assert before[f"{name}.svg"] == vectors(drawing, few)
         assert f"{name}.svg" in manifest["figures"]
 
@@ -909,8 +930,6 @@ def test_formulas_are_drawn_beside_what_is_measured_over_sizes(results):
     measured = [line for line in axes[0, 0].lines if len(line.get_xdata()) == len(own)]
     assert any(np.allclose(m.get_ydata(), [c["measured"] for c in own]) for m in measured)
     assert [ax.get_title() for ax in axes[:, 0]] == ["real share α = 0.25"] * 3
-    caption = DRAWINGS["transformer_convergence"].caption(results)
-    assert "which is no bound" in caption
 
 
 def test_the_best_amount_tried_and_the_recommended_one_are_marked(results):

@@ -9,7 +9,7 @@ import pytest
 
 from icl_stl import problems
 from icl_stl.lab import runs, solvable
-from icl_stl.lab.experiments import Job
+from icl_stl.lab.experiments import Job, Loops
 from icl_stl.learners import Learner, gaussian_mean
 from icl_stl.problems import PROBLEMS, GaussianMean, Ols, Problem, expected_excess
 from icl_stl.regimes import AccumulateFresh, Augment, RealOnly, Replace
@@ -215,3 +215,18 @@ def test_a_problem_derived_from_one_of_ours_has_no_closed_form_of_it():
     assert Biased(2).learner is not Ols(2).learner
     found = simulated(Biased(2), RealOnly(), runs=50, generations=0)["excess"]
     assert found.mean() > 1 > simulated(Ols(2), RealOnly(), runs=50, generations=0)["excess"].mean()
+
+
+@pytest.mark.parametrize(
+    ("problem", "observe", "message"),
+    [
+        (Bare(), "identity", "^problem must be one that knows its risk and synthetic_risk, to obs"),
+        (Risky(), "identity", "^problem must be one that knows its synthetic_risk, to observe 'i"),
+        (Bare(), "certificate", "^problem must be one that knows its risk, .* but it is 'bare'"),
+        (Ols(2), "implied", "^problem must be one that knows its implied, .* but it is 'ols'"),
+        (Ols(2), "risk", "^observe must be .*'risks'.* but it is 'risk'"),
+    ],
+)
+def test_what_a_problem_does_not_know_is_not_observed(problem, observe, message):
+    with pytest.raises(ValueError, match=message):
+        Loops(problem, HALF, SAMPLES, 1, 1, observe)

@@ -469,17 +469,12 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(code, "digest", lambda module, **_: digests[module])
     called = []
 
-    def runner(module):
-        def run(experiment, seed):
-            called.append(module)
-            return {"seen": np.arange(3.0)}
+    def run_of(experiment, seed):
+        called.append(experiment.made_in)
+        return {"seen": np.arange(3.0)}
 
-        run.__module__ = module
-        return run
-
-    kinds = {Loops: "icl_stl.lab.solvable", Regeneration: "icl_stl.studies.collapse.loops"}
-    fakes = {kind: runner(module) for kind, module in kinds.items()}
-    monkeypatch.setattr(laboratory, "RUNNERS", fakes)
+    for kind in (Loops, Regeneration):
+        monkeypatch.setattr(kind, "run", run_of)
     wanted = [
         Loops(Gaussian(), Replace(), 4, 1, 2),
         Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2),
@@ -533,9 +528,7 @@ def a_bit_flipped(content):
 
 @pytest.mark.parametrize("damage", [cut_short, emptied, a_bit_flipped])
 @pytest.mark.parametrize("name", ["replace", "generation-0"])
-def test_a_damaged_checkpoint_is_left_out_and_the_run_ends_the_same(
-    run, whole, tmp_path, damage, name
-):
+def test_a_damaged_checkpoint_is_left_out_and_the_run_ends_the_same(whole, tmp_path, damage, name):
     with pytest.raises(StoppedError):
         run(tmp_path, report=stop_before("replace, generation 3"))
     (path,) = (p for p in (tmp_path / "checkpoints").glob(f"{name}*") if ".previous" not in p.name)

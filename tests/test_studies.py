@@ -87,7 +87,7 @@ def test_each_claim_is_judged_drawn_and_reported(judged, file, name):
     assert f"--study {file}" in page
     assert name in printed
     study = load(folder / file)
-    caption = study.figures[name].__doc__ if name in study.figures else "Means by generation with"
+    caption = study.figures[name].__doc__ if name in study.figures else "Means measured, with"
     readme = (folder / "run" / "README.md").read_text(encoding="utf-8")
     assert caption in readme.partition(f"## {name}\n")[2].partition("##")[0]
 
@@ -197,8 +197,8 @@ FINE = Cell(ONE, ONE, 2.0, {})
         (None, "judge of mine must give a Judged, but it gives None"),
         (([FINE], []), "judge of mine must give a Judged"),
         (Judged([3.0], [], []), "cells with margins and measured by replicate"),
-        (Judged([Cell(ONE, ONE[:2], 2.0, {})], [], []), "equally many, at least one"),
-        (Judged([], [Cell(ONE[:0], ONE[:0], 2.0, {})], []), "equally many, at least one"),
+        (Judged([Cell(ONE, ONE[:, None], 2.0, {})], [], []), "cells with margins and measured"),
+        (Judged([], [Cell(ONE[:0], ONE[:0], 2.0, {})], []), "at least one of each"),
         (Judged([Cell(ONE, ONE, 2.0, {"low": 1})], [], []), "other names than 'low'"),
         (Judged([FINE], [FINE], []), "control of mine must name the family of every cell"),
     ],

@@ -65,9 +65,6 @@ def machine() -> Callable[[], Any]:
     }
 
 
-# --- ceilings ------------------------------------------------------------------------------------
-
-
 def ceiling(*, operations: float, precision: str = "highest") -> Run:
     """The fastest of several chains of matrix products, square and tall, of so many operations."""
     _configure(1, precision)
@@ -110,9 +107,6 @@ def bandwidth(*, megabytes: int, precision: str = "highest") -> Run:
     a, b = jnp.ones(count), jnp.ones(count)
     jax.block_until_ready(triad(a, b))
     return lambda: {"seconds": _seconds(triad, a, b), "bytes": 3.0 * 4 * count * times}
-
-
-# --- training, generation, evaluation ------------------------------------------------------------
 
 
 def _learner(size: Size, steps: int = 1) -> Learner:
@@ -191,9 +185,6 @@ def speeds(
         return {**measure(), "peak": peak}
 
     return run
-
-
-# --- loops, compiling, memory --------------------------------------------------------------------
 
 
 def _job(size: Size, seeds: int, steps: int) -> Job:
@@ -333,9 +324,6 @@ def growth(
 
     programs = {value: program(int(value)) for value in asks}
     return lambda what: programs[what]()
-
-
-# --- quality -------------------------------------------------------------------------------------
 
 
 def quality(

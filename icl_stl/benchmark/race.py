@@ -39,9 +39,6 @@ Measures = dict[str, float]
 Report = Callable[[str, int, int], None]
 
 
-# --- sizes and their operations ------------------------------------------------------------------
-
-
 _BATCH_64 = Training(steps=200, batch=64)
 
 
@@ -126,9 +123,6 @@ def draw_prompts(
     return xs, np.einsum("nmd,nd->nm", xs, ws) + noise
 
 
-# --- statistics ----------------------------------------------------------------------------------
-
-
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Median over rounds, with the smallest and the largest."""
     return {"median": float(np.median(values)), "low": min(values), "high": max(values)}
@@ -148,9 +142,6 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """The exponent b of cost = a size^b, by least squares in logarithms."""
     x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float))
     return float(np.polyfit(x, y, 1)[0])
-
-
-# --- contestants, each in processes of its own ---------------------------------------------------
 
 
 class UnavailableError(Exception):
@@ -289,8 +280,6 @@ def race(
     The one that begins changes from round to round. A contestant that fails is left out.
 
     Args:
-        contestants: Who runs.
-        rounds: How often.
         once: What is asked for in the first round alone.
     """
     measured: dict[str, list[Measures]] = {}
@@ -327,9 +316,6 @@ def race(
                     leave_out(name, reason)
         report("done", total, total)
     return Race(measured, skipped)
-
-
-# --- what is measured ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -454,9 +440,6 @@ def _ours(
 ) -> Contestant:
     settings = {"precision": plan.precision, **settings}
     return Contestant(name, f"contestants:{function}", settings, asks=tuple(map(str, asks)))
-
-
-# --- parts ---------------------------------------------------------------------------------------
 
 
 def measure_ceiling(plan: Plan, report: Report) -> Part:
@@ -786,9 +769,6 @@ def measure(name: str, plan: Plan, report: Report) -> Part:
         return Part(name.capitalize(), skipped={name: str(reason)})
 
 
-# --- targets -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Target:
     """What a ratio is meant to be."""
@@ -852,9 +832,6 @@ def judged(parts: Mapping[str, Part]) -> list[dict[str, Any]]:
         row["wanted"] = f"{'≥' if target.at_least else '≤'} {target.bound:g}{aim}"
         rows.append({**row, "measured": found, "reached": "yes" if enough else "NO"})
     return rows
-
-
-# --- as tables and JSON ---------------------------------------------------------------------------
 
 
 def shown(value: Any) -> str:

@@ -149,9 +149,6 @@ def train(
     return last
 
 
-# --- contestants: see `benchmarks.Contestant` ----------------------------------------------------
-
-
 def _training(size: Size, compiled: bool) -> Callable[[], int]:
     """Steps of one training that goes on from round to round."""
     state = start(size, compiled=compiled)
@@ -210,14 +207,7 @@ def _evaluation(size: Size, compiled: bool) -> Callable[[], int]:
 def speeds(
     size: Size, *, asks: Sequence[str], compiled: bool, threads: int | None = None
 ) -> Callable[..., Measures]:
-    """Whatever is asked for of training, generation and evaluation.
-
-    Args:
-        size: The size.
-        asks: What will be asked for.
-        compiled: Whether model and loss are compiled, see `start`.
-        threads: Threads to use; PyTorch's default if None.
-    """
+    """Whatever is asked for of training, generation and evaluation."""
     if threads is not None:
         torch.set_num_threads(threads)
     prepare = {"training": _training, "generation": _generation, "evaluation": _evaluation}

@@ -64,100 +64,14 @@ its range is a ValueError that names the argument, its value and what would be r
 from typing import Any
 
 from icl_stl.bounds import paper_forms
-from icl_stl.bounds._check import Constant, in_words
-from icl_stl.bounds.convergence import (
-    Exponents,
-    TimeScales,
-    convergence_exponents,
-    necessary_share,
-    time_scales,
-    uniform_gap,
-)
-from icl_stl.bounds.drift import (
-    Drift,
-    accumulate_weights,
-    anchored_weights,
-    drift_accumulate,
-    drift_accumulate_constant,
-    drift_accumulate_growing,
-    drift_anchored,
-    drift_constant_share,
-    drift_convex_square,
-    drift_kl,
-    drift_recursion,
-    drift_replace,
-    drift_root_share,
-    drift_varying_share,
-    kl_eta_bound,
-    total_variation_from_kl,
-    varying_share_weights,
-)
-from icl_stl.bounds.generalization import (
-    CoupledGap,
-    Gap,
-    StableAlgorithmGap,
-    UniformGap,
-    bousquet_elisseeff,
-    bousquet_klochkov_zhivotovskiy,
-    coupled_gap,
-    delta_for_every_generation,
-    discrepancy_at_rate,
-    excess_risk,
-    excess_risk_at_rate,
-    expected_gap,
-    generalization_gap,
-    generalization_gap_at_rate,
-    log_cover_ball,
-    uniform_convergence_gap,
-    weighted_gap,
-)
-from icl_stl.bounds.linear_attention import (
-    LinearAttentionGap,
-    SphereMoments,
-    linear_attention_gap,
-    linear_attention_gap_prior,
-    sphere_moments,
-)
-from icl_stl.bounds.optimum import (
-    OptimalSize,
-    closed_form_size,
-    optimal_size,
-    proved_directions,
-    synthetic_trade_off,
-)
-from icl_stl.bounds.stability import (
-    Stability,
-    accumulate_influence,
-    best_fresh_weight,
-    contraction_stability,
-    fresh_data_stability,
-    influence_from_stability,
-    parameter_stability,
-    phase_threshold,
-    recursive_stability,
-    synthetic_influence,
-    uniform_recursive_stability,
-    varying_share_influence,
-    weighted_stability,
-)
-from icl_stl.bounds.transformers import (
-    ACTIVATION_SLOPES,
-    Certificate,
-    ContextLoop,
-    LinearLayer,
-    RMSNorm,
-    SoftmaxLayer,
-    attention_cap,
-    causal_replace_one,
-    causal_spread,
-    context_error,
-    context_loop,
-    gaussian_head,
-    linear_attention,
-    published_generic,
-    replace_one,
-    replace_one_path,
-)
+from icl_stl.bounds._kinds import Constant, in_words
+from icl_stl.bounds.convergence import *
+from icl_stl.bounds.drift import *
+from icl_stl.bounds.generalization import *
+from icl_stl.bounds.linear_attention import *
+from icl_stl.bounds.optimum import *
+from icl_stl.bounds.stability import *
+from icl_stl.bounds.transformers import *
 
 __all__ = [
     "ACTIVATION_SLOPES",

@@ -12,7 +12,8 @@ import numpy as np
 
 from icl_stl.bounds import __doc__ as about
 from icl_stl.bounds import drift, generalization, optimum, stability
-from icl_stl.bounds._check import Constant, FloatArray, share
+from icl_stl.bounds._check import share
+from icl_stl.bounds._kinds import Constant, Floats
 from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]
@@ -62,7 +63,7 @@ def _drift_note(total: float) -> str:
     return "above 1, so it says nothing in total variation" if total > 1 else ""
 
 
-def _errors(options: argparse.Namespace) -> FloatArray | None:
+def _errors(options: argparse.Namespace) -> Floats | None:
     """One-step errors up to the generation asked for; None where a closed form is needed."""
     if options.eps_file is not None:
         errors = _read_errors(options.eps_file)
@@ -79,7 +80,7 @@ def _errors(options: argparse.Namespace) -> FloatArray | None:
     return None
 
 
-def _read_errors(path: str) -> FloatArray:
+def _read_errors(path: str) -> Floats:
     words = read(Path(path), "eps-file", list_of)
     if not words:
         raise ValueError(f"eps-file = {path!r} holds no numbers; one a generation is needed")
@@ -90,7 +91,7 @@ def _read_errors(path: str) -> FloatArray:
     return np.array([number_of(f"{path}, line {line}", text, _EPS) for line, text in words])
 
 
-def _listed_errors(options: argparse.Namespace, errors: FloatArray) -> drift.Drift:
+def _listed_errors(options: argparse.Namespace, errors: Floats) -> drift.Drift:
     """The bound of the last generation, one term for each error."""
     if options.regime == "accumulate":
         bound = drift.drift_accumulate(errors, provenance="assumed")
@@ -113,18 +114,9 @@ def _equal_errors(options: argparse.Namespace) -> tuple[drift.Drift, list[str]]:
 
 
 def _gap(options: argparse.Namespace) -> Report:
-    bound = generalization.generalization_gap_at_rate(
-        options.n,
-        options.alpha,
-        options.generation,
-        M=options.M,
-        b=options.b,
-        kappa=options.kappa,
-        c=options.c,
-        a=options.a,
-        delta=options.delta,
-    )
-    report = bound._asdict() | _loop(options)
+    given = _given(options, "n", "alpha", "generation", "M", "b", "kappa", "c", "a", "delta")
+    bound = generalization.generalization_gap_at_rate(**given)
+    report = bound._asdict() | _given(options, "n", "alpha", "generation")
     report["note"] = _gap_note(options, float(bound.total), bool(bound.vacuous))
     return report
 
@@ -143,26 +135,23 @@ def _instability(options: argparse.Namespace) -> str:
 
 
 def _stability(options: argparse.Namespace) -> Report:
-    bound = stability.recursive_stability(
-        options.n, options.alpha, options.kappa, options.generation
-    )
-    report = bound._asdict() | _loop(options)
+    given = _given(options, "n", "alpha", "kappa", "generation")
+    bound = stability.recursive_stability(**given)
+    report = bound._asdict() | _given(options, "n", "alpha", "generation")
     report["threshold"] = stability.phase_threshold(options.kappa)
     report["note"] = "" if np.isfinite(bound.gamma) else _instability(options)
     return report
 
 
-def _loop(options: argparse.Namespace) -> Report:
-    return {"n": options.n, "alpha": options.alpha, "generation": options.generation}
+def _given(options: argparse.Namespace, *names: str) -> Report:
+    return {name: getattr(options, name) for name in names}
 
 
 def _optimum(options: argparse.Namespace) -> Report:
-    constants = ("M", "b", "kappa", "c", "a", "floor", "delta", "log_size")
-    names = (*constants, "generation", "objective", "fresh", "max_lam")
-    best = optimum.optimal_size(options.n, **{name: getattr(options, name) for name in names})
-    report = best._asdict()
-    report |= {"objective": options.objective, "n": options.n, "generation": options.generation}
-    report["fresh"] = options.fresh
+    constants = ("n", "M", "b", "kappa", "c", "a", "floor", "delta", "log_size", "max_lam")
+    where = _given(options, "objective", "n", "generation", "fresh")
+    best = optimum.optimal_size(**_given(options, *constants) | where)
+    report = best._asdict() | where
     report["note"] = report.pop("description")
     return report
 
@@ -181,12 +170,9 @@ def main(
     return 0
 
 
-def _parser(
-    prog: str | None,
-) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Bounds for self-consuming training loops: every term, never capped.",
+        prog=prog, description="Bounds for self-consuming training loops: every term, never capped."
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands: dict[str, argparse.ArgumentParser] = {}

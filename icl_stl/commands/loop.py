@@ -9,9 +9,8 @@ generation has no loop left.
 """
 
 import json
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, make_dataclass
 from hashlib import sha256
 from math import isnan
@@ -25,14 +24,14 @@ from rich.live import Live
 from rich.table import Table
 
 from icl_stl import console, members
-from icl_stl.code import is_own
 from icl_stl.commands.running import run_folder, start_jax
+from icl_stl.cores import memory
 from icl_stl.lab import results
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.members import Option
-from icl_stl.problems import PROBLEMS, expected_excess
+from icl_stl.problems import PROBLEMS, InContext, expected_excess
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
 Row = dict[str, Any]
@@ -44,6 +43,7 @@ NAMES = {
     "regime": f"What a generation is trained on: {', '.join((*REGIMES, *MAD_LOOPS))}, or "
     "FILE.py:NAME, a class that derives from icl_stl.regimes.Regime; its fields are options.",
 }
+FRESH = tyro.conf.FlagCreatePairsOff[bool]
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -57,35 +57,22 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     Raises:
         ValueError: If there is no such learner, problem or regime, or it has no such option.
     """
-    given = {console.field_of(word): True for word in words if word[:2] == "--"}
+    given: dict[str, Any] = {console.field_of(w): True for w in words if w[:2] == "--"}
     given |= {console.field_of(option): value for option, value in console.given(words)}
-    named = {name: given[name] for name in ("learner", "problem", "regime") if name in given}
-    of = members.chosen({name: str(value) for name, value in named.items()})
+    of = members.chosen({name: str(given[name]) for name in NAMES if name in given})
     of.refuse_others(given)
-    common = {
-        name: Option(str | None, None if name != "regime" else "augment", text)
-        for name, text in NAMES.items()
+    runs = f"Independent loops; {getattr(of.problem.kind, 'usual_runs', 1)} if not given."
+    options = {
+        **{name: Option(str | None, None, text) for name, text in NAMES.items()},
+        **{name: grids.COMMON[name] for name in ("samples", "generations", "seed")},
+        **{"runs": Option(int | None, None, runs), **of.options},
+        "json": Option(Path | None, None, "Write the result here too."),
+        "fresh": Option(FRESH, False, "Forget what the run folder holds and start anew."),
     }
-    common |= {name: grids.COMMON[name] for name in ("samples", "generations", "seed")}
-    usual = of.problem.kind.usual_runs  # type: ignore[attr-defined]
-    common["runs"] = Option(
-        int | None, None, f"{grids.COMMON['runs'].help[:-1]}; {usual} if not given."
-    )
-    options = common | of.options
-    fields: list[Any] = [
-        (
-            name,
-            Annotated[one.kind, tyro.conf.arg(help=one.help or None)],
-            *(() if one.default is MISSING else (field(default=one.default),)),
-        )
-        for name, one in options.items()
-    ]
-    where = tyro.conf.arg(metavar="FILE", help="Write the result here too.")
-    anew = tyro.conf.arg(help="Forget what the run folder holds and start anew.")
-    fields.append(("json", Annotated[Path | None, where], field(default=None)))
-    fields.append(
-        ("fresh", Annotated[tyro.conf.FlagCreatePairsOff[bool], anew], field(default=False))
-    )
+    fields: list[Any] = []
+    for name, (kind, default, words_of_it) in options.items():
+        told: Any = Annotated[kind, tyro.conf.arg(help=words_of_it or None)]
+        fields.append((name, told, *(() if default is MISSING else (field(default=default),))))
     made = make_dataclass("Arguments", fields, frozen=True, kw_only=True)
     about = (f"{one.words}: {str(one.kind.__doc__).splitlines()[0]}" for one in of)
     made.__doc__ = "\n\n".join(("Run one self-consuming loop many times.", *about))
@@ -114,35 +101,20 @@ Arguments = arguments_for(())[0]
 """The options of the transformer."""
 
 
-def memory() -> float:
-    """Bytes of memory of this machine."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return grids.TERABYTE
-
-
-def settings_of(arguments: Any) -> tuple[Setting, dict[str, Any]]:
-    """The setting that was asked for, and what of it stands in the result.
-
-    An option that a learner does not have, and another has, is null there.
-
-    Raises:
-        ValueError: If anything is wrong with it.
-    """
+def settings_of(arguments: Any) -> tuple[Setting, Row]:
+    """The setting that was asked for, and its options: null where only other learners have one."""
     said = {n: v for n, v in vars(arguments).items() if n not in ("json", "fresh")}
-    usual = {n: one.default for n, one in type(arguments).__dataclass_fields__.items()}
-    chosen = ("learner", "problem", "regime")
-    given = {n: v for n, v in said.items() if v is not None and (n in chosen or v != usual[n])}
-    setting = grids.setting(given, memory(), one=False)
+    usual = type(arguments).__dataclass_fields__
+    given = {n: v for n, v in said.items() if v != usual[n].default}
+    setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
     if "problem" in given:
         del said["learner"]
     else:
-        del said["problem"]
         others = dict.fromkeys((*members.FLAT_OPTIONS, *members.REGIME_OPTIONS))
         said = {**others, **said, "learner": setting.learner}
+        del said["problem"]
     known = {n: v + 0.0 if isinstance(v, float) else v for n, v in said.items()}  # -0.0 is 0
-    return setting, {**known, "runs": setting.runs}
+    return setting, {**known, "regime": said["regime"] or "augment", "runs": setting.runs}
 
 
 # --- what is said of a generation ----------------------------------------------------------------
@@ -178,30 +150,24 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     return row
 
 
-def prompts(result: results.LoopResult, setting: Setting, i: int) -> Row:
+def of_prompts(result: results.LoopResult, problem: InContext, i: int) -> Row:
     """What is said of generation i of prompts."""
     from icl_stl.intervals import empirical_bernstein
     from icl_stl.studies.transformer.claims import drift_bound
 
     known = "eps" in result.observations  # not where all generations are mixed
-    half = empirical_bernstein(result["drift_variance"], setting.problem.held_out)
+    half = empirical_bernstein(result["drift_variance"], problem.held_out)
     excess, error = mean_of(result["excess_squared_risk"][:, i].mean(-1))
-    drift, drift_error = mean_of(result["drift"][:, i, -1])
-    eps, eps_error = mean_of(result["eps"][:, i, -1] if known else None)
+    row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": None}}
+    row["excess_nll"], _ = mean_of(result["excess_nll"][:, i])
+    row["drift"], row["drift_stderr"] = mean_of(result["drift"][:, i, -1])
+    row["within_loop_half_width"], _ = mean_of(half[:, i, -1])
+    row["bound"], _ = mean_of(drift_bound(result)[:, i, -1] if known else None)
+    row["eps"], row["eps_stderr"] = mean_of(result["eps"][:, i, -1] if known else None)
+    row["gap"], _ = mean_of((result["risk"] - result["training_risk"])[:, i])
+    row["implied_task_variance"], _ = mean_of(result["implied_task_variance"][:, i])
     loss = float(result["training_loss"][:, i].mean())
-    return {
-        "excess_risk": {"mean": excess, "stderr": error, "closed_form": None},
-        "excess_nll": float(result["excess_nll"][:, i].mean()),
-        "drift": drift,
-        "drift_stderr": drift_error,
-        "within_loop_half_width": float(half[:, i, -1].mean()),
-        "bound": float(drift_bound(result)[:, i, -1].mean()) if known else None,
-        "eps": eps,
-        "eps_stderr": eps_error,
-        "gap": float((result["risk"] - result["training_risk"])[:, i].mean()),
-        "implied_task_variance": float(result["implied_task_variance"][:, i].mean()),
-        "training_loss": None if isnan(loss) else loss,
-    }
+    return {**row, "training_loss": None if isnan(loss) else loss}
 
 
 def summary(result: results.LoopResult, setting: Setting, closed: Any) -> list[Row]:
@@ -210,72 +176,60 @@ def summary(result: results.LoopResult, setting: Setting, closed: Any) -> list[R
     Each mean is over the loops that are finite so far, `loops` of them; where there is none left
     nothing is said.
     """
-    rows = []
+    rows: list[Row] = []
     for i, kept in enumerate(alive(result, setting.runs)):
         if not kept.size:
             break
-        some = result.replicates(kept.tolist())
-        own = (
-            prompts(some, setting, i)
-            if setting.of_prompts
-            else numbers(some, setting, i, closed[i])
-        )
+        some, of = result.replicates(kept.tolist()), setting.prompts
+        own = of_prompts(some, of, i) if of else numbers(some, setting, i, closed[i])
         count = training_size(setting.regime, setting.samples, i)
         rows.append({"generation": i, "loops": kept.size, "n_train": count, **own})
     return rows
 
 
+PROMPTS = {
+    **{"prompts": ("n_train", "d"), "drift TV": ("drift", ".3f"), "bound": ("bound", ".3f")},
+    **{"one-step TV": ("eps", ".3f"), "excess NLL": ("excess_nll", ".4f")},
+    **{"excess squared error": ("excess_risk", ".4f"), "gap": ("gap", "+.4f")},
+    "implied task variance": ("implied_task_variance", ".3f"),
+}
+OTHERS = {
+    **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
+    **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
+    **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
+}
+"""Columns of a table: what they show of a row, and how."""
+
+
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Table:
-    """The generations so far."""
+    """The generations so far; without columns of which nothing is known."""
 
-    def number(name: str, style: str) -> Callable[[Row], str]:
-        return lambda row: "-" if row[name] is None else format(row[name], style)
+    def cell(row: Row, name: str, style: str) -> str:
+        value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
+        error = None
+        if isinstance(value, dict):
+            value, error = value["mean"], value["stderr"]
+        if value is None:
+            return "-"
+        shown = "" if error is None or setting.prompts else f" ± {error:.2g}"
+        return f"{value:{style}}{shown}"
 
-    def measured(name: str) -> Callable[[Row], str]:
-        def words(row: Row) -> str:
-            mean, error = row[name]["mean"], row[name]["stderr"]
-            return f"{mean:.5g}" + ("" if error is None else f" ± {error:.2g}")
-
-        return words
-
-    columns = {"generation": number("generation", "d")}
-    if setting.of_prompts:
-        columns |= {
-            "prompts": number("n_train", "d"),
-            "drift TV": number("drift", ".3f"),
-            "bound": number("bound", ".3f"),
-            "one-step TV": number("eps", ".3f"),
-            "excess NLL": number("excess_nll", ".4f"),
-            "excess squared error": lambda row: f"{row['excess_risk']['mean']:.4f}",
-            "gap": number("gap", "+.4f"),
-            "implied task variance": number("implied_task_variance", ".3f"),
-        }
-    else:
-        columns["rows"] = number("n_train", "d")
-        if any(row["excess_risk"]["mean"] is None for row in rows):
-            columns["risk, held out"] = measured("risk")
-        else:
-            columns["excess risk"] = measured("excess_risk")
-            closed = number("closed_form", ".5g")
-            columns["closed form"] = lambda row: closed(row["excess_risk"])
-        columns["gap"] = number("gap", "+.4g")
-        columns |= {"drift TV": number("drift", ".4f"), "one-step TV": number("eps", ".4f")}
+    columns = PROMPTS if setting.prompts else OTHERS
+    cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
+    cells = {"generation": [str(row["generation"]) for row in rows]} | {
+        name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
+    }
     if any(row["loops"] < setting.runs for row in rows):
-        columns["mean of"] = lambda row: f"{row['loops']} of {setting.runs} loops"
+        cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]
     shown = Table(title=title, title_justify="left")
-    for name in columns:
+    for name in cells:
         shown.add_column(name, justify="right")
-    for row in rows:
-        shown.add_row(*(text(row) for text in columns.values()))
+    for own in zip(*cells.values(), strict=True):
+        shown.add_row(*own)
     return shown
 
 
 # --- running -------------------------------------------------------------------------------------
-
-
-def together(setting: Setting) -> bool:
-    """Whether all loops run in one program, not generation by generation."""
-    return is_own(type(setting.problem).__module__) and not setting.of_prompts
 
 
 def loops_of(
@@ -289,12 +243,10 @@ def loops_of(
     from icl_stl.lab import runs, solvable
 
     problem, regime, n, last = setting.problem, setting.regime, setting.samples, setting.generations
-    if not (is_own(type(problem).__module__) and is_own(type(regime).__module__)):
-        check = solvable.check_mix if setting.of_prompts else solvable.check_fit
-        check(problem, regime, n, last)
-    if together(setting):
+    if setting.solvable:
         known = folder.load("observed")
         if known is None:
+            solvable.check_fit(problem, regime, n, last)
             with console.progress(title) as report:
                 known = solvable.run_experiment(setting.experiment, setting.seed, report)
             folder.save("observed", known)
@@ -314,20 +266,6 @@ def loops_of(
         return found
 
 
-def draw(result: results.LoopResult, rows: Sequence[Row], setting: Setting, title: str) -> Any:
-    """The name of the figure, and what draws it."""
-    from icl_stl.studies.drawing import Stored
-    from icl_stl.studies.figures import DRAWINGS
-    from icl_stl.studies.solvable.figures import excess_curve
-
-    if not setting.of_prompts:
-        return "excess", lambda: excess_curve(rows, title)
-    # Without one-step errors, where all generations are mixed, the drift has no bound to show.
-    name = "drift" if "eps" in result.observations else "in_context_error"
-    stored = Stored(setting.problem.task, {result.label: result}, {})
-    return name, lambda: DRAWINGS[name].draw(stored)
-
-
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
@@ -342,12 +280,14 @@ def main(arguments: Any) -> int:
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
         from icl_stl.lab import runs
+        from icl_stl.studies.drawing import Stored
+        from icl_stl.studies.figures import DRAWINGS
+        from icl_stl.studies.solvable.figures import excess_curve
         from icl_stl.style import write_figure
 
-        closed = expected_excess(
-            setting.problem, setting.regime, setting.samples, setting.generations
-        )
-        module = f"icl_stl.lab.{'solvable' if together(setting) else 'runs'}"
+        of = setting.experiment
+        closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
+        module = f"icl_stl.lab.{'solvable' if setting.solvable else 'runs'}"
         identity = runs.identity({"setting": setting.identity}, setting.runs, setting.seed, module)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
 
@@ -356,7 +296,7 @@ def main(arguments: Any) -> int:
 
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
-        content: Mapping[str, Any] = {
+        content = {
             "schema": results.SCHEMA,
             "settings": settings,
             "versions": identity["versions"],
@@ -367,16 +307,20 @@ def main(arguments: Any) -> int:
         for path in (out / "loop.json", arguments.json):
             if path is not None:
                 results.write_json(path, content)
-        if not together(setting):
+        if not setting.solvable:
             results.write_table(out / "loops.csv", {result.label: result})
-        figure = ""
-        if rows:
-            figure, drawing = draw(result, rows, setting, title)
-            write_figure(drawing, out / figure)
+        # Without one-step errors, where all generations are mixed, the drift has no bound to show.
+        figure = "drift" if "eps" in result.observations else "in_context_error"
+        if setting.prompts and rows:
+            stored = Stored(setting.prompts.task, {result.label: result}, {})
+            write_figure(lambda: DRAWINGS[figure].draw(stored), out / figure)
+        elif rows:
+            figure = "excess"
+            write_figure(lambda: excess_curve(rows, title), out / figure)
     console.show(table(rows, title, setting))
     for failure in failures[: results.MOST_NAMED]:
         print(f"failed: {failure}")
     if failures:
         print(f"failed: {results.failed_in_words(failures, setting.runs, what)}")
-    print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if figure else ""))
+    print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if rows else ""))
     return int(len(rows) <= setting.generations)

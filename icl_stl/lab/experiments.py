@@ -1,11 +1,11 @@
 """Experiments: what is to be run, as validated descriptions without JAX; and what runs each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
-from icl_stl.config import require, whole
+from icl_stl.config import one_of, require, whole
 from icl_stl.descriptions import key
 from icl_stl.lab.results import Arrays
 from icl_stl.problems import InContext, Problem
@@ -41,11 +41,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """A readable name that no other experiment has: its words and what it is, digested.
-
-        Raises:
-            ValueError: If it cannot be told from others: `descriptions.describe`.
-        """
+        """A readable name that no other experiment has: its words and what it is, digested."""
         return "-".join((*self.words.replace(",", "").split(), key(self, "experiment")[:16]))
 
 
@@ -76,6 +72,10 @@ class Loops(Experiment):
             whole(name, getattr(self, name), 1)
         whole("generations", self.generations, 0)
         self.regime.synthetic_size(self.samples)
+        one_of("observe", self.observe, tuple(OBSERVED))
+        lacking = [name for name in OBSERVED[self.observe] if getattr(self.problem, name) is None]
+        right = f"one that knows its {' and '.join(lacking)}, to observe {self.observe!r}"
+        require(not lacking, "problem", self.problem.name, right)
         require(
             self.observe != "identity" or type(self.regime) is Augment,
             "regime",
@@ -86,6 +86,13 @@ class Loops(Experiment):
     @property
     def words(self) -> str:
         return f"{self.problem.words}, {self.regime.name}, n{self.samples}, {self.observe}"
+
+
+OBSERVED: Mapping[str, tuple[str, ...]] = {
+    **{"measurements": (), "risks": (), "certificate": ("risk",)},
+    **{"identity": ("risk", "synthetic_risk"), "implied": ("implied", "excess")},
+}
+"""What may be observed of loops, and what a problem must know for it."""
 
 
 def check_problem(problem: Any) -> None:

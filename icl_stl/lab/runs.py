@@ -35,6 +35,7 @@ from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
 from icl_stl.loops import (
     Sizes,
+    check_mix,
     checked_start,
     generation_keys,
     next_generation,
@@ -53,9 +54,6 @@ FORMAT = 3
 """Version of the run folder; another version is refused."""
 
 Watch = Callable[[LoopResult], None]
-
-
-# --- one generation of all replicates ------------------------------------------------------------
 
 
 class Replicate(NamedTuple):
@@ -153,11 +151,6 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
 
     Whoever follows loops from outside a program follows this: whole jobs, loops of many sizes,
     sweeps.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime, with places for all rows.
-        parts: Whether the gap of prompts is measured by parts.
     """
 
     def step(
@@ -243,18 +236,13 @@ def program_of(job: Job, regime: Regime, smallest: int) -> tuple[Regime, int | N
     return Augment.from_lam((n_syn or smallest) / job.samples), n_syn
 
 
-# --- the run folder ------------------------------------------------------------------------------
-
-
 def identity(
     settings: Mapping[str, Any], replicates: int, seed: int, module: str = "icl_stl.lab.runs"
 ) -> dict[str, Any]:
     """All that a run's numbers depend on: settings, seed, versions, code, platform.
 
     Args:
-        settings: What is run, as JSON.
         replicates: How many loops there are at once.
-        seed: Seed of all replicates.
         module: Where the numbers are computed: its code and all that it imports count.
     """
     return {
@@ -331,11 +319,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 class Folder:
-    """A run folder of one configuration: `config.json` and one checkpoint a regime.
-
-    Raises:
-        ValueError: If the folder was made by another configuration; the message says what differs.
-    """
+    """A run folder of one configuration: `config.json` and one checkpoint a regime."""
 
     def __init__(self, path: Path, identity: dict[str, Any], *, fresh: bool = False):
         self.path = path
@@ -362,13 +346,7 @@ class Folder:
             write_json(config, new)
 
     def save(self, name: str, arrays: Arrays, made_by: Any = None) -> None:
-        """Store arrays; the state before this one is kept as a second file.
-
-        Args:
-            name: Of the checkpoint.
-            arrays: By name.
-            made_by: What they are, beside what the whole folder is, as JSON.
-        """
+        """Store arrays; the state before this one is kept as a second file."""
         buffer = io.BytesIO()
         told = np.frombuffer(canonical(made_by).encode(), np.uint8)
         np.savez(buffer, **arrays, **{MADE_BY: told})  # type: ignore[arg-type]
@@ -381,12 +359,8 @@ class Folder:
         """The newest state that can be read whole (checksums verified), None if there is none.
 
         Args:
-            name: Of the checkpoint.
             made_by: What it must have been made by: see `save`.
             again: Take one that was made by something else for none, with a warning.
-
-        Raises:
-            ValueError: If it was made by something else.
         """
         for path in (self._path(name), self._path(f"{name}.previous")):
             try:
@@ -418,19 +392,8 @@ MADE_BY = "made_by"
 """The array of a checkpoint that says what it was made by."""
 
 
-# --- running -------------------------------------------------------------------------------------
-
-
 class _Loop:
-    """The replicates of one regime, generation by generation, in memory and in the folder.
-
-    Args:
-        name: What it is called.
-        file: Its checkpoint.
-        made_by: What it is, whole.
-        folder: Where it is kept.
-        state: Before generation 0.
-    """
+    """The replicates of one regime, generation by generation, in memory and in the folder."""
 
     def __init__(self, name: str, file: str, made_by: Any, folder: Folder, state: State):
         self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
@@ -474,11 +437,7 @@ class _Loop:
 
 
 def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
-    """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all.
-
-    Raises:
-        ValueError: If the problem or the regime cannot be told from others.
-    """
+    """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all."""
     return {
         "sizes": key((job.samples, job.replicates)),
         "seed": seed,
@@ -498,30 +457,20 @@ def run_loops(
 ) -> dict[str, LoopResult]:
     """Run all replicates in the given regimes, or take up where the folder left off.
 
-    Args:
-        job: What is run.
-        regimes: Data regimes.
-        seed: Seed of all replicates.
-        folder: Where every finished generation is stored.
-        report: Called before each piece of work.
-        watch: Called with the loops of a regime after each generation.
-
     Returns:
         The results by the label of their regime, such as `augment-0.5`: `results.labels_of`.
-
-    Raises:
-        ValueError: If the problem or a regime cannot be told from others, or the folder has loops
-            of others.
     """
     problem, n, last = job.problem, job.samples, job.generations
     chosen = labels_of(regimes, n)
     total = len(chosen) * last + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
-    if not isinstance(problem, InContext):  # of ours, whose fits take long
-        key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
-        draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
-        for regime in chosen.values():
+    key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
+    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
+    for regime in chosen.values():
+        if isinstance(problem, InContext):  # of ours, whose fits take long
+            check_mix(key_loop, problem.learner, regime, real_rows(real), last)
+        else:
             checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 

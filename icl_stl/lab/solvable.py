@@ -11,19 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from icl_stl import loops
 from icl_stl.descriptions import key as description
 from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.learners import Data
-from icl_stl.loops import (
-    Generation,
-    Sizes,
-    checked_start,
-    generation_keys,
-    self_consume,
-)
+from icl_stl.loops import Generation, Sizes, checked_start, generation_keys, self_consume
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.regimes import Regime, synthetic_size
@@ -42,17 +35,7 @@ def loop(
     observe: Observe,
     sizes: Sizes | None = None,
 ) -> Any:
-    """One loop from its key alone: truth, real set, generations; what `observe` sees of them.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime.
-        samples: n.
-        generations: G.
-        key: Key of the loop.
-        observe: What is seen of a generation.
-        sizes: See `loops.next_generation`.
-    """
+    """One loop from its key alone: truth, real set, generations; what `observe` sees of them."""
     key_loop, truth, real, held_out = problem.start(key, samples)
     return self_consume(
         key_loop,
@@ -67,14 +50,7 @@ def loop(
 
 
 def measurements(problem: Problem, regime: Regime, *, one_step: bool = True) -> Observe:
-    """An observer of what the problem records of a generation.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime; where it mixes in generations before the last there is no one-step
-            error.
-        one_step: Whether it is wanted elsewhere.
-    """
+    """An observer of what the problem records of a generation."""
     wanted = one_step and not regime.keeps_history
 
     def observe(
@@ -202,7 +178,6 @@ def identity_terms(
     Unbiased for the means in E gap = α (direct + indirect) + (1 - α) (synthetic + shift): the loop
     is run again, with shared randomness, from a real set whose first row is drawn anew. Terms of
     mean zero are taken out of the gap, so that it varies less.
-
     Source: derived here: THEORY.md statement 13.
     """
     pair, first = _swapped_pair(problem, regime, samples, generations, key)
@@ -213,11 +188,7 @@ def identity_terms(
     original = jax.tree.map(lambda a: a[0], pair)
     other = jax.tree.map(lambda a: a[1], pair.params)
     base, direct = at_first(original.params), at_first(original.direct)
-    return {
-        **original.own._asdict(),
-        "direct": direct - base,
-        "indirect": at_first(other) - direct,
-    }
+    return {**original.own._asdict(), "direct": direct - base, "indirect": at_first(other) - direct}
 
 
 def batch_size(
@@ -242,17 +213,7 @@ def simulate(
     seed: int = 0,
     report: Report = lambda text, done, total: None,
 ) -> Arrays:
-    """Excess, gap, drift and one-step error of every generation of many loops: `[runs, G + 1]`.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime.
-        samples: n.
-        generations: G.
-        runs: Independent loops.
-        seed: Seed of all.
-        report: Called before each round.
-    """
+    """Excess, gap, drift and one-step error of every generation of many loops: `[runs, G + 1]`."""
     description(regime, "regime")  # programs are kept: one for regimes that compare equal
     check_fit(problem, regime, samples, generations)
     found: Arrays = many(
@@ -274,12 +235,6 @@ def check_fit(
     real = rows_of("problem.draw", real, real, samples)
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
     checked_start(key_loop, problem.learner, regime, real, generations, draw)
-
-
-def check_mix(problem: Problem, regime: Regime, samples: int, generations: int) -> None:
-    """`loops.check_mix` on one real set, for the same reason."""
-    key_loop, _, real, _ = problem.start(jax.random.key(0), samples)
-    loops.check_mix(key_loop, problem.learner, regime, real, generations)
 
 
 def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:
@@ -304,9 +259,7 @@ def _run(experiment: Loops, key: PRNGKeyArray) -> Any:
 
 
 def run_experiment(
-    experiment: Loops,
-    seed: int,
-    report: Report = lambda text, done, total: None,
+    experiment: Loops, seed: int, report: Report = lambda text, done, total: None
 ) -> Arrays:
     """What an experiment observes: arrays `[runs, G + 1]` by name."""
     problem = experiment.problem

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import flag, one_of, positive
 from icl_stl.laws import LinearRegression
-from icl_stl.laws.prompts import Prompts, sample_inputs, sample_noise, sample_prompts
-from icl_stl.learners.learner import Learner
+from icl_stl.laws.prompts import Prompts, sample_noise, sample_prompts
+from icl_stl.learners.learner import Learner, writer
 from icl_stl.learners.regression import normalised_penalty, weighted_ridge
 
 
@@ -38,18 +38,12 @@ def linear_attention(
     Γ = argmin Σ_rows weight (y_q - x_qᵀ Γ h)² + ρ |Γ|², in closed form.
 
     Args:
-        task: The real law; a prompt has k = context - 1 examples and the query.
-        std: s > 0, the deviation of generated labels.
-        penalty: ρ > 0 beside the mean loss; with `total`, N ρ, the same in all generations.
-        total: Whether the penalty stands beside the sum of the losses.
         generator: `query`: examples and query input of the real law, the query's label
             x_qᵀ Γ h + s η; `autoregressive`: inputs of the real law, every label
             x_jᵀ Γ h_{j-1} + s η from the generated labels before it, h_0 = 0. η has the law of the
             task's noise.
 
-    Returns:
-        The learner; rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all
-        examples.
+    Rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all examples.
     """
     std, penalty = positive("std", std), positive("penalty", penalty)
     flag("total", total)
@@ -89,11 +83,6 @@ def linear_attention(
         key_prompts, key_label = jax.random.split(key)
         return relabel_query(key_label, gamma, sample_prompts(task, key_prompts, count))
 
-    def generate_all(key: PRNGKeyArray, gamma: Float[Array, "d d"], count: int) -> Prompts:
-        key_xs, key_ys = jax.random.split(key)
-        xs = sample_inputs(task, key_xs, count, task.context)
-        return relabel_all(key_ys, gamma, Prompts(xs, jnp.zeros(xs.shape[:2])))
-
     if generator == "query":
         return Learner(fit, generate_query, relabel=relabel_query)
-    return Learner(fit, generate_all, relabel=relabel_all)
+    return Learner(fit, writer(task, relabel_all), relabel=relabel_all)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl_stl.laws.prompts import Normal
+from icl_stl.laws import LinearRegression
+from icl_stl.laws.prompts import Normal, Prompts, sample_inputs
 from icl_stl.models.causal import Params
 
 Data = Any
@@ -28,6 +29,19 @@ class Learner:
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+
+
+def writer(
+    task: LinearRegression, relabel: Callable[[PRNGKeyArray, Params, Prompts], Prompts]
+) -> Callable[[PRNGKeyArray, Params, int], Prompts]:
+    """A generator that draws inputs from the real law and writes the labels itself."""
+
+    def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
+        key_xs, key_ys = jax.random.split(key)
+        xs = sample_inputs(task, key_xs, count, task.context)
+        return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])))
+
+    return generate
 
 
 def with_weight(rows: Data, weights: Float[Array, " N"]) -> Data:

@@ -171,11 +171,7 @@ class Plan(NamedTuple):
 
 
 def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
-    """Plan the synthetic size of a loop.
-
-    Args:
-        resampled: The law as it might have been measured instead, for the bands.
-    """
+    """Plan the synthetic size of a loop."""
     require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
     best = problem.best(law)
     rows = whole_rows(problem, law, best.lam)
@@ -437,8 +433,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.{0 if value >= 0.01 else 2}f} %"
 
 
-# --- measured errors -----------------------------------------------------------------------------
-
 MOST_STDERR = 0.5
 """Largest standard error of a mean of R numbers in [0, 1]: 1/2 sqrt(R/(R-1)) / sqrt(R), R = 2."""
 VARIATION = Quantity("a total variation, in [0, 1]", lambda value: 0 <= value <= 1)
@@ -481,14 +475,7 @@ def measured(
     stderr: Sequence[float] = (),
     runs: float = math.inf,
 ) -> Measured:
-    """Measured one-step errors that are given as numbers, checked as those of files are.
-
-    Args:
-        sizes: Training sizes N.
-        eps: One-step errors at them, in total variation.
-        stderr: Their standard errors, if known.
-        runs: Loops that each standard error was estimated from; inf if it is known.
-    """
+    """Measured one-step errors that are given as numbers, checked as those of files are."""
     for name, values in (("eps", eps), ("stderr", stderr)):
         fine = len(values) == len(sizes) or (name == "stderr" and not values)
         require(fine, name, list(values), f"one for each of the {len(sizes)} sizes")

@@ -25,7 +25,6 @@ def attention_law(task: LinearRegression) -> AttentionLaw:
 
     s_h = E|h|²/d = (τ² (k - 1 + f) + σ²)/k, E[x xᵀ x xᵀ] = f I: f = d + 2 for normal inputs, d on
     the sphere; g = τ²/s_h; R* = σ² + τ² d (1 - g).
-
     Source: derived here: THEORY.md, linear attention.
     """
     k, d = task.context - 1, task.dim

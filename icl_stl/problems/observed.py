@@ -1,21 +1,40 @@
-"""What is recorded of a generation of any problem."""
+"""What is recorded of a generation of any problem, and total variations from two densities."""
 
 from typing import Any
 
 from icl_stl.config import require
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Problem, Scalar
-from icl_stl.problems.total_variation import sampled_drift, sampled_eps
+
+ROWS = 32
+"""Rows drawn for one of them."""
+
+
+def _deficiency(log_q: Any, log_p: Any) -> Scalar:
+    """The mean of (1 - q/p)_+, which under p is TV(p, q)."""
+    return jnp.mean(jnp.maximum(-jnp.expm1(log_q - log_p), 0))
+
+
+def sampled_drift(problem: Problem, key: Any, truth: Any, params: Any) -> Scalar:
+    """TV(D_θ, D_0) = E_{D_θ} (1 - p_0/p_θ)_+ on fresh rows of D_θ."""
+    rows = problem.learner.generate(key, params, ROWS)
+    return _deficiency(problem.real_log_density(truth, rows), problem.log_density(params, rows))
+
+
+def sampled_eps(
+    problem: Problem, key: Any, truth: Any, previous: Any, params: Any, share: Any
+) -> Scalar:
+    """TV(D_θ, α D_0 + (1 - α) D_θ') = E_{D_θ} (1 - p_M/p_θ)_+ on fresh rows of D_θ."""
+    rows = problem.learner.generate(key, params, ROWS)
+    mixture = jnp.logaddexp(
+        jnp.log(share) + problem.real_log_density(truth, rows),
+        jnp.log1p(-share) + problem.log_density(previous, rows),
+    )
+    return _deficiency(mixture, problem.log_density(params, rows))
 
 
 def numbers(
-    problem: Problem,
-    key: Any,
-    truth: Any,
-    held_out: Any,
-    generation: Any,
-    *,
-    one_step: bool = True,
+    problem: Problem, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
 ) -> dict[str, Scalar]:
     """The numbers of a generation of any problem, as far as there are any.
 
@@ -23,11 +42,6 @@ def numbers(
     training loss, weighted; `drift` and `eps`, total variations from the real law and from the
     training law, where they are known or follow from two densities; `nll`, mean of -ln p_θ, where
     that of D_θ alone is known. A risk that is not known is the mean loss of held-out rows.
-
-    Args:
-        key: Randomness of what is estimated.
-        held_out: Held-out rows, where they are needed.
-        one_step: Whether the one-step error is wanted, and has a meaning.
     """
     from icl_stl.rows import row_count, rows_of
 

@@ -48,7 +48,11 @@ class Step(NamedTuple):
     """Synthetic rows of one generation that there are."""
 
     def mixed(self, *parts: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-        """Rows of several sources and their weights: see `rows.mixed`."""
+        """Rows of several sources and their weights: `rows.mixed`.
+
+        Each part is rows, how many or which of them are there (a number, the first of them, or a
+        mask), and their share of the objective, spread equally over them.
+        """
         from icl_stl import rows  # noqa: PLC0415  (a regime is described without JAX)
 
         return rows.mixed(*parts)
@@ -81,11 +85,7 @@ class Regime:
             cls.name = cls.__name__
 
     def synthetic_size(self, samples: int) -> int:
-        """n_syn, the most synthetic rows that a generation leaves behind, for n real rows.
-
-        Raises:
-            ValueError: If that is no whole number.
-        """
+        """n_syn, the most synthetic rows that a generation leaves behind, for n real rows."""
         raise NotImplementedError
 
     def share(self, generation: int) -> float:
@@ -119,18 +119,8 @@ class Regime:
         return real + kept * synthetic_size(self, samples)
 
 
-# --- checks of fields ----------------------------------------------------------------------------
-
-
 def whole_rows(samples: int, lam: float, name: str, value: float, back: Any) -> int:
-    """λ n synthetic rows; refused, with the nearest values that work, if they are no whole number.
-
-    Args:
-        lam: λ.
-        name: The field that λ comes from.
-        value: Its value.
-        back: λ -> that value.
-    """
+    """λ n synthetic rows; if no whole number refused, with the nearest values that work."""
     exact = samples * lam
     if round(exact) >= 1 and isclose(exact, round(exact), rel_tol=1e-9):
         return round(exact)
@@ -167,9 +157,6 @@ def one_of_both(alpha: float | None, lam: float | None) -> None:
         raise ValueError(f"alpha = {alpha} and lam = {lam} say the same thing: give one of them")
 
 
-# --- what is asked of a regime -------------------------------------------------------------------
-
-
 def _answers(regime: Regime, asked: str, answer: object, fine: bool, admissible: str) -> None:
     if not fine:
         raise ValueError(
@@ -178,11 +165,7 @@ def _answers(regime: Regime, asked: str, answer: object, fine: bool, admissible:
 
 
 def synthetic_size(regime: Regime, samples: int) -> int:
-    """`Regime.synthetic_size`.
-
-    Raises:
-        ValueError: If it is no whole number of at least 0; the message names the regime.
-    """
+    """`Regime.synthetic_size`."""
     size = regime.synthetic_size(samples)
     whole = isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0
     _answers(
@@ -192,12 +175,7 @@ def synthetic_size(regime: Regime, samples: int) -> int:
 
 
 def real_share(regime: Regime, samples: int, generation: int) -> float:
-    """α_i, the share of the real law in the training law of generation i; 1 for i = 0.
-
-    Raises:
-        ValueError: If it is no number in [0, 1], or not 1 although there are no synthetic rows; the
-            message names the regime and the generation.
-    """
+    """α_i, the share of the real law in the training law of generation i; 1 for i = 0."""
     if generation == 0:
         return 1.0
     answer = regime.share(generation)

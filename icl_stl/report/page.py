@@ -52,9 +52,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         folder: The run folder: `config.json`, `claims.json`, `manifest.json`, the figures it
             names, their captions in `README.md`, and `loops.csv` where there are loops.
         out: The file to write, `*.html`; `report.html` in the folder if not given.
-
-    Returns:
-        The file written.
     """
     path = out or folder / FILE
     if path.suffix != ".html":
@@ -131,9 +128,6 @@ def _filled(sections: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
-# --- pieces of HTML ------------------------------------------------------------------------------
-
-
 def _text(value: Any) -> str:
     return html.escape(str(value))
 
@@ -201,9 +195,6 @@ def _verdict(verdict: str, words: str, addition: str = "") -> str:
     return f"<span{kind}>{_text(words)}</span>{_text(addition)}"
 
 
-# --- claims --------------------------------------------------------------------------------------
-
-
 def _summary(stored: Json) -> str:
     """How many claims and cells there are of each kind."""
     verdicts = [in_words.claim_verdict(entry) for entry in stored["claims"]]
@@ -248,8 +239,6 @@ def _statement(entry: Json, has_figure: bool) -> str:
     )
     return _definitions(pairs) + numbers
 
-
-# --- where the sliders start ---------------------------------------------------------------------
 
 _ASSUMED = {"alpha": 0.5, "kappa": 0.3, "b": 1.0, "c": 0.5, "a": 0.5}
 """Where a slider starts that has nothing measured to start at."""
@@ -361,8 +350,6 @@ def _like(claims: Mapping[str, Json], pattern: str) -> dict[tuple[str, ...], Any
     }
 
 
-# --- numbers behind a figure ---------------------------------------------------------------------
-
 _WHERE = ("network", "context", "kappa", "kept", "m", "k")
 """Further keys of a cell that say where it was measured, beside those with a column."""
 
@@ -436,9 +423,6 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
     return _details(summary, _table(columns, rows, quantity))
 
 
-# --- figures -------------------------------------------------------------------------------------
-
-
 def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], preset: Json) -> str:
     captions, figures = _captions(folder / "README.md"), []
     for name in names:
@@ -499,9 +483,6 @@ def _in_url(svg: str) -> str:
     for sign in "%#&'":
         svg = svg.replace(sign, f"%{ord(sign):02X}")
     return svg
-
-
-# --- what the run was ----------------------------------------------------------------------------
 
 
 def _constants(entries: Iterable[Json]) -> str:

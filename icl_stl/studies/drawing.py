@@ -2,25 +2,19 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from inspect import getdoc
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from icl_stl.intervals import t_half_width, t_test
 from icl_stl.lab.results import Floats, LoopResult
 from icl_stl.laws import LinearRegression
-from icl_stl.studies.table import counted, is_equality, own_keys, place, verdict_of
+from icl_stl.studies.table import is_equality, own_keys, place
 from icl_stl.style import MARKERS, PALETTE, literal
-
-BARS = (
-    "Bars are the claim's intervals of the mean over whole loops: Student's, each side at the "
-    "level at which its cell was decided, 5 % where the whole claim holds."
-)
 
 Cell = Mapping[str, Any]
 """A judged cell, as `claims.json` has it."""
@@ -51,12 +45,21 @@ class Stored:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and what to see in it."""
+    """A figure; what to see in it, in at most 40 words, is what its function is documented by."""
 
     draw: Callable[[Stored], Figure]
-    caption: Callable[[Stored], str]
     needs_loops: bool = True
     needs_claim: str | None = None
+
+    @property
+    def caption(self) -> str:
+        """What to see in it."""
+        return " ".join((getdoc(self.draw) or "").split())
+
+
+def of_cells(draw: Mapping[str, Callable[[Stored], Figure]]) -> dict[str, Drawing]:
+    """Figures of claims, drawn from their cells alone, by the claims' names."""
+    return {name: Drawing(one, needs_loops=False, needs_claim=name) for name, one in draw.items()}
 
 
 class Look(NamedTuple):
@@ -98,20 +101,6 @@ def generations(ax: Axes, result: LoopResult) -> np.ndarray:
     ax.set_xlabel("generation")
     ax.set_xticks(x if len(x) < 12 else x[::2])
     return x
-
-
-def replicates(stored: Stored) -> int:
-    """Whole loops of a regime that did not fail."""
-    return int(next(iter(stored.loops.values())).observations["diverged_at"].shape[0])
-
-
-def bands(stored: Stored) -> str:
-    """What points and bands are, for a caption."""
-    failed = ", ".join(f"{count} of {name}" for name, count in stored.failed.items())
-    return (
-        f"Points are means over {replicates(stored)} whole loops, bands 95 % Student intervals "
-        f"(each point by itself).{f' Loops that failed are left out: {failed}.' if failed else ''}"
-    )
 
 
 def _numeric(value: Any) -> Any:
@@ -200,8 +189,14 @@ AXES = {"generation": "generation", "n": "real rows n", "samples": "real rows n"
 
 def by_default(claim: str) -> Drawing:
     """What was measured, with its interval, beside what the claim says of it."""
-    draw, caption = partial(_draw_default, claim), partial(_default_caption, claim)
-    return Drawing(draw, caption, needs_loops=False, needs_claim=claim)
+
+    def draw(stored: Stored) -> Figure:
+        """Means measured, with the claim's intervals, beside the bound (dashed) or what they must
+        equal (dotted).
+        """
+        return _draw_default(claim, cells_of(stored, claim))
+
+    return Drawing(draw, needs_loops=False, needs_claim=claim)
 
 
 def _axis(cells: Sequence[Cell]) -> str | None:
@@ -224,8 +219,7 @@ def _default_panels(cells: Sequence[Cell], axis: str | None) -> dict[str, dict[s
     return found
 
 
-def _draw_default(claim: str, stored: Stored) -> Figure:
-    cells = cells_of(stored, claim)
+def _draw_default(claim: str, cells: Sequence[Cell]) -> Figure:
     axis = _axis(cells)
     panels = _default_panels(cells, axis)
     columns = min(3, len(panels))
@@ -252,23 +246,11 @@ def _draw_default(claim: str, stored: Stored) -> Figure:
         ax.set_axis_off()
     figure.suptitle(claim.replace("_", " "))
     drawn = {line.get_linestyle() for ax in axes for line in ax.get_lines()}
-    handles: dict[str, Any] = {
-        words: Line2D([], [], color="0.35", linestyle=line)
-        for line, words in (("--", "bound"), (":", "what it must equal"))
-        if line in drawn
-    }
+    handles: dict[str, Any] = {}
+    for line, words in (("--", "bound"), (":", "what it must equal")):
+        if line in drawn:
+            (handles[words],) = axes[0].plot([], [], line, color="0.35")
     for ax in axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=3)
     return figure
-
-
-def _default_caption(claim: str, stored: Stored) -> str:
-    cells = cells_of(stored, claim)
-    axis = _axis(cells)
-    by = f" by {AXES.get(axis, axis)}" if axis else ""
-    verdicts = counted(map(verdict_of, cells))
-    return (
-        f"Means{by} with the claim's intervals; dashed the bound, dotted what must be equal. "
-        f"Cells: {verdicts}."
-    )

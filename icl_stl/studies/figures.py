@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 
 from icl_stl.lab.results import read_json, read_table, sha256_of, write_atomically, write_json
 from icl_stl.laws import LinearRegression
@@ -61,16 +59,20 @@ def _of_study(study: Study, name: str) -> Drawing:
     own = study.figures.get(name)
     if own is None:
         return by_default(name)
-    caption = " ".join((getdoc(own) or "").split())
-    return Drawing(
-        lambda stored: own(stored.claims[name]), lambda stored: caption, needs_claim=name
-    )
+
+    def draw(stored: Stored) -> Any:
+        return own(stored.claims[name])
+
+    draw.__doc__ = own.__doc__
+    return Drawing(draw, needs_claim=name)
 
 
 def caption_of(drawing: Drawing, stored: Stored) -> str:
-    """What to see in a figure; of a claim in which replicates failed, that they did."""
-    with np.errstate(all="ignore"):  # what has no value has no ratio, and is said to have none
-        caption = drawing.caption(stored)
+    """What to see in a figure; that replicates failed, where some did."""
+    caption = drawing.caption
+    if stored.failed and drawing.needs_loops:
+        failed = ", ".join(f"{count} of {name}" for name, count in stored.failed.items())
+        caption += f" Loops that failed are left out: {failed}."
     if stored.claims.get(drawing.needs_claim or "", {}).get("failed"):
         caption += " Replicates failed: all numbers of the claim are of the others alone."
     return caption

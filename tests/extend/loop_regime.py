@@ -1,4 +1,4 @@
-"""A regime of one's own: the share of the real law halves, of the generated rows the first count."""
+"""Regimes of one's own: the real share halves, and of the generated rows the first ones count."""
 
 import os
 import signal

@@ -32,8 +32,9 @@ from icl_stl.lab.runs import (
     settings_of_jax,
     versions,
 )
-from icl_stl.lab.solvable import batch_size, check_fit, check_mix, loop, measurements
+from icl_stl.lab.solvable import batch_size, check_fit, loop, measurements
 from icl_stl.lab.sweeps.grids import Setting
+from icl_stl.loops import check_mix, real_rows
 from icl_stl.problems import InContext, expected_excess
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, RealOnly, Regime, Replace
 
@@ -102,12 +103,11 @@ Row = tuple[float, float, float, int, int, bool]
 
 
 def _numbers(rows: Sequence[Row], *, filled: bool) -> Numbers:
-    kinds = (np.float32, np.float32, np.float32, np.int32, np.int32, np.bool_)
-    share, rate, decay, samples, n_syn, fresh = (
-        np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
-    )
-    sizes = (None, None) if filled else (samples, n_syn)
-    return Numbers(share, *sizes, fresh, rate, decay)
+    share, rate, decay = np.array([row[:3] for row in rows], np.float32).T
+    samples, n_syn = np.array([row[3:5] for row in rows], np.int32).T
+    fresh = np.array([row[5] for row in rows], np.bool_)
+    found = Numbers(share, samples, n_syn, fresh, rate, decay)
+    return found._replace(samples=None, n_syn=None) if filled else found
 
 
 def numbers_of(settings: Sequence[Setting], generation: int, *, filled: bool = False) -> Numbers:
@@ -139,7 +139,8 @@ def transformer_program(shape: Shape, width: int) -> Program:
     draw = over_replicates(first).compiled(some)
     replicates = on_host(draw(some))
     if filled:
-        check_mix(problem, regime, samples, generations)
+        key, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
+        check_mix(key, problem.learner, regime, real_rows(real), generations)
     nothing = before_generation_0(problem, regime, replicates, generations)
     numbers = _numbers([(1.0, 1.0, 0.0, 1, 1, True)] * width, filled=filled)
     step = generation_step(problem, regime).compiled(replicates, nothing, numbers, np.int32(0))
@@ -296,12 +297,12 @@ def run_batch(
     Args:
         at_once: Loops of the transformer on one accelerator at a time.
     """
-    together = width_of(at_once) if settings[0].of_prompts else 1
+    together = width_of(at_once) if settings[0].prompts else 1
     for start in range(0, len(settings), together):
         some = settings[start : start + together]
         found: list[Arrays] | Exception
         try:
-            if settings[0].of_prompts:
+            if settings[0].prompts:
                 found = run_transformers(some, together)
             else:
                 found = [run_solvable(some[0])]

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_stl import members
+from icl_stl.code import is_own
 from icl_stl.config import meant, require
 from icl_stl.descriptions import Json, canonical, describe
 from icl_stl.lab.experiments import Loops
@@ -103,9 +104,19 @@ class Setting:
         return setting, (dict(self.given),)
 
     @property
-    def of_prompts(self) -> bool:
-        """Whether it is of the transformer, one loop in a sweep."""
-        return isinstance(self.problem, InContext)
+    def prompts(self) -> InContext | None:
+        """Its problem, if it is one of prompts: of that a sweep runs one loop."""
+        return self.problem if isinstance(self.problem, InContext) else None
+
+    @property
+    def ours(self) -> bool:
+        """Whether problem and regime are of this package."""
+        return all(is_own(type(one).__module__) for one in (self.problem, self.regime))
+
+    @property
+    def solvable(self) -> bool:
+        """Whether its problem is one of this package that is solved exactly."""
+        return is_own(type(self.problem).__module__) and not self.prompts
 
     @property
     def learner(self) -> str:
@@ -158,7 +169,11 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
     """
     of = members.chosen(given)
     known = {**COMMON, **of.options}
-    _refuse_unknown(given, of, known)
+    of.refuse_others(given)
+    for name in given:
+        if name not in known:
+            close = meant(name, known).strip(" ()") or f"there are {', '.join(known)}"
+            raise ValueError(f"{name!r} is no option of a setting: {close}")
     values = {name: typed(name, value, known[name].kind) for name, value in given.items()}
     common = {name: values.get(name, known[name].default) for name in list(COMMON)[3:]}
     for name, fine, right in (
@@ -187,21 +202,8 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
     columns = _columns(of, regime, values, common)
     if alone:
         del columns["runs"]
-    return Setting(problem, regime, **common, columns=columns, given=_anywhere(given, of))
-
-
-def _refuse_unknown(given: Mapping[str, Any], of: Chosen, known: Mapping[str, Option]) -> None:
-    of.refuse_others(given)
-    for name in given:
-        if name not in known:
-            close = meant(name, known).strip(" ()") or f"there are {', '.join(known)}"
-            raise ValueError(f"{name!r} is no option of a setting: {close}")
-
-
-def _anywhere(given: Mapping[str, Any], of: Chosen) -> dict[str, Any]:
-    """The options, with whole paths of files."""
-    whole = {named.option: named.words for named in of if named.option in given}
-    return {**given, **whole}
+    whole = {named.option: named.words for named in of if named.option in given}  # paths of files
+    return Setting(problem, regime, **common, columns=columns, given={**given, **whole})
 
 
 def _synthetic(regime: Regime, samples: int, given: Mapping[str, Any]) -> int:

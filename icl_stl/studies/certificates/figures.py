@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import Cell, Drawing, Stored, cells_of, interval, numbers
+from icl_stl.studies.drawing import Cell, Stored, cells_of, of_cells
 from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
@@ -34,6 +34,10 @@ def _short(name: str) -> str:
 
 
 def _draw(stored: Stored) -> Figure:
+    """What one in-context example can do to trained networks: the certificate lies above the
+    worst replacement found, and that above random ones. Right: longer contexts with the same
+    weights, and positions; below: labels alone. Dotted: the range of labels.
+    """
     groups = _networks(stored)
     names = [_short(name) for name in groups]
     figure = Figure(figsize=(11.5, 8))
@@ -138,31 +142,4 @@ def _draw_positions(ax: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
     ax.legend(fontsize=8)
 
 
-def _caption(stored: Stored) -> str:
-    groups, curves = _networks(stored), _curves(stored)
-    said = []
-    for name, cells in groups.items():
-        ratio = np.median(numbers(c["bound"] / c["measured"] for c in cells))
-        below = sum(not c.get("vacuous", False) for c in cells)
-        said.append(f"{name} {ratio:.3g} ({below or 'none'} of {len(cells)} below 2 B_y)")
-    slopes = [f"{name} {interval(c)}" for name, c in curves.items()]
-    cells = next(iter(groups.values()))
-    return (
-        "What one in-context example can do to trained networks that read "
-        f"{cells[0]['context']} examples, {len(cells)} networks of each architecture; labels in "
-        f"units of their deviation, at most B_y = {cells[0]['label_bound']:g}. Top left: the "
-        "certificate of the actual weights lies above the worst replacement that projected "
-        "gradient ascent finds (a lower bound on the supremum), and that above random "
-        f"replacements. Certified over found, median: {'; '.join(said)}. Certificates of capped "
-        "and of more layers are upper bounds alone and, above 2 B_y, vacuous: clipping predictions "
-        "to the range of the labels does better. √v is the deviation of a label. Top right: mean "
-        "change in longer contexts, weights fixed; fitted exponents, intervals over networks on "
-        "the same prompts: "
-        f"{'; '.join(slopes)}; only that of one linear layer is a theorem. Bottom left: "
-        "what labels alone can do. Bottom right: by position, for causal attention; a flat "
-        "certificate is the diameter of all outputs."
-    )
-
-
-DRAWINGS = {CLAIM: Drawing(_draw, _caption, needs_loops=False, needs_claim=CLAIM)}
-"""Figures of claims about certificates."""
+DRAWINGS = of_cells({CLAIM: _draw})

@@ -6,12 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import BARS, Cell, Drawing, Stored, cells_of, interval, points
+from icl_stl.studies.drawing import (
+    Cell,
+    Stored,
+    cells_of,
+    of_cells,
+    points,
+)
 from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "context_loop"
 ERROR, INFLUENCE = "squared error", "influence of one label"
-TO_RIDGE = "squared distance to ridge on the kept examples"
 LEFT = "distance to ridge on the kept examples, over that of the start"
 THRESHOLD = "loops on the wrong side of their threshold"
 RARE = "mean square of the weights, rare loops"
@@ -155,6 +160,10 @@ PANELS = (
 
 
 def _draw(stored: Stored) -> Figure:
+    """A frozen predictor relabels its own context, but for a share α of real labels. Ridge and
+    least squares converge as theory says (dashed); linear attention explodes where (1 - α)ρ
+    exceeds 1. Networks beside ridge are findings.
+    """
     figure = Figure(figsize=(13.2, 7.6))
     looks = _looks(stored)
     for ax, panel in zip(figure.subplots(2, 3).ravel(), PANELS, strict=True):
@@ -162,37 +171,4 @@ def _draw(stored: Stored) -> Figure:
     return figure
 
 
-def _caption(stored: Stored) -> str:
-    said = []
-    for cell in _chosen(stored, "linear attention", "fixed inputs", THRESHOLD):
-        if cell["kept"] == 0:
-            said.append(
-                f"Without real labels {cell['exploding']:.0%} of the loops of linear attention "
-                "with fixed inputs explode."
-            )
-    for cell in _chosen(stored, "network", "fixed inputs", TO_RIDGE):
-        if cell["kept"] > 1:
-            said.append(
-                f"Networks, {_share(cell)}: squared distance to ridge on the kept examples "
-                f"{interval(cell, '.3g')}; that ridge errs by {cell['limit_error']:.3g}."
-            )
-    return (
-        "A frozen predictor relabels its own context, but for a share α of real labels. Ridge goes "
-        "to ridge on the kept examples (dashed: the median slowest factor φ/(1+φ), generation by "
-        "generation; loops fall faster at first); with fewer kept examples than dimensions it "
-        "hardly moves. Linear attention with fixed inputs converges if (1-α)ρ is below 1, explodes "
-        "if not, on its exact recursion. With new examples in every generation its mean converges "
-        "while the mean square grows without limit, carried by rare loops: the typical factor is "
-        "below 1, and the median rises only as the mean weights do. Least squares "
-        "follows ρ₂ (dashed), and walks away without real labels. Networks (findings, no "
-        "theorem): the influence of one real label beside 1/α drawn through its value at α = 1; "
-        f"the error beside that of ridge. {' '.join(said)} Curves are means or medians over "
-        f"loops, without intervals. {BARS} Networks: Student's intervals over networks, each by "
-        "itself."
-    )
-
-
-DRAWINGS: Mapping[str, Drawing] = {
-    CLAIM: Drawing(_draw, _caption, needs_loops=False, needs_claim=CLAIM)
-}
-"""The figure has the claim's name."""
+DRAWINGS = of_cells({CLAIM: _draw})

@@ -1,7 +1,6 @@
 """Figures of the transformer over sizes, drawn from the claims' cells alone."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,22 +8,15 @@ from matplotlib.figure import Figure
 
 from icl_stl.studies.drawing import (
     Cell,
-    Drawing,
     Stored,
     cells_of,
     column,
-    constants_of,
     grouped,
-    interval,
     numbers,
+    of_cells,
     points,
 )
 from icl_stl.style import MARKERS, PALETTE, plain_log
-
-FOUND = (
-    "Bars are 95 % Student intervals of the mean over whole loops, each by itself. Steps, not "
-    "epochs, are equal for every size."
-)
 
 CLAIM, SIZE = "transformer_convergence", "transformer_synthetic_size"
 
@@ -99,6 +91,10 @@ ROWS = ("own", "gap", "excess")
 
 
 def _draw_convergence(stored: Stored) -> Figure:
+    """The transformer at a constant real share, by n: the gap less its shift, the gap, the
+    excess risk; right: exponents in n. Dashed: formulas at measured constants, which are no
+    bounds. Bars: 95 % intervals, each by itself.
+    """
     shares = sorted({c["alpha"] for c in _measured(stored, "gap")})
     figure = Figure(figsize=(4.2 * (len(shares) + 1), 3.6 * len(ROWS)))
     axes = figure.subplots(len(ROWS), len(shares) + 1, squeeze=False)
@@ -110,100 +106,6 @@ def _draw_convergence(stored: Stored) -> Figure:
         row[0].legend(fontsize=8)
         _over_exponents(row[-1], stored, kind if kind != "gap" else "kl")
     return figure
-
-
-def _constants(stored: Stored, claim: str) -> dict[str, Any]:
-    return {entry["name"]: entry["value"] for entry in constants_of(stored, claim)}
-
-
-def _fitted(value: Mapping[str, float], form: str = ".3g") -> str:
-    return f"{value['fitted']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
-
-
-def _range(values: Sequence[float], form: str = ".2g") -> str:
-    known = numbers(values)
-    return f"{known.min():{form}} to {known.max():{form}}"
-
-
-def _falls(stored: Stored, kind: str) -> str:
-    """Of the comparisons of the largest with the smallest n, how many are decided."""
-    judged = [c for c in cells_of(stored, CLAIM) if c["kind"] == kind and c["verdict"] != "finding"]
-    return f"{sum(c['verdict'] == 'holds' for c in judged)} of {len(judged)}"
-
-
-def _vacuous(gaps: Sequence[Cell]) -> str:
-    """What the formulas of high probability come to."""
-    totals = {
-        kind: [c["formulas"][kind]["total"] for c in gaps] for kind in ("certificate", "realised")
-    }
-    said = []
-    for kind, words in (
-        ("certificate", "M times the total variation"),
-        ("realised", "the realised discrepancy"),
-    ):
-        least = numbers(totals[kind]).min()
-        state = "vacuous in every generation" if least > 1 else "vacuous in some generations"
-        said.append(f"with {words} it is {state}, at least {least:.2g}")
-    return "; ".join(said)
-
-
-def _caption_convergence(stored: Stored) -> str:
-    known = _constants(stored, CLAIM)
-    words = "eps(N) = floor + c N^-a, whole prompts"
-    floor, c, a = (_fitted(known[f"{name} of {words}"]) for name in ("floor", "c", "a"))
-    entries = {e["name"]: e for e in constants_of(stored, CLAIM)}
-    assumed = entries[f"floor of {words}"]["assumed"]
-    gaps = _measured(stored, "gap")
-    last = max(c["generation"] for c in gaps)
-
-    def over(generation: int) -> str:
-        own = [c for c in _measured(stored, "own") if c["generation"] == generation]
-        ratios = [c["bound"] / c["measured"] for c in own if c["measured"] > 0]
-        return _range(ratios) if ratios else "no number"
-
-    def exponents(kind: str, generations: tuple[int, ...]) -> str:
-        return "; ".join(
-            f"{interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
-            for c in _exponents(stored, kind)
-            if c["generation"] in generations
-        )
-
-    def by_n(name: str, form: str = ".0f") -> str:
-        return ", ".join(
-            f"{v:{form}} at {k.partition(', ')[2]}"
-            for k, v in known.items()
-            if k.startswith(f"{name}, n")
-        )
-
-    passed = by_n("kappa_c", ".1f")
-    shifts = "; ".join(
-        f"{c['shift']:+.4f} (n = {c['n']}, α = {c['alpha']:g})"
-        for c in gaps
-        if c["generation"] == last
-    )
-    return (
-        "Does the transformer converge with a constant share of real prompts? Less with the "
-        "largest n than with the smallest is decided for the gap less its shift in "
-        f"{_falls(stored, 'own')} generations and shares, for the excess risk in "
-        f"{_falls(stored, 'excess')}, for the excess NLL in {_falls(stored, 'kl')}. Above: what a "
-        "generation owes to its own training set. Dashed: the stability part of the bound's "
-        "formula for the mean, at measured constants, which is no bound: b from the gap of "
-        f"generation 0 (there it is an equality), κ from distances of weights ({passed}; "
-        f"above 1/(1 - α) the formula grows in every generation). It is {over(1)} times what is "
-        f"measured in generation 1, {over(last)} times in generation {last}. Middle: the gap, the "
-        "shift included; its "
-        f"(1 - α) shift in the last generation: {shifts}; below 0 real prompts are easier for "
-        "the network than generated ones. The formula that would hold with probability 95 %, with "
-        f"the largest changes seen (b {by_n('b')}; κ {by_n('kappa')}): {_vacuous(gaps)}. These "
-        "constants grow with n, so that the rate n^-min(a, 1/2) of the theory, whose constants do "
-        "not, is drawn for comparison only. Below: the excess risk of the bounded loss; dashed the "
-        "formula of an exact minimiser with M times the total variation (the network minimises the "
-        f"NLL in equally many steps). The error of one fit is {floor} + {c} N^-a in total "
-        f"variation, a = {a}{' (assumed: ' + '; '.join(assumed) + ')' if assumed else ''}; every "
-        f"generation has such a floor. Exponents of the gap less its shift: "
-        f"{exponents('own', (1, last))}; of the excess risk: {exponents('excess', (0, last))}. "
-        f"{FOUND}"
-    )
 
 
 # --- how much synthetic data ---------------------------------------------------------------------
@@ -250,6 +152,10 @@ def _sweep(ax: Axes, own: Sequence[Cell]) -> None:
 
 
 def _draw_size(stored: Stored) -> Figure:
+    """Measured objectives by the amount of synthetic data, stars at the best tried; vertical
+    lines and bands: where the bounds' formulas at measured constants are least, for the last
+    generation. No theorem says that both must agree.
+    """
     cells = _regrets(stored)
     sizes = sorted({c["n"] for c in cells})
     worlds = {"augment": "fixed real set", "fresh": "fresh real prompts"}
@@ -273,48 +179,4 @@ def _draw_size(stored: Stored) -> Figure:
     return figure
 
 
-def _useful(cell: Cell) -> str:
-    """Where the formula recommends none: for which n it would, its constants unchanged."""
-    prediction = cell["prediction"]
-    if prediction["lam"] > 0:
-        return ""
-    if not prediction["useful"]:
-        return ", above 0 for no n searched"
-    ranges = ", ".join(f"{low:.2g} to {high:.2g}" for low, high in prediction["useful"])
-    return f", above 0 for n from {ranges}"
-
-
-def _caption_size(stored: Stored) -> str:
-    cells = _regrets(stored)
-    last = max(c["generation"] for c in cells)
-    said = []
-    for c in (c for c in cells if c["generation"] == last):
-        world = "fixed" if c["regime"] == "augment" else "fresh"
-        lost = "excess over it" if c["objective"] == "gap" else "regret"
-        p = c["prediction"]
-        said.append(
-            f"{WORDS[c['objective']]}, {world}, n = {c['n']}, {c['predicted_by']}: λ* = "
-            f"{p['lam']:.2g} [{p['low']:.2g}, {p['high']:.2g}]{_useful(c)}; best tried "
-            f"{c['best']:g}, {lost} {interval(c, '.3f' if c['objective'] == 'gap' else '.2f')}"
-        )
-    return (
-        "How much synthetic data is best for the transformer: measured, with stars at the best "
-        "amount tried, and where the formulas of the bounds at measured constants have their "
-        "certified minimum (vertical lines for the last generation, bands 95 % over resampled "
-        "error laws): with M times the total variation of one fit, and with the realised loss "
-        "discrepancy of generation 1. Regret: the objective at the amount tried that is nearest to "
-        "the recommended one over the best tried; of the gap, which may be negative, the "
-        f"difference. In generation {last}: {'. '.join(said)}. No theorem says that a bound's "
-        f"minimum is where the measured one is. {FOUND}"
-    )
-
-
-def _drawing(draw: Any, caption: Any, claim: str) -> Drawing:
-    return Drawing(draw, caption, needs_loops=False, needs_claim=claim)
-
-
-DRAWINGS: Mapping[str, Drawing] = {
-    CLAIM: _drawing(_draw_convergence, _caption_convergence, CLAIM),
-    SIZE: _drawing(_draw_size, _caption_size, SIZE),
-}
-"""A figure of each of the two questions."""
+DRAWINGS = of_cells({CLAIM: _draw_convergence, SIZE: _draw_size})

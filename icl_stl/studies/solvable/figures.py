@@ -9,15 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from icl_stl.studies.drawing import (
-    BARS,
     Cell,
-    Drawing,
     Stored,
     cells_of,
     column,
     grouped,
     interval,
-    numbers,
+    of_cells,
     points,
 )
 from icl_stl.style import MARKERS, PALETTE, pale, plain_log
@@ -54,12 +52,6 @@ def _interval(cell: Cell, form: str = "+.3f") -> str:
     return interval(cell, form)
 
 
-def _relative(cells: Sequence[Cell]) -> float:
-    """The greatest distance from the reference, over the reference."""
-    measured, bound = column(cells, "measured"), column(cells, "bound")
-    return float(np.max(np.abs(measured - bound) / np.maximum(np.abs(bound), 1e-300)))
-
-
 def _once(cells: Sequence[Cell]) -> list[Cell]:
     """One cell a generation where several share one measurement: that with the widest interval."""
     widest: dict[int, Cell] = {}
@@ -91,6 +83,10 @@ def _identity_loops(stored: Stored) -> dict[tuple[Any, ...], list[Cell]]:
 
 
 def _draw_gap_identity(stored: Stored) -> Figure:
+    """The expected generalization gap (points) and, beside it, the four parts that add up to
+    it; black lines: the parts in closed form. Bits have no sampling error; the stronger their
+    amplifier, the more of the gap is shift.
+    """
     loops = _identity_loops(stored)
     columns = min(3, len(loops))
     rows = -(-len(loops) // columns)
@@ -136,40 +132,6 @@ def _draw_gap_identity(stored: Stored) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
-
-
-def _caption_gap_identity(stored: Stored) -> str:
-    loops = {_loop(cells[0]): cells for cells in _identity_loops(stored).values()}
-    exact = [c for cells in loops.values() for c in cells if c.get("test") == "exact"]
-    sampled = {name: c for name, c in loops.items() if not all(x in exact for x in c)}
-    said = []
-    if exact:
-        distance = np.max(np.abs(column(exact, "measured") - column(exact, "bound")))
-        said.append(
-            "Bits are enumerated and have no sampling error: the sides differ by at most "
-            f"{distance:.0e}."
-        )
-        shift = [
-            f"{cells[-1]['parts'][-1] / cells[-1]['measured']:.0%} ({name})"
-            for name, cells in loops.items()
-            if cells[-1] in exact
-        ]
-        said.append(
-            "Where the amplifier is stronger, more of the gap is shift, the distance of the last "
-            f"generation's law from the real one: {', '.join(shift)} in the last generation."
-        )
-    if sampled:
-        worst = [f"{_relative(cells):.1%} ({name})" for name, cells in sampled.items()]
-        said.append(
-            "In sampled loops both sides are means over whole loops with shared randomness; they "
-            f"differ by at most {', '.join(worst)} of the right side."
-        )
-    return (
-        "The gap identity, in units of the loss: the expected generalization gap (point) and, "
-        "beside it, the four parts that add up to it: what a real row does directly and through "
-        "earlier generations, what a synthetic row does, and the shift of the synthetic law. "
-        f"{' '.join(said)} Black lines on the bars are the parts in closed form. {BARS}"
-    )
 
 
 # --- both sides of the generalization bound ------------------------------------------------------
@@ -218,6 +180,10 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
 
 
 def _draw_generalization_gap(stored: Stored) -> Figure:
+    """The gap's 95 % quantile (solid) and the bound that holds with probability 95 % (dashed);
+    below, bound over measured: 1 is attained. Of bits the tightest and loosest loop for each
+    loss. Crosses: vacuous.
+    """
     bits, others, rest = gap_series(stored)
     figure = Figure(figsize=(9.4, 7.4))
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
@@ -259,41 +225,6 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_generalization_gap(stored: Stored) -> str:
-    bits, others, _ = gap_series(stored)
-    parts = [
-        f"{numbers(_tightness(c)).mean():.2g} ({name})" for name, c in {**bits, **others}.items()
-    ]
-    cells = cells_of(stored, "generalization_gap")
-    bounded = [c for c in cells if "gap_bound" in c or "quantile" in c["quantity"]]
-    empty = sum(c.get("vacuous", False) for c in bounded)
-    rates = [c["measured"] for c in cells if "gap_bound" in c]
-    proxies = [c for c in cells if c["quantity"].endswith("against its proxy")]
-    attained = (
-        " The variance of the Gaussian mean's gap is its proxy in the bound up to a relative "
-        f"{_relative(proxies):.0e}: what is lost there is lost by the tail inequality alone."
-        if proxies
-        else ""
-    )
-    exceeded = (
-        f" There the claim is judged by how often the gap exceeds its bound: in at most "
-        f"{numbers(rates).max():.1%} of the loops of a generation, where 5 % are allowed."
-        if rates
-        else ""
-    )
-    return (
-        "The generalization gap in units of the loss (squared, or the value z itself): its 95 % "
-        "quantile (solid) and the bound that holds with probability 95 % (dashed); below, bound "
-        "over measured, where 1 is a bound that is attained. Of bits the tightest and the loosest "
-        "loop for either loss (grey: the "
-        f"others). {empty} of {len(bounded)} bounds are vacuous (crosses): at least the largest "
-        f"loss. Mean ratio over generations: {', '.join(parts)}. Bits are enumerated and the "
-        "Gaussian mean has a closed form, so that neither side has a sampling error; the clipped "
-        "Gaussian mean and linear attention are sampled, quantiles are over whole loops and carry "
-        f"no interval.{exceeded}{attained}"
-    )
-
-
 # --- rates ---------------------------------------------------------------------------------------
 
 
@@ -322,6 +253,10 @@ def _power(ax: Axes, x: np.ndarray, cell: Cell, k: int, label: str) -> None:
 
 
 def _draw_rates(stored: Stored) -> Figure:
+    """Left: with real rows drift and gap fall like a power of n. Middle: without, drift grows
+    like the number of generations. Lines: fitted; dashed: claimed. Right: with real rows drift
+    stops at 1/α times the injected error.
+    """
     in_n, in_i, saturation = _rate_cells(stored)
     figure = Figure(figsize=(13.2, 4.7))
     axes = figure.subplots(1, 3)
@@ -367,24 +302,6 @@ def _draw_rates(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_rates(stored: Stored) -> str:
-    in_n, in_i, saturation = _rate_cells(stored)
-    exponents = [f"{c['quantity']}: {_interval(c)}, claimed {c['bound']:+g}" for c in in_n + in_i]
-    ends = [
-        f"{_interval(c[-1], '.2f')} of {c[0]['limit']:g} (α = {c[0]['alpha']:g})"
-        for c in saturation
-    ]
-    return (
-        "Rates. Left: at a constant share of real rows drift and gap of the last generation fall "
-        "like a power of n on logarithmic axes; means over whole loops with the fitted line and, "
-        "set off below, the claimed slope. Middle: without real rows the drift grows like the "
-        "number of generations. Right: with real rows the drift, in units of the error that each "
-        f"generation adds, stops at 1/α: {', '.join(ends)} in the last generation shown. "
-        f"{'; '.join(exponents)}. Exponents carry jackknife intervals over groups of loops, the "
-        f"means of the first two panels none. {BARS}"
-    )
-
-
 # --- accumulation --------------------------------------------------------------------------------
 
 KINDS = {
@@ -413,6 +330,10 @@ def _limits(stored: Stored, what: str) -> dict[int, float]:
 
 
 def _draw_accumulation(stored: Stored) -> Figure:
+    """Left: where all data are kept, excess risk over that of one fit stays below π²/6; drawn
+    from the pool at a fixed size it goes above. Right: drift stays below the harmonic number,
+    which one-sided errors attain.
+    """
     figure = Figure(figsize=(9.8, 4.9))
     left, right = figure.subplots(1, 2)
     for k, cells in enumerate(_accumulation(stored, "excess")):
@@ -445,27 +366,6 @@ def _draw_accumulation(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_accumulation(stored: Stored) -> str:
-    ends = [
-        f"{_interval(cells[-1], '.2f')} ({_kind(cells[-1])})"
-        for cells in _accumulation(stored, "excess")
-    ]
-    harmonic = _limits(stored, "H_{i+1}")
-    drifts = [
-        f"{_interval(cells[-1], '.2f')} ({_loop(cells[-1])})"
-        for cells in _accumulation(stored, "drift")
-    ]
-    return (
-        "Accumulated data. Left: excess risk in units of the excess of one fit on real data; where "
-        "all data are kept it stays below π²/6 = 1.64, where a training set of fixed size is drawn "
-        "from the pool it goes above. Dashed lines join the closed forms at the generations shown. "
-        f"Last generation: {'; '.join(ends)}. Right: drift in units of the error of the first "
-        "generation; it stays below the harmonic number H(i + 1) (dotted), which one-sided errors "
-        f"of bits attain: {'; '.join(drifts)} of {max(harmonic.values(), default=np.nan):.2f} in "
-        f"the last generation. {BARS}"
-    )
-
-
 # --- how much real data recursive stability needs ------------------------------------------------
 
 
@@ -476,6 +376,10 @@ def _sides_of_threshold(stored: Stored) -> dict[str, Cell]:
 
 
 def _draw_real_share_threshold(stored: Stored) -> Figure:
+    """N times the influence of one real row on the law of bits, by generation. Below the
+    threshold (1 - α)κ = 1 the curves of all n are that of the recursion (dashed); above it they
+    grow with n.
+    """
     figure = Figure(figsize=(9.4, 4.1))
     axes = figure.subplots(1, 2, sharey=True)
     sides = _sides_of_threshold(stored)
@@ -510,34 +414,6 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_real_share_threshold(stored: Stored) -> str:
-    sides = _sides_of_threshold(stored)
-    said = []
-    for side, words in (
-        ("below", "curves of all n lie on one line, that of the recursion"),
-        ("above", "nγ grows with the number of rows (measured, no theorem)"),
-    ):
-        if side in sides:
-            cell = sides[side]
-            strength = cell["quantity"].rpartition(" = ")[2]
-            ends = ", ".join(
-                f"{c[-1]:.3g} (n = {n})" for n, c in zip(cell["n"], cell["curve"], strict=True)
-            )
-            said.append(
-                f"{side.capitalize()} it, (1 - α)κ = {strength}, {words}: nγ = {ends} in the last "
-                f"generation, exponent in n {_interval(cell)}."
-            )
-    return (
-        "How much real data recursive stability needs: n times γ, the total variation between the "
-        "generators of two loops of bits whose real sets differ in one row. The threshold is "
-        f"(1 - α)κ = 1. {' '.join(said)} Curves are means over pairs of loops, without intervals; "
-        "exponents carry jackknife intervals over groups of loops. Bars on the curve of the "
-        "largest n are the claim's intervals of the mean over pairs of loops, each side at the "
-        "level at which its cell was decided; the dashed line joins the recursion at the same "
-        "generations."
-    )
-
-
 # --- the loops of the MAD paper ------------------------------------------------------------------
 
 
@@ -548,6 +424,10 @@ def _mad(stored: Stored) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[Cel
 
 
 def _draw_mad_loops(stored: Stored) -> Figure:
+    """The loops of the MAD paper: excess risk over that of one fit. A fully synthetic loop
+    grows like i + 1; a fixed real set beside synthetic rows stops below 1.5; fresh real rows
+    bring it below 1.
+    """
     problems = _mad(stored)
     names = list(dict.fromkeys(name for kinds in problems.values() for (name,) in kinds))
     figure = Figure(figsize=(4.7 * len(problems) + 0.3, 4.6))
@@ -588,50 +468,20 @@ def _draw_mad_loops(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_mad_loops(stored: Stored) -> str:
-    said = []
-    for kinds in _mad(stored).values():
-        ends = [
-            f"{_interval(_once(cells)[-1], '.2f')} ({kind})" for (kind,), cells in kinds.items()
-        ]
-        name = _loop(next(iter(kinds.values()))[0])
-        said.append(f"{name}, last generation: {', '.join(ends)}.")
-    exponents = [
-        f"{_interval(cell)} ({_loop(cell)})"
-        for cell in cells_of(stored, "mad_loops")
-        if cell["quantity"].startswith("exponent")
-    ]
-    grows = f", exponent in i + 1 {' and '.join(exponents)}" if exponents else ""
-    return (
-        "The loops of the MAD paper on logarithmic axes: excess risk in units of the excess of one "
-        f"fit on real data. A fully synthetic loop grows like i + 1{grows}; a fixed real set "
-        "beside synthetic rows stops below 1.5 (dotted), also with four synthetic rows for each "
-        "real one; fresh real rows in every generation bring it below 1. "
-        f"Dashed lines join the closed forms, where there are some. {' '.join(said)} {BARS}"
-    )
-
-
-def _drawing(draw: Any, caption: Any, claim: str) -> Drawing:
-    return Drawing(draw, caption, needs_loops=False, needs_claim=claim)
-
-
-DRAWINGS: Mapping[str, Drawing] = {
-    "gap_identity": _drawing(_draw_gap_identity, _caption_gap_identity, "gap_identity"),
-    "generalization_gap": _drawing(
-        _draw_generalization_gap, _caption_generalization_gap, "generalization_gap"
-    ),
-    "rates": _drawing(_draw_rates, _caption_rates, "rates"),
-    "accumulation": _drawing(_draw_accumulation, _caption_accumulation, "accumulation"),
-    "real_share_threshold": _drawing(
-        _draw_real_share_threshold, _caption_real_share_threshold, "real_share_threshold"
-    ),
-    "mad_loops": _drawing(_draw_mad_loops, _caption_mad_loops, "mad_loops"),
-}
-"""A figure a claim, by the claim's name."""
+DRAWINGS = of_cells(
+    {
+        "gap_identity": _draw_gap_identity,
+        "generalization_gap": _draw_generalization_gap,
+        "rates": _draw_rates,
+        "accumulation": _draw_accumulation,
+        "real_share_threshold": _draw_real_share_threshold,
+        "mad_loops": _draw_mad_loops,
+    }
+)
 
 
 def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Excess risk of a loop by generation, beside its closed form; its risk if no excess is known."""
+    """Excess risk of a loop by generation, beside its closed form; or its risk."""
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
     x = np.array([row["generation"] for row in rows])

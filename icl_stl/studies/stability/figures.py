@@ -1,6 +1,6 @@
 """Figures of recursive stability, drawn from the claims' cells alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,23 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from icl_stl.studies.drawing import (
-    BARS,
     Cell,
-    Drawing,
     Stored,
     cells_of,
     column,
     grouped,
     interval,
     numbers,
+    of_cells,
     points,
 )
 from icl_stl.style import MARKERS, PALETTE, plain_log
-
-FOUND = (
-    "Bars of transformers are 95 % Student intervals of the mean over whole loops, each by itself: "
-    "a finding, not a test. Steps, not epochs, are equal for every n."
-)
 
 
 def _of(stored: Stored, claim: str, **keys: Any) -> list[Cell]:
@@ -93,6 +87,10 @@ def _transformer(ax: Axes, stored: Stored, share: float) -> None:
 
 
 def _draw_recursive_stability(stored: Stored) -> Figure:
+    """What one replaced real row moves. Above: loops that attain the recursion (dashed), and
+    linear attention below its bound. Below: transformers beside the recursion at measured
+    constants, a finding; ticks: the largest change of all swaps tried.
+    """
     shares = _shares(stored, "recursive_stability")
     rows = 1 + -(-len(shares) // 2)
     figure = Figure(figsize=(9.6, 3.9 * rows))
@@ -106,34 +104,6 @@ def _draw_recursive_stability(stored: Stored) -> Figure:
     for ax in axes[2 + len(shares) :]:
         ax.set_axis_off()
     return figure
-
-
-def _caption_recursive_stability(stored: Stored) -> str:
-    cells = cells_of(stored, "recursive_stability")
-    judged = [c for c in cells if c.get("test") == "equal"]
-    most = numbers(abs(c["measured"] / c["bound"] - 1) for c in judged).max()
-    common = [c for c in cells if "n gamma, common" in c["quantity"]]
-    worst = numbers(c["worst"] for c in cells if "worst" in c).max()
-    said = []
-    for (share,), own in grouped(
-        _of(stored, "recursive_stability", loop="transformer", kind="parameters"), "alpha"
-    ).items():
-        last = [c for c in own if c["generation"] == max(x["generation"] for x in own)]
-        said += [f"{c['measured'] / c['bound']:.2g} (n = {c['n']}, α = {share:g})" for c in last]
-    return (
-        "What one replaced real row moves, generation by generation. Upper left: loops in which "
-        "χ_i = α/n + (1 - α) κ χ_{i-1} is an equality; the measured means differ from it by at "
-        f"most {most:.1%}. Symbols under common random numbers instead of the maximal coupling "
-        f"differ {common[0]['measured']:.2g} times as much: each statement needs its own coupling. "
-        "Upper right: linear attention, refitted with shared randomness; no pair of loops comes "
-        f"nearer to its bound than {worst:.2f} in any generation. Below: "
-        "transformers whose real sets differ in one "
-        "random prompt, their randomness shared, beside the recursion with Ω and κ_c measured on "
-        f"the same loops; measured over drawn in the last generation: {', '.join(said)}. The "
-        "largest change over all swaps tried, those found by a search among them, is a lower bound "
-        f"on the supremum. A real prompt is drawn {_visits(stored)} times in a generation. "
-        f"{FOUND} {BARS}"
-    )
 
 
 # --- rates ---------------------------------------------------------------------------------------
@@ -158,6 +128,10 @@ PANELS = {
 
 
 def _draw_stability_rate(stored: Stored) -> Figure:
+    """How the influence of one real row falls with n (theory: slope -1, dashed), and whether it
+    grows with the generation. Transformers are a finding: a real prompt is drawn less often
+    where n is larger, part of the fall.
+    """
     figure = Figure(figsize=(13.2, 8.4))
     axes = figure.subplots(2, 3).ravel()
     for k, cell in enumerate(_slopes_in_n(stored, None)):
@@ -225,33 +199,6 @@ def _draw_in_generations(ax: Axes, own: Sequence[Cell]) -> None:
     ax.set_title("growth with the generation: beside 0")
 
 
-def _visits(stored: Stored) -> str:
-    """How often a real prompt is drawn in a generation after the first: from, to."""
-    cells = _of(stored, "recursive_stability", loop="transformer", kind="parameters")
-    visits = [cell["visits"] for cell in cells if cell["generation"]]
-    return f"{min(visits):.2g} to {max(visits):.2g}" if visits else "few"
-
-
-def _caption_stability_rate(stored: Stored) -> str:
-    said = [
-        f"{cell['quantity'].removeprefix('exponent in n, ').replace('kappa', 'κ')} {interval(cell)}"
-        for cell in _slopes_in_n(stored, None)
-    ]
-    found = [
-        f"{interval(c)} (generation {c['generation']}, α = {c['alpha']:g})"
-        for c in _slopes_in_n(stored, "transformer")
-        if c["kind"] == "tv"
-    ]
-    return (
-        "How the influence of one real row falls with n, and whether it grows with the generation "
-        f"at a constant share. Solvable loops, exponent in n: {'; '.join(said)}; theory says -1. "
-        "Transformers: exponents of the total variation between the generators "
-        f"{'; '.join(found)}. A real prompt is drawn {_visits(stored)} times in a generation on "
-        "average, less often where n is larger: part of the fall. Legends give fitted exponents "
-        f"with intervals. {FOUND} {BARS}"
-    )
-
-
 # --- architectures -------------------------------------------------------------------------------
 
 MEASURED = {
@@ -264,6 +211,10 @@ MEASURED = {
 
 
 def _draw_architecture(stored: Stored) -> Figure:
+    """A finding: what one replaced real prompt moves, for an architecture and one change of it
+    at a time; right: how well each has learned, without which stability is cheap. κ_c is the
+    share of a distance passed on.
+    """
     cells = cells_of(stored, "architecture")
     names = list(dict.fromkeys(cell["architecture"] for cell in cells))
     figure = Figure(figsize=(13, 1.6 + 0.42 * len(names)))
@@ -301,30 +252,10 @@ def _draw_architecture(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_architecture(stored: Stored) -> str:
-    cells = cells_of(stored, "architecture")
-    last = max(c["generation"] for c in cells)
-    tv = {c["architecture"]: c for c in cells if c["kind"] == "tv" and c["generation"] == last}
-    by_size = sorted(tv, key=lambda k: (not np.isnan(tv[k]["measured"]), tv[k]["measured"]))
-    least, most = by_size[sum(np.isnan(c["measured"]) for c in tv.values()) % len(tv)], by_size[-1]
-    n, alpha = cells[0]["n"], cells[0]["alpha"]
-    return (
-        "Which architecture is recursively stable: what one replaced real prompt of "
-        f"n = {n} moves (real share α = {alpha:g}), the base and one change of it at a time; on "
-        "the right how well each has learned, without which stability is cheap. Least moved after "
-        f"{last} generations, in total variation: {least} ({interval(tv[least], '.2g')}); most: "
-        f"{most} ({interval(tv[most], '.2g')}). κ_c is the share of a distance that the generator "
-        f"passes on, 1 a generator that follows its training set. Distances are those of the "
-        f"matrices that act, not of their factors. {FOUND}"
-    )
-
-
-DRAWINGS: Mapping[str, Drawing] = {
-    name: Drawing(draw, caption, needs_loops=False, needs_claim=name)
-    for name, draw, caption in (
-        ("recursive_stability", _draw_recursive_stability, _caption_recursive_stability),
-        ("stability_rate", _draw_stability_rate, _caption_stability_rate),
-        ("architecture", _draw_architecture, _caption_architecture),
-    )
-}
-"""A figure a claim, by the claim's name."""
+DRAWINGS = of_cells(
+    {
+        "recursive_stability": _draw_recursive_stability,
+        "stability_rate": _draw_stability_rate,
+        "architecture": _draw_architecture,
+    }
+)

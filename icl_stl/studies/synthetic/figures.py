@@ -1,6 +1,6 @@
 """Figures of the claims about synthetic data, drawn from the claims' cells alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from icl_stl.studies.drawing import (
-    BARS,
     Cell,
     Drawing,
     Stored,
     cells_of,
     grouped,
-    interval,
-    numbers,
+    of_cells,
 )
 from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
-EACH = "Bars of curves are 95 % Student intervals of the mean over whole loops, each by itself."
 TICKS = (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
 NAMES = {"gaussian mean": "Gaussian mean", "ols": "least squares"}
 CLAIM = "optimal_synthetic_size"
@@ -75,6 +72,10 @@ def _known(cell: Cell) -> np.ndarray:
 
 
 def _draw_phase(stored: Stored) -> Figure:
+    """Least squares, a fixed real set beside synthetic rows with its inputs: at a fixed
+    generation the excess first rises with λ, then falls; in the limit of many generations
+    (dotted) it only rises. Right: the peak, predicted and measured.
+    """
     figure = Figure(figsize=(10.6, 4.6))
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     heights = _of(stored, "synthetic_phase", "height")
@@ -111,27 +112,6 @@ def _draw_phase(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_phase(stored: Stored) -> str:
-    said = []
-    for cell in _of(stored, "synthetic_phase", "height"):
-        (place,) = _of(
-            stored, "synthetic_phase", "lambda of the peak", generation=cell["generation"]
-        )
-        said.append(
-            f"generation {cell['generation']}: height {interval(cell)} (predicted "
-            f"{cell['bound']:.2f}) at λ = {interval(place)} ({place['bound']:.2f}; the closed "
-            f"form's own parabola turns at {place['own_parabola']:.2f})"
-        )
-    return (
-        "A fixed real set beside synthetic rows with its inputs, least squares. At a fixed "
-        "generation the price of synthetic data first rises with λ and then falls: very much of it "
-        "makes every generation a copy of the one before, which is no worse than that. "
-        f"{'; '.join(said)}. In the limit of many generations (dotted) it only rises. Peaks are "
-        "those of parabolas in λ/(1 + λ), in which the curve of generation 1 is one, jackknifed "
-        f"over groups of loops. {EACH} {BARS}"
-    )
-
-
 # --- the golden weight ---------------------------------------------------------------------------
 
 
@@ -140,6 +120,10 @@ def _golden(stored: Stored) -> list[Cell]:
 
 
 def _draw_golden(stored: Stored) -> Figure:
+    """Gaussian mean, new real rows beside the last generation's: the error by the weight of the
+    real rows. The best weight is (√(k² + 4k) - k)/2, the golden section for k = 1, not that of
+    equal rows.
+    """
     cells = _golden(stored)
     figure = Figure(figsize=(11.6, 4.3))
     axes = figure.subplots(1, len(cells), squeeze=False)[0]
@@ -162,24 +146,6 @@ def _draw_golden(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_golden(stored: Stored) -> str:
-    said = [
-        f"k = {c['k']:g}: {interval(c, '.3f')}, predicted {c['bound']:.3f} "
-        f"({c['own_parabola']:.3f} where a parabola is fitted to the closed form in the same way)"
-        for c in _golden(stored)
-    ]
-    values = _of(stored, "golden_weight", "over that of real rows")
-    most = numbers(abs(c["measured"] / c["bound"] - 1) for c in values).max()
-    return (
-        "Gaussian mean, new real rows in every generation beside the synthetic rows of the last "
-        "one: the error as a function of the weight of the real rows. The best weight is "
-        f"(√(k² + 4k) - k)/2, the golden section for k = 1, not that of equal rows: "
-        f"{'; '.join(said)}. There the error, in units of that of the real rows alone, is the "
-        f"weight itself, measured within {most:.1%}. Best weights are those of "
-        f"parabolas, jackknifed over groups of loops. {EACH} {BARS}"
-    )
-
-
 # --- the best synthetic size ---------------------------------------------------------------------
 
 PANELS = {
@@ -198,6 +164,10 @@ def _sizes(stored: Stored, **keys: Any) -> list[Cell]:
 
 
 def _draw_optimum(stored: Stored) -> Figure:
+    """How much synthetic data is best: Gaussian mean. Two terms add up to the closed form
+    (dashed), beside measured means. Vertical: the predicted optimum; star: the best measured;
+    bar: the sizes that may be the best (95 %).
+    """
     figure = Figure(figsize=(10.4, 8))
     axes = figure.subplots(2, 2, sharey="row")
     for ax, ((objective, world), title) in zip(axes.ravel(), PANELS.items(), strict=True):
@@ -236,29 +206,6 @@ def _draw_optimum(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_optimum(stored: Stored) -> str:
-    cells = [c for c in _sizes(stored, loop="gaussian mean") if c["generation"] == TALK]
-    said = [
-        f"{PANELS[c['objective'], c['regime']]}: λ* = {c['lam']:.3g}, best measured {c['best']:g}, "
-        f"regret {interval(c)}"
-        for c in cells
-    ]
-    others = [c for c in _sizes(stored) if c["verdict"] != "finding"]
-    worst = max(others, key=lambda c: float(np.nan_to_num(c["measured"], nan=-np.inf)))
-    return (
-        f"How much synthetic data is best: Gaussian mean, generation {TALK}, in units of what real "
-        "rows alone give. Two terms compete (dash-dotted, dotted); their sum is the closed form "
-        "(dashed), beside measured means. The vertical line is the predicted optimum, the star the "
-        "best size measured, the bar below it the sizes that may be the best one (95 %, paired "
-        f"tests). {'; '.join(said)}. Beside a fixed real set the risk is lowest without synthetic "
-        "data, although the gap falls; with new real rows both are lowest at a finite λ, and in "
-        "risk synthetic rows gain there exactly what they cost beside a fixed set. Of all "
-        f"problems, generations and objectives the largest regret is {interval(worst)} "
-        f"({_name(worst['loop'])}, {worst['case'].split(', ', 1)[1]}, generation "
-        f"{worst['generation']}). {EACH} {BARS}"
-    )
-
-
 def _name(loop: str) -> str:
     return NAMES.get(loop, loop)
 
@@ -267,6 +214,10 @@ COLUMNS = (("fixed", "risk"), ("fresh", "risk"), ("fixed", "gap"), ("fresh", "ga
 
 
 def _draw_curves(stored: Stored) -> Figure:
+    """All problems and generations over their value without synthetic data; dashed: closed
+    forms; triangles: predicted best sizes. Below: the clipped mean and its certified bound
+    (dotted), whose least need not be where what it bounds is least.
+    """
     by_loop = grouped(_sizes(stored), "loop")
     figure = Figure(figsize=(13.6, 2.9 * len(by_loop) + 0.7))
     axes = figure.subplots(len(by_loop), len(COLUMNS), squeeze=False)
@@ -315,34 +266,6 @@ def _one_curve(ax: Axes, cell: Cell, k: int) -> None:
     )
 
 
-def _caption_curves(stored: Stored) -> str:
-    judged = [c for c in _sizes(stored) if c["verdict"] != "finding"]
-    met = sum(c["verdict"] == "holds" for c in judged)
-    certified = [c for c in _sizes(stored) if "recommended" in c]
-    regrets = numbers(c["measured"] for c in certified)
-    vacuous = sum(c["recommended"]["vacuous"] for c in certified)
-    return (
-        "The same for all problems and generations, over their value without synthetic data; "
-        "dashed the closed form where there is one, triangles the predicted best sizes. The regret "
-        f"of the predicted size is shown to be at most 10 % in {met} of {len(judged)} cases; for "
-        "linear attention, and for gaps of least squares, the prediction is that of the Gaussian "
-        "mean. Below, the clipped mean and its bound (dotted, over its own value without synthetic "
-        "data), with M, b and κ certified and the law of the errors fitted: the size at which the "
-        f"bound is least has a regret factor of {min(regrets):.2f} to {max(regrets):.3g}; "
-        f"{vacuous} of {len(certified)} bounds are vacuous at their least. A bound that is least "
-        "somewhere need not say where what it "
-        "bounds is. The real mean is the centre of the clipping, so that shrinkage happens to "
-        f"help there. {EACH}"
-    )
-
-
-DRAWINGS: Mapping[str, Drawing] = {
-    name: Drawing(draw, caption, needs_loops=False, needs_claim=claim)
-    for name, draw, caption, claim in (
-        ("synthetic_phase", _draw_phase, _caption_phase, "synthetic_phase"),
-        ("golden_weight", _draw_golden, _caption_golden, "golden_weight"),
-        (CLAIM, _draw_optimum, _caption_optimum, CLAIM),
-        ("synthetic_curves", _draw_curves, _caption_curves, CLAIM),
-    )
-}
-"""Figures by name."""
+DRAWINGS = of_cells(
+    {"synthetic_phase": _draw_phase, "golden_weight": _draw_golden, CLAIM: _draw_optimum}
+) | {"synthetic_curves": Drawing(_draw_curves, needs_loops=False, needs_claim=CLAIM)}

@@ -15,11 +15,11 @@ from icl_stl.studies.drawing import (
     Look,
     Stored,
     band,
-    bands,
     cells_of,
     generations,
     looks_of,
     name_of,
+    of_cells,
     points,
 )
 from icl_stl.studies.transformer.claims import (
@@ -43,6 +43,10 @@ def headline_prefix(stored: Stored) -> int:
 
 
 def _draw_drift(stored: Stored) -> Figure:
+    """Drift from the real law (solid) and the recursion on measured one-step errors (dashed),
+    by prefix; grey: bounds that say nearly nothing. With real prompts alone the bound is the
+    drift by definition. Bands: 95 % intervals over whole loops.
+    """
     first = headline_prefix(stored)
     prefixes = stored.task.prefixes[first:]
     figure = Figure(figsize=(4.4 * len(prefixes) + 0.8, 4.0))
@@ -77,23 +81,6 @@ def _draw_drift(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_drift(stored: Stored) -> str:
-    p = headline_prefix(stored)
-    parts = []
-    for result in stored.loops.values():
-        ratio = drift_bound(result)[:, -1, p].mean() / result["drift"][:, -1, p].mean()
-        parts.append(f"{ratio:.2f} ({name_of(result)})")
-    return (
-        "Drift of every generation from the real law (solid) and the drift recursion on the "
-        f"measured one-step errors (dashed), first {stored.task.prefixes[p]} labels of a prompt: "
-        "the longest prefix whose bound stays below "
-        f"{VACUOUS}; for longer prefixes it may become vacuous (grey: above {VACUOUS} nearly, "
-        "above 1 wholly). Bound over measured in "
-        f"the last generation: {', '.join(parts)}. With real prompts alone the bound is the "
-        f"measured drift by definition. {bands(stored)}"
-    )
-
-
 def _errors(stored: Stored, *, known: bool = False) -> dict[str, list[Cell]]:
     """Cells of the triangle by loop, or of known total variations; none of what has no cells."""
     cells = [c for c in cells_of(stored, "one_step_error") if ("loop" in c) == known]
@@ -110,6 +97,10 @@ def _errors(stored: Stored, *, known: bool = False) -> dict[str, list[Cell]]:
 
 
 def _draw_one_step_error(stored: Stored) -> Figure:
+    """Measured one-step errors (points) and bounds (dashed; grey: vacuous). Below: errors and
+    drifts where they are known, measured over exact, beside what is allowed (grey) and factors
+    that must be noticed (dashed). Bars: 5 % a side.
+    """
     prefixes = list(stored.task.prefixes)
     columns = 2
     rows = -(-len(prefixes) // columns)
@@ -156,15 +147,11 @@ def _draw_one_step_error(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_one_step_error(stored: Stored) -> str:
-    return (
-        "Measured one-step errors (points) and bounds (dashed; above 1 vacuous). Below: errors and "
-        f"drifts where they are known, measured over exact: {CALIBRATED:.0%} are allowed (grey), "
-        f"factors of {PLANTED[0]} and {PLANTED[1]} (dashed) must be noticed. Bars: 5 % a side."
-    )
-
-
 def _draw_constant_real_share(stored: Stored) -> Figure:
+    """Growth of the drift of whole prompts since generation 2 (solid), beside what the
+    recursion on measured one-step errors allows (dashed). Bands: 95 % intervals over whole
+    loops, each point by itself.
+    """
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
     looks = looks_of(stored.loops)
@@ -183,17 +170,11 @@ def _draw_constant_real_share(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_constant_real_share(stored: Stored) -> str:
-    cells = cells_of(stored, "constant_real_share")
-    where = [f"α = {cell['alpha']:g}" if cell["alpha"] else "replace" for cell in cells]
-    last = [f"{c['measured']:+.3f} ({at})" for c, at in zip(cells, where, strict=True)]
-    return (
-        f"Growth of drift since generation {BURN_IN} and what the recursion allows (dashed); "
-        f"finally {', '.join(last)}. {bands(stored)}"
-    )
-
-
 def _draw_predictive_sampling(stored: Stored) -> Figure:
+    """The task variance that generated prompts imply, over the prior's. Left: with the model's
+    own deviation and with the noise alone, beside the exact Bayes predictor (ticks) and what is
+    allowed (shaded). Right: by generation, a finding.
+    """
     claim = "predictive_sampling"
     panels = 2 if stored.loops else 1
     figure = Figure(figsize=(4.6 * panels, 3.9))
@@ -223,15 +204,11 @@ def _draw_predictive_sampling(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_predictive_sampling(stored: Stored) -> str:
-    return (
-        "The task variance that generated prompts imply, over the prior's. Left: with the model's "
-        "own deviation and with the noise alone, beside the exact Bayes predictor (ticks) and what "
-        "the claim allows (shaded); bars 5 % a side. Right: by generation, a finding."
-    )
-
-
 def _draw_in_context_error(stored: Stored) -> Figure:
+    """Squared error on fresh real prompts after 0, 1, ... examples, by generation, above that
+    of the exact Bayes predictor (dashed). Bands: 95 % intervals over whole loops, each point by
+    itself.
+    """
     count = len(stored.loops)
     figure = Figure(figsize=(3.0 * count + 0.4, 3.4))
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
@@ -254,21 +231,11 @@ def _draw_in_context_error(stored: Stored) -> Figure:
     return figure
 
 
-def _caption_in_context_error(stored: Stored) -> str:
-    last = [
-        f"{result['excess_squared_risk'][:, -1].mean():.3f} ({name_of(result)})"
-        for result in stored.loops.values()
-    ]
-    first = next(iter(stored.loops.values()))["excess_squared_risk"][:, 0].mean()
-    return (
-        "In-context learning by generation: squared error of the predicted label on fresh real "
-        "prompts after 0, 1, ... examples, above the exact Bayes predictor (dashed). Excess over "
-        f"Bayes, mean over positions: {first:.3f} in generation 0, in the last generation "
-        f"{', '.join(last)}. {bands(stored)}"
-    )
-
-
 def _draw_quality(stored: Stored) -> Figure:
+    """Findings. Left: excess negative log-likelihood on real prompts. Right: risk on the real
+    law minus risk on the generation's own training set, clipped squared error. Bands: 95 %
+    intervals over whole loops, each point by itself.
+    """
     figure = Figure(figsize=(9.2, 3.7))
     axes = figure.subplots(1, 2)
     looks = looks_of(stored.loops)
@@ -287,16 +254,6 @@ def _draw_quality(stored: Stored) -> Figure:
     axes[0].set_title("how good the model is")
     axes[1].set_title("generalization gap, loss in [0, 1]")
     return figure
-
-
-def _caption_quality(stored: Stored) -> str:
-    first = next(iter(stored.loops.values()))["kl"][:, 0, -1].mean() / stored.task.context
-    return (
-        "Findings, no theorem speaks. Left: excess negative log-likelihood on real prompts, "
-        f"{first:.3f} nats a label in generation 0. Right: risk on the real law minus empirical "
-        "risk on the generation's own training set, clipped squared error in [0, 1]. "
-        f"{bands(stored)}"
-    )
 
 
 def _box(ax: Axes, x: float, y: float, text: str, colour: Any, width: float = 2.2) -> None:
@@ -339,6 +296,9 @@ def _arrow(
 
 
 def _draw_loop(stored: Stored) -> Figure:
+    """The self-consuming loop. A transformer is fitted to real prompts, generates prompts of
+    its own, and its successor is fitted to a mixture of both, generation after generation.
+    """
     figure = Figure(figsize=(8.6, 3.7))
     ax = figure.subplots()
     ax.set_axis_off()
@@ -374,29 +334,12 @@ def _draw_loop(stored: Stored) -> Figure:
 
 
 DRAWINGS = {
-    "loop": Drawing(
-        _draw_loop,
-        lambda stored: (
-            "The self-consuming loop. A transformer is fitted to real prompts, generates prompts "
-            "of its own, and its successor is fitted to a mixture of both, generation after "
-            "generation."
-        ),
-        needs_loops=False,
-    ),
-    "drift": Drawing(_draw_drift, _caption_drift),
-    "one_step_error": Drawing(
-        _draw_one_step_error, _caption_one_step_error, needs_claim="one_step_error"
-    ),
-    "constant_real_share": Drawing(
-        _draw_constant_real_share, _caption_constant_real_share, needs_claim="constant_real_share"
-    ),
-    "predictive_sampling": Drawing(
-        _draw_predictive_sampling,
-        _caption_predictive_sampling,
-        needs_loops=False,
-        needs_claim="predictive_sampling",
-    ),
-    "in_context_error": Drawing(_draw_in_context_error, _caption_in_context_error),
-    "quality": Drawing(_draw_quality, _caption_quality),
+    "loop": Drawing(_draw_loop, needs_loops=False),
+    "drift": Drawing(_draw_drift),
+    "one_step_error": Drawing(_draw_one_step_error, needs_claim="one_step_error"),
+    "constant_real_share": Drawing(_draw_constant_real_share, needs_claim="constant_real_share"),
+    **of_cells({"predictive_sampling": _draw_predictive_sampling}),
+    "in_context_error": Drawing(_draw_in_context_error),
+    "quality": Drawing(_draw_quality),
 }
 """Figures of the transformer by name; a claim's figure has the claim's name."""

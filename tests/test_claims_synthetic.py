@@ -156,14 +156,6 @@ def test_another_rise_or_fall_is_violated(words, change):
     assert any(words in cell["quantity"] for cell in bad)
 
 
-def test_places_of_peaks_can_be_told_apart():
-    """Those of neighbouring generations, and by far those that the control exchanges."""
-    apart = [synthetic.peak(b) / synthetic.peak(a) for a, b in ((1, 5), (5, 10), (10, 20))]
-    wide = (1 + synthetic.PLACE) / (1 - synthetic.PLACE)
-    assert wide < min(apart)
-    assert 1.9 * wide < apart[0]
-
-
 def test_a_peak_that_stays_accepts_its_control():
     """The curve of generation 1 in every generation: then its place is no wrong statement."""
     entry = phase_with(lambda over, lams: over[:, :, 1:2] * np.ones_like(over))
@@ -209,14 +201,6 @@ def test_another_best_weight_is_violated():
     entry = golden_with(lambda k, best: k / (1 + k))
     assert entry["verdict"] == "violated"
     assert not entry["negative_control"]["rejected"]
-
-
-def test_weights_are_told_apart_from_those_of_equal_rows():
-    for k in synthetic.GOLDEN_RATIOS:
-        best = (np.sqrt(k * k + 4 * k) - k) / 2
-        assert synthetic._golden_best(k).weight == pytest.approx(best)
-        assert abs(best - k / (1 + k)) > 2 * synthetic.GOLDEN_PLACE
-    assert synthetic._golden_best(1.0).weight == pytest.approx((np.sqrt(5) - 1) / 2)
 
 
 def test_an_error_that_is_off_at_the_best_weight_is_violated():
@@ -349,13 +333,6 @@ def test_controls_are_accepted_where_the_worlds_are_exchanged():
             arrays["excess"] = arrays["excess"][:, :1].repeat(len(experiment.sizes), axis=1)
     entry = judged("optimal_synthetic_size", evidence)
     assert not entry["negative_control"]["rejected"]
-
-
-def test_only_what_has_a_proof_can_be_violated():
-    assert synthetic.is_exact("gaussian_mean", "fresh", "gap")
-    assert synthetic.is_exact("ols", "fixed", "risk")
-    assert not synthetic.is_exact("ols", "fixed", "gap")
-    assert not synthetic.is_exact("linear_attention", "fresh", "risk")
 
 
 # --- statistics ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from icl_stl import members
 from icl_stl.lab import solvable
-from icl_stl.lab.sweeps import grids
+from icl_stl.lab.sweeps import batches, grids
 from icl_stl.problems import PROBLEMS, GaussianMean, expected_excess
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Augment, FreshReal, Replace, real_share
 
@@ -249,6 +249,7 @@ def test_cells_of_members_are_told_apart_and_the_same_are_one(tmp_path):
     assert said == [
         *((1, (1, 2)), (1, (3,)), (2, (1, 2)), (2, (3,)), (1, (0,))),
     ]
+    assert str(found[-1].problem.spare) == "(0.0,)"  # not -0.0
     flat = {"learner": ["ols"], "noise": [0.5]}
     same = {"problem": "ols", "dim": 2, "noise": 0.5}
     assert len(grids.grid_settings({"grid": [flat, same]})) == 1
@@ -256,6 +257,18 @@ def test_cells_of_members_are_told_apart_and_the_same_are_one(tmp_path):
     (tmp_path / "grid.toml").write_text("regime = 'mine.py:Some'\n")
     (one,) = grids.read_grid(tmp_path / "grid.toml")
     assert one.given["regime"] == f"{tmp_path / 'mine.py'}:Some"
+
+
+def test_a_sweep_gives_every_generation_its_share():
+    """The program of a regime of one's own takes the share of each generation, no size."""
+    regime = {"regime": f"{REGIME}:Halving", "first": 0.4, "learning_rate": 0.01}
+    setting = grids.setting({**regime, "samples": 8, "generations": 3})
+    shape = batches.shape_of(setting)
+    assert (shape.regime, shape.samples, shape.filled) == (setting.regime, 8, True)
+    found = [batches.numbers_of([setting], i, filled=True) for i in range(4)]
+    assert [one.share.tolist() for one in found] == [[pytest.approx(0.4 / k)] for k in (1, 1, 2, 4)]
+    assert found[0].samples is found[0].n_syn is None
+    assert found[0].learning_rate.tolist() == [pytest.approx(0.01)]
 
 
 # --- as a person runs them -----------------------------------------------------------------------

@@ -151,10 +151,6 @@ def modules_of(*roots: str, package: Path = PACKAGE) -> tuple[str, ...]:
     """All modules that these import, all the way down, in order, and the packages that hold them.
 
     None that is installed. What a package imports that is only the place of a module is left out.
-
-    Args:
-        *roots: Names of modules, such as `icl_stl.lab.runs`.
-        package: Folder of this package's sources.
     """
     return tuple(sorted(_reached(roots, package)[0]))
 
@@ -170,8 +166,6 @@ def digest(*roots: str, package: Path = PACKAGE, without: tuple[str, ...] = ()) 
     """SHA-256 of what `modules_of` execute.
 
     Args:
-        *roots: Names of modules.
-        package: Folder of this package's sources.
         without: Modules that are left out, with what they alone import.
     """
     modules, _ = _reached(roots, package, without)

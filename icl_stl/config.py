@@ -41,11 +41,7 @@ rounding of labels and weights in single precision."""
 
 
 def check_single(name: str, value: float) -> None:
-    """Refuse a number that is 0 or infinite in single precision and else not.
-
-    Raises:
-        ValueError: If it is; the message names it.
-    """
+    """Refuse a number that is 0 or infinite in single precision and else not."""
     low, high = SINGLE
     fine = value == 0 or low <= abs(value) <= high
     require(fine, name, value, f"0, or of a size from {low:.2g} to {high:.2g}")
@@ -141,20 +137,16 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def normalised(owner: object, **checks: Callable[..., Any]) -> None:
-    """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it.
-
-    Raises:
-        ValueError: If one is wrong; the message names it.
-    """
+    """Check fields of a frozen dataclass, (name, value) -> what is kept, or value -> it."""
     for name, check in checks.items():
         value = getattr(owner, name)
         alone = check in (amplification, injection, pseudo_counts, task_noise)
         object.__setattr__(owner, name, check(value) if alone else check(name, value))
 
 
-def counts(owner: object, *least: tuple[str, int]) -> None:
-    """Check whole numbers of a frozen dataclass: names, and the least of each."""
-    for name, smallest in least:
+def counts(owner: object, **least: int) -> None:
+    """Check whole numbers of a frozen dataclass: the least of each, by name."""
+    for name, smallest in least.items():
         object.__setattr__(owner, name, whole(name, getattr(owner, name), smallest))
 
 
@@ -170,6 +162,12 @@ def flag(name: str, value: object) -> None:
     require(isinstance(value, bool), name, value, "True or False")
 
 
+def _check_shape(network: Any) -> None:
+    counts(network, depth=1, width=1, heads=1)
+    fits = network.heads <= network.width and network.width % network.heads == 0
+    require(fits, "heads", network.heads, f"a divisor of the width ({network.width})")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A causal pre-norm transformer."""
@@ -182,13 +180,7 @@ class Architecture:
     """Attention heads of a layer; they share the width equally."""
 
     def __post_init__(self) -> None:
-        counts(self, ("depth", 1), ("width", 1), ("heads", 1))
-        require(
-            self.heads <= self.width and self.width % self.heads == 0,
-            "heads",
-            self.heads,
-            f"a divisor of the width ({self.width})",
-        )
+        _check_shape(self)
 
 
 @dataclass(frozen=True)
@@ -215,13 +207,8 @@ class QueryArchitecture:
     """Largest spectral norm of the embedding, of W_h, of U_h and of both matrices of an MLP."""
 
     def __post_init__(self) -> None:
-        counts(self, ("depth", 1), ("width", 1), ("heads", 1), ("mlp", 0))
-        require(
-            self.heads <= self.width and self.width % self.heads == 0,
-            "heads",
-            self.heads,
-            f"a divisor of the width ({self.width})",
-        )
+        _check_shape(self)
+        counts(self, mlp=0)
         for name, choices in (
             ("attention", ("full", "causal")),
             ("kind", ("softmax", "linear")),
@@ -256,6 +243,6 @@ class Training:
     depend on their order, so this regularises without any knowledge beyond that symmetry."""
 
     def __post_init__(self) -> None:
-        counts(self, ("steps", 1), ("batch", 1))
+        counts(self, steps=1, batch=1)
         normalised(self, learning_rate=positive, weight_decay=nonnegative, warmup=share)
         flag("shuffle_examples", self.shuffle_examples)

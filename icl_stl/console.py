@@ -51,8 +51,6 @@ def arguments_of(
     a word that an option does not know the nearest one that it knows is named.
 
     Args:
-        kind: A dataclass with a field for each option.
-        words: The command line; that of this process if not given.
         prog: What help calls the command.
     """
     import tyro  # noqa: PLC0415  (figures need this module, not the command line)

@@ -40,10 +40,6 @@ def digest(value: Json) -> str:
 def describe(value: Any, name: str = "value") -> Json:
     """A value as JSON: numbers, text, containers, arrays, dataclasses, functions, classes.
 
-    Args:
-        value: What is described.
-        name: What it is called in an error.
-
     Raises:
         ValueError: If a part of it cannot be described; the message names the part.
     """

@@ -22,13 +22,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from icl_stl.config import whole
 from icl_stl.cores import available_cores
-
-DATA = "data"
-"""The axis of devices that share the prompts of a batch."""
 
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
 """Programs here are compiled more often than they run long: the highest level compiles a tenth to a
@@ -68,9 +65,6 @@ def use_all_cores(cache: Path | None) -> None:
     """Let replicates spread over all CPU cores of this process and keep compiled programs.
 
     Call before any work: where JAX has been used already it keeps the devices that it has.
-
-    Args:
-        cache: Folder of compiled programs, shared by all runs of this user; None for no cache.
     """
     use_cpu_devices(len(available_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")  # densities, not speed
@@ -122,11 +116,7 @@ def _is_up() -> bool:
 
 
 def use_cpu_devices(count: int) -> None:
-    """So many devices of this machine, and enough threads for them; before the first device exists.
-
-    Warns:
-        RuntimeWarning: If JAX has been used already and has another number of devices.
-    """
+    """So many devices of this machine, with enough threads; before the first device exists."""
     if not _is_up():
         jax.config.update("jax_num_cpu_devices", count)
     elif jax.default_backend() == "cpu" and len(jax.local_devices()) != count:
@@ -195,9 +185,6 @@ def waiting(program: str) -> int:
     Calls of which one needs what the other returns never wait together: the instructions are laid
     in chains of such, and every chain counts as its largest member. What a loop or a branch does
     counts as its own instruction; collectives of a device run one at a time.
-
-    Args:
-        program: Compiled, as XLA writes it: definitions before uses.
     """
     widths: dict[str, int] = {}
     name = ""
@@ -274,12 +261,7 @@ def on_host(tree: Any, filled: int = 0) -> Any:
 
 
 class Ready:
-    """A compiled program that never runs beside another one where both may wait for threads.
-
-    Attributes:
-        devices: How many devices share the replicates.
-        waits: How many of its calls may wait at once on each, see `waiting`.
-    """
+    """A compiled program that never runs beside another one where both may wait for threads."""
 
     def __init__(self, program: Any, args: tuple[Any, ...], shared: int, devices: int):
         self._shared = shared
@@ -316,10 +298,7 @@ class Spread:
     started together may each hold a device that the other one waits for, for ever.
 
     Args:
-        mapped: What each device does with its part.
-        axis: What the axis is called in it.
         shared: How many of its last arguments are the same for all.
-        options: The compiler's.
     """
 
     def __init__(
@@ -337,14 +316,7 @@ class Spread:
         return self.compiled(*args)(*args)
 
     def compiled(self, *args: Any) -> Ready:
-        """The same, compiled for arguments like these; once for all that are alike.
-
-        Raises:
-            ValueError: If JAX has too few threads for it even on one device.
-
-        Warns:
-            RuntimeWarning: If JAX has enough threads for fewer devices only.
-        """
+        """The same, compiled for arguments like these; once for all that are alike."""
         everywhere = min(len(jax.devices()), jax.tree.leaves(args)[0].shape[0])
         alike = everywhere, _alike(args)
         with self._compiling:  # whoever waits here needs the same program
@@ -368,20 +340,16 @@ class Spread:
 
     def _on(self, devices: int, args: tuple[Any, ...]) -> Ready:
         """Compiled for so many devices."""
-        axis = PartitionSpec(self._axis)
+        axis, ours = PartitionSpec(self._axis), jax.devices()[:devices]
         spread = jax.shard_map(
             self._mapped,
-            mesh=_mesh(self._axis, devices),
+            mesh=jax.make_mesh((devices,), (self._axis,), (AxisType.Auto,), devices=ours),
             in_specs=(*[axis] * (len(args) - self._shared), *[PartitionSpec()] * self._shared),
             out_specs=axis,
             check_vma=False,
         )
         program = jax.jit(spread, compiler_options=dict(self._options()))
         return Ready(program, args, self._shared, devices)
-
-
-def _mesh(axis: str, devices: int) -> Mesh:
-    return jax.make_mesh((devices,), (axis,), (AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 def over_replicates(
@@ -408,39 +376,6 @@ def over_replicates(
     enough_threads()
     options = quick_options if quick_compilation else lambda: options_of(COMPILER_OPTIONS)
     return Spread(mapped, "replicate", shared, options)
-
-
-def data_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose batches are shared by all devices, of all hosts, which add up gradients.
-
-    For one training too large for one device. The function says which axis is shared:
-    `adam_transformer(..., data_axis=DATA)`. All processes of several hosts call it with the same
-    arguments, after `jax.distributed.initialize`; all get the whole result. Sums are in another
-    order than on one device, so that results differ in rounding.
-
-    Args:
-        function: Function of arrays, such as `learner.fit`.
-
-    Raises:
-        ValueError: When called, if it may wait for threads of which this JAX has too few.
-    """
-    enough_threads()
-    mesh = _mesh(DATA, len(jax.devices()))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    program = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
-    compiled: dict[Any, Ready] = {}
-
-    def shared(*args: Any) -> Any:
-        alike, here = _alike(args), len(jax.local_devices())
-        with jax.set_mesh(mesh):
-            if alike not in compiled:
-                made = Ready(program, args, len(args), here)
-                if _room(made.waits) < here:
-                    raise ValueError(f"a program cannot run: {_advice(made.waits, here)}")
-                compiled[alike] = made
-            return compiled[alike](*args)
-
-    return shared
 
 
 @lru_cache(maxsize=64)
@@ -477,7 +412,6 @@ def many(
     Args:
         run: A function of the description, a key and the arguments.
         of: The description, hashable.
-        arguments: The same for all runs.
         batch: Runs at a time on one device, at most.
 
     Returns:

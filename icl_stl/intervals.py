@@ -8,8 +8,6 @@ each says what it assumes of the law of the margins:
 ====================  ======================================================  ===================
 ``student_p``         25 G1^2 <= R, G1 the skew seen; corrected for it        6 replicates or more
 ``log_concave_p``     a log-concave density: normal, gamma, exponential, ...  12 or more
-``sign_flip_p``       symmetric about its mean                                6 or more
-``bernstein_p``       bounded, with known limits                              any
 ``binomial_test``     events                                                  any
 ====================  ======================================================  ===================
 
@@ -17,8 +15,7 @@ A spread of zero is no certainty: an event that is rare has not been seen yet. T
 mean decides.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,7 +35,7 @@ SPREAD = 1e-6
 """The same for margins: differences of numbers of size 1 that were measured in single precision."""
 
 FEWEST, MANY = 6, 12
-"""Replicates from which on Student's statistic, and a test of signs, may decide."""
+"""Replicates from which on Student's statistic, and log-concavity, may decide."""
 
 Floats = NDArray[np.float64]
 
@@ -47,11 +44,6 @@ def empirical_bernstein(variance: ArrayLike, count: int, level: float = LEVEL) -
     """Half-width of a two-sided interval for the mean of `count` i.i.d. values in [0, 1].
 
     sqrt(2 V ln(4/δ) / n) + 7 ln(4/δ) / (3 (n - 1)), V the sample variance with ddof = 1.
-
-    Args:
-        variance: V, sample variance.
-        count: n >= 2.
-        level: δ, the chance of missing the mean.
     Returns: Half-widths, shaped as `variance`.
     Source: published (Maurer and Pontil 2009; two-sided by a union bound).
     """
@@ -78,9 +70,6 @@ def t_test(margins: ArrayLike) -> TTest:
     """Student's one-sided tests that the mean of per-replicate margins is positive, or negative.
 
     Margins without spread, up to rounding, decide nothing: both p-values are 1.
-
-    Args:
-        margins: One margin for each replicate, `[R]`, R >= 2.
     Assumes: replicates are independent and their mean margin is about normal.
     """
     values = numbers("margins", margins)
@@ -140,9 +129,7 @@ def student_p(t: ArrayLike, skew: ArrayLike, replicates: int, cells: ArrayLike =
     log(0.05/p_t), so that p falls with t (to 1 %).
 
     Args:
-        t: Student's statistics.
         skew: G1 of the margins, `skewness`, broadcast with t.
-        replicates: R >= 3.
         cells: F, over how many cells the skew is a mean.
     Source: published: the first-order term of the law of Student's statistic (Hall 1987), in the
         exponential form of moderate deviations of self-normalised sums (Jing, Shao and Wang 2003),
@@ -199,45 +186,7 @@ def log_concave_p(margins: ArrayLike) -> Floats:
     return np.asarray(np.where(all_positive, np.minimum(p, near), p))
 
 
-def sign_flip_p(margins: ArrayLike) -> Floats:
-    """P-value against "the mean is at most 0", for margins symmetric about it: `[R, K]` -> K.
-
-    The share of patterns of signs with a sum of at least that of the margins: all 2^R of them, or
-    for more than 12 replicates the margins' own and 2^12 drawn ones, the same in every call.
-
-    Source: published (Fisher 1935).
-    """
-    values = np.asarray(margins, float)
-    r = len(values)
-    if r <= 12:
-        signs = 1 - 2 * (np.arange(2**r)[:, None] >> np.arange(r) & 1)
-    else:
-        drawn = np.random.default_rng(r).integers(0, 2, (2**12, r))
-        signs = np.concatenate([np.ones((1, r)), 1 - 2 * drawn])
-    sums = signs @ values
-    near = 1e-12 * np.abs(values).sum(0)
-    return np.asarray((sums >= sums[0] - near).mean(0))
-
-
-def bernstein_p(margins: ArrayLike, limits: tuple[float, float]) -> Floats:
-    """P-value against "the mean is at most 0", for margins within limits: `[R, K]` -> K.
-
-    The δ at which the one-sided empirical-Bernstein bound mean - sqrt(2 V L/R) - 7 w L/(3 (R - 1)),
-    L = ln(2/δ), w the width of the limits, is 0.
-
-    Source: published (Maurer and Pontil 2009).
-    """
-    values, (low, high) = np.asarray(margins, float), limits
-    r = len(values)
-    if not (low <= values.min() and values.max() <= high):
-        raise ValueError(f"margins must be within their limits, {low:g} to {high:g}")
-    spread = np.sqrt(2 * values.var(0, ddof=1) / r)
-    width = 7 * (high - low) / (3 * (r - 1))
-    root = (np.sqrt(spread**2 + 4 * width * np.maximum(values.mean(0), 0)) - spread) / (2 * width)
-    return np.asarray(np.minimum(1.0, 2 * np.exp(-(root**2))))
-
-
-Decider = Literal["Student", "log-concave", "sign flips", "bounded", "none"]
+Decider = Literal["Student", "log-concave", "none"]
 
 
 class MeanTests(NamedTuple):
@@ -260,17 +209,14 @@ class MeanTests(NamedTuple):
         origin: Floats,
         *,
         sign: int = 1,
-        symmetric: NDArray[np.bool_] | bool = False,
-        limits: Sequence[tuple[float, float] | None] = (),
     ) -> tuple[Floats, NDArray[np.str_]]:
         """P-values against "the mean is at most `origin`", and what decides each.
 
         With the sign -1 against "it is at least `origin`".
 
-        Student where 25 skew^2 <= R, corrected for the skew; else what is assumed of the margins:
-        symmetric about their mean, or within limits; else, for 12 replicates or more of a skew of
-        at most 2, the largest of a log-concave law, `log_concave_p` at a tenth of the level. What
-        has no test has the p-value 1, and so has what has no spread.
+        Student where 25 skew^2 <= R, corrected for the skew; else, for 12 replicates or more of a
+        skew of at most 2, the largest of a log-concave law, `log_concave_p` at a tenth of the
+        level. What has no test has the p-value 1, and so has what has no spread.
         """
         values = sign * (self.margins - origin)
         r, k = values.shape
@@ -287,13 +233,6 @@ class MeanTests(NamedTuple):
 
         allowed = student_allowed(skew, r)
         decide("Student", allowed, lambda at: student_p(t[at], skew[at], r, self.cells[at]))
-        known = np.broadcast_to(symmetric, k)
-        decide("sign flips", known & (r >= FEWEST), lambda at: sign_flip_p(values[:, at]))
-        for index, pair in enumerate(limits):
-            if pair is not None:
-                low, high = sorted(sign * (end - float(origin[index])) for end in pair)
-                here = np.arange(k) == index
-                decide("bounded", here, partial(_bounded, values, low, high))
         concave = (r >= MANY) & (np.abs(self.own_skew) <= 2)
         decide(
             "log-concave",
@@ -306,15 +245,10 @@ class MeanTests(NamedTuple):
         return p, by
 
 
-def _bounded(values: Floats, low: float, high: float, at: NDArray[np.bool_]) -> Floats:
-    return bernstein_p(values[:, at], (low, high))
-
-
 def mean_tests(margins: ArrayLike, scale: ArrayLike = 0.0, families: ArrayLike = 0) -> MeanTests:
     """What tests of means need to know of K cells: `[R, K]`.
 
     Args:
-        margins: Of R replicates and K cells.
         scale: Size of the numbers whose differences the margins are, `[K]`: a spread of less than
             1e-6 times it is rounding.
         families: Cells of one family, `[K]`, have margins of one shape: their skew is pooled.

@@ -85,15 +85,6 @@ def drawn(
 def rows_of(function: str, rows: Data, like: Data, count: int, ahead: tuple[int, ...] = ()) -> Data:
     """Rows that a function returned, seen to be so many of the kind that they should be.
 
-    Args:
-        rows: What it returned.
-        like: Rows of that kind, however many.
-        count: How many it was asked for.
-        ahead: Axes before that of the rows.
-
-    Returns:
-        The rows, as JAX's arrays.
-
     Raises:
         ValueError: If they are others; the message names the function.
     """

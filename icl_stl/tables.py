@@ -77,8 +77,6 @@ def checked(place: str, value: Any, quantity: Quantity) -> float:
 
     Args:
         place: What to call it, with file and line where it has them.
-        value: A number of Python or NumPy; true, false and texts are none.
-        quantity: What it must be.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     fine = number and not float_info.max < abs(value) < inf and quantity.holds(value)
@@ -229,14 +227,7 @@ def _short(line: str) -> str:
 def rows_of(
     text: str, needed: Sequence[str], optional: Sequence[str] = (), *, more: bool = False
 ) -> list[Row]:
-    """The lines of a table, by the rules above; at least one.
-
-    Args:
-        text: Of the file.
-        needed: Columns that must be there.
-        optional: Columns that may be there.
-        more: Whether there may be others too.
-    """
+    """The lines of a table, by the rules above; at least one."""
     known = (*needed, *optional)
     in_words = ", ".join(needed) + (f" and, if known, {', '.join(optional)}" if optional else "")
     lines = _lines(text)

@@ -198,41 +198,17 @@ def power(loops: int, shape: Shape, sds: float, trials: int, seed: int) -> Row:
 
 
 def kinds(trials: int) -> Iterable[Row]:
-    """False verdicts by the package itself: of equality, with signs, limits, and of controls."""
+    """False verdicts by the package itself: of equality, and of controls."""
     laws = (normal(), gamma(2.0), gamma(-2.0))
     shape = Shape(3)
     for loops in (6, 12):
         for law in laws:
             yield _kind("equal", law, loops, shape, trials, equality)
             yield _kind("control", law, loops, shape, trials, controls)
-        for law in (normal(), Law("t, 3 degrees", _heavy), rare(0.5)):
-            yield _kind("symmetric", law, loops, shape, trials, means(symmetric=True))
-    for loops in (12, 40):
-        for law in (*RARE[2:4], *RARE[6:8]):
-            p = float(law.name.split()[-1])
-            ends = (-p, 1 - p) if law.name.startswith("good") else (p - 1, p)
-            low, high = np.array(ends) / np.sqrt(p * (1 - p))
-            known = means(limits=(float(low) - 1e-9, float(high) + 1e-9))
-            yield _kind("limits", law, loops, Shape(1), trials, known)
-
-
-def _heavy(rng: np.random.Generator, shape: tuple[int, int, int], correlation: float) -> Floats:
-    del correlation
-    return np.asarray(rng.standard_t(3, shape) / np.sqrt(3))
 
 
 Kind = Callable[[Floats], tuple[bool, bool]]
 """Whether a claim with these margins `[R, K]`, of mean 0, falsely holds, and is violated."""
-
-
-def means(**known: Any) -> Kind:
-    """Of means, of which more is known."""
-
-    def own(margins: Floats) -> tuple[bool, bool]:
-        one = margins + 5 * (np.arange(margins.shape[1]) > 0)
-        return by_judging(one, **known) == "holds", by_judging(margins, **known) == "violated"
-
-    return own
 
 
 def equality(margins: Floats) -> tuple[bool, bool]:
@@ -413,8 +389,6 @@ def page(found: dict[str, Any]) -> str:
 KINDS = {
     "equal": "equal within a tolerance, the mean at the tolerance",
     "control": "a control that is right in one family of two: rejected",
-    "symmetric": "margins known to be symmetric",
-    "limits": "margins with known limits, events",
 }
 
 PAGE = """# Levels and power of verdicts
@@ -446,7 +420,7 @@ different families independent.
 {by_shape}
 
 Cells of other kinds, judged by `judging.verdicts` and `judging.rejected`; {kinds_trials} trials
-each, the largest share over laws, 6 and 12 loops (limits: 12 and 40).
+each, the largest share over laws, 6 and 12 loops.
 
 {kinds}
 
@@ -469,8 +443,8 @@ skew of one cell is lost in the mean over its family.
 
 {unseen}
 
-- Margins have a law near the normal one, corrected for its skew, or a log-concave density, or known
-  limits, or signs that may be flipped. A rare event hidden behind noise has none of them.
+- Margins have a law near the normal one, corrected for its skew, or a log-concave density. A
+  rare event hidden behind noise has neither.
 - Cells of one family (regime, share, quantity) have margins of one shape.
 - Replicates are independent.
 - Where a claim does not hold, a single cell keeps `holds` if Holm decides for it, or if all cells

@@ -8,12 +8,9 @@ from scipy import stats
 from icl_stl.intervals import (
     LEVEL,
     _skew_seen,
-    bernstein_p,
     corrected_half_width,
-    empirical_bernstein,
     log_concave_p,
     mean_tests,
-    sign_flip_p,
     skewness,
     student_allowed,
     student_p,
@@ -176,28 +173,6 @@ def test_positive_margins_that_are_near_to_each_other_say_more():
         assert (p <= 0.01).any()
 
 
-def test_sign_flips_by_hand():
-    # Sums at least 3 + 2 - 1 = 4: its own and 6, of 8; of -4 all but 6's opposite; ties count.
-    values = np.array([[3.0, -3.0, 1.0], [2.0, -2.0, 1.0], [-1.0, 1.0, -1.0]])
-    np.testing.assert_allclose(sign_flip_p(values), [2 / 8, 7 / 8, 4 / 8])
-    many = np.linspace(0.5, 1.0, 20)[:, None]
-    assert sign_flip_p(many) == pytest.approx(1 / 4097)
-
-
-def test_bernstein_is_the_level_at_which_the_bound_is_0():
-    low, high, r = -3.0, 2.0, 40
-    values = np.random.default_rng(3).uniform(-0.2, 1.5, (r, 1))
-    (p,) = bernstein_p(values, (low, high))
-    assert 1e-6 < p < 0.5
-    width = high - low
-    # Two-sided at level 2 δ is one-sided at δ, for values in [0, 1].
-    half = width * empirical_bernstein(values.var(ddof=1) / width**2, r, 2 * p)
-    assert values.mean() == pytest.approx(half)
-    assert bernstein_p(-values, (-high, -low))[0] == 1
-    with pytest.raises(ValueError, match=r"^margins must be within their limits, 0 to 2$"):
-        bernstein_p(values, (0.0, 2.0))
-
-
 def test_a_limit_of_the_mean_is_where_its_p_value_is_the_level():
     width = corrected_half_width(0.5, -0.4, 12, 0.01, 3)
     assert student_p(width / 0.5, -0.4, 12, 3) == pytest.approx(0.01)
@@ -222,15 +197,6 @@ def test_what_decides():
     np.testing.assert_allclose(skewness(values), [0.0, 1.2, 3.46], atol=0.3)
     _, by = mean_tests(values, families=[0, 1, 2]).against(np.zeros(3))
     assert by.tolist() == ["Student", "log-concave", "none"]
-    tests = mean_tests(values, families=[0, 1, 2])
-    _, by = tests.against(np.zeros(3), symmetric=True)
-    assert by.tolist() == ["Student", "sign flips", "sign flips"]
-    p, by = tests.against(np.zeros(3), limits=[None, None, (0.0, 3.0)])
-    assert by.tolist() == ["Student", "log-concave", "bounded"]
-    assert p[2] == pytest.approx(bernstein_p(values[:, 2:], (0.0, 3.0))[0])
-    # From the other side the limits are turned round.
-    p, _ = tests.against(np.full(3, 2.5), sign=-1, limits=[None, None, (0.0, 3.0)])
-    assert p[2] == pytest.approx(bernstein_p(2.5 - values[:, 2:], (-0.5, 2.5))[0])
     few, by = mean_tests(values[:5]).against(np.zeros(3))
     assert (few.tolist(), by.tolist()) == ([1.0] * 3, ["none"] * 3)
 

@@ -289,8 +289,6 @@ def race(
     The one that begins changes from round to round. A contestant that fails is left out.
 
     Args:
-        contestants: Who runs.
-        rounds: How often.
         once: What is asked for in the first round alone.
     """
     measured: dict[str, list[Measures]] = {}

@@ -210,14 +210,7 @@ def _evaluation(size: Size, compiled: bool) -> Callable[[], int]:
 def speeds(
     size: Size, *, asks: Sequence[str], compiled: bool, threads: int | None = None
 ) -> Callable[..., Measures]:
-    """Whatever is asked for of training, generation and evaluation.
-
-    Args:
-        size: The size.
-        asks: What will be asked for.
-        compiled: Whether model and loss are compiled, see `start`.
-        threads: Threads to use; PyTorch's default if None.
-    """
+    """Whatever is asked for of training, generation and evaluation."""
     if threads is not None:
         torch.set_num_threads(threads)
     prepare = {"training": _training, "generation": _generation, "evaluation": _evaluation}

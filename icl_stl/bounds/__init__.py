@@ -64,7 +64,7 @@ its range is a ValueError that names the argument, its value and what would be r
 from typing import Any
 
 from icl_stl.bounds import paper_forms
-from icl_stl.bounds._check import Constant, in_words
+from icl_stl.bounds._kinds import Constant, in_words
 from icl_stl.bounds.convergence import *
 from icl_stl.bounds.drift import *
 from icl_stl.bounds.generalization import *

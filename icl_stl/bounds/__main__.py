@@ -12,7 +12,8 @@ import numpy as np
 
 from icl_stl.bounds import __doc__ as about
 from icl_stl.bounds import drift, generalization, optimum, stability
-from icl_stl.bounds._check import Constant, FloatArray, share
+from icl_stl.bounds._check import share
+from icl_stl.bounds._kinds import Constant, Floats
 from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]
@@ -62,7 +63,7 @@ def _drift_note(total: float) -> str:
     return "above 1, so it says nothing in total variation" if total > 1 else ""
 
 
-def _errors(options: argparse.Namespace) -> FloatArray | None:
+def _errors(options: argparse.Namespace) -> Floats | None:
     """One-step errors up to the generation asked for; None where a closed form is needed."""
     if options.eps_file is not None:
         errors = _read_errors(options.eps_file)
@@ -79,7 +80,7 @@ def _errors(options: argparse.Namespace) -> FloatArray | None:
     return None
 
 
-def _read_errors(path: str) -> FloatArray:
+def _read_errors(path: str) -> Floats:
     words = read(Path(path), "eps-file", list_of)
     if not words:
         raise ValueError(f"eps-file = {path!r} holds no numbers; one a generation is needed")
@@ -90,7 +91,7 @@ def _read_errors(path: str) -> FloatArray:
     return np.array([number_of(f"{path}, line {line}", text, _EPS) for line, text in words])
 
 
-def _listed_errors(options: argparse.Namespace, errors: FloatArray) -> drift.Drift:
+def _listed_errors(options: argparse.Namespace, errors: Floats) -> drift.Drift:
     """The bound of the last generation, one term for each error."""
     if options.regime == "accumulate":
         bound = drift.drift_accumulate(errors, provenance="assumed")

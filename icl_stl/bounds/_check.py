@@ -1,44 +1,14 @@
-"""Arguments in, float64 out: one place refuses bad input and records where constants come from."""
+"""Arguments in, float64 out: one place refuses bad input."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
-Provenance = str | Mapping[str, str]
-
-# Decorates the public functions: what overflows is infinite, and a limit is taken without a word.
-to_infinity = np.errstate(over="ignore", divide="ignore", invalid="ignore")
-
-SOURCES = ("certified", "measured", "assumed")
+from icl_stl.bounds._kinds import Floats, Num
 
 
-class Constant(NamedTuple):
-    """One constant of a bound and how it is known: ``certified``, ``measured`` or ``assumed``."""
-
-    name: str
-    value: float | str
-    provenance: str
-
-    def __str__(self) -> str:
-        return f"{self.name} = {self.value} ({self.provenance})"
-
-
-def in_words(result: Any) -> str:
-    """A result as `print` shows it: a line for each part, constants with how they are known."""
-    lines: list[str] = []
-    for name, value in result._asdict().items():
-        if name == "constants":
-            lines += map(str, value)
-        else:
-            number = isinstance(value, float | np.floating)
-            lines.append(f"{name} = {value:.10g}" if number else f"{name} = {value}")
-    return "\n".join(lines)
-
-
-def numbers(name: str, value: ArrayLike) -> FloatArray:
+def numbers(name: str, value: Num) -> Floats:
     """``value`` as float64: a number, or an array of them; true, false and texts are none."""
     try:
         given = np.asarray(value)
@@ -64,13 +34,13 @@ def _entries(value: Any) -> Iterator[Any]:
 
 def real(
     name: str,
-    value: ArrayLike,
+    value: Num,
     low: float = -np.inf,
     high: float = np.inf,
     *,
     open_low: bool = False,
     open_high: bool = False,
-) -> FloatArray:
+) -> Floats:
     """``value`` as float64, or a ValueError that names it, its value and the admissible range."""
     array = numbers(name, value)
     above = array > low if open_low else array >= low
@@ -86,32 +56,32 @@ def real(
     return array
 
 
-def positive(name: str, value: ArrayLike) -> FloatArray:
+def positive(name: str, value: Num) -> Floats:
     """A finite number above 0."""
     return real(name, value, 0, np.inf, open_low=True, open_high=True)
 
 
-def nonnegative(name: str, value: ArrayLike) -> FloatArray:
+def nonnegative(name: str, value: Num) -> Floats:
     """A finite number, 0 allowed."""
     return real(name, value, 0, np.inf, open_high=True)
 
 
-def share(name: str, value: ArrayLike) -> FloatArray:
+def share(name: str, value: Num) -> Floats:
     """A share in [0, 1]."""
     return real(name, value, 0, 1)
 
 
-def probability(name: str, value: ArrayLike) -> FloatArray:
+def probability(name: str, value: Num) -> Floats:
     """A confidence parameter in (0, 1)."""
     return real(name, value, 0, 1, open_low=True, open_high=True)
 
 
-def sample_size(name: str, value: ArrayLike) -> FloatArray:
+def sample_size(name: str, value: Num) -> Floats:
     """A number of samples, at least 1; fractions are allowed, for slopes."""
     return real(name, value, 1, np.inf, open_high=True)
 
 
-def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
+def generation_index(name: str, value: Num, first: int = 0) -> Floats:
     """A whole number >= ``first``, or infinity for the limit of the loop."""
     array = real(name, value, first, np.inf)
     whole = np.isinf(array) | (array == np.floor(array))
@@ -124,13 +94,14 @@ def generation_index(name: str, value: ArrayLike, first: int = 0) -> FloatArray:
     return array
 
 
-def extended(name: str, value: ArrayLike) -> FloatArray:
+def extended(name: str, value: Num) -> Floats:
     """A number, 0 and infinity allowed."""
     return real(name, value, 0, np.inf)
 
 
-_RANGES: Mapping[str, Callable[[str, ArrayLike], FloatArray]] = {
-    **dict.fromkeys(("n", "n_syn", "dim", "context", "examples", "keys", "dimension"), sample_size),
+_RANGES: Mapping[str, Callable[[str, Num], Floats]] = {
+    **dict.fromkeys(("n", "n_syn", "dim", "context"), sample_size),
+    **dict.fromkeys(("examples", "keys", "tokens", "dimension"), sample_size),
     **dict.fromkeys(("alpha", "alphas", "weight", "gamma", "error_floor"), share),
     **dict.fromkeys(("generation", "lag"), generation_index),
     **dict.fromkeys(("M", "a", "rate", "p", "ridge", "least_scale"), positive),
@@ -139,12 +110,12 @@ _RANGES: Mapping[str, Callable[[str, ArrayLike], FloatArray]] = {
 }
 
 
-def checked(**given: ArrayLike) -> tuple[FloatArray, ...]:
+def checked(**given: Num) -> tuple[Floats, ...]:
     """Arguments, each in the range of its name; finite and at least 0 where none is known."""
     return tuple(_RANGES.get(name, nonnegative)(name, value) for name, value in given.items())
 
 
-def one(name: str, value: FloatArray) -> float:
+def one(name: str, value: Floats) -> float:
     """A number where arrays make no sense."""
     if value.ndim:
         raise ValueError(f"{name} has shape {value.shape}: one number is admissible here")
@@ -158,38 +129,7 @@ def flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
-def constants(provenance: Provenance, **values: ArrayLike) -> tuple[Constant, ...]:
-    """A record of constants; ``provenance`` is one word for all or a mapping from their names."""
-    return tuple(
-        Constant(name, _described(value), _source(provenance, name))
-        for name, value in values.items()
-    )
-
-
-def _source(provenance: Provenance, name: str) -> str:
-    word = provenance if isinstance(provenance, str) else provenance.get(name, "assumed")
-    if word not in SOURCES:
-        raise ValueError(f"provenance = {word!r} is outside the admissible range {SOURCES}")
-    return word
-
-
-def _described(value: ArrayLike) -> float | str:
-    array = np.asarray(value)
-    return float(array.reshape(())) if array.size == 1 else f"array of shape {array.shape}"
-
-
-def common_shape(*parts: FloatArray) -> tuple[FloatArray, ...]:
-    """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
-    shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
-    return tuple(np.broadcast_to(part, shape)[()] for part in parts)
-
-
-def times(zero_wins: FloatArray, other: FloatArray) -> FloatArray:
-    """A product in which a factor 0 beats an infinite one: the part is absent, not undefined."""
-    return np.where(zero_wins == 0, 0.0, zero_wins * other)
-
-
-def earlier_shares(shares: FloatArray) -> FloatArray:
+def earlier_shares(shares: Floats) -> Floats:
     """``weights`` [G+1, G+1], >= 0, on earlier generations only, rows with sum at most 1."""
     if np.triu(shares).any():
         i, j = np.argwhere(np.triu(shares))[0]

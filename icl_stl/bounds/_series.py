@@ -1,10 +1,10 @@
-"""Sums that bounds are made of, exact at their limits and free of cancellation near them."""
+"""Sums and products that bounds are made of, exact at their limits and free of cancellation."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import FloatArray, times
+from icl_stl.bounds._kinds import Floats, times
 
 # B_{2j} / (2j)! of the Euler-Maclaurin formula, j = 1..7.
 _EULER_MACLAURIN = (
@@ -22,12 +22,12 @@ _HEAD = 32  # terms added one by one before an asymptotic expansion takes over
 class Geometric(NamedTuple):
     """q^k, 1 - q^k and 1 + q + ... + q^{k-1}."""
 
-    power: FloatArray
-    deficit: FloatArray
-    total: FloatArray
+    power: Floats
+    deficit: Floats
+    total: Floats
 
 
-def geometric(ratio: FloatArray, gap: FloatArray, count: FloatArray) -> Geometric:
+def geometric(ratio: Floats, gap: Floats, count: Floats) -> Geometric:
     """Powers and sums of ``ratio`` = 1 - ``gap`` >= 0; both are given since both can be tiny."""
     near = np.abs(gap) < 0.25
     exponent = times(np.log1p(-np.where(near, gap, 0.0)), count)
@@ -37,7 +37,7 @@ def geometric(ratio: FloatArray, gap: FloatArray, count: FloatArray) -> Geometri
     return Geometric(power, deficit, total)
 
 
-def one_minus_product(share: FloatArray, kappa: FloatArray) -> FloatArray:
+def one_minus_product(share: Floats, kappa: Floats) -> Floats:
     """1 - (1 - share) kappa to full relative precision, also where it nearly vanishes."""
     complement, rest = _two_sum(np.ones_like(kappa), -kappa)
     product, tail = _two_product(share, kappa)
@@ -45,14 +45,14 @@ def one_minus_product(share: FloatArray, kappa: FloatArray) -> FloatArray:
     return total + (carry + (rest + tail))
 
 
-def _two_sum(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _two_sum(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """The rounded sum, and what rounding lost."""
     total = x + y
     part = total - x
     return total, (x - (total - part)) + (y - part)
 
 
-def _two_product(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _two_product(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """The rounded product, and what rounding lost (Dekker); nothing recovered from 1e290 on."""
     product = x * y
     x_high, x_low = _split(x)
@@ -61,13 +61,13 @@ def _two_product(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return product, tail
 
 
-def _split(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _split(x: Floats) -> tuple[Floats, Floats]:
     scaled = 134217729.0 * np.where(np.abs(x) < 1e290, x, 0.0)
     high = scaled - (scaled - x)
     return high, x - high
 
 
-def power_sum(exponent: FloatArray, last: FloatArray) -> FloatArray:
+def power_sum(exponent: Floats, last: Floats) -> Floats:
     """sum_{k=1}^{last} k^{-exponent}, exponent >= 0, last >= 0, also inf."""
     shape = np.broadcast_shapes(np.shape(exponent), np.shape(last))
     head = np.zeros(shape)
@@ -76,7 +76,7 @@ def power_sum(exponent: FloatArray, last: FloatArray) -> FloatArray:
     return head + _power_sum_from(_HEAD, exponent, last)
 
 
-def _power_sum_from(first: int, exponent: FloatArray, last: FloatArray) -> FloatArray:
+def _power_sum_from(first: int, exponent: Floats, last: Floats) -> Floats:
     """sum_{k=first}^{last} k^{-exponent} by Euler-Maclaurin; 0 where last < first."""
     end = np.maximum(last, first)
     step = 1 - exponent
@@ -93,12 +93,12 @@ def _power_sum_from(first: int, exponent: FloatArray, last: FloatArray) -> Float
     return np.where(last < first, 0.0, total)
 
 
-def harmonic(count: FloatArray) -> FloatArray:
+def harmonic(count: Floats) -> Floats:
     """H_count = 1 + 1/2 + ... + 1/count."""
     return power_sum(np.asarray(1.0), count)
 
 
-def log_product(shift: FloatArray, last: FloatArray) -> FloatArray:
+def log_product(shift: Floats, last: Floats) -> Floats:
     """sum_{k=2}^{last} log(1 + shift/k), shift >= -1, also for last = inf."""
     first = int(max(_HEAD, np.ceil(8 * np.max(np.abs(shift)))))
     total = np.zeros(np.broadcast_shapes(np.shape(shift), np.shape(last)))
@@ -110,7 +110,7 @@ def log_product(shift: FloatArray, last: FloatArray) -> FloatArray:
     return total
 
 
-def growing_sum(exponent: FloatArray, count: FloatArray) -> FloatArray:
+def growing_sum(exponent: Floats, count: Floats) -> Floats:
     """sum_{k=1}^{count} k^{-exponent} / (k + 1), exponent > 0, also for count = inf."""
     total = np.zeros(np.broadcast_shapes(np.shape(exponent), np.shape(count)))
     for k in range(1, _HEAD):
@@ -120,9 +120,15 @@ def growing_sum(exponent: FloatArray, count: FloatArray) -> FloatArray:
     return total
 
 
-def resolvent(weights: FloatArray) -> FloatArray:
+def resolvent(weights: Floats) -> Floats:
     """(I - W)^{-1} by forward substitution: sums of non-negative numbers, nothing cancels."""
     inverse = np.eye(len(weights))
     for i in range(1, len(weights)):
         inverse[i] += weights[i, :i] @ inverse[:i]
     return inverse
+
+
+def common_shape(*parts: Floats) -> tuple[Floats, ...]:
+    """Every part in the shape all of them share (read-only views; scalars stay scalars)."""
+    shape = np.broadcast_shapes(*(np.shape(part) for part in parts))
+    return tuple(np.broadcast_to(part, shape)[()] for part in parts)

@@ -3,22 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    FloatArray,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    nonnegative,
-    positive,
-    real,
-    share,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import one_minus_product
+from icl_stl.bounds._check import checked, nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, one_minus_product
 from icl_stl.bounds.generalization import Gap, _gap, _log_odds
 from icl_stl.bounds.stability import uniform_recursive_stability
 
@@ -26,30 +14,30 @@ from icl_stl.bounds.stability import uniform_recursive_stability
 class Exponents(NamedTuple):
     """Powers of 1/n at which the parts of the uniform bound fall; negative or -inf: they grow."""
 
-    shift: FloatArray
-    stability: FloatArray
-    fluctuation: FloatArray
-    total: FloatArray
+    shift: Floats
+    stability: Floats
+    fluctuation: Floats
+    total: Floats
 
 
 class TimeScales(NamedTuple):
     """Generations after which drift and influence have come within 1/e of their limits."""
 
-    drift: FloatArray
-    influence: FloatArray
+    drift: Floats
+    influence: Floats
 
 
 @to_infinity
 def uniform_gap(
-    n: ArrayLike,
-    alpha: ArrayLike,
+    n: Num,
+    alpha: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    c: ArrayLike,
-    a: ArrayLike,
-    delta: ArrayLike,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    c: Num,
+    a: Num,
+    delta: Num,
     provenance: Provenance = "assumed",
 ) -> Gap:
     r"""Generalization bound that holds for each generation i >= 1, whichever it is.
@@ -59,7 +47,6 @@ def uniform_gap(
 
     Args:
         a: its rate, in (0, 1].
-        delta: probability of failure in (0, 1), for one generation at a time.
     Returns: Gap in the broadcast shape; infinite where r = (1-alpha) kappa >= 1.
     Assumes: As `generalization_gap_at_rate`.
     Source: derived here, THEORY.md statement 19. That a constant share suffices: paper,
@@ -81,7 +68,7 @@ def uniform_gap(
 
 @to_infinity
 def convergence_exponents(
-    a: ArrayLike, kappa: ArrayLike, *, alpha: ArrayLike | None = None, p: ArrayLike | None = None
+    a: Num, kappa: Num, *, alpha: Num | None = None, p: Num | None = None
 ) -> Exponents:
     r"""Rates in n of the uniform bound, for a constant share or for alpha = n^{-p}.
 
@@ -115,7 +102,7 @@ def convergence_exponents(
 
 
 @to_infinity
-def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
+def time_scales(alpha: Num, kappa: Num) -> TimeScales:
     r"""How many generations the loop takes to settle: 1/ln(1/(1-alpha)) and 1/ln(1/r).
 
     Returns: TimeScales in the broadcast shape; about 1/alpha for the drift of a small share, inf
@@ -127,12 +114,12 @@ def time_scales(alpha: ArrayLike, kappa: ArrayLike) -> TimeScales:
     return TimeScales(_settling(real_share), _settling(np.maximum(gap, 0.0)))
 
 
-def _settling(gap: FloatArray) -> FloatArray:
+def _settling(gap: Floats) -> Floats:
     return np.where(gap == 0, np.inf, -1 / np.log1p(-np.minimum(gap, 1.0)))[()]
 
 
 @to_infinity
-def necessary_share(error_floor: ArrayLike, tolerance: ArrayLike) -> FloatArray:
+def necessary_share(error_floor: Num, tolerance: Num) -> Floats:
     r"""Real share without which some loop with that error floor drifts further: floor/tolerance.
 
     sup_i T_i = min(1, floor/alpha) in the loops that attain the drift recursion.

@@ -8,22 +8,9 @@ real law has the rest.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    Provenance,
-    checked,
-    constants,
-    earlier_shares,
-    generation_index,
-    nonnegative,
-    real,
-    share,
-    times,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, earlier_shares, generation_index, nonnegative, real
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
 from icl_stl.bounds._series import geometric, growing_sum, harmonic, log_product, resolvent
 
 _MOST = 10_000  # generations of a matrix of weights
@@ -32,16 +19,14 @@ _MOST = 10_000  # generations of a matrix of weights
 class Drift(NamedTuple):
     """Bound on T_i, the distance between the law of generation i and the real law."""
 
-    total: FloatArray
-    terms: FloatArray
+    total: Floats
+    terms: Floats
     """What each one-step error contributes."""
     constants: tuple[Constant, ...]
 
 
 @to_infinity
-def drift_recursion(
-    eps: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured"
-) -> Drift:
+def drift_recursion(eps: Num, weights: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift of every generation when each one learns from a mixture of all earlier ones.
 
     T_i <= eps_i + sum_{j<i} w_ij T_j, solved: T <= (I - W)^{-1} eps. Attained in total variation.
@@ -57,7 +42,7 @@ def drift_recursion(
     return Drift(terms.sum(axis=-1), terms, constants(provenance, eps=errors))
 
 
-def _mixture_weights(weights: ArrayLike, generations: int) -> FloatArray:
+def _mixture_weights(weights: Num, generations: int) -> Floats:
     shares = nonnegative("weights", weights)
     if generations == 0:
         raise ValueError("eps has no generations: its admissible shape is [..., G+1] with G >= 0")
@@ -70,7 +55,7 @@ def _mixture_weights(weights: ArrayLike, generations: int) -> FloatArray:
 
 
 @to_infinity
-def varying_share_weights(alphas: ArrayLike) -> FloatArray:
+def varying_share_weights(alphas: Num) -> Floats:
     r"""Weights of a loop that mixes real data with the last generation only: w_{i,i-1} = 1 - a_i.
 
     Args:
@@ -78,11 +63,11 @@ def varying_share_weights(alphas: ArrayLike) -> FloatArray:
     Returns: weights [G+1, G+1] for `drift_recursion`.
     Source: derived here, THEORY.md statement 3.
     """
-    return np.diag(1 - np.atleast_1d(share("alphas", alphas)), k=-1)
+    return np.diag(1 - np.atleast_1d(checked(alphas=alphas)[0]), k=-1)
 
 
 @to_infinity
-def accumulate_weights(generations: int) -> FloatArray:
+def accumulate_weights(generations: int) -> Floats:
     r"""Weights of a loop that keeps all data, one equal batch a generation: w_ij = 1/(i+1).
 
     Returns: weights [G+1, G+1] for `drift_recursion`; the real law has share 1/(i+1) too.
@@ -93,18 +78,18 @@ def accumulate_weights(generations: int) -> FloatArray:
 
 
 @to_infinity
-def anchored_weights(alpha: float, generations: int) -> FloatArray:
+def anchored_weights(alpha: float, generations: int) -> Floats:
     r"""Weights of a loop that keeps all synthetic data but fixes the real share: (1 - alpha)/i.
 
     Returns: weights [G+1, G+1] for `drift_recursion`.
     Source: derived here, THEORY.md statement 5.
     """
     i = _all_generations(generations)
-    rows = (1 - share("alpha", alpha)) / np.maximum(i, 1)
+    rows = (1 - checked(alpha=alpha)[0]) / np.maximum(i, 1)
     return np.tril(np.broadcast_to(rows, (len(i), len(i))), k=-1)
 
 
-def _all_generations(last: int) -> FloatArray:
+def _all_generations(last: int) -> Floats:
     end = generation_index("generations", last)
     if not (end <= _MOST).all():  # the square of them must fit in memory
         raise ValueError(f"generations = {last!r} is outside the admissible range [0, {_MOST}]")
@@ -113,12 +98,7 @@ def _all_generations(last: int) -> FloatArray:
 
 @to_infinity
 def drift_constant_share(
-    eps0: ArrayLike,
-    eps: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    eps0: Num, eps: Num, alpha: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Drift:
     r"""Drift with a constant real share, equal errors after generation 0 (alpha = 0: replace).
 
@@ -136,17 +116,13 @@ def drift_constant_share(
     )
 
 
-def _two_terms(
-    first: FloatArray, later: FloatArray, provenance: Provenance, **errors: FloatArray
-) -> Drift:
+def _two_terms(first: Floats, later: Floats, provenance: Provenance, **errors: Floats) -> Drift:
     terms = np.stack(np.broadcast_arrays(first, later), axis=-1)
     return Drift(terms.sum(axis=-1), terms, constants(provenance, **errors))
 
 
 @to_infinity
-def drift_varying_share(
-    eps: ArrayLike, alphas: ArrayLike, *, provenance: Provenance = "measured"
-) -> Drift:
+def drift_varying_share(eps: Num, alphas: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift of every generation when the real share changes from one to the next.
 
     T_i <= sum_j eps_j prod_{l=j+1}^{i} (1 - alpha_l).
@@ -156,7 +132,7 @@ def drift_varying_share(
     Source: derived here, THEORY.md statement 3.
     """
     errors = np.atleast_1d(nonnegative("eps", eps))
-    synthetic = 1 - np.atleast_1d(share("alphas", alphas))
+    synthetic = 1 - np.atleast_1d(checked(alphas=alphas)[0])
     last = errors.shape[-1] - 1
     if synthetic.shape[-1] != last:
         raise ValueError(
@@ -173,7 +149,7 @@ def drift_varying_share(
 
 
 @to_infinity
-def drift_replace(eps: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
+def drift_replace(eps: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when every generation sees the last one only: errors add up, T_i <= sum_j eps_j.
 
     Returns: Drift with ``total`` [..., G+1] and ``terms`` [..., G+1, G+1] as in `drift_recursion`.
@@ -186,7 +162,7 @@ def drift_replace(eps: ArrayLike, *, provenance: Provenance = "measured") -> Dri
 
 
 @to_infinity
-def drift_accumulate(eps: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
+def drift_accumulate(eps: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift when all data are kept, one equal batch a generation.
 
     T_i <= eps_i + sum_{j<i} eps_j/(j+2).
@@ -204,12 +180,10 @@ def drift_accumulate(eps: ArrayLike, *, provenance: Provenance = "measured") -> 
 
 @to_infinity
 def drift_accumulate_constant(
-    eps: ArrayLike, generation: ArrayLike, *, provenance: Provenance = "assumed"
+    eps: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Drift:
     r"""Drift when all data are kept and every generation errs alike: T_i <= eps H_{i+1}.
 
-    Args:
-        generation: i, a whole number >= 0 or inf (the bound grows without limit, like log i).
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
@@ -221,7 +195,7 @@ def drift_accumulate_constant(
 
 @to_infinity
 def drift_accumulate_growing(
-    eps0: ArrayLike, rate: ArrayLike, generation: ArrayLike, *, provenance: Provenance = "assumed"
+    eps0: Num, rate: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Drift:
     r"""Drift when all data are kept and errors fall with the data, eps_j <= eps_0 (j+1)^{-a}.
 
@@ -229,7 +203,6 @@ def drift_accumulate_growing(
 
     Args:
         rate: a > 0, the learner's rate; at a = 1 the bound is eps_0 for every generation.
-        generation: i, a whole number >= 0 or inf (then sigma_a eps_0).
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: earlier generations, the last one.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 4.
@@ -241,20 +214,13 @@ def drift_accumulate_growing(
 
 @to_infinity
 def drift_anchored(
-    eps0: ArrayLike,
-    eps: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    eps0: Num, eps: Num, alpha: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Drift:
     r"""Drift when all synthetic data are kept, equally weighted, beside a fixed real share.
 
     T_i <= (1-alpha) P_i eps_0 + eps (1 - (1-alpha) P_i)/alpha, P_i = prod_{k=2}^{i} (1 - alpha/k);
     never above max(eps_0, eps/alpha). At alpha = 0: eps_0 + eps H_i.
 
-    Args:
-        alpha: real share in [0, 1]; each earlier generation has (1 - alpha)/i.
     Returns: Drift in the broadcast shape; ``terms`` [..., 2]: generation 0, all later ones.
     Assumes: A distance of the form sup_f |P f - Q f|.
     Source: derived here, THEORY.md statement 5.
@@ -274,12 +240,7 @@ def drift_anchored(
 
 @to_infinity
 def drift_root_share(
-    eps0: ArrayLike,
-    eps: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    eps0: Num, eps: Num, alpha: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Drift:
     r"""Drift in Hellinger or W2 distance with a constant real share.
 
@@ -301,9 +262,7 @@ def drift_root_share(
 
 
 @to_infinity
-def drift_convex_square(
-    eps: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured"
-) -> Drift:
+def drift_convex_square(eps: Num, weights: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift in Hellinger or W2 distance of every generation, for any mixture of earlier ones.
 
     T_i <= eps_i + sqrt(sum_{j<i} w_ij T_j^2).
@@ -324,7 +283,7 @@ def drift_convex_square(
 
 
 @to_infinity
-def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "measured") -> Drift:
+def drift_kl(eta: Num, weights: Num, *, provenance: Provenance = "measured") -> Drift:
     r"""Drift in KL divergence KL(D_0 || D_i) of every generation, for any mixture of earlier ones.
 
     KL_i <= min(sum_{j<i} w_ij KL_j, ln 1/w_i) + eta_i, with w_i the real law's share and
@@ -350,7 +309,7 @@ def drift_kl(eta: ArrayLike, weights: ArrayLike, *, provenance: Provenance = "me
 
 
 @to_infinity
-def kl_eta_bound(excess: ArrayLike, real_share: ArrayLike) -> FloatArray:
+def kl_eta_bound(excess: Num, real_share: Num) -> Floats:
     r"""Bound on eta_i of `drift_kl` from the one-step excess log-loss: (K + sqrt(K/2))/w.
 
     Args:
@@ -365,7 +324,7 @@ def kl_eta_bound(excess: ArrayLike, real_share: ArrayLike) -> FloatArray:
 
 
 @to_infinity
-def total_variation_from_kl(kl: ArrayLike) -> FloatArray:
+def total_variation_from_kl(kl: Num) -> Floats:
     r"""Total variation allowed by a KL divergence: min(sqrt(K/2), sqrt(1 - exp(-K))).
 
     Args:

@@ -6,25 +6,10 @@ from operator import add
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    flag,
-    generation_index,
-    nonnegative,
-    positive,
-    probability,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric
+from icl_stl.bounds._check import checked, flag, generation_index, positive, probability
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric
 from icl_stl.bounds.stability import (
     BoolArray,
     Propagation,
@@ -41,13 +26,13 @@ Bound = TypeVar("Bound")
 class Gap(NamedTuple):
     """Bound on risk on the real law minus empirical risk on the mixed set of generation i."""
 
-    shift: FloatArray
+    shift: Floats
     """Part paid for training on a law that has drifted."""
-    stability: FloatArray
+    stability: Floats
     """Part paid for depending on single examples, in expectation."""
-    fluctuation: FloatArray
+    fluctuation: Floats
     """Part paid for holding with probability 1 - delta; 0 in expectation bounds."""
-    total: FloatArray
+    total: Floats
     vacuous: BoolArray
     """Whether the total exceeds the largest possible loss."""
     constants: tuple[Constant, ...]
@@ -56,10 +41,10 @@ class Gap(NamedTuple):
 class UniformGap(NamedTuple):
     """Bound on the gap of every parameter at once; parts as in `Gap`, ``cover`` for the net."""
 
-    shift: FloatArray
-    cover: FloatArray
-    fluctuation: FloatArray
-    total: FloatArray
+    shift: Floats
+    cover: Floats
+    fluctuation: Floats
+    total: Floats
     vacuous: BoolArray
     constants: tuple[Constant, ...]
 
@@ -67,10 +52,10 @@ class UniformGap(NamedTuple):
 class CoupledGap(NamedTuple):
     """Bound on the gap, the real and the synthetic part of the training set bounded apart."""
 
-    shift: FloatArray
-    real: FloatArray
-    synthetic: FloatArray
-    total: FloatArray
+    shift: Floats
+    real: Floats
+    synthetic: Floats
+    total: Floats
     vacuous: BoolArray
     constants: tuple[Constant, ...]
 
@@ -78,25 +63,21 @@ class CoupledGap(NamedTuple):
 class StableAlgorithmGap(NamedTuple):
     """Bound on the gap of a uniformly stable algorithm on independent data."""
 
-    stability: FloatArray
-    fluctuation: FloatArray
-    total: FloatArray
+    stability: Floats
+    fluctuation: Floats
+    total: Floats
     vacuous: BoolArray
     constants: tuple[Constant, ...]
 
 
 def _gap(
-    shift: FloatArray,
-    stability: FloatArray,
-    fluctuation: FloatArray,
-    M: FloatArray,
-    record: tuple[Constant, ...],
+    shift: Floats, stability: Floats, fluctuation: Floats, M: Floats, record: tuple[Constant, ...]
 ) -> Gap:
     return summed(Gap, M, record, shift, stability, fluctuation)
 
 
 def summed(
-    kind: Callable[..., Bound], M: FloatArray, record: tuple[Constant, ...], *parts: FloatArray
+    kind: Callable[..., Bound], M: Floats, record: tuple[Constant, ...], *parts: Floats
 ) -> Bound:
     """A bound in the shape that its parts have in common; vacuous where their sum exceeds M."""
     *shaped, loss = common_shape(*parts, M)
@@ -104,22 +85,22 @@ def summed(
     return kind(*shaped, total, total > loss, record)
 
 
-def _log_odds(delta: ArrayLike) -> FloatArray:
+def _log_odds(delta: Num) -> Floats:
     return -np.log(probability("delta", delta))
 
 
 @to_infinity
 def generalization_gap(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    delta: ArrayLike,
-    discrepancy: ArrayLike,
-    gamma: ArrayLike | None = None,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    delta: Num,
+    discrepancy: Num,
+    gamma: Num | None = None,
     pathwise: bool = False,
     provenance: Provenance = "assumed",
 ) -> Gap:
@@ -161,29 +142,23 @@ def generalization_gap(
 
 
 def _stability_part(
-    size: FloatArray, alpha: FloatArray, i: FloatArray, b: FloatArray, spread: Propagation
-) -> FloatArray:
+    size: Floats, alpha: Floats, i: Floats, b: Floats, spread: Propagation
+) -> Floats:
     later = alpha * (spread.influence + (1 - alpha))
     shares = np.where(i == 0, 1.0, np.where(np.isinf(spread.influence), np.inf, later))
     return times(b, shares) / size
 
 
 def _fluctuation_part(
-    size: FloatArray, alpha: FloatArray, change: FloatArray, delta: ArrayLike, spread: Propagation
-) -> FloatArray:
+    size: Floats, alpha: Floats, change: Floats, delta: Num, spread: Propagation
+) -> Floats:
     return times(deviation(alpha, spread), change) * np.sqrt(_log_odds(delta) / (2 * size))
 
 
 @to_infinity
 def discrepancy_at_rate(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
-    *,
-    c: ArrayLike,
-    a: ArrayLike,
-    floor: ArrayLike = 0.0,
-) -> FloatArray:
+    n: Num, alpha: Num, generation: Num, *, c: Num, a: Num, floor: Num = 0.0
+) -> Floats:
     r"""(1 - alpha) times the drift of generation i - 1 when errors fall like e + c N^{-a}.
 
     c n^{-a} [rho^i + rho alpha^{a-1} (1 - rho^{i-1})] + e sum_{s=1}^{i} rho^s, rho = 1 - alpha;
@@ -207,25 +182,23 @@ def discrepancy_at_rate(
 
 @to_infinity
 def generalization_gap_at_rate(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    c: ArrayLike,
-    a: ArrayLike,
-    delta: ArrayLike,
-    floor: ArrayLike = 0.0,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    c: Num,
+    a: Num,
+    delta: Num,
+    floor: Num = 0.0,
     provenance: Provenance = "assumed",
 ) -> Gap:
     r"""Generalization bound of generation i when a fit to N examples errs by e + c N^{-a}.
 
     `generalization_gap` with discrepancy M times the drift of generation i - 1.
 
-    Args:
-        generation: i, a whole number >= 0 or inf (limit of the loop first, then of alpha).
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, and mean one-step errors E eps_0 <= e + c n^{-a}, E eps_i <= e
         + c N^{-a}.
@@ -245,20 +218,18 @@ def generalization_gap_at_rate(
 
 @to_infinity
 def expected_gap(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    discrepancy: ArrayLike,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    discrepancy: Num,
     provenance: Provenance = "assumed",
 ) -> Gap:
     r"""Mean generalization gap: (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n]; b/n for i = 0.
 
-    Args:
-        M: largest loss, > 0; decides only whether the bound is vacuous.
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `generalization_gap`; the loss need not be bounded.
     Source: derived here, THEORY.md statement 13.
@@ -277,22 +248,20 @@ def expected_gap(
 
 @to_infinity
 def excess_risk(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    discrepancy: ArrayLike,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    discrepancy: Num,
     provenance: Provenance = "assumed",
 ) -> Gap:
     r"""Mean excess risk of empirical risk minimisation: the shift counts twice.
 
     E risk - inf risk <= 2 (1-alpha) d + b [alpha chi_i + alpha (1-alpha)/n].
 
-    Args:
-        M: largest loss, > 0; decides only whether the bound is vacuous.
     Returns: Gap in the broadcast shape with ``fluctuation`` 0.
     Assumes: As `expected_gap`, and a learner that minimises the empirical risk.
     Source: derived here, THEORY.md statement 18.
@@ -305,16 +274,16 @@ def excess_risk(
 
 @to_infinity
 def excess_risk_at_rate(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    c: ArrayLike,
-    a: ArrayLike,
-    floor: ArrayLike = 0.0,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    c: Num,
+    a: Num,
+    floor: Num = 0.0,
     provenance: Provenance = "assumed",
 ) -> Gap:
     r"""Mean excess risk of empirical risk minimisation, errors of a fit e + c N^{-a}.
@@ -344,16 +313,16 @@ def excess_risk_at_rate(
 
 @to_infinity
 def weighted_gap(
-    n: ArrayLike,
-    n_syn: ArrayLike,
-    weight: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    n_syn: Num,
+    weight: Num,
+    generation: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    kappa: ArrayLike,
-    delta: ArrayLike,
-    discrepancy: ArrayLike,
+    M: Num,
+    b: Num,
+    kappa: Num,
+    delta: Num,
+    discrepancy: Num,
     fresh: bool = False,
     provenance: Provenance = "assumed",
 ) -> Gap:
@@ -363,9 +332,6 @@ def weighted_gap(
     `weighted_stability`; with fresh real data w^2/n replaces w chi_i and V_i is that of
     `fresh_data_stability`.
 
-    Args:
-        b: loss stability in weighted shares, >= 0.
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Gap in the broadcast shape.
     Assumes: As `generalization_gap`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -387,14 +353,14 @@ def weighted_gap(
 
 @to_infinity
 def uniform_convergence_gap(
-    n: ArrayLike,
-    alpha: ArrayLike,
+    n: Num,
+    alpha: Num,
     *,
-    M: ArrayLike,
-    delta: ArrayLike,
-    log_size: ArrayLike,
-    discrepancy: ArrayLike,
-    cover_radius: ArrayLike = 0.0,
+    M: Num,
+    delta: Num,
+    log_size: Num,
+    discrepancy: Num,
+    cover_radius: Num = 0.0,
     provenance: Provenance = "assumed",
 ) -> UniformGap:
     r"""Generalization bound of any generation from the size of the class; no stability at all.
@@ -414,18 +380,16 @@ def uniform_convergence_gap(
     Source: derived here, THEORY.md statement 17.
     """
     size, real_share, loss, distance = checked(n=n, alpha=alpha, M=M, discrepancy=discrepancy)
-    logs = nonnegative("log_size", log_size) + _log_odds(delta)
+    log, radius = checked(log_size=log_size, cover_radius=cover_radius)
     shift = times(1 - real_share, distance)
-    cover = 2 * nonnegative("cover_radius", cover_radius)
+    cover, logs = 2 * radius, log + _log_odds(delta)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
     known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
     return summed(UniformGap, loss, known, shift, cover, fluctuation)
 
 
 @to_infinity
-def log_cover_ball(
-    dimension: ArrayLike, radius: ArrayLike, lipschitz: ArrayLike, cover_radius: ArrayLike
-) -> FloatArray:
+def log_cover_ball(dimension: Num, radius: Num, lipschitz: Num, cover_radius: Num) -> Floats:
     r"""Log size of an eta-net of a parameter ball: q ln(1 + 2 W L/eta).
 
     Args:
@@ -436,24 +400,17 @@ def log_cover_ball(
     Returns: natural logarithm of the size, in the broadcast shape.
     Source: published: Kolmogorov and Tikhomirov 1959 (volume argument).
     """
-    q = sample_size("dimension", dimension)
-    reach = positive("radius", radius) * nonnegative("lipschitz", lipschitz)
+    q, slope = checked(dimension=dimension, lipschitz=lipschitz)
+    reach = positive("radius", radius) * slope
     return (q * np.log1p(2 * reach / positive("cover_radius", cover_radius)))[()]
 
 
 @to_infinity
 def bousquet_elisseeff(
-    n: ArrayLike,
-    beta: ArrayLike,
-    M: ArrayLike,
-    delta: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    n: Num, beta: Num, M: Num, delta: Num, *, provenance: Provenance = "assumed"
 ) -> StableAlgorithmGap:
     r"""Gap of a uniformly stable algorithm: beta + (2 n beta + M) sqrt(ln(1/delta)/(2n)).
 
-    Args:
-        n: independent examples, >= 1.
     Returns: StableAlgorithmGap in the broadcast shape.
     Assumes: Independent examples of one law: not the mixed set of a loop, whose parts depend on
         each other.
@@ -467,19 +424,12 @@ def bousquet_elisseeff(
 
 @to_infinity
 def bousquet_klochkov_zhivotovskiy(
-    n: ArrayLike,
-    beta: ArrayLike,
-    M: ArrayLike,
-    delta: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    n: Num, beta: Num, M: Num, delta: Num, *, provenance: Provenance = "assumed"
 ) -> StableAlgorithmGap:
     r"""Gap of a uniformly stable algorithm without the factor sqrt(n) on beta.
 
     beta (2 + sqrt(2) e p ceil(log2 n)) + M sqrt(ln(2/delta)/(2n)), p = max(2, ln(2/delta)).
 
-    Args:
-        n: independent examples, >= 1.
     Returns: StableAlgorithmGap in the broadcast shape; better than `bousquet_elisseeff` from n of
         some thousands on.
     Assumes: Independent examples of one law.
@@ -494,21 +444,21 @@ def bousquet_klochkov_zhivotovskiy(
     return summed(StableAlgorithmGap, loss, known, change * (2 + levels), fluctuation)
 
 
-def _ceil_log2(size: FloatArray) -> FloatArray:
+def _ceil_log2(size: Floats) -> Floats:
     mantissa, exponent = np.frexp(size)
     return np.where(mantissa == 0.5, exponent - 1, exponent).astype(np.float64)
 
 
 @to_infinity
 def coupled_gap(
-    n: ArrayLike,
-    n_syn: ArrayLike,
+    n: Num,
+    n_syn: Num,
     *,
-    M: ArrayLike,
-    b: ArrayLike,
-    beta_real: ArrayLike,
-    delta: ArrayLike,
-    discrepancy: ArrayLike,
+    M: Num,
+    b: Num,
+    beta_real: Num,
+    delta: Num,
+    discrepancy: Num,
     provenance: Provenance = "assumed",
 ) -> CoupledGap:
     r"""Generalization bound of a loop whose randomness does not depend on the real set.
@@ -517,7 +467,6 @@ def coupled_gap(
     of `bousquet_elisseeff` and `bousquet_klochkov_zhivotovskiy` in each place.
 
     Args:
-        b: loss stability of one fit, >= 0.
         beta_real: beta_i, the most that one swap in the real set changes the loss of generation i
             when the loop is run again with the same randomness, >= 0.
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0.
@@ -537,18 +486,15 @@ def coupled_gap(
     return summed(CoupledGap, loss, known, shift, real_part, synthetic_part)
 
 
-def _smaller_gap(n: FloatArray, beta: FloatArray, M: FloatArray, delta: FloatArray) -> FloatArray:
+def _smaller_gap(n: Floats, beta: Floats, M: Floats, delta: Floats) -> Floats:
     first = bousquet_elisseeff(n, beta, M, delta).total
     return np.minimum(first, bousquet_klochkov_zhivotovskiy(n, beta, M, delta).total)
 
 
 @to_infinity
-def delta_for_every_generation(delta: ArrayLike, generation: ArrayLike) -> FloatArray:
+def delta_for_every_generation(delta: Num, generation: Num) -> Floats:
     r"""Failure probability to spend on generation i so that all i >= 1 hold: 6 delta/(pi i)^2.
 
-    Args:
-        delta: probability in (0, 1) that any generation's bound fails.
-        generation: i, a whole number >= 1.
     Returns: the probability for generation i; they sum to ``delta``.
     Source: derived here, THEORY.md statement 19.
     """

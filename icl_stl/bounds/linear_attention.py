@@ -9,20 +9,10 @@ a linear model of p = d^2 features. Parameters are measured in the Frobenius nor
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    checked,
-    common_shape,
-    constants,
-    nonnegative,
-    probability,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric
+from icl_stl.bounds._check import checked, nonnegative, probability
+from icl_stl.bounds._kinds import Constant, Floats, Num, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric
 from icl_stl.bounds.generalization import summed
 from icl_stl.bounds.stability import BoolArray
 
@@ -34,41 +24,41 @@ _EVENTS = 6  # three deviations for the real set, three for the synthetic batch
 class SphereMoments(NamedTuple):
     """What a prompt's law decides, inputs on the sphere; r = y - <Gamma*, x h^T>."""
 
-    square: FloatArray
+    square: Floats
     """E|h|^2."""
-    fourth: FloatArray
+    fourth: Floats
     """E|h|^4."""
-    scale: FloatArray
+    scale: Floats
     """s_h = E|h|^2/d; the features x h^T have second moment s_h I."""
-    optimum: FloatArray
+    optimum: Floats
     """g = 1/E|h|^2; the best layer is Gamma* = g I."""
-    risk: FloatArray
+    risk: Floats
     """R* = sigma^2 + 1 - g, its risk; R(Gamma) = R* + s_h |Gamma - Gamma*|^2."""
-    residual_fourth: FloatArray
+    residual_fourth: Floats
     """E r^4."""
-    leverage: FloatArray
+    leverage: Floats
     """E r^2 |x h^T|^2."""
 
 
 class LinearAttentionGap(NamedTuple):
     """Bound on the gap of linear attention, real and synthetic part bounded apart."""
 
-    shift: FloatArray
+    shift: Floats
     """Difference of the risks on the real law and on the generator's law, exact for the distances
     given; may be negative.
     """
-    real: FloatArray
+    real: Floats
     """Fluctuation of the real set."""
-    synthetic: FloatArray
+    synthetic: Floats
     """Fluctuation of the synthetic batch."""
-    total: FloatArray
+    total: Floats
     vacuous: BoolArray
     """Whether the total exceeds 1 + sigma^2, the risk of predicting 0."""
     constants: tuple[Constant, ...]
 
 
 @to_infinity
-def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> SphereMoments:
+def sphere_moments(dim: Num, context: Num, sigma: Num) -> SphereMoments:
     r"""Moments of a prompt whose inputs and task are uniform on spheres.
 
     E|h|^2 = 1 + (d - 1 + sigma^2 d)/k; the others are polynomials in 1/k, sigma^2 and g.
@@ -90,7 +80,7 @@ def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> Sphe
     zeta2, across2, across3 = size / k, along / k, mixed / k**2
     zeta4 = quartic / k**3 + (k - 1) / k**3 * (size**2 + 2 * trace)
 
-    def fourth(a: FloatArray | float, c: FloatArray | float) -> FloatArray:
+    def fourth(a: Floats | float, c: Floats | float) -> Floats:
         """E|a w + c zeta|^4."""
         return (
             a**4 + a**2 * c**2 * (4 * across2 + 2 * zeta2) + 4 * a * c**3 * across3 + c**4 * zeta4
@@ -109,14 +99,12 @@ def sphere_moments(dim: ArrayLike, context: ArrayLike, sigma: ArrayLike) -> Sphe
 class _Deviations(NamedTuple):
     """What the empirical risk around a centre may fall short by: t_a + 2 |v| t_b + |v|^2 t_c."""
 
-    square: FloatArray
-    cross: FloatArray
-    spread: FloatArray
+    square: Floats
+    cross: Floats
+    spread: Floats
 
 
-def _bernstein(
-    variance: FloatArray, reach: FloatArray, size: FloatArray, log: FloatArray
-) -> FloatArray:
+def _bernstein(variance: Floats, reach: Floats, size: Floats, log: Floats) -> Floats:
     """Deviation of a mean of ``size`` terms below ``reach`` that has probability e^{-log}."""
     return np.sqrt(2 * np.maximum(variance, 0) * log / size) + reach * log / (3 * size)
 
@@ -125,32 +113,32 @@ class _Problem(NamedTuple):
     """The law of prompts, the generator's noise and how much confidence one event costs."""
 
     moments: SphereMoments
-    dim: FloatArray
-    noise: FloatArray
-    label: FloatArray
-    log: FloatArray  # ln(events/delta)
+    dim: Floats
+    noise: Floats
+    label: Floats
+    log: Floats  # ln(events/delta)
 
     @property
-    def feature(self) -> FloatArray:
+    def feature(self) -> Floats:
         """Largest |x h^T|."""
         return self.dim * self.label
 
     @property
-    def matrix_log(self) -> FloatArray:
+    def matrix_log(self) -> Floats:
         return self.log + np.log(self.dim**2)
 
-    def spread(self, size: FloatArray) -> FloatArray:
+    def spread(self, size: Floats) -> Floats:
         """t_c: how much the features' second moment may be underestimated; never above s_h."""
         scale = self.moments.scale
         variance = self.moments.fourth - scale**2
         return np.minimum(scale, _bernstein(variance, scale, size, self.matrix_log))
 
-    def excess(self, size: FloatArray) -> FloatArray:
+    def excess(self, size: Floats) -> Floats:
         """t_u: how much it may be overestimated."""
         variance = self.moments.fourth - self.moments.scale**2
         return _bernstein(variance, self.feature**2, size, self.matrix_log)
 
-    def real(self, size: FloatArray) -> _Deviations:
+    def real(self, size: Floats) -> _Deviations:
         moments, vector_log = self.moments, self.log + np.log(2)
         variance = moments.residual_fourth - moments.risk**2
         residual = self.label * (1 + moments.optimum * self.dim)
@@ -160,7 +148,7 @@ class _Problem(NamedTuple):
             self.spread(size),
         )
 
-    def synthetic(self, size: FloatArray) -> _Deviations:
+    def synthetic(self, size: Floats) -> _Deviations:
         energy, vector_log = self.noise**2, self.log + np.log(2)
         variance = (_NOISE_FOURTH - 1) * energy**2
         reach = _NOISE_REACH * self.noise * self.feature
@@ -173,12 +161,12 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    dim: ArrayLike,
-    context: ArrayLike,
-    sigma: ArrayLike,
-    delta: ArrayLike,
-    generator_noise: ArrayLike | None,
-    events: FloatArray | float,
+    dim: Num,
+    context: Num,
+    sigma: Num,
+    delta: Num,
+    generator_noise: Num | None,
+    events: Floats | float,
 ) -> _Problem:
     moments = sphere_moments(dim, context, sigma)
     d, noise = checked(dim=dim, sigma=sigma)
@@ -194,10 +182,10 @@ def _problem(
 
 def _certificate(
     problem: _Problem,
-    size: FloatArray,
-    synthetic: FloatArray,
-    to_optimum: FloatArray,
-    to_previous: FloatArray,
+    size: Floats,
+    synthetic: Floats,
+    to_optimum: Floats,
+    to_previous: Floats,
     distances: str,
 ) -> LinearAttentionGap:
     moments = problem.moments
@@ -215,23 +203,23 @@ def _certificate(
     )
 
 
-def _at(deviations: _Deviations, distance: FloatArray) -> FloatArray:
+def _at(deviations: _Deviations, distance: Floats) -> Floats:
     cross = times(distance, deviations.cross)
     return deviations.square + 2 * cross + times(distance**2, deviations.spread)
 
 
 @to_infinity
 def linear_attention_gap(
-    n: ArrayLike,
-    n_syn: ArrayLike,
+    n: Num,
+    n_syn: Num,
     *,
-    dim: ArrayLike,
-    context: ArrayLike,
-    sigma: ArrayLike,
-    delta: ArrayLike,
-    to_optimum: ArrayLike,
-    to_previous: ArrayLike,
-    generator_noise: ArrayLike | None = None,
+    dim: Num,
+    context: Num,
+    sigma: Num,
+    delta: Num,
+    to_optimum: Num,
+    to_previous: Num,
+    generator_noise: Num | None = None,
 ) -> LinearAttentionGap:
     r"""Gap of linear attention trained on prompts whose last label its predecessor wrote.
 
@@ -241,7 +229,6 @@ def linear_attention_gap(
     real and m synthetic prompts.
 
     Args:
-        n: real prompts, kept for ever, >= 1.
         n_syn: synthetic prompts of generation i, m >= 0; 0 for generation 0.
         to_optimum: D, realised Frobenius distance to the best layer, >= 0.
         to_previous: E, realised Frobenius distance to generation i-1, >= 0.
@@ -263,16 +250,16 @@ def linear_attention_gap(
 
 @to_infinity
 def linear_attention_gap_prior(
-    n: ArrayLike,
-    n_syn: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    n_syn: Num,
+    generation: Num,
     *,
-    dim: ArrayLike,
-    context: ArrayLike,
-    sigma: ArrayLike,
-    delta: ArrayLike,
-    ridge: ArrayLike,
-    generator_noise: ArrayLike | None = None,
+    dim: Num,
+    context: Num,
+    sigma: Num,
+    delta: Num,
+    ridge: Num,
+    generator_noise: Num | None = None,
 ) -> LinearAttentionGap:
     r"""The same bound before the loop is run, for ridge regression.
 
@@ -280,8 +267,6 @@ def linear_attention_gap_prior(
     misses O(ridge) and to which every generation contracts: see the statement.
 
     Args:
-        n: real prompts, kept for ever, >= 1.
-        generation: i, a whole number >= 0.
         ridge: penalty per training prompt, > 0: a fit to N prompts minimises the sum of squares
             plus N ridge |Gamma|^2.
         generator_noise: s >= 0, by default sqrt(R*).
@@ -307,7 +292,7 @@ def linear_attention_gap_prior(
     drag = times(rho, moments.scale + problem.excess(synthetic)) / floor
     ratio, gap = drag / (1 + drag), 1 / (1 + drag)
 
-    def distance(count: FloatArray) -> FloatArray:
+    def distance(count: Floats) -> Floats:
         series = geometric(ratio, gap, count)
         return times(start, series.power) + times(noise, series.total)
 

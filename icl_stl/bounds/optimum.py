@@ -10,22 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    Provenance,
-    checked,
-    constants,
-    extended,
-    flag,
-    generation_index,
-    nonnegative,
-    one,
-    positive,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, flag, generation_index, nonnegative, one, positive
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, to_infinity
 from icl_stl.bounds._series import geometric
 from icl_stl.bounds.generalization import Gap
 
@@ -69,10 +56,10 @@ class Shapes(NamedTuple):
     ``shift`` is that of the decaying error, ``floor`` that of the error which stays.
     """
 
-    shift: FloatArray
-    floor: FloatArray
-    stability: FloatArray
-    fluctuation: FloatArray
+    shift: Floats
+    floor: Floats
+    stability: Floats
+    fluctuation: Floats
 
 
 @dataclass(frozen=True)
@@ -97,22 +84,22 @@ class Landscape:
     """Whether every generation draws new real rows."""
 
     @to_infinity
-    def parts(self, lam: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def parts(self, lam: Num) -> tuple[Floats, Floats, Floats]:
         """Shift, stability and fluctuation of the objective at ``lam`` in [0, inf]."""
         return self._weighted(self.shapes(np.asarray(lam, dtype=np.float64)))
 
     @to_infinity
-    def value(self, lam: ArrayLike) -> FloatArray:
+    def value(self, lam: Num) -> Floats:
         """The objective at ``lam`` in [0, inf]; at inf its limit."""
         return self._combined(self.shapes(np.asarray(lam, dtype=np.float64)))
 
     @to_infinity
-    def slope(self, lam: ArrayLike) -> FloatArray:
+    def slope(self, lam: Num) -> Floats:
         """Derivative of the objective at finite ``lam``; inf where the objective is."""
         at = np.asarray(lam, dtype=np.float64)
         return np.where(np.isinf(self.value(at)), np.inf, self._combined(self.slopes(at)))
 
-    def _weighted(self, shapes: Shapes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _weighted(self, shapes: Shapes) -> tuple[Floats, Floats, Floats]:
         weights = (self.A, self.F, self.H, self.G)
         shift, floor, stability, fluctuation = (
             weight * shape if weight > 0 else np.zeros_like(shape)
@@ -120,11 +107,11 @@ class Landscape:
         )
         return shift + floor, stability, fluctuation
 
-    def _combined(self, shapes: Shapes) -> FloatArray:
+    def _combined(self, shapes: Shapes) -> Floats:
         shift, stability, fluctuation = self._weighted(shapes)
         return shift + stability + fluctuation
 
-    def shapes(self, lam: FloatArray) -> Shapes:
+    def shapes(self, lam: Floats) -> Shapes:
         """The shapes at ``lam``: 0, 0, 1 and 1 without synthetic data."""
         mix = _Mixture.at(lam, self.kappa)
         influence, spread = self._influence(mix)
@@ -144,18 +131,18 @@ class Landscape:
         late = _LATE < self.generation < np.inf
         return 1 - (_ROUNDING_LATE if late else _ROUNDING)
 
-    def _floor(self, mix: "_Mixture") -> FloatArray:
+    def _floor(self, mix: "_Mixture") -> Floats:
         """Shift of a constant error, rho + rho^2 + ... + rho^i; it rises in lambda."""
         return mix.rho * geometric(mix.rho, mix.alpha, np.asarray(self.generation)).total
 
-    def _first(self, mix: "_Mixture") -> FloatArray:
+    def _first(self, mix: "_Mixture") -> Floats:
         """Influence r^i of the first real rows, which new ones replace; it rises in lambda."""
         if np.isinf(self.generation):
             return np.where((mix.gap > 0) | (self.kappa == 1), 0.0, np.inf)
         return geometric(mix.ratio, mix.gap, np.asarray(self.generation)).power
 
     @to_infinity
-    def lower(self, left: FloatArray, right: FloatArray) -> FloatArray:
+    def lower(self, left: Floats, right: Floats) -> Floats:
         """A number below the objective on all of [left, right], from monotone factors."""
         low, high = _Mixture.at(left, self.kappa), _Mixture.at(right, self.kappa)
         at_low, at_high = self._influence(low), self._influence(high)
@@ -177,14 +164,14 @@ class Landscape:
         )
         return self._combined(shapes) * self.rounded_down
 
-    def _turn(self, left: FloatArray, right: FloatArray) -> FloatArray:
+    def _turn(self, left: Floats, right: Floats) -> Floats:
         """Where alpha/(1 - r^2) is least: it falls while alpha^2 > 1 - 1/kappa^2, then rises."""
         if self.kappa <= 1:
             return right
         share = np.sqrt(self.kappa - 1) * np.sqrt(self.kappa + 1) / self.kappa
         return np.asarray(np.clip(1 / share - 1, left, right))
 
-    def _least_spread(self, left: FloatArray, right: FloatArray) -> FloatArray:
+    def _least_spread(self, left: Floats, right: Floats) -> Floats:
         """Squares alpha sum r^{2s} from below for kappa > 1: by factors, or with kappa put to 1."""
         low, high = _Mixture.at(left, self.kappa), _Mixture.at(right, self.kappa)
         series = geometric(low.ratio, low.gap, np.asarray(self.generation))
@@ -194,7 +181,7 @@ class Landscape:
         neutral = replace(self, kappa=1.0)._influence(_Mixture.at(right, 1.0))[1]
         return np.maximum(by_factors, neutral)
 
-    def _shift(self, low: "_Mixture", high: "_Mixture") -> FloatArray:
+    def _shift(self, low: "_Mixture", high: "_Mixture") -> Floats:
         """Shift rho [P + w (1 - P)], P = rho^{i-1}, w = alpha^{a-1}, from below on an interval.
 
         It rises in rho and in w; in P it falls where w >= 1 (a <= 1) and rises where w <= 1.
@@ -206,7 +193,7 @@ class Landscape:
         new = np.zeros_like(old) if self.generation == 1 else _one_minus_power(at, self)
         return low.rho * (old + np.where(new == 0, 0.0, weight * new))
 
-    def _influence(self, mix: "_Mixture") -> tuple[FloatArray, FloatArray]:
+    def _influence(self, mix: "_Mixture") -> tuple[Floats, Floats]:
         """Influence n chi_i, and squares alpha sum_{s<i} r^{2s}."""
         i = np.asarray(self.generation)
         if np.isinf(i):
@@ -217,7 +204,7 @@ class Landscape:
         square = np.where(injected == 0, 0.0, injected * (1 + series.power))
         return injected + series.power, square / (1 + mix.ratio)
 
-    def slopes(self, lam: FloatArray) -> Shapes:
+    def slopes(self, lam: Floats) -> Shapes:
         """Derivatives of the three shapes in lambda, at finite ``lam``."""
         mix, i = _Mixture.at(lam, self.kappa), self.generation
         d_rho = mix.alpha**2
@@ -244,9 +231,7 @@ class Landscape:
         d_square = 2 * influence * d_influence + d_rho * spread + mix.rho * d_spread
         return Shapes(d_shift, d_floor, d_stability, d_square / (2 * fluctuation))
 
-    def _influence_slopes(
-        self, mix: "_Mixture", d_rho: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def _influence_slopes(self, mix: "_Mixture", d_rho: Floats) -> tuple[Floats, Floats]:
         """Derivatives in lambda of the two results of `_influence`."""
         i, d_ratio = self.generation, self.kappa * d_rho
         if np.isinf(i):
@@ -270,16 +255,16 @@ class _Mixture(NamedTuple):
     own size times 1e-16, relatively.
     """
 
-    alpha: FloatArray
-    rho: FloatArray
-    log_rho: FloatArray
-    product: FloatArray
-    ratio: FloatArray
-    gap: FloatArray
-    injected: FloatArray
+    alpha: Floats
+    rho: Floats
+    log_rho: Floats
+    product: Floats
+    ratio: Floats
+    gap: Floats
+    injected: Floats
 
     @staticmethod
-    def at(lam: FloatArray, kappa: float) -> "_Mixture":
+    def at(lam: Floats, kappa: float) -> "_Mixture":
         alpha = 1 / (1 + lam)
         rho = 1 / (1 + 1 / lam)
         log_rho = -np.log1p(1 / lam)
@@ -289,22 +274,20 @@ class _Mixture(NamedTuple):
         return _Mixture(alpha, rho, log_rho, alpha * rho, kappa * rho, gap, injected)
 
 
-def _power(mix: _Mixture, exponent: float) -> FloatArray:
+def _power(mix: _Mixture, exponent: float) -> Floats:
     """rho^exponent; at infinity the limit of the loop comes before that of lambda, so 0."""
     if exponent == 0:
         return np.ones_like(mix.rho)
     return np.zeros_like(mix.rho) if np.isinf(exponent) else np.exp(exponent * mix.log_rho)
 
 
-def _one_minus_power(mix: _Mixture, landscape: Landscape) -> FloatArray:
+def _one_minus_power(mix: _Mixture, landscape: Landscape) -> Floats:
     """1 - rho^{i-1} without cancellation; 1 in the limit of the loop."""
     count = landscape.generation - 1
     return np.ones_like(mix.rho) if np.isinf(count) else -np.expm1(count * mix.log_rho)
 
 
-def _sum_and_slope(
-    ratio: FloatArray, gap: FloatArray, count: float
-) -> tuple[FloatArray, FloatArray]:
+def _sum_and_slope(ratio: Floats, gap: Floats, count: float) -> tuple[Floats, Floats]:
     """S(r) = 1 + r + ... + r^{k-1} and dS/dr, by its series in 1 - r where that is small."""
     series = geometric(ratio, gap, np.asarray(count))
     slope = (series.total - count * ratio ** (count - 1)) / gap
@@ -350,7 +333,7 @@ def optimal_size(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
     landscape = problem.landscape()
-    cap = one("max_lam", extended("max_lam", max_lam))
+    cap = one("max_lam", *checked(max_lam=max_lam))
     search = branch_and_bound(landscape, cap)
     lam = polished(landscape, search, cap)
     regime = _regime(lam, cap)
@@ -369,7 +352,7 @@ def optimal_size(
 @to_infinity
 def synthetic_trade_off(
     n: float,
-    lam: ArrayLike,
+    lam: Num,
     *,
     M: float,
     b: float,
@@ -405,7 +388,7 @@ def synthetic_trade_off(
     problem = Problem(
         n, M, b, kappa, c, a, delta, generation, objective, log_size, floor, fresh
     ).checked()
-    parts = problem.landscape().parts(extended("lam", lam))
+    parts = problem.landscape().parts(*checked(lam=lam))
     shift, stability, fluctuation = (part[()] for part in parts)
     total = shift + stability + fluctuation
     record = problem.record(provenance)
@@ -549,7 +532,7 @@ def branch_and_bound(landscape: Landscape, cap: float) -> Search:
     return Search(float(edges[k]), float(below), float(above), min(certified, float(values[k])))
 
 
-def _middle(left: FloatArray, right: FloatArray) -> FloatArray:
+def _middle(left: Floats, right: Floats) -> Floats:
     """The middle in ln(1 + lambda); beyond the last finite edge the logarithm is doubled."""
     low = np.log1p(left)
     return np.expm1(np.where(np.isinf(right), 2 * low + 1, (low + np.log1p(right)) / 2))

@@ -7,38 +7,28 @@ its public reviews say is used. A constant here is a stand-in for one that we do
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    checked,
-    constants,
-    generation_index,
-    times,
-    to_infinity,
-)
+from icl_stl.bounds._check import checked, generation_index
+from icl_stl.bounds._kinds import Constant, Floats, Num, constants, times, to_infinity
 from icl_stl.bounds._series import geometric, power_sum
 
 
 class PaperForm(NamedTuple):
     """A bound of the paper's shape; the constants stand in for unknown ones, all ``assumed``."""
 
-    total: FloatArray
-    terms: FloatArray
+    total: Floats
+    terms: Floats
     """Its parts, on the last axis."""
     constants: tuple[Constant, ...]
 
 
-def _form(*terms: FloatArray, **stand_ins: ArrayLike) -> PaperForm:
+def _form(*terms: Floats, **stand_ins: Num) -> PaperForm:
     stacked = np.stack(np.broadcast_arrays(*terms), axis=-1)
     return PaperForm(stacked.sum(axis=-1), stacked, constants("assumed", **stand_ins))
 
 
 @to_infinity
-def accumulated_error(
-    alpha: ArrayLike, generation: ArrayLike, one_step: ArrayLike = 1.0
-) -> PaperForm:
+def accumulated_error(alpha: Num, generation: Num, one_step: Num = 1.0) -> PaperForm:
     r"""Last term of the paper's generalization bound: eps (1 - (1-alpha)^i)/alpha.
 
     i eps as alpha -> 0, at most eps/alpha for a constant share.
@@ -55,7 +45,7 @@ def accumulated_error(
 
 @to_infinity
 def augmentation_trade_off(
-    n: ArrayLike, generation: ArrayLike, leading: ArrayLike = 1.0, second: ArrayLike = 1.0
+    n: Num, generation: Num, leading: Num = 1.0, second: Num = 1.0
 ) -> PaperForm:
     r"""Shape of the paper's bound with growing synthetic data: n^{-1/4} log i + n^{-1} sum 1/k^2.
 
@@ -74,9 +64,7 @@ def augmentation_trade_off(
 
 
 @to_infinity
-def transformer_factor(
-    weight_norm: ArrayLike, depth: ArrayLike, constant: ArrayLike = 1.0
-) -> PaperForm:
+def transformer_factor(weight_norm: Num, depth: Num, constant: Num = 1.0) -> PaperForm:
     r"""Factor of the paper's recursive stability of transformers: e^{B_W L}.
 
     Args:

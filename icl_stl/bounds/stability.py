@@ -3,23 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    generation_index,
-    nonnegative,
-    real,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric, log_product, one_minus_product
+from icl_stl.bounds._check import checked, generation_index, nonnegative, real, sample_size
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric, log_product, one_minus_product
 
 BoolArray = NDArray[np.bool_]
 
@@ -27,13 +15,13 @@ BoolArray = NDArray[np.bool_]
 class Stability(NamedTuple):
     """Effect of replacing one example of the real set on generation i."""
 
-    influence: FloatArray
+    influence: Floats
     """chi_i, expected share of the training set that the swap changes."""
-    gamma: FloatArray
+    gamma: Floats
     """kappa chi_i, recursive stability: expected total variation between the two models."""
     stable: BoolArray
     """The phase condition (1 - alpha) kappa < 1, under which gamma is bounded in i."""
-    variance_proxy: FloatArray
+    variance_proxy: Floats
     """V_i, sum of squared influences of everything the loop ever drew."""
     constants: tuple[Constant, ...]
 
@@ -41,21 +29,21 @@ class Stability(NamedTuple):
 class Propagation(NamedTuple):
     """What a swap becomes in i generations, with r = (1 - w) kappa and w the real weight."""
 
-    influence: FloatArray
+    influence: Floats
     """n chi_i = w (1 + r + ... + r^{i-1}) + r^i."""
-    injected: FloatArray
+    injected: Floats
     """Its part w (1 + r + ... + r^{i-1})."""
-    total: FloatArray
+    total: Floats
     """1 + r + ... + r^{i-1}."""
-    square_ratio: FloatArray
+    square_ratio: Floats
     """(1 + r^i)/(1 + r), so that 1 + r^2 + ... + r^{2i-2} = total * square_ratio."""
-    gap: FloatArray
+    gap: Floats
     """1 - r."""
-    power: FloatArray
+    power: Floats
     """r^i."""
 
 
-def propagation(weight: FloatArray, kappa: FloatArray, i: FloatArray) -> Propagation:
+def propagation(weight: Floats, kappa: Floats, i: Floats) -> Propagation:
     """The recursion n chi_i = w + (1 - w) kappa n chi_{i-1}, n chi_0 = 1, solved.
 
     At i = inf, w = 0, kappa = 1 it is the limit w -> 0 of the loop's limit: n chi = 1, all of it
@@ -70,7 +58,7 @@ def propagation(weight: FloatArray, kappa: FloatArray, i: FloatArray) -> Propaga
     return Propagation(injected + power, injected, total, (1 + power) / (1 + ratio), gap, power)
 
 
-def deviation(alpha: FloatArray, spread: Propagation) -> FloatArray:
+def deviation(alpha: Floats, spread: Propagation) -> Floats:
     """sqrt(n V_i), in a form that overflows no earlier than V_i^{1/2} does."""
     synthetic = times(1 - alpha, spread.injected)
     batches = times(np.sqrt(synthetic), np.sqrt(spread.square_ratio))
@@ -79,21 +67,13 @@ def deviation(alpha: FloatArray, spread: Propagation) -> FloatArray:
 
 @to_infinity
 def recursive_stability(
-    n: ArrayLike,
-    alpha: ArrayLike,
-    kappa: ArrayLike,
-    generation: ArrayLike,
-    *,
-    provenance: Provenance = "assumed",
+    n: Num, alpha: Num, kappa: Num, generation: Num, *, provenance: Provenance = "assumed"
 ) -> Stability:
     r"""Recursive stability of a loop with a fixed real set and a constant real share.
 
     chi_0 = 1/n, chi_i = alpha/n + r chi_{i-1}, r = (1-alpha) kappa; gamma_i = kappa chi_i;
     V_i = n chi_i^2 + (alpha (1-alpha)/n) sum_{s<i} r^{2s}. Attained by the Bernoulli amplifier.
 
-    Args:
-        kappa: generator stability, change of the generated law in total variation per changed
-            share of the training set, >= 0.
     Returns: Stability in the broadcast shape; infinite at i = inf where r >= 1 (but kappa = 1 with
         alpha = 0, where influence is 1/n in every generation).
     Assumes: TV(D_A(S), D_A(S')) <= kappa Ham(S, S')/|S|.
@@ -106,11 +86,7 @@ def recursive_stability(
 
 
 def _stability(
-    kappa: FloatArray,
-    gap: FloatArray,
-    influence: FloatArray,
-    variance: FloatArray,
-    provenance: Provenance,
+    kappa: Floats, gap: Floats, influence: Floats, variance: Floats, provenance: Provenance
 ) -> Stability:
     gap, influence, gamma, variance = common_shape(
         gap, influence, times(kappa, influence), variance
@@ -119,7 +95,7 @@ def _stability(
 
 
 @to_infinity
-def phase_threshold(kappa: ArrayLike) -> FloatArray:
+def phase_threshold(kappa: Num) -> Floats:
     r"""Real share above which recursive stability is bounded in i: max(0, 1 - 1/kappa).
 
     Returns: the threshold in [0, 1).
@@ -131,7 +107,7 @@ def phase_threshold(kappa: ArrayLike) -> FloatArray:
 
 @to_infinity
 def uniform_recursive_stability(
-    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, *, provenance: Provenance = "assumed"
+    n: Num, alpha: Num, kappa: Num, *, provenance: Provenance = "assumed"
 ) -> Stability:
     r"""Recursive stability for all generations at once: chi_i <= max(1, alpha/(1 - r))/n.
 
@@ -148,7 +124,7 @@ def uniform_recursive_stability(
 
 
 @to_infinity
-def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) -> FloatArray:
+def varying_share_influence(n: Num, alphas: Num, kappas: Num) -> Floats:
     r"""Influence when share and generator change from one generation to the next.
 
     chi_i = alpha_i/n + (1-alpha_i) kappa_i chi_{i-1}.
@@ -168,13 +144,12 @@ def varying_share_influence(n: ArrayLike, alphas: ArrayLike, kappas: ArrayLike) 
 
 
 @to_infinity
-def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) -> FloatArray:
+def accumulate_influence(n: Num, kappa: Num, generation: Num) -> Floats:
     r"""Influence when all data are kept: chi_i = (1/n) prod_{k=1}^{i} (k + kappa)/(k + 1).
 
     Polynomial in i, like i^{kappa - 1}, never exponential.
 
     Args:
-        n: size of every batch, >= 1.
         kappa: generator stability, in [0, 10000].
     Returns: chi_i in the broadcast shape: at i = inf 0, 1/n or inf for kappa below, at, above 1.
     Assumes: As `recursive_stability`; one equal batch a generation.
@@ -187,9 +162,7 @@ def accumulate_influence(n: ArrayLike, kappa: ArrayLike, generation: ArrayLike) 
 
 
 @to_infinity
-def synthetic_influence(
-    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, lag: ArrayLike
-) -> FloatArray:
+def synthetic_influence(n: Num, alpha: Num, kappa: Num, lag: Num) -> Floats:
     r"""Influence of one synthetic example ``lag`` generations later: r^lag alpha/n.
 
     Args:
@@ -204,7 +177,7 @@ def synthetic_influence(
 
 
 @to_infinity
-def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -> FloatArray:
+def influence_from_stability(n: Num, alpha: Num, gamma: Num) -> Floats:
     r"""Influence on generation i from the recursive stability of i - 1: alpha/n + (1-alpha) gamma.
 
     Args:
@@ -218,8 +191,8 @@ def influence_from_stability(n: ArrayLike, alpha: ArrayLike, gamma: ArrayLike) -
 
 @to_infinity
 def parameter_stability(
-    n: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, sensitivity: ArrayLike
-) -> FloatArray:
+    n: Num, alpha: Num, kappa: Num, generation: Num, sensitivity: Num
+) -> Floats:
     r"""Distance in parameters between two loops that share their randomness: Omega chi_i.
 
     Args:
@@ -235,9 +208,7 @@ def parameter_stability(
     return times(omega, recursive_stability(n, alpha, kappa, generation).influence)[()]
 
 
-def contraction_stability(
-    start: ArrayLike, contraction: ArrayLike, injected: ArrayLike
-) -> FloatArray:
+def contraction_stability(start: Num, contraction: Num, injected: Num) -> Floats:
     r"""Distance between two loops whose generations contract it and add to it.
 
     d_i <= q_i d_{i-1} + u_i, solved: sum_{j<=i} u_j prod_{j<l<=i} q_l with u_0 = d_0.
@@ -273,11 +244,11 @@ def contraction_stability(
 
 @to_infinity
 def weighted_stability(
-    n: ArrayLike,
-    n_syn: ArrayLike,
-    weight: ArrayLike,
-    kappa: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    n_syn: Num,
+    weight: Num,
+    kappa: Num,
+    generation: Num,
     *,
     provenance: Provenance = "assumed",
 ) -> Stability:
@@ -286,8 +257,6 @@ def weighted_stability(
     n chi_i = w sum_{s<i} r^s + r^i, V_i = n chi_i^2 + ((1-w)^2/m) sum_{s<i} r^{2s},
     r = (1-w) kappa, m = n_syn; w = 0 is the replace loop.
 
-    Args:
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Stability in the broadcast shape.
     Assumes: As `recursive_stability`, changed shares counted with their weights.
     Source: derived here, THEORY.md statement 12.
@@ -302,11 +271,11 @@ def weighted_stability(
 
 @to_infinity
 def fresh_data_stability(
-    n: ArrayLike,
-    n_syn: ArrayLike,
-    weight: ArrayLike,
-    kappa: ArrayLike,
-    generation: ArrayLike,
+    n: Num,
+    n_syn: Num,
+    weight: Num,
+    kappa: Num,
+    generation: Num,
     *,
     provenance: Provenance = "assumed",
 ) -> Stability:
@@ -314,8 +283,6 @@ def fresh_data_stability(
 
     A first example has influence r^i/n; V_i = (w^2/n + (1-w)^2/m) sum_{s<i} r^{2s} + r^{2i}/n.
 
-    Args:
-        kappa: generator stability in weighted shares, >= 0.
     Returns: Stability in the broadcast shape; ``influence`` and ``gamma`` are those of an example
         of generation 0.
     Assumes: As `weighted_stability`.
@@ -330,7 +297,7 @@ def fresh_data_stability(
 
 
 @to_infinity
-def best_fresh_weight(n: ArrayLike, n_syn: ArrayLike) -> FloatArray:
+def best_fresh_weight(n: Num, n_syn: Num) -> Floats:
     r"""Real weight of least limiting variance proxy with fresh data and kappa = 1.
 
     w^2 = (n/m)(1 - w); n = m gives the golden section 0.618, and V_inf = w/n at the optimum.

@@ -6,25 +6,10 @@ from math import exp, inf, isinf, pi, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import (
-    Constant,
-    FloatArray,
-    Provenance,
-    checked,
-    common_shape,
-    constants,
-    flag,
-    generation_index,
-    nonnegative,
-    one,
-    real,
-    sample_size,
-    times,
-    to_infinity,
-)
-from icl_stl.bounds._series import geometric, harmonic, one_minus_product
+from icl_stl.bounds._check import checked, flag, generation_index, nonnegative, one, real
+from icl_stl.bounds._kinds import Constant, Floats, Num, Provenance, constants, times, to_infinity
+from icl_stl.bounds._series import common_shape, geometric, harmonic, one_minus_product
 from icl_stl.bounds.stability import BoolArray
 
 # sup |phi'|: none but ReLU's is 1.
@@ -217,7 +202,7 @@ class _Growth(NamedTuple):
 
 
 @to_infinity
-def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
+def attention_cap(keys: Num, oscillation: Num) -> Floats:
     r"""Largest attention weight one key can get: 1/(1 + (n-1) e^{-b}) = omega(n, b)/n.
 
     Args:
@@ -226,7 +211,7 @@ def attention_cap(keys: ArrayLike, oscillation: ArrayLike) -> FloatArray:
     Returns: the weight in (0, 1]; attained when one logit exceeds all others by b.
     Source: derived here, THEORY.md statement 27.
     """
-    count = sample_size("keys", keys)
+    (count,) = checked(keys=keys)
     return (1 / (1 + (count - 1) * np.exp(-real("oscillation", oscillation, 0, inf))))[()]
 
 
@@ -289,7 +274,6 @@ def replace_one(
     layer without MLP it is 2 R |w_o| sum_h |U_h| omega(m, 2 G_h)/m, which is attained.
 
     Args:
-        examples: m >= 1; the m example tokens are the keys.
         label_embedding: |E_y|, >= 0, for the label sensitivity, which is that of
             `replace_one_path`.
     Returns: Certificate.
@@ -368,7 +352,7 @@ def causal_replace_one(
 
 
 @to_infinity
-def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> FloatArray:
+def causal_spread(tokens: Num, position: Num, layers: Num) -> Floats:
     r"""Bound on (C^s)_{Tj}, the share of token j in s causal averages: (H_T - H_{j-1})^{s-1}/T.
 
     Args:
@@ -379,20 +363,20 @@ def causal_spread(tokens: ArrayLike, position: ArrayLike, layers: ArrayLike) -> 
         T)^{s-1}/T.
     Source: derived here, THEORY.md statement 31.
     """
-    last = sample_size("tokens", tokens)
+    (last,) = checked(tokens=tokens)
     first = generation_index("position", position, first=1)
     if (first > last).any():
         raise ValueError(f"position = {position!r} is outside the admissible range [1, tokens]")
     spread = harmonic(last) - harmonic(first - 1)
     power = generation_index("layers", layers, first=1) - 1
-    bound: FloatArray = np.power(spread, power) / last
+    bound: Floats = np.power(spread, power) / last
     return bound[()]
 
 
 @to_infinity
 def linear_attention(
-    examples: ArrayLike, gamma_norm: ArrayLike, input_radius: ArrayLike, label_radius: ArrayLike
-) -> tuple[FloatArray, FloatArray]:
+    examples: Num, gamma_norm: Num, input_radius: Num, label_radius: Num
+) -> tuple[Floats, Floats]:
     r"""Replace-one stability and label sensitivity of linear attention, both exact.
 
     f = x_q^T Gamma (1/m) sum_i x_i y_i: worst change 2 |Gamma| B_x^2 B_y/m, kappa = |Gamma| B_x^2.
@@ -410,7 +394,7 @@ def linear_attention(
 
 
 @to_infinity
-def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLike) -> FloatArray:
+def published_generic(examples: Num, logit_norm: Num, depth: Num) -> Floats:
     r"""The published generic certificate: (2/(2m-1)) ((1 + G) e^G)^L.
 
     Args:
@@ -427,9 +411,7 @@ def published_generic(examples: ArrayLike, logit_norm: ArrayLike, depth: ArrayLi
 
 
 @to_infinity
-def gaussian_head(
-    mean_change: ArrayLike, log_scale_change: ArrayLike, least_scale: ArrayLike
-) -> FloatArray:
+def gaussian_head(mean_change: Num, log_scale_change: Num, least_scale: Num) -> Floats:
     r"""Total variation between Gaussian predictions whose mean and log scale moved a little.
 
     TV <= |Delta mu|/(sqrt(2 pi) s_min) + 2 phi(1) |Delta log s|.
@@ -451,7 +433,7 @@ def gaussian_head(
 class ContextLoop(NamedTuple):
     """Recursive stability of a frozen model that relabels part of its own context."""
 
-    gamma: FloatArray
+    gamma: Floats
     """Bound on the change of any prediction at generation g."""
     stable: BoolArray
     """q = (1-alpha) kappa < 1, under which gamma is bounded in g."""
@@ -460,12 +442,12 @@ class ContextLoop(NamedTuple):
 
 @to_infinity
 def context_loop(
-    examples: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
+    examples: Num,
+    alpha: Num,
+    generation: Num,
     *,
-    c: ArrayLike,
-    kappa: ArrayLike,
+    c: Num,
+    kappa: Num,
     kept: bool = True,
     provenance: Provenance = "assumed",
 ) -> ContextLoop:
@@ -493,14 +475,7 @@ def context_loop(
 
 
 @to_infinity
-def context_error(
-    start: ArrayLike,
-    one_round: ArrayLike,
-    alpha: ArrayLike,
-    generation: ArrayLike,
-    *,
-    kappa: ArrayLike,
-) -> FloatArray:
+def context_error(start: Num, one_round: Num, alpha: Num, generation: Num, *, kappa: Num) -> Floats:
     r"""Largest prediction error after g rounds of relabelling without noise.
 
     e_g <= q^g e_0 + eps_0 (1 - q^g)/(1 - q), q = (1-alpha) kappa; g eps_0 at q = 1.
@@ -519,8 +494,8 @@ def context_error(
 
 
 def _context_powers(
-    alpha: ArrayLike, kappa: ArrayLike, generation: ArrayLike, extra: int
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    alpha: Num, kappa: Num, generation: Num, extra: int
+) -> tuple[Floats, Floats, Floats]:
     kept, follow, g = checked(alpha=alpha, kappa=kappa, generation=generation)
     gap, ratio = one_minus_product(kept, follow), (1 - kept) * follow
     return gap, geometric(ratio, gap, g).power, geometric(ratio, gap, g + extra).total

@@ -67,7 +67,6 @@ def failures_of(setting: str, observed: Arrays, axis: int | None = 1) -> tuple[F
     """Where the numbers of each replicate first are not finite.
 
     Args:
-        setting: Regime or experiment.
         observed: Arrays with the replicates first, of which `diverged_at` says in which step a
             training failed (-1: it did not).
         axis: Which of their axes are the generations, if any. An array with fewer axes is of
@@ -265,9 +264,6 @@ def sole_writer(path: Path, option: str = "out") -> Iterator[None]:
 
     The file `lock` in the folder is locked. The operating system lets go of it when the process
     ends, however it ends, so that a killed run is in nobody's way.
-
-    Args:
-        option: The option that asks for it.
     """
     file = path / "lock"
     try:
@@ -290,9 +286,6 @@ def leave_out_damaged(folder: Path) -> None:
     """Rename checkpoints of which any part is damaged, with a warning, so that none is read.
 
     What reads arrays parses their headers first, and notices no damage that makes them shorter.
-
-    Args:
-        folder: With checkpoints, `.npz`; nobody else may write it.
     """
     for path in sorted(folder.glob("*.npz")):
         if not _is_whole(path):
@@ -465,7 +458,6 @@ def read_table(path: Path, samples: int, regimes: Iterable[Regime] = ()) -> dict
     """The loops of a table written by `write_table`: float64, whole numbers int64.
 
     Args:
-        path: The table.
         regimes: The regimes in it that are not of this package: no code is run because a table
             names it.
     """

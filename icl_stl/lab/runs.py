@@ -156,8 +156,6 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
     sweeps.
 
     Args:
-        problem: Real law and learner.
-        regime: The data regime, with places for all rows.
         parts: Whether the gap of prompts is measured by parts.
     """
 
@@ -253,9 +251,7 @@ def identity(
     """All that a run's numbers depend on: settings, seed, versions, code, platform.
 
     Args:
-        settings: What is run, as JSON.
         replicates: How many loops there are at once.
-        seed: Seed of all replicates.
         module: Where the numbers are computed: its code and all that it imports count.
     """
     return {
@@ -332,11 +328,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 class Folder:
-    """A run folder of one configuration: `config.json` and one checkpoint a regime.
-
-    Raises:
-        ValueError: If the folder was made by another configuration; the message says what differs.
-    """
+    """A run folder of one configuration: `config.json` and one checkpoint a regime."""
 
     def __init__(self, path: Path, identity: dict[str, Any], *, fresh: bool = False):
         self.path = path
@@ -366,8 +358,6 @@ class Folder:
         """Store arrays; the state before this one is kept as a second file.
 
         Args:
-            name: Of the checkpoint.
-            arrays: By name.
             made_by: What they are, beside what the whole folder is, as JSON.
         """
         buffer = io.BytesIO()
@@ -382,12 +372,8 @@ class Folder:
         """The newest state that can be read whole (checksums verified), None if there is none.
 
         Args:
-            name: Of the checkpoint.
             made_by: What it must have been made by: see `save`.
             again: Take one that was made by something else for none, with a warning.
-
-        Raises:
-            ValueError: If it was made by something else.
         """
         for path in (self._path(name), self._path(f"{name}.previous")):
             try:
@@ -423,15 +409,7 @@ MADE_BY = "made_by"
 
 
 class _Loop:
-    """The replicates of one regime, generation by generation, in memory and in the folder.
-
-    Args:
-        name: What it is called.
-        file: Its checkpoint.
-        made_by: What it is, whole.
-        folder: Where it is kept.
-        state: Before generation 0.
-    """
+    """The replicates of one regime, generation by generation, in memory and in the folder."""
 
     def __init__(self, name: str, file: str, made_by: Any, folder: Folder, state: State):
         self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
@@ -475,11 +453,7 @@ class _Loop:
 
 
 def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
-    """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all.
-
-    Raises:
-        ValueError: If the problem or the regime cannot be told from others.
-    """
+    """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all."""
     return {
         "sizes": key((job.samples, job.replicates)),
         "seed": seed,
@@ -500,11 +474,7 @@ def run_loops(
     """Run all replicates in the given regimes, or take up where the folder left off.
 
     Args:
-        job: What is run.
-        regimes: Data regimes.
-        seed: Seed of all replicates.
         folder: Where every finished generation is stored.
-        report: Called before each piece of work.
         watch: Called with the loops of a regime after each generation.
 
     Returns:

@@ -35,17 +35,7 @@ def loop(
     observe: Observe,
     sizes: Sizes | None = None,
 ) -> Any:
-    """One loop from its key alone: truth, real set, generations; what `observe` sees of them.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime.
-        samples: n.
-        generations: G.
-        key: Key of the loop.
-        observe: What is seen of a generation.
-        sizes: See `loops.next_generation`.
-    """
+    """One loop from its key alone: truth, real set, generations; what `observe` sees of them."""
     key_loop, truth, real, held_out = problem.start(key, samples)
     return self_consume(
         key_loop,
@@ -60,14 +50,7 @@ def loop(
 
 
 def measurements(problem: Problem, regime: Regime, *, one_step: bool = True) -> Observe:
-    """An observer of what the problem records of a generation.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime; where it mixes in generations before the last there is no one-step
-            error.
-        one_step: Whether it is wanted elsewhere.
-    """
+    """An observer of what the problem records of a generation."""
     wanted = one_step and not regime.keeps_history
 
     def observe(
@@ -231,17 +214,7 @@ def simulate(
     seed: int = 0,
     report: Report = lambda text, done, total: None,
 ) -> Arrays:
-    """Excess, gap, drift and one-step error of every generation of many loops: `[runs, G + 1]`.
-
-    Args:
-        problem: Real law and learner.
-        regime: The data regime.
-        samples: n.
-        generations: G.
-        runs: Independent loops.
-        seed: Seed of all.
-        report: Called before each round.
-    """
+    """Excess, gap, drift and one-step error of every generation of many loops: `[runs, G + 1]`."""
     description(regime, "regime")  # programs are kept: one for regimes that compare equal
     check_fit(problem, regime, samples, generations)
     found: Arrays = many(

@@ -28,7 +28,7 @@ class LinearRegression(Law):
     """ε ~ N(0, 1), or uniform on [-√3, √3]: mean 0 and variance 1 either way."""
 
     def __post_init__(self) -> None:
-        counts(self, ("dim", 1), ("context", 2))
+        counts(self, dim=1, context=2)
         normalised(self, noise=scale, prior_scale=scale)
         prior_noise(self.noise, self.prior_scale)
         for name, other in (("inputs", "sphere"), ("tasks", "sphere"), ("noise_law", "uniform")):

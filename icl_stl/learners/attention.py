@@ -41,15 +41,12 @@ def linear_attention(
         task: The real law; a prompt has k = context - 1 examples and the query.
         std: s > 0, the deviation of generated labels.
         penalty: ρ > 0 beside the mean loss; with `total`, N ρ, the same in all generations.
-        total: Whether the penalty stands beside the sum of the losses.
         generator: `query`: examples and query input of the real law, the query's label
             x_qᵀ Γ h + s η; `autoregressive`: inputs of the real law, every label
             x_jᵀ Γ h_{j-1} + s η from the generated labels before it, h_0 = 0. η has the law of the
             task's noise.
 
-    Returns:
-        The learner; rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all
-        examples.
+    Rows are `Prompts`, parameters Γ `[d, d]`. It relabels the query or all examples.
     """
     std, penalty = positive("std", std), positive("penalty", penalty)
     flag("total", total)

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, QueryArchitecture, Training
@@ -60,9 +59,6 @@ def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:
     """The learner that knows the real law and ignores its data.
 
     With the predictive deviation every drift is zero.
-
-    Args:
-        plug_in: Generate with the noise σ alone instead of the predictive deviation.
     """
     return _in_context(
         task, bayes(task), lambda key, data, weights: (), lambda params: params, plug_in
@@ -139,11 +135,7 @@ def fit_query_model(
     Minimises -ln p_θ(y | x, m examples), m = `task.context`, over a batch of `training.batch`
     prompts, in one scan; all of it may be mapped over keys.
 
-    Args:
-        training: Steps, batch, learning rate, weight decay; there are no rows to shuffle.
-
-    Returns:
-        Function of a key: initialisation and data -> the `Fitted` network.
+    Function of a key: initialisation and data -> the `Fitted` network.
     """
     fit = query_trainer(task, architecture, training)
 
@@ -188,7 +180,6 @@ def adam_transformer(
     plug_in: bool = False,
     learning_rate: Any = None,
     weight_decay: Any = None,
-    data_axis: str | None = None,
 ) -> Learner:
     """A transformer fitted to the negative log-likelihood of the labels by NAdam.
 
@@ -200,15 +191,10 @@ def adam_transformer(
     whole training is one scan.
 
     Args:
-        task: The real law (its noise floor σ and the law of its inputs are known to the learner).
-        plug_in: Generate with the noise σ alone instead of the predictive deviation.
         learning_rate: Instead of the training's, if given; may be traced, so that one program
             serves many.
-        weight_decay: Likewise.
-        data_axis: Axis of devices that share the prompts of a batch, for `devices.data_parallel`.
 
-    Returns:
-        The learner; its parameters are a `Fitted`.
+    Its parameters are a `Fitted`.
     """
     rates = _rates(training, learning_rate, weight_decay)
     model = in_context_model(task, architecture)
@@ -229,19 +215,12 @@ def adam_transformer(
         else:
             order = jnp.broadcast_to(jnp.arange(task.context), ranks.shape)
 
-        def loss(weights: Params, prompts: Prompts, row: Any, examples: Any) -> Float[Array, ""]:
+        def loss(weights: Params, chosen: tuple[Any, Any]) -> Float[Array, ""]:
+            row, examples = chosen
             batch = jax.tree.map(lambda a: a[row[:, None], examples], prompts)
             laws = model.predict(weights, batch)
-            mean = -jnp.mean(laws.log_density(batch.ys))
-            return mean if data_axis is None else jax.lax.pmean(mean, data_axis)
+            return -jnp.mean(laws.log_density(batch.ys))
 
-        if data_axis is not None:
-            whole, part = PartitionSpec(), PartitionSpec(data_axis)
-            loss = jax.shard_map(loss, in_specs=(whole, whole, part, whole), out_specs=whole)
-
-        def of_step(weights: Params, chosen: Any) -> Float[Array, ""]:
-            return loss(weights, prompts, *chosen)
-
-        return _minimise(of_step, training, rates, model.init(key_init), (rows, order))
+        return _minimise(loss, training, rates, model.init(key_init), (rows, order))
 
     return _in_context(task, model, fit, lambda fitted: fitted.weights, plug_in)

@@ -27,14 +27,7 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
     follows its training law in total variation, and e is an error injected in every generation: the
     loops in which the bounds of recursive stability and of the drift are attained.
 
-    Args:
-        kappa: κ in [0, 10⁴], amplification.
-        centre: c in [0, 1], the share that is passed on as it is.
-        injected: e in [-1, 1], added to every fit.
-
-    Returns:
-        The learner; rows are zeros and ones, parameters θ. Generators that share a key are coupled
-        maximally.
+    Rows are zeros and ones, parameters θ. Generators that share a key are coupled maximally.
 
     Source: derived here: THEORY.md, the amplifier.
     """
@@ -60,8 +53,7 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
         clip: B; data are clipped to [-B, B] before the mean is taken. Then one of N rows changes
             the generator by at most 2 B/(N σ √(2π)) in total variation.
 
-    Returns:
-        The learner; rows are numbers, parameters the mean.
+    Rows are numbers, parameters the mean.
     """
     noise = positive("noise", noise)
     if clip != float("inf"):
@@ -84,8 +76,7 @@ def gaussian(*, unbiased: bool = False) -> Learner:
     Args:
         unbiased: Multiply the variance by N/(N - 1), N the rows with a weight; for equal weights.
 
-    Returns:
-        The learner; rows are numbers, parameters a `Normal`.
+    Rows are numbers, parameters a `Normal`.
     """
     flag("unbiased", unbiased)
 
@@ -123,13 +114,8 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
 
     With a = 0 the empirical law, with a = 1 Laplace's rule.
 
-    Args:
-        symbols: K >= 2.
-        pseudo_count: a >= 0, added to the count of every symbol.
-
-    Returns:
-        The learner; rows are symbols 0..K-1, parameters the probabilities `[K]`. N counts the rows
-        that have a weight.
+    Rows are symbols 0..K-1, parameters the probabilities `[K]`. N counts the rows that have a
+    weight.
     """
     symbols, pseudo_count = whole("symbols", symbols, 2), pseudo_counts(pseudo_count)
 

@@ -41,7 +41,6 @@ def bayes_shrinkage(
     """What the Bayes predictor of prior variance v does: f_k = k u/(1 + k u), u = d v/σ².
 
     Args:
-        variance: v >= 0.
         plug_in: Write with the deviation σ instead of the predictive σ √(1 + u/(1 + k u)).
     """
     u = dim * jnp.asarray(variance, jnp.float32) / noise**2
@@ -113,12 +112,7 @@ def empirical_bayes(dim: int, repeats: int, noise: float, *, plug_in: bool = Tru
 
     That maximises the marginal likelihood of the weighted prompts, σ known.
 
-    Args:
-        repeats: n, visits of each direction.
-        plug_in: Write labels with the deviation σ instead of the predictive one.
-
-    Returns:
-        The learner; rows are labels `[n, d]`, parameters a `Shrinkage`.
+    Rows are labels `[n, d]`, parameters a `Shrinkage`.
 
     Source: derived here: THEORY.md statement 68.
     """
@@ -138,11 +132,9 @@ def shrinkage(dim: int, repeats: int, noise: float, *, plug_in: bool = True) -> 
     z is the mean of the k labels before y; no prior ties the visits together.
 
     Args:
-        repeats: n, visits of each direction.
         plug_in: Write labels with the deviation σ instead of that of the residuals.
 
-    Returns:
-        The learner; rows are labels `[n, d]`, parameters a `Shrinkage`.
+    Rows are labels `[n, d]`, parameters a `Shrinkage`.
 
     Source: derived here: THEORY.md statement 69.
     """

@@ -31,16 +31,8 @@ def weighted_ridge(
     precision and relative to the largest number of the solution: within 1e-4 for κ <= 100, 1e-3 for
     κ <= 1e3, 0.02 for κ <= 1e4. Derivatives are those of forward mode.
 
-    Args:
-        weights: Weights of the rows; those without one may hold anything.
-        penalty: ρ >= 0.
-
-    Returns:
-        The minimiser; NaN where rounding alone would decide it: where columns depend on each other,
-        or the squares of a column are no numbers in single precision.
-
-    Raises:
-        ValueError: If there are fewer rows than columns and ρ is 0.
+    The minimiser; NaN where rounding alone would decide it: where columns depend on each other,
+    or the squares of a column are no numbers in single precision.
 
     Source: published (Björck 1996: refinement, least squares by QR).
     """
@@ -117,11 +109,7 @@ def _regression(noise: float, penalty: float, total: bool) -> Learner:
 def ols(noise: float = 1.0) -> Learner:
     """Least squares: y = <w, x> + σ ε, x ~ N(0, I_d); the weighted least-squares w.
 
-    Args:
-        noise: σ > 0, the deviation of generated labels.
-
-    Returns:
-        The learner; rows are `Rows`, parameters w `[d]`.
+    Rows are `Rows`, parameters w `[d]`.
     """
     return _regression(noise, 0.0, False)
 
@@ -130,12 +118,9 @@ def ridge(noise: float = 1.0, penalty: float = 0.1, *, total: bool = False) -> L
     """Ridge regression: argmin_w Σ_r weight_r (y_r - <w, x_r>)² + ρ |w|².
 
     Args:
-        noise: σ > 0, the deviation of generated labels.
         penalty: ρ > 0 beside the mean loss; with `total`, N ρ, the same in all generations.
-        total: Whether the penalty stands beside the sum of the losses.
 
-    Returns:
-        The learner; rows are `Rows`, parameters w `[d]`.
+    Rows are `Rows`, parameters w `[d]`.
     """
     flag("total", total)
     return _regression(noise, positive("penalty", penalty), total)

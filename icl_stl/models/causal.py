@@ -353,7 +353,6 @@ def generate_labels(
     y_k ~ N(mean_k, std_k²), mean and std given x_{1:k} and the labels generated so far.
 
     Args:
-        xs: Inputs `[n, m, d]`.
         plug_in_std: If given, this standard deviation replaces std_k (the plug-in generator, which
             forgets the model's own uncertainty; known to collapse the implied task variance).
     """

@@ -108,10 +108,6 @@ def read_query(
 ) -> Float[Array, " 2"]:
     """The two numbers read at the query, labels in units of their deviation.
 
-    Args:
-        ys: Their labels, in units of √v.
-        visible: Which examples are there; all if not given.
-
     Returns:
         The mean, in units of √v, and the number from which the deviation is made.
     """
@@ -173,10 +169,6 @@ def query_law(
     """The predicted law of the label at a query, given examples.
 
     std² = σ² + v softplus(u) ≥ σ², as for the causal transformer. Any number of examples will do.
-
-    Args:
-        task: The real law: its noise σ and label variance v are known to the network.
-        visible: Which examples are there; all if not given.
     """
     weights, v = effective_weights(architecture, params), task.label_variance
     out = read_query(architecture, weights, xs, ys * v**-0.5, query, visible)

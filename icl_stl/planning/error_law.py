@@ -144,13 +144,9 @@ def resampled_laws(
     it looks.
 
     Args:
-        sizes: As for `fit_error_law`.
-        errors: As for `fit_error_law`.
         stderr: As for `fit_error_law`; needed unless there are replicates.
         runs: R, loops that each standard error was estimated from, one number or `[K]`, >= 2; inf
             or left out: the standard error is known. Not with replicates.
-        count: B, fits, >= 2.
-        seed: Seed of the draws.
     """
     data = _data(sizes, errors, stderr)
     for name, value, least in (("count", count, 2), ("seed", seed, 0)):

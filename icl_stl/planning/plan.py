@@ -481,14 +481,7 @@ def measured(
     stderr: Sequence[float] = (),
     runs: float = math.inf,
 ) -> Measured:
-    """Measured one-step errors that are given as numbers, checked as those of files are.
-
-    Args:
-        sizes: Training sizes N.
-        eps: One-step errors at them, in total variation.
-        stderr: Their standard errors, if known.
-        runs: Loops that each standard error was estimated from; inf if it is known.
-    """
+    """Measured one-step errors that are given as numbers, checked as those of files are."""
     for name, values in (("eps", eps), ("stderr", stderr)):
         fine = len(values) == len(sizes) or (name == "stderr" and not values)
         require(fine, name, list(values), f"one for each of the {len(sizes)} sizes")

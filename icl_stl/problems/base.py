@@ -8,7 +8,8 @@ or not at all. Needs no JAX until it is used.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -98,11 +99,7 @@ class Problem:
     def observe(
         self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
     ) -> dict[str, Any]:
-        """What is recorded of a generation, numbers by name: `observed.numbers`.
-
-        Args:
-            one_step: Whether the one-step error is wanted, and has a meaning.
-        """
+        """What is recorded of a generation, numbers by name: `observed.numbers`."""
         from icl_stl.problems.observed import numbers
 
         return numbers(self, key, truth, held_out, generation, one_step=one_step)
@@ -180,8 +177,22 @@ class Solvable(Problem):
         return learner_of(self)
 
     def make_learner(self) -> "Learner":
-        """The learner."""
-        raise NotImplementedError
+        """The learner: the function of `learners` of its name here, of those fields it takes."""
+        from icl_stl import learners
+
+        ours = (k for k in type(self).__mro__ if k.__module__.startswith(f"{__package__}."))
+        make = getattr(learners, vars(next(ours))["name"])
+        known = filter(partial(hasattr, self), signature(make).parameters)
+        learner: Learner = make(**{name: getattr(self, name) for name in known})
+        return learner
+
+    def draw(self, key: Any, truth: Any, count: int) -> Any:
+        if self.real_law is not None:
+            return super().draw(key, truth, count)
+        return self.learner.generate(key, truth, count)
+
+    def synthetic_risk(self, previous: Any, params: Any) -> Any:
+        return self.risk(previous, params)
 
 
 @lru_cache(maxsize=256)

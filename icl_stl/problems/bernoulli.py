@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from icl_stl import regimes
 from icl_stl.config import amplification, injection, normalised, require, share
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 from icl_stl.references import bernoulli
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 
 LEAST_CHANCE = 1e-4
 """Smallest chance of a symbol of zeros and ones; uniform draws are multiples of 2^-23."""
@@ -39,24 +39,14 @@ class Bernoulli(Solvable):
         whom = f"0, 1, or in [{LEAST_CHANCE:g}, 1 - {LEAST_CHANCE:g}], or draws would round it"
         require(drawn, "probability", p, whom)
 
-    def make_learner(self) -> Any:
-        from icl_stl import learners
-
-        return learners.bernoulli(self.kappa, self.centre, self.injected)
-
     def truth(self, key: Any) -> Scalar:
         return jnp.float32(self.probability)
-
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        return self.learner.generate(key, truth, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         return (rows - params) ** 2
 
     def risk(self, truth: Any, params: Any) -> Scalar:
         return truth * (1 - params) ** 2 + (1 - truth) * params**2
-
-    synthetic_risk = risk
 
     def excess(self, truth: Any, params: Any) -> Scalar:
         return (params - truth) ** 2
@@ -67,22 +57,22 @@ class Bernoulli(Solvable):
     def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
         return jnp.abs(params - share * truth - (1 - share) * previous)
 
-    def closed_form(self, regime: Regime, samples: int, generations: int) -> Any:
+    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         n_syn = max(regime.synthetic_size(samples), 1)
         if samples * n_syn > ENUMERATED:
             return None
-        followed = isinstance(regime, Replace | Augment)
+        followed = isinstance(regime, regimes.Replace | regimes.Augment)
         loop = bernoulli.BernoulliLoop(
             samples,
             n_syn,
             self.probability,
             self.kappa,
-            weight=regime.weight if isinstance(regime, Augment) else None,
+            weight=regime.weight if isinstance(regime, regimes.Augment) else None,
             centre=self.centre,
             error=self.injected,
-            replace=isinstance(regime, Replace),
+            replace=isinstance(regime, regimes.Replace),
         )
         square = bernoulli.drift(loop, generations if followed else 0).square
         if followed:
             return square
-        return from_first(float(square[0]), generations, stays=isinstance(regime, RealOnly))
+        return from_first(float(square[0]), generations, stays=isinstance(regime, regimes.RealOnly))

@@ -5,19 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from icl_stl import references
+from icl_stl import references, regimes
 from icl_stl.config import normalised, pseudo_counts, require, whole
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
-from icl_stl.regimes import (
-    AccumulateFresh,
-    AccumulateSubsample,
-    Anchored,
-    Augment,
-    RealOnly,
-    Regime,
-    Replace,
-)
 
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
@@ -64,16 +55,11 @@ class Categorical(Solvable):
     def truth(self, key: Any) -> Any:
         return jnp.array(self.probabilities, jnp.float32)
 
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        return self.learner.generate(key, truth, count)
-
     def loss(self, params: Any, rows: Any) -> Any:
         return 1 - 2 * params[rows] + params @ params
 
     def risk(self, truth: Any, params: Any) -> Scalar:
         return 1 - 2 * truth @ params + params @ params
-
-    synthetic_risk = risk
 
     def excess(self, truth: Any, params: Any) -> Scalar:
         return jnp.sum((params - truth) ** 2)
@@ -84,37 +70,37 @@ class Categorical(Solvable):
     def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
         return 0.5 * jnp.sum(jnp.abs(params - share * truth - (1 - share) * previous))
 
-    def closed_form(self, regime: Regime, samples: int, generations: int) -> Any:
+    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         law, count, last = np.array(self.probabilities), self.pseudo_count, generations
         n_syn = regime.synthetic_size(samples)
         if count:
             return self._smoothed(law, regime, samples, n_syn, last)
         first = (1 - float(law @ law)) / samples
         match regime:
-            case RealOnly():
+            case regimes.RealOnly():
                 return from_first(first, last, stays=True)
-            case Replace():
+            case regimes.Replace():
                 return references.law_replace(law, samples, n_syn, last).error
-            case Augment():
+            case regimes.Augment():
                 return references.law_augment(law, samples, n_syn, last, regime.weight).error
-            case AccumulateSubsample():
+            case regimes.AccumulateSubsample():
                 return from_first(first, last)
-            case AccumulateFresh():
+            case regimes.AccumulateFresh():
                 return references.law_accumulate(law, samples, n_syn, last).error
-            case Anchored():
+            case regimes.Anchored():
                 return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
         return from_first(first, last)
 
-    def _smoothed(self, law: Any, regime: Regime, n: int, n_syn: int, last: int) -> Any:
+    def _smoothed(self, law: Any, regime: regimes.Regime, n: int, n_syn: int, last: int) -> Any:
         count = self.pseudo_count
         start = references.smoothed_replace(law, n, max(n_syn, 1), count, 0).error[0]
         match regime:
-            case RealOnly():
+            case regimes.RealOnly():
                 return from_first(start, last, stays=True)
-            case Replace():
+            case regimes.Replace():
                 return references.smoothed_replace(law, n, n_syn, count, last).error
-            case Augment() if regime.weight is None:
+            case regimes.Augment() if regime.weight is None:
                 return references.smoothed_augment(law, n, n_syn, count, last).error
-            case AccumulateFresh() if not isinstance(regime, AccumulateSubsample):
+            case regimes.AccumulateFresh() if not isinstance(regime, regimes.AccumulateSubsample):
                 return references.smoothed_accumulate(law, n, n_syn, count, last).error
         return from_first(start, last)

@@ -6,7 +6,7 @@ from typing import Any
 from icl_stl.config import normalised, require, scale
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Scalar
-from icl_stl.problems.normal import Located
+from icl_stl.problems.gaussian_mean import Located
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,6 @@ class ClippedMean(Located):
     def risk(self, truth: Any, params: Any) -> Scalar:
         first, second = self._moments(truth)
         return (second - 2 * params * first + params**2) / (4 * self.clip**2)
-
-    synthetic_risk = risk
 
     def _moments(self, mean: Any) -> tuple[Scalar, Scalar]:
         """First two moments of N(mean, σ²) clipped to [-B, B]."""

@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from icl_stl import references
+from icl_stl import references, regimes
 from icl_stl.config import flag, normalised, scale
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 from icl_stl.problems.total_variation import sampled_drift, sampled_eps
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace
 
 
 @dataclass(frozen=True)
@@ -28,26 +27,16 @@ class Gaussian(Solvable):
         normalised(self, noise=scale)
         flag("unbiased", self.unbiased)
 
-    def make_learner(self) -> Any:
-        from icl_stl import learners
-
-        return learners.gaussian(unbiased=self.unbiased)
-
     def truth(self, key: Any) -> Any:
         from icl_stl.laws.prompts import Normal
 
         return Normal(jnp.float32(0.0), jnp.float32(self.noise))
-
-    def draw(self, key: Any, truth: Any, count: int) -> Any:
-        return self.learner.generate(key, truth, count)
 
     def loss(self, params: Any, rows: Any) -> Any:
         return (rows - params.mean) ** 2
 
     def risk(self, truth: Any, params: Any) -> Scalar:
         return truth.std**2 + (params.mean - truth.mean) ** 2
-
-    synthetic_risk = risk
 
     def excess(self, truth: Any, params: Any) -> Scalar:
         return (params.mean - truth.mean) ** 2
@@ -59,14 +48,14 @@ class Gaussian(Solvable):
     real_log_density = log_density
     drift, eps = sampled_drift, sampled_eps
 
-    def closed_form(self, regime: Regime, samples: int, generations: int) -> Any:
+    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         loop = samples, regime.synthetic_size(samples), self.noise, generations
         first = self.noise**2 / samples
         match regime:
-            case RealOnly():
+            case regimes.RealOnly():
                 return from_first(first, generations, stays=True)
-            case Replace() if not self.unbiased:
+            case regimes.Replace() if not self.unbiased:
                 return references.mean_variance_replace(*loop).mean_error
-            case Augment() if not self.unbiased:
+            case regimes.Augment() if not self.unbiased:
                 return references.mean_variance_augment(*loop, regime.weight).mean_error
         return from_first(first, generations)

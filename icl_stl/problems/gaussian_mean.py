@@ -3,20 +3,32 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from icl_stl import references
+from icl_stl import references, regimes
 from icl_stl.config import normalised, scale
-from icl_stl.problems.base import Scalar, from_first
-from icl_stl.problems.normal import Located
-from icl_stl.regimes import (
-    AccumulateFresh,
-    AccumulateSubsample,
-    Anchored,
-    Augment,
-    FreshReal,
-    RealOnly,
-    Regime,
-    Replace,
-)
+from icl_stl.lazily import jax, jnp
+from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.problems.total_variation import sampled_eps
+
+
+class Located(Solvable):
+    """A learner of the mean of N(0, σ²) that generates with the known σ; the drift is exact."""
+
+    noise: float
+
+    def truth(self, key: Any) -> Scalar:
+        return jnp.float32(0.0)
+
+    def excess(self, truth: Any, params: Any) -> Scalar:
+        return (params - truth) ** 2
+
+    def log_density(self, params: Any, rows: Any) -> Any:
+        return -0.5 * ((rows - params) / self.noise) ** 2
+
+    real_log_density = log_density
+    eps = sampled_eps
+
+    def drift(self, key: Any, truth: Any, params: Any) -> Scalar:
+        return jax.scipy.special.erf(jnp.abs(params - truth) / (8**0.5 * self.noise))
 
 
 @dataclass(frozen=True)
@@ -31,35 +43,28 @@ class GaussianMean(Located):
     def __post_init__(self) -> None:
         normalised(self, noise=scale)
 
-    def make_learner(self) -> Any:
-        from icl_stl import learners
-
-        return learners.gaussian_mean(self.noise)
-
     def loss(self, params: Any, rows: Any) -> Any:
         return (rows - params) ** 2
 
     def risk(self, truth: Any, params: Any) -> Scalar:
         return self.noise**2 + (params - truth) ** 2
 
-    synthetic_risk = risk
-
-    def closed_form(self, regime: Regime, samples: int, generations: int) -> Any:
+    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         n_syn = regime.synthetic_size(samples)
         loop = samples, n_syn, self.noise, generations
         match regime:
-            case RealOnly():
+            case regimes.RealOnly():
                 return from_first(self.noise**2 / samples, generations, stays=True)
-            case Replace():
+            case regimes.Replace():
                 return references.mean_replace(*loop)
-            case Augment():
+            case regimes.Augment():
                 return references.mean_augment(*loop, regime.weight)
-            case AccumulateSubsample():
+            case regimes.AccumulateSubsample():
                 return references.mean_accumulate_subsample(*loop)
-            case AccumulateFresh():
+            case regimes.AccumulateFresh():
                 return references.mean_accumulate(*loop)
-            case FreshReal():
+            case regimes.FreshReal():
                 return references.mean_fresh(*loop, regime.share(1))
-            case Anchored():
+            case regimes.Anchored():
                 return references.mean_anchored(*loop, regime.alpha)
         return None

@@ -17,11 +17,6 @@ def numbers(
     training loss, weighted; `drift` and `eps`, total variations from the real law and from the
     training law, where they are known or follow from two densities; `nll`, mean of -ln p_θ, where
     that of D_θ alone is known. A risk that is not known is the mean loss of held-out rows.
-
-    Args:
-        key: Randomness of what is estimated.
-        held_out: Held-out rows, where they are needed.
-        one_step: Whether the one-step error is wanted, and has a meaning.
     """
     from icl_stl.rows import row_count, rows_of
 

@@ -9,10 +9,10 @@ e uniform on [-sqrt(3), sqrt(3)]).
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from icl_stl.bounds import SphereMoments, sphere_moments
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, real, share
+from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
 __all__ = [
@@ -45,11 +45,11 @@ class GaussianMoments(NamedTuple):
 class Refit(NamedTuple):
     """Refits of one number gamma to mixtures of real and generated prompts."""
 
-    gamma: FloatArray
+    gamma: Floats
     """gamma_0, gamma_1, ..."""
-    energy: FloatArray
+    energy: Floats
     """Q_g, the sum over positions of E|B_k|^2/k^2 under generation g's prompts."""
-    factor: FloatArray
+    factor: Floats
     """(gamma_{g+1} - gamma*)/(gamma_g - gamma*)."""
     optimum: float
     """gamma*."""
@@ -72,7 +72,7 @@ def gaussian_moments(dim: int, context: int, tau: float, sigma: float) -> Gaussi
     return GaussianMoments(d * scale, scale, optimum, noise + d * prior * (1 - optimum))
 
 
-def risk(gamma: ArrayLike, moments: GaussianMoments | SphereMoments) -> FloatArray:
+def risk(gamma: Num, moments: GaussianMoments | SphereMoments) -> Floats:
     r"""Mean squared error of x^T Gamma h: R* + s_h |Gamma - g I|^2.
 
     Args:
@@ -86,8 +86,8 @@ def risk(gamma: ArrayLike, moments: GaussianMoments | SphereMoments) -> FloatArr
 
 
 def second_moments(
-    gamma: ArrayLike, noises: ArrayLike, law: Literal["gaussian", "sphere"] = "gaussian"
-) -> FloatArray:
+    gamma: Num, noises: Num, law: Literal["gaussian", "sphere"] = "gaussian"
+) -> Floats:
     r"""E h_j h_j^T, j = 0..k, when the layer itself writes all labels of a prompt.
 
     y_j = x_j^T Gamma h_{j-1} + s_j e_j, h_j = (1/j) sum_{l<=j} x_l y_l, e of mean 0 and variance 1.
@@ -116,10 +116,7 @@ def second_moments(
 
 
 def kl_divergence(
-    gamma: ArrayLike,
-    other: ArrayLike,
-    noises: ArrayLike,
-    law: Literal["gaussian", "sphere"] = "gaussian",
+    gamma: Num, other: Num, noises: Num, law: Literal["gaussian", "sphere"] = "gaussian"
 ) -> float:
     r"""KL between the prompts that two layers write with the same normal noise, exactly.
 
@@ -142,10 +139,7 @@ def kl_divergence(
 
 
 def total_variation_bound(
-    gamma: ArrayLike,
-    other: ArrayLike,
-    noises: ArrayLike,
-    law: Literal["gaussian", "sphere"] = "gaussian",
+    gamma: Num, other: Num, noises: Num, law: Literal["gaussian", "sphere"] = "gaussian"
 ) -> float:
     """Pinsker's bound on the total variation between the prompts of two layers.
 
@@ -167,7 +161,7 @@ def refit(
     labels: int,
     tau: float,
     sigma: float,
-    noises: ArrayLike,
+    noises: Num,
 ) -> Refit:
     r"""Fit y_{k+1} = (gamma/k) x_{k+1}^T B_k again and again, with infinitely many prompts.
 
@@ -179,7 +173,6 @@ def refit(
 
     Args:
         gamma: gamma_0.
-        generations: refits, >= 0.
         labels: in a prompt, >= 2.
         noises: nu_1..nu_labels of the generator.
     Returns: Refit with generations + 1 values of gamma and generations energies and factors.
@@ -205,11 +198,11 @@ def refit(
     return Refit(np.array(path), np.array(energies), np.array(factors), optimum, real_energy)
 
 
-def _finite(name: str, value: ArrayLike) -> FloatArray:
+def _finite(name: str, value: Num) -> Floats:
     return real(name, value, open_low=True, open_high=True)
 
 
-def _layers(name: str, gamma: ArrayLike) -> FloatArray:
+def _layers(name: str, gamma: Num) -> Floats:
     matrix = _finite(name, gamma)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(
@@ -218,14 +211,14 @@ def _layers(name: str, gamma: ArrayLike) -> FloatArray:
     return matrix
 
 
-def _layer(name: str, gamma: ArrayLike) -> FloatArray:
+def _layer(name: str, gamma: Num) -> Floats:
     matrix = _layers(name, gamma)
     if matrix.ndim > 2:
         raise ValueError(f"{name} has shape {matrix.shape}, outside the admissible shape [d, d]")
     return matrix
 
 
-def _energy(gamma: float, dim: int, noises: FloatArray) -> float:
+def _energy(gamma: float, dim: int, noises: Floats) -> float:
     """Sum over k = 1..labels-1 of E|B_k|^2/k^2 for generated prompts."""
     square, energy = dim * noises[0] ** 2, 0.0
     for k in range(1, len(noises)):

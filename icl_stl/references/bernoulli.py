@@ -16,20 +16,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
-from icl_stl.bounds._check import FloatArray, nonnegative, real, share
+from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.bounds._kinds import Floats
 from icl_stl.references._common import last_generation, rows
 
-Loss = Callable[[FloatArray, int], FloatArray]
+Loss = Callable[[Floats, int], Floats]
 
 _SAME = 1e-12  # values closer than this are one: sums of shares are exact to far less
 
 
-def squared_loss(theta: FloatArray, z: int) -> FloatArray:
+def squared_loss(theta: Floats, z: int) -> Floats:
     """(z - theta)^2, the squared error of a predicted share of ones."""
     return (z - theta) ** 2
 
 
-def value_loss(theta: FloatArray, z: int) -> FloatArray:
+def value_loss(theta: Floats, z: int) -> Floats:
     """z, whatever the parameter: the gap is that of a share of ones."""
     return np.full_like(theta, float(z))
 
@@ -58,18 +59,18 @@ class BernoulliLoop(NamedTuple):
 class Law(NamedTuple):
     """A law with finitely many values, in increasing order."""
 
-    support: FloatArray
-    probability: FloatArray
+    support: Floats
+    probability: Floats
 
 
 class Drift(NamedTuple):
     """Means over the loop, one entry a generation."""
 
-    distance: FloatArray
+    distance: Floats
     """E |theta_i - p|, the total variation to the real law."""
-    square: FloatArray
+    square: Floats
     """E (theta_i - p)^2."""
-    error: FloatArray
+    error: Floats
     """E |theta_i - w p - (1-w) theta_{i-1}|, the total variation to the law that generation i is
     trained on; E |theta_0 - p| for generation 0.
     """
@@ -81,15 +82,15 @@ class GapParts(NamedTuple):
     The identity: gap = w (direct + indirect) + (1-w) (synthetic + shift); w = 1 in generation 0.
     """
 
-    gap: FloatArray
+    gap: Floats
     """E[risk on the real law - weighted empirical risk]."""
-    direct: FloatArray
+    direct: Floats
     """Effect on the loss at a real point of drawing that point anew, synthetic points kept."""
-    indirect: FloatArray
+    indirect: Floats
     """Further effect of running the generations before again."""
-    synthetic: FloatArray
+    synthetic: Floats
     """Effect on the loss at a synthetic point of drawing that point anew."""
-    shift: FloatArray
+    shift: Floats
     """E[risk on the real law - risk on the law of generation i-1]."""
 
 
@@ -99,9 +100,9 @@ class Influence(NamedTuple):
     Entry [i, a] belongs to a ones among the n - 1 common points.
     """
 
-    share: FloatArray
+    share: Floats
     """E of the weighted share of differing training points of generation i."""
-    gamma: FloatArray
+    gamma: Floats
     """E |theta_i - theta_i'|, the total variation between the models of generation i."""
 
 
@@ -120,7 +121,7 @@ class Constants(NamedTuple):
     """
 
 
-def binomial_law(count: int, probability: FloatArray) -> FloatArray:
+def binomial_law(count: int, probability: Floats) -> Floats:
     """Laws of the number of ones in ``count`` draws, one more axis for 0..count."""
     chance, count = share("probability", probability)[..., None], rows("count", count, 0)
     ones = np.arange(count + 1)
@@ -138,7 +139,7 @@ def real_weight(loop: BernoulliLoop, generation: int = 1) -> float:
     return loop.n / (loop.n + loop.m) if loop.weight is None else loop.weight
 
 
-def model(loop: BernoulliLoop, share: FloatArray) -> FloatArray:
+def model(loop: BernoulliLoop, share: Floats) -> Floats:
     """Model theta after a training set with this share of ones."""
     return np.clip(loop.centre + loop.kappa * (share - loop.centre) + loop.error, 0.0, 1.0)
 
@@ -167,22 +168,22 @@ def constants(loop: BernoulliLoop, loss: Loss = squared_loss) -> Constants:
 class _Chain(NamedTuple):
     """The Markov chains of a loop, one for each number a of real ones."""
 
-    real: FloatArray
+    real: Floats
     """Law of a."""
-    first: FloatArray
+    first: Floats
     """theta_0 given a."""
-    later: FloatArray
+    later: Floats
     """theta_i for a and k synthetic ones, i >= 1."""
-    counts: list[FloatArray]
+    counts: list[Floats]
     """counts[i][a, k], law of the synthetic ones of generation i >= 1 given a; for generation 0 a
     single column.
     """
-    drawn: list[FloatArray]
+    drawn: list[Floats]
     """drawn[i][a, k], the same law times E[theta_{i-1} | a, k]; None at 0."""
-    error: FloatArray
+    error: Floats
     """E |theta_i - w p - (1-w) theta_{i-1}| given a."""
 
-    def models(self, generation: int) -> FloatArray:
+    def models(self, generation: int) -> Floats:
         """theta_i for every state, in the shape of ``counts[generation]``."""
         return self.first[:, None] if generation == 0 else self.later
 
@@ -224,7 +225,7 @@ def _check(loop: BernoulliLoop) -> None:
         share("weight", loop.weight)
 
 
-def _law(values: FloatArray, probability: FloatArray) -> Law:
+def _law(values: Floats, probability: Floats) -> Law:
     """Equal values, to rounding, put together; values of probability 0 dropped."""
     flat, mass = values.ravel(), probability.ravel()
     order = np.argsort(flat, kind="stable")
@@ -250,7 +251,7 @@ def drift(loop: BernoulliLoop, generations: int) -> Drift:
     )
 
 
-def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) -> FloatArray:
+def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) -> Floats:
     """Mean loss discrepancy between generation i's law and the real law, i = 0..generations.
 
     E sup |risk on the real law - risk on Bern(theta_i)|, the sup over the models that the loop
@@ -288,7 +289,7 @@ def _parts_of(loop: BernoulliLoop, chain: _Chain, i: int, loss: Loss) -> tuple[f
     return gap, direct, indirect, synthetic, shift
 
 
-def _gap_values(loop: BernoulliLoop, i: int, at: list[FloatArray]) -> FloatArray:
+def _gap_values(loop: BernoulliLoop, i: int, at: list[Floats]) -> Floats:
     """Risk on the real law minus weighted empirical risk, for every state of generation i."""
     real = (np.arange(loop.n + 1) / loop.n)[:, None]
     drawn = np.arange(at[0].shape[1]) / loop.m
@@ -300,7 +301,7 @@ def _gap_values(loop: BernoulliLoop, i: int, at: list[FloatArray]) -> FloatArray
 
 
 def _real_parts(
-    loop: BernoulliLoop, real: FloatArray, law: FloatArray, at: list[FloatArray]
+    loop: BernoulliLoop, real: Floats, law: Floats, at: list[Floats]
 ) -> tuple[float, float]:
     """Draw one real point anew: loss at the old point, with the synthetic points kept and redrawn.
 
@@ -323,7 +324,7 @@ def _real_parts(
     return direct, indirect
 
 
-def _synthetic_part(loop: BernoulliLoop, chain: _Chain, i: int, at: list[FloatArray]) -> float:
+def _synthetic_part(loop: BernoulliLoop, chain: _Chain, i: int, at: list[Floats]) -> float:
     """Draw one synthetic point anew from generation i-1's law: loss at the old point."""
     k = np.arange(loop.m + 1)
     part = 0.0

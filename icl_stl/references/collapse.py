@@ -28,10 +28,10 @@ Prompts that linear attention writes: ``attention.refit`` and ``attention.second
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import digamma, polygamma
 
-from icl_stl.bounds._check import FloatArray, flag, nonnegative, numbers, positive, real, share
+from icl_stl.bounds._check import flag, nonnegative, numbers, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
 
@@ -50,15 +50,13 @@ class Divergences(NamedTuple):
 
 
 def label_covariance(
-    inputs: ArrayLike, noise: float, prior_scale: float, *, plug_in: bool = True
-) -> FloatArray:
+    inputs: Num, noise: float, prior_scale: float, *, plug_in: bool = True
+) -> Floats:
     r"""Covariance of the labels that the Bayes predictor writes, given the inputs.
 
     C = tau^2 X X^T + sigma^2 I = L diag(sigma^2 + s_k) L^T with unit lower triangular L; plug-in
     labels have sigma^2 L L^T.
 
-    Args:
-        plug_in: with the deviation sigma; else with the predictive one, which gives C.
     Returns: shape (..., m, m).
     Source: derived here, THEORY.md statement 65.
     """
@@ -70,8 +68,8 @@ def label_covariance(
 
 
 def task_covariance(
-    inputs: ArrayLike, noise: float, prior_scale: float, *, plug_in: bool = True
-) -> FloatArray:
+    inputs: Num, noise: float, prior_scale: float, *, plug_in: bool = True
+) -> Floats:
     r"""Covariance of the posterior mean of the task after a written prompt, given the inputs.
 
     Plug-in: sum_k sigma^2/(sigma^2 + s_k) (S_{k-1} - S_k), S_k the posterior covariance after k
@@ -96,14 +94,12 @@ def task_covariance(
     return total
 
 
-def divergences(inputs: ArrayLike, noise: float, prior_scale: float) -> Divergences:
+def divergences(inputs: Num, noise: float, prior_scale: float) -> Divergences:
     r"""Divergences between real and plug-in labels: sum s_k/(2 sigma^2) - I and I - sum_k ...
 
     I = log det(I + X X^T tau^2/sigma^2)/2 = sum log(1 + s_k/sigma^2)/2; KL(D_0 | D_plug) =
     sum_k s_k/(2 sigma^2) - I, KL(D_plug | D_0) = I - sum_k s_k/(2 (sigma^2 + s_k)).
 
-    Args:
-        inputs: X, shape (m, d).
     Returns: Divergences.
     Source: derived here, THEORY.md statement 66.
     """
@@ -117,9 +113,7 @@ def divergences(inputs: ArrayLike, noise: float, prior_scale: float) -> Divergen
     )
 
 
-def _factors(
-    inputs: ArrayLike, noise: float, prior_scale: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _factors(inputs: Num, noise: float, prior_scale: float) -> tuple[Floats, Floats, Floats]:
     """C, its Cholesky factor, and the roots of its pivots."""
     X = real("inputs", inputs)
     tau, sigma = float(positive("prior_scale", prior_scale)), float(positive("noise", noise))
@@ -135,17 +129,17 @@ def _repeats(repeats: float) -> float:
     return np.inf if numbers("repeats", repeats).tolist() == np.inf else rows("repeats", repeats)
 
 
-def _signal(signal: ArrayLike) -> FloatArray:
+def _signal(signal: Num) -> Floats:
     return positive("signal", signal)
 
 
-def _squares(signal: ArrayLike, repeats: float) -> FloatArray:
+def _squares(signal: Num, repeats: float) -> Floats:
     """sum_{k=1}^n 1/(c+k)^2 = psi'(1+c) - psi'(1+c+n)."""
     c, n = 1 / _signal(signal), _repeats(repeats)
     return np.asarray(polygamma(1, 1 + c) - (0.0 if np.isinf(n) else polygamma(1, 1 + c + n)))
 
 
-def posterior_variance(signal: ArrayLike, repeats: float, *, plug_in: bool = True) -> FloatArray:
+def posterior_variance(signal: Num, repeats: float, *, plug_in: bool = True) -> Floats:
     r"""Variance of the posterior mean's coordinates after a written prompt, times d/sigma^2.
 
     Plug-in: sum_{k=1}^n 1/(c+k)^2 = psi'(1+c) - psi'(1+c+n), at most min(pi^2/6, 1/(c+1/2))
@@ -164,8 +158,6 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
     I = (d/2) log((c+n)/c); KL(D_0 | D_plug) = (d/2) [psi(c+n) - psi(c)] - I, KL(D_plug | D_0) =
     I - (d/2) [psi(c+n+1) - psi(c+1)].
 
-    Args:
-        repeats: n >= 1, visits of each direction.
     Returns: Divergences.
     Source: derived here, THEORY.md statement 67.
     """
@@ -178,7 +170,7 @@ def design_divergences(signal: float, repeats: int, dim: int) -> Divergences:
     )
 
 
-def refit(signal: ArrayLike, repeats: float) -> FloatArray:
+def refit(signal: Num, repeats: float) -> Floats:
     r"""T_n(u), the task variance that plug-in prompts show to a fit of the prior.
 
     T_n(u) = (1 + c/n)^2 sum_{k=1}^n 1/(c+k)^2 - 1/n, c = 1/u: maximum marginal likelihood on
@@ -191,7 +183,7 @@ def refit(signal: ArrayLike, repeats: float) -> FloatArray:
     return (1 + 1 / (u * n)) ** 2 * _squares(u, n) - 1 / n
 
 
-def refit_bound(signal: ArrayLike, repeats: float) -> FloatArray:
+def refit_bound(signal: Num, repeats: float) -> Floats:
     r"""Upper bound of T_n(u): [1 - (n+c+1/4)/(n (c+n+1/2))]/(c+1/2), below u/(1+u/2).
 
     Returns: of the shape of ``signal``.
@@ -204,7 +196,7 @@ def refit_bound(signal: ArrayLike, repeats: float) -> FloatArray:
 
 def signal_path(
     signal: float, repeats: float, generations: int, alpha: float, *, plug_in: bool = True
-) -> FloatArray:
+) -> Floats:
     r"""Task variance that an empirical-Bayes learner fits in every generation, times d/sigma^2.
 
     u_0 is the real one; u_{g+1} = alpha u_0 + (1-alpha) T_n(u_g) if labels are written plug-in,
@@ -222,7 +214,7 @@ def signal_path(
     return path
 
 
-def signal_bound(signal: float, generations: int) -> FloatArray:
+def signal_bound(signal: float, generations: int) -> Floats:
     r"""Without real data u_g <= 1/(1/u_0 + g/2), hence v_g <= 2 sigma^2/(d g).
 
     Returns: shape (G + 1,).
@@ -265,12 +257,9 @@ def signal_limits(signal: float, alpha: float) -> tuple[float, float]:
     return kept * start, kept * start + (1 - kept) * np.pi**2 / 6
 
 
-def shrinkage(signal: ArrayLike, repeats: int) -> FloatArray:
+def shrinkage(signal: Num, repeats: int) -> Floats:
     r"""What the mean of k labels of one direction is shrunk by: h_k = k u/(1 + k u), k = 0..n-1.
 
-    Args:
-        signal: u >= 0.
-        repeats: n >= 1, visits of each direction.
     Returns: shape (..., n).
     Source: derived here, THEORY.md statement 69.
     """
@@ -278,7 +267,7 @@ def shrinkage(signal: ArrayLike, repeats: int) -> FloatArray:
     return np.asarray(seen / (1 + seen))
 
 
-def excess_error(factors: ArrayLike, signal: float) -> FloatArray:
+def excess_error(factors: Num, signal: float) -> Floats:
     r"""Excess squared error of shrunk means over Bayes on real prompts, over sigma^2.
 
     (1/n) sum_{k=1}^{n-1} (f_k - h_k)^2 (u + 1/k), the mean over the labels of a direction, h of
@@ -295,7 +284,7 @@ def excess_error(factors: ArrayLike, signal: float) -> FloatArray:
     return np.asarray((off * (u + 1 / np.arange(1.0, n))).sum(-1) / n)
 
 
-def written_square(factors: ArrayLike) -> FloatArray:
+def written_square(factors: Num) -> Floats:
     r"""Mean square of the mean of k plug-in labels, over sigma^2, k = 1..n.
 
     Labels are written as y_{k+1} = f_k (mean of the k before) + sigma e, f any factors: with
@@ -317,7 +306,7 @@ def written_square(factors: ArrayLike) -> FloatArray:
 # --- prompts that are read and written again -----------------------------------------------------
 
 
-def regenerated(signal: float, generations: int) -> FloatArray:
+def regenerated(signal: float, generations: int) -> Floats:
     r"""Task variance if a frozen Bayes predictor answers with its posterior mean, again and again.
 
     The labels of a prompt are written anew with w' = posterior mean of the task given the old ones:
@@ -342,7 +331,7 @@ def regenerated_limit(signal: float) -> float:
     return start**2 / (1 + 2 * start)
 
 
-def reread(signal: float, generations: int, alpha: float) -> FloatArray:
+def reread(signal: float, generations: int, alpha: float) -> Floats:
     r"""The same if the prior is fitted in every generation, with a share of real prompts.
 
     u_{g+1} = alpha u_0 + (1-alpha) u_g^2/(1+u_g).

@@ -8,28 +8,29 @@ in the query: a generation is its weights w_g. Leading axes of arrays are indepe
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, real
-from icl_stl.references._common import last_generation, pooled_factor, rows, variance
+from icl_stl.bounds._check import nonnegative, positive, real
+from icl_stl.bounds._kinds import Floats, Num
+from icl_stl.references._common import last_generation, rows, variance
+from icl_stl.references._gains import pooled_factor
 
 
 class ContextPath(NamedTuple):
     """The law of the weights in a context, given all that is real: normal."""
 
-    mean: FloatArray
+    mean: Floats
     """E w_g, [..., G+1, d]."""
-    covariance: FloatArray
+    covariance: Floats
     """Its covariance, [..., G+1, d, d]."""
 
 
 class FreshPath(NamedTuple):
     """Moments of the weights where every generation sees new inputs."""
 
-    mean: FloatArray
+    mean: Floats
     """E w_g, [G+1, d]."""
-    second: FloatArray
+    second: Floats
     """E w_g w_g^T, [G+1, d, d]."""
 
 
@@ -45,13 +46,7 @@ class FreshFactors(NamedTuple):
 
 
 def attention_context(
-    kept_xs: ArrayLike,
-    kept_ys: ArrayLike,
-    xs: ArrayLike,
-    ys: ArrayLike,
-    gamma: ArrayLike,
-    relabel_noise: float,
-    generations: int,
+    kept_xs: Num, kept_ys: Num, xs: Num, ys: Num, gamma: Num, relabel_noise: float, generations: int
 ) -> ContextPath:
     r"""Linear attention f(x) = x^T Gamma (1/m) sum_i x_i y_i with fixed inputs.
 
@@ -73,7 +68,7 @@ def attention_context(
     )
 
 
-def attention_context_factor(kept_xs: ArrayLike, xs: ArrayLike, gamma: ArrayLike) -> FloatArray:
+def attention_context_factor(kept_xs: Num, xs: Num, gamma: Num) -> Floats:
     r"""(1-alpha) rho(Gamma Sigma_R): linear attention with fixed inputs converges iff it is < 1.
 
     Returns: the largest modulus of an eigenvalue of Gamma X_R^T X_R/m, [...].
@@ -81,13 +76,13 @@ def attention_context_factor(kept_xs: ArrayLike, xs: ArrayLike, gamma: ArrayLike
     """
     kept, new = _inputs("kept_xs", kept_xs), _inputs("xs", xs)
     step = _layer(gamma, new.shape[-1]) @ _gram(new) / (kept.shape[-2] + new.shape[-2])
-    radius: FloatArray = np.abs(np.linalg.eigvals(step)).max(axis=-1)
+    radius: Floats = np.abs(np.linalg.eigvals(step)).max(axis=-1)
     return radius
 
 
 def attention_context_limit(
-    kept_xs: ArrayLike, kept_ys: ArrayLike, xs: ArrayLike, gamma: ArrayLike, relabel_noise: float
-) -> tuple[FloatArray, FloatArray]:
+    kept_xs: Num, kept_ys: Num, xs: Num, gamma: Num, relabel_noise: float
+) -> tuple[Floats, Floats]:
     r"""Limit of `attention_context`: w = (I - M)^{-1} Gamma X_K^T y_K/m, V = M V M^T + noise.
 
     M = Gamma X_R^T X_R/m, the noise is s^2 Gamma X_R^T X_R Gamma^T/m^2.
@@ -113,7 +108,7 @@ def attention_context_limit(
 
 
 def attention_fresh_context(
-    task: ArrayLike,
+    task: Num,
     kept: int,
     relabelled: int,
     gain: float,
@@ -149,14 +144,14 @@ def attention_fresh_context(
 
 
 def attention_fresh_square(
-    task: ArrayLike,
-    weights: ArrayLike,
+    task: Num,
+    weights: Num,
     kept: int,
     relabelled: int,
     gain: float,
     noise: float,
     relabel_noise: float,
-) -> FloatArray:
+) -> Floats:
     r"""E[|w_{g+1}|^2 | w_g] in the loop of `attention_fresh_context`.
 
     One step from known weights: a mean square without the rare large weights of many steps.
@@ -177,7 +172,7 @@ def attention_fresh_square(
     total = total + (1 - alpha) ** 2 * (new * (1 + (d + 1) / r) + s * d / r)
     if k:
         total = total + alpha**2 * (own * (1 + (d + 1) / k) + sigma * d / k)
-    square: FloatArray = float(positive("gain", gain)) ** 2 * total
+    square: Floats = float(positive("gain", gain)) ** 2 * total
     return square
 
 
@@ -198,7 +193,7 @@ def attention_fresh_factors(dim: int, kept: int, relabelled: int, gain: float) -
     return FreshFactors(mean, mean**2 * (1 + (d + 1) / r), float(mean * 2 / r * np.exp(logarithm)))
 
 
-def ridge_on_kept(kept_xs: ArrayLike, kept_ys: ArrayLike, penalty: float) -> FloatArray:
+def ridge_on_kept(kept_xs: Num, kept_ys: Num, penalty: float) -> Floats:
     r"""Ridge on the kept examples alone: (X_K^T X_K + lam I)^{-1} X_K^T y_K.
 
     Without noise on new labels it is the fixed point of the loop, whatever the other inputs are.
@@ -210,7 +205,7 @@ def ridge_on_kept(kept_xs: ArrayLike, kept_ys: ArrayLike, penalty: float) -> Flo
     return np.asarray(np.linalg.solve(_penalised(xs, penalty), _moment(xs, ys))[..., 0], float)
 
 
-def ridge_modes(kept_xs: ArrayLike, xs: ArrayLike, penalty: float) -> FloatArray:
+def ridge_modes(kept_xs: Num, xs: Num, penalty: float) -> Floats:
     r"""phi: eigenvalues of N^{-1/2} X_R^T X_R N^{-1/2}, N = X_K^T X_K + lam I.
 
     In the norm of N one generation contracts the distance to `ridge_on_kept` by the largest
@@ -223,10 +218,10 @@ def ridge_modes(kept_xs: ArrayLike, xs: ArrayLike, penalty: float) -> FloatArray
 
 
 def ridge_context(
-    kept_xs: ArrayLike,
-    kept_ys: ArrayLike,
-    xs: ArrayLike,
-    ys: ArrayLike,
+    kept_xs: Num,
+    kept_ys: Num,
+    xs: Num,
+    ys: Num,
     penalty: float,
     relabel_noise: float,
     generations: int,
@@ -254,7 +249,7 @@ def ridge_context(
     return ContextPath(mean, (wide * spread[..., None, :]) @ wide.swapaxes(-1, -2))
 
 
-def ridge_sensitivity(xs: ArrayLike, penalty: float) -> FloatArray:
+def ridge_sensitivity(xs: Num, penalty: float) -> Floats:
     r"""Label sensitivity kappa = m max |d f(x_i)/d y_j| of ridge over its own inputs.
 
     f(x_i) = sum_j x_i^T (X^T X + lam I)^{-1} x_j y_j; least squares has kappa >= d.
@@ -266,11 +261,11 @@ def ridge_sensitivity(xs: ArrayLike, penalty: float) -> FloatArray:
     """
     inputs = _inputs("xs", xs)
     hat = inputs @ np.linalg.solve(_penalised(inputs, penalty), inputs.swapaxes(-1, -2))
-    largest: FloatArray = inputs.shape[-2] * np.abs(hat).max(axis=(-1, -2))
+    largest: Floats = inputs.shape[-2] * np.abs(hat).max(axis=(-1, -2))
     return largest
 
 
-def ols_context_walk(xs: ArrayLike, noise: float, generations: int) -> FloatArray:
+def ols_context_walk(xs: Num, noise: float, generations: int) -> Floats:
     r"""Least squares without a kept example, fixed inputs: a random walk.
 
     Cov w_g = (g+1) sigma^2 (X^T X)^{-1} around the task, if new labels have the noise of real ones.
@@ -282,13 +277,13 @@ def ols_context_walk(xs: ArrayLike, noise: float, generations: int) -> FloatArra
     """
     single = variance(noise) * np.linalg.inv(_penalised(_inputs("xs", xs), 0.0))
     rounds = np.arange(1.0, last_generation(generations) + 2)
-    path: FloatArray = rounds[:, None, None] * single[..., None, :, :]
+    path: Floats = rounds[:, None, None] * single[..., None, :, :]
     return path
 
 
 def ols_fresh_context(
     kept: int, relabelled: int, dim: int, noise: float, generations: int
-) -> FloatArray:
+) -> Floats:
     r"""Least squares where every generation sees new N(0, I) inputs: E |w_g - w|^2.
 
     V_0 = sigma^2 d/(m-d-1), V_{g+1} = rho_2 V_g + V_0, m = k + r: the loop with new real rows,
@@ -302,7 +297,7 @@ def ols_fresh_context(
     factor = ols_fresh_context_factor(kept, relabelled, dim)
     single = variance(noise) * dim / (kept + relabelled - dim - 1)
     powers = factor ** np.arange(last_generation(generations) + 1.0)
-    path: FloatArray = single * np.cumsum(powers)
+    path: Floats = single * np.cumsum(powers)
     return path
 
 
@@ -322,14 +317,14 @@ def ols_fresh_context_factor(kept: int, relabelled: int, dim: int) -> float:
     return float(pooled_factor(k, r, d))
 
 
-def _sampled(second: FloatArray, count: int, added: float) -> FloatArray:
+def _sampled(second: Floats, count: int, added: float) -> Floats:
     """E b b^T for b = (1/count) sum x (x^T v + e), E v v^T = second, Var e = added."""
     isotropic = (float(np.trace(second)) + added) / count * np.eye(len(second))
-    total: FloatArray = second * (1 + 1 / count) + isotropic
+    total: Floats = second * (1 + 1 / count) + isotropic
     return total
 
 
-def _inputs(name: str, xs: ArrayLike) -> FloatArray:
+def _inputs(name: str, xs: Num) -> Floats:
     array = real(name, xs)
     if array.ndim < 2 or array.shape[-1] < 1:
         raise ValueError(f"{name} has shape {array.shape}, outside the admissible [..., rows, d]")
@@ -340,7 +335,7 @@ def _square(name: str, deviation: float) -> float:
     return float(nonnegative(name, deviation)) ** 2
 
 
-def _examples(xs: ArrayLike, ys: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:
+def _examples(xs: Num, ys: Num, name: str) -> tuple[Floats, Floats]:
     inputs, labels = _inputs(f"{name}xs", xs), real(f"{name}ys", ys)
     if labels.shape != inputs.shape[:-1]:
         raise ValueError(
@@ -349,17 +344,17 @@ def _examples(xs: ArrayLike, ys: ArrayLike, name: str) -> tuple[FloatArray, Floa
     return inputs, labels
 
 
-def _gram(xs: FloatArray) -> FloatArray:
+def _gram(xs: Floats) -> Floats:
     return xs.swapaxes(-1, -2) @ xs
 
 
-def _moment(xs: FloatArray, ys: FloatArray) -> FloatArray:
+def _moment(xs: Floats, ys: Floats) -> Floats:
     """X^T y as a column."""
     return xs.swapaxes(-1, -2) @ ys[..., None]
 
 
-def _penalised(xs: FloatArray, penalty: float) -> FloatArray:
-    own: FloatArray = _gram(xs) + float(nonnegative("penalty", penalty)) * np.eye(xs.shape[-1])
+def _penalised(xs: Floats, penalty: float) -> Floats:
+    own: Floats = _gram(xs) + float(nonnegative("penalty", penalty)) * np.eye(xs.shape[-1])
     if (np.linalg.eigvalsh(own)[..., 0] <= 0).any() or (
         penalty == 0 and xs.shape[-2] < xs.shape[-1]
     ):
@@ -370,7 +365,7 @@ def _penalised(xs: FloatArray, penalty: float) -> FloatArray:
     return own
 
 
-def _layer(gamma: ArrayLike, dim: int) -> FloatArray:
+def _layer(gamma: Num, dim: int) -> Floats:
     layer = real("gamma", gamma)
     layer = layer * np.eye(dim) if layer.ndim == 0 else layer
     if layer.shape != (dim, dim):
@@ -378,11 +373,11 @@ def _layer(gamma: ArrayLike, dim: int) -> FloatArray:
     return layer
 
 
-def _sandwich(outside: FloatArray, inside: FloatArray) -> FloatArray:
+def _sandwich(outside: Floats, inside: Floats) -> Floats:
     return outside @ inside @ outside.swapaxes(-1, -2)
 
 
-def _modes(own: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _modes(own: Floats, gram: Floats) -> tuple[Floats, Floats]:
     """Values phi and N^{-1/2} Q, whose columns are the modes."""
     values, vectors = np.linalg.eigh(own)
     half = (vectors / np.sqrt(values)[..., None, :]) @ vectors.swapaxes(-1, -2)
@@ -391,7 +386,7 @@ def _modes(own: FloatArray, gram: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _affine(
-    step: FloatArray, constant: FloatArray, start: FloatArray, noise: FloatArray, generations: int
+    step: Floats, constant: Floats, start: Floats, noise: Floats, generations: int
 ) -> ContextPath:
     """The loop w <- step w + constant + noise from a known start."""
     mean, covariance = [start[..., 0]], [np.zeros_like(noise)]

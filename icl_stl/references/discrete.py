@@ -7,32 +7,27 @@ then leaves a batch of ``n_syn`` symbols drawn from the law it has fitted.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, real
+from icl_stl.bounds._check import nonnegative, positive, real
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds._series import resolvent
 from icl_stl.bounds.drift import anchored_weights
-from icl_stl.references._common import (
-    batch_coefficients,
-    last_generation,
-    mixing,
-    real_weight,
-    rows,
-)
+from icl_stl.references._common import last_generation, mixing, real_weight, rows
+from icl_stl.references._gains import batch_coefficients
 
 
 class LawPath(NamedTuple):
     """Exact moments of the fitted laws p_i."""
 
-    mean: FloatArray
+    mean: Floats
     """E p_i, [G+1, K]."""
-    error: FloatArray
+    error: Floats
     """E |p_i - p|^2, [G+1]."""
-    diversity: FloatArray
+    diversity: Floats
     """E (1 - |p_i|^2), the chance that two draws of p_i differ; [G+1]."""
 
 
-def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> LawPath:
+def law_loop(weights: Num, law: Num, samples: int, n_syn: int) -> LawPath:
     r"""Empirical laws in a loop with any mixing weights.
 
     E |p_i - p|^2 = h/n + q_i with h = 1 - |p|^2, B = (I - W)^{-1} W and
@@ -47,7 +42,7 @@ def law_loop(weights: ArrayLike, law: ArrayLike, samples: int, n_syn: int) -> La
     return _martingale(gain, p, p, (1 - 1 / n) * _diversity(p), m)
 
 
-def law_replace(law: ArrayLike, samples: int, n_syn: int, generations: int) -> LawPath:
+def law_replace(law: Num, samples: int, n_syn: int, generations: int) -> LawPath:
     r"""Empirical law of the last batch alone: E (1 - |p_i|^2) = h (1 - 1/n)(1 - 1/n_syn)^i.
 
     Returns: LawPath; the mean is p in every generation.
@@ -59,7 +54,7 @@ def law_replace(law: ArrayLike, samples: int, n_syn: int, generations: int) -> L
 
 
 def law_augment(
-    law: ArrayLike, samples: int, n_syn: int, generations: int, weight: float | None = None
+    law: Num, samples: int, n_syn: int, generations: int, weight: float | None = None
 ) -> LawPath:
     r"""Empirical law of a fixed real set and the last batch.
 
@@ -77,7 +72,7 @@ def law_augment(
     return _unbiased(p, h - h * (1 / n + (1 - w) ** 2 / m * (1 - 1 / n) * powers))
 
 
-def law_augment_bound(law: ArrayLike, samples: int) -> float:
+def law_augment_bound(law: Num, samples: int) -> float:
     r"""Bound on E |p_i - p|^2 of `law_augment`, every row alike: 3 (1 - |p|^2)/(2 n).
 
     Returns: the bound, for every generation and every n_syn.
@@ -86,7 +81,7 @@ def law_augment_bound(law: ArrayLike, samples: int) -> float:
     return 1.5 * _diversity(_law(law)) / rows("samples", samples)
 
 
-def law_accumulate(law: ArrayLike, samples: int, n_syn: int, generations: int) -> LawPath:
+def law_accumulate(law: Num, samples: int, n_syn: int, generations: int) -> LawPath:
     r"""Empirical law of the real set and all batches, every row alike.
 
     E (1 - |p_i|^2) = h (1 - 1/n) prod_{j=1}^{i} (1 - n_syn/N_j^2), N_j = n + j n_syn.
@@ -100,9 +95,7 @@ def law_accumulate(law: ArrayLike, samples: int, n_syn: int, generations: int) -
     return _unbiased(p, _diversity(p) * np.cumprod(factors))
 
 
-def law_anchored(
-    law: ArrayLike, samples: int, n_syn: int, generations: int, alpha: float
-) -> LawPath:
+def law_anchored(law: Num, samples: int, n_syn: int, generations: int, alpha: float) -> LawPath:
     r"""Law of all batches, (1 - alpha)/i each, with a fixed weight on the real set: `law_loop`.
 
     Returns: LawPath; the mean is p in every generation.
@@ -112,8 +105,8 @@ def law_anchored(
 
 
 def law_total_variation(
-    law: ArrayLike, samples: int, n_syn: int, generations: int, weight: float | None = None
-) -> FloatArray:
+    law: Num, samples: int, n_syn: int, generations: int, weight: float | None = None
+) -> Floats:
     r"""Mean total variation between p_i and p beside a fixed real set, by enumeration.
 
     (1/2) sum_k E |p_i(k) - p(k)|: given its count in the real set, one symbol's share is a Markov
@@ -138,7 +131,7 @@ def law_total_variation(
     return total
 
 
-def law_fixation(law: ArrayLike, samples: int, n_syn: int, generations: int) -> FloatArray:
+def law_fixation(law: Num, samples: int, n_syn: int, generations: int) -> Floats:
     r"""Probability that the loop on the last batch alone has one symbol left, by enumeration.
 
     It increases to p_k for symbol k.
@@ -160,7 +153,7 @@ def law_fixation(law: ArrayLike, samples: int, n_syn: int, generations: int) -> 
 
 
 def smoothed_replace(
-    law: ArrayLike, samples: int, n_syn: int, pseudo_count: float, generations: int
+    law: Num, samples: int, n_syn: int, pseudo_count: float, generations: int
 ) -> LawPath:
     r"""Additive smoothing on the last batch alone: the mean runs to the uniform law.
 
@@ -184,7 +177,7 @@ def smoothed_replace(
 
 
 def smoothed_augment(
-    law: ArrayLike, samples: int, n_syn: int, pseudo_count: float, generations: int
+    law: Num, samples: int, n_syn: int, pseudo_count: float, generations: int
 ) -> LawPath:
     r"""Additive smoothing on a fixed real set and the last batch: the mean stays.
 
@@ -201,7 +194,7 @@ def smoothed_augment(
 
 
 def smoothed_accumulate(
-    law: ArrayLike, samples: int, n_syn: int, pseudo_count: float, generations: int
+    law: Num, samples: int, n_syn: int, pseudo_count: float, generations: int
 ) -> LawPath:
     r"""Additive smoothing on the real set and all batches: the mean stays.
 
@@ -214,7 +207,7 @@ def smoothed_accumulate(
     return _smoothed(np.tril(np.broadcast_to(m / pool, (last + 1, last + 1)), -1), p, n, m, extra)
 
 
-def one_sided_loop(weights: ArrayLike, error: float) -> FloatArray:
+def one_sided_loop(weights: Num, error: float) -> Floats:
     r"""Mean drift of a learner on {0, 1} whose errors all point the same way.
 
     The real law puts no mass on 1, and every fit adds ``error`` to the share of ones in its
@@ -228,7 +221,7 @@ def one_sided_loop(weights: ArrayLike, error: float) -> FloatArray:
     Source: derived here, THEORY.md statement 47.
     """
     step = float(real("error", error, 0, 1))
-    drift: FloatArray = step * resolvent(mixing(weights)).sum(axis=1)
+    drift: Floats = step * resolvent(mixing(weights)).sum(axis=1)
     if drift.max() > 1 + 1e-12:
         raise ValueError(
             f"error = {error!r} is outside the admissible range: the mean mass of generation "
@@ -238,7 +231,7 @@ def one_sided_loop(weights: ArrayLike, error: float) -> FloatArray:
     return drift
 
 
-def one_sided_augment(error: float, alpha: float, generations: int) -> FloatArray:
+def one_sided_augment(error: float, alpha: float, generations: int) -> Floats:
     r"""Mean drift of `one_sided_loop` with a constant real share: e (1 - (1-alpha)^{i+1})/alpha.
 
     Returns: E T_i, [G+1].
@@ -249,7 +242,7 @@ def one_sided_augment(error: float, alpha: float, generations: int) -> FloatArra
     return one_sided_loop(np.diag(np.full(last, keep), k=-1), error)
 
 
-def one_sided_replace(error: float, generations: int) -> FloatArray:
+def one_sided_replace(error: float, generations: int) -> Floats:
     r"""Mean drift of `one_sided_loop` on the last batch alone: e (i + 1).
 
     Returns: E T_i, [G+1].
@@ -259,7 +252,7 @@ def one_sided_replace(error: float, generations: int) -> FloatArray:
     return one_sided_augment(error, 0.0, generations)
 
 
-def one_sided_accumulate(error: float, generations: int, lam: float = 1.0) -> FloatArray:
+def one_sided_accumulate(error: float, generations: int, lam: float = 1.0) -> Floats:
     r"""Mean drift of `one_sided_loop` if all batches are kept: e [1 + sum_{j=1}^i lam/(1+j lam)].
 
     It is e H_{i+1} for lam = 1.
@@ -275,7 +268,7 @@ def one_sided_accumulate(error: float, generations: int, lam: float = 1.0) -> Fl
     return one_sided_loop(np.tril(np.broadcast_to(shares, (last + 1, last + 1)), k=-1), error)
 
 
-def _law(law: ArrayLike) -> FloatArray:
+def _law(law: Num) -> Floats:
     p = nonnegative("law", law)
     if p.ndim != 1 or abs(p.sum() - 1) > 1e-9:
         raise ValueError(
@@ -284,28 +277,28 @@ def _law(law: ArrayLike) -> FloatArray:
     return p
 
 
-def _diversity(p: FloatArray) -> float:
+def _diversity(p: Floats) -> float:
     return float(1 - p @ p)
 
 
-def _extra(pseudo_count: float, p: FloatArray) -> float:
+def _extra(pseudo_count: float, p: Floats) -> float:
     return float(nonnegative("pseudo_count", pseudo_count)) * len(p)
 
 
-def _unbiased(p: FloatArray, diversity: FloatArray) -> LawPath:
+def _unbiased(p: Floats, diversity: Floats) -> LawPath:
     """A loop in which every E p_i is p."""
     mean = np.broadcast_to(p, (len(diversity), len(p)))
     return LawPath(mean, _diversity(p) - diversity, diversity)
 
 
-def _smoothed(weights: FloatArray, p: FloatArray, n: int, m: int, extra: float) -> LawPath:
+def _smoothed(weights: Floats, p: Floats, n: int, m: int, extra: float) -> LawPath:
     kept = n / (n + extra)
     mean = kept * p + (1 - kept) / len(p)
     start = float(1 - mean @ mean - kept**2 * _diversity(p) / n)
     return _martingale(batch_coefficients(weights) ** 2, mean, p, start, m)
 
 
-def _martingale(gain: FloatArray, mean: FloatArray, p: FloatArray, start: float, m: int) -> LawPath:
+def _martingale(gain: Floats, mean: Floats, p: Floats, start: float, m: int) -> LawPath:
     """A loop in which E [p_i | S_0] stays at p_0, with E p_0 = mean, E (1 - |p_0|^2) = start."""
     away = np.zeros(len(gain))
     for i in range(1, len(gain)):
@@ -315,7 +308,7 @@ def _martingale(gain: FloatArray, mean: FloatArray, p: FloatArray, start: float,
     return LawPath(np.broadcast_to(mean, (len(gain), len(p))), first + away, start - away)
 
 
-def _binomial(size: int, chance: ArrayLike) -> FloatArray:
+def _binomial(size: int, chance: Num) -> Floats:
     """Probabilities of 0..size successes, on a new last axis."""
     p = np.asarray(chance, dtype=np.float64)[..., None]
     k = np.arange(size + 1)
@@ -324,5 +317,5 @@ def _binomial(size: int, chance: ArrayLike) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         hits = np.where(k == 0, 0.0, k * np.log(p))
         misses = np.where(k == size, 0.0, (size - k) * np.log1p(-p))
-    chances: FloatArray = np.exp(ways + hits + misses)
+    chances: Floats = np.exp(ways + hits + misses)
     return chances

@@ -8,22 +8,18 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import FloatArray, flag, nonnegative, positive, probability, share
+from icl_stl.bounds._check import flag, nonnegative, positive, probability, share
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds.drift import anchored_weights
-from icl_stl.references._common import (
+from icl_stl.references._common import last_generation, mixing, real_weight, rows, variance
+from icl_stl.references._gains import (
     accumulate_gain,
     augment_gain,
     batch_gain,
     best_fresh_weight,
     fresh_limit,
     fresh_path,
-    last_generation,
-    mixing,
-    real_weight,
-    rows,
-    variance,
 )
 
 
@@ -42,36 +38,34 @@ class GapParts(NamedTuple):
     total = weight (direct + indirect) + (1 - weight) (synthetic + shift).
     """
 
-    direct: FloatArray
+    direct: Floats
     """A real row, swapped in the training set alone."""
-    indirect: FloatArray
+    indirect: Floats
     """What the same swap changes by way of the synthetic rows."""
-    synthetic: FloatArray
+    synthetic: Floats
     """A synthetic row, swapped."""
-    shift: FloatArray
+    shift: Floats
     """Risk on the real law less risk on the law of the generation before."""
-    weight: FloatArray
+    weight: Floats
     """Of the real rows, 1 in generation 0."""
-    total: FloatArray
+    total: Floats
     """The gap, risk on the real law less (weighted) empirical risk."""
 
 
 class MeanVariance(NamedTuple):
     """Exact moments where mean and variance are both fitted."""
 
-    mean_error: FloatArray
+    mean_error: Floats
     """E (mu_i - mu)^2."""
-    variance: FloatArray
+    variance: Floats
     """E v_i, the mean fitted variance."""
 
 
-def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> FloatArray:
+def mean_loop(weights: Num, samples: int, n_syn: int, noise: float) -> Floats:
     r"""Error of the weighted mean in a loop with any mixing weights.
 
     E (mu_i - mu)^2 = sigma^2/n + (sigma^2/n_syn) sum_j B_ij^2, B = (I - W)^{-1} W.
 
-    Args:
-        noise: sigma > 0, known to the generator N(mu_i, sigma^2).
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 37.
     """
@@ -80,7 +74,7 @@ def mean_loop(weights: ArrayLike, samples: int, n_syn: int, noise: float) -> Flo
     return square / n + square / m * batch_gain(shares)
 
 
-def mean_replace(samples: int, n_syn: int, noise: float, generations: int) -> FloatArray:
+def mean_replace(samples: int, n_syn: int, noise: float, generations: int) -> Floats:
     r"""Error of the mean if only the last batch is seen: sigma^2/n + i sigma^2/n_syn.
 
     Returns: E (mu_i - mu)^2, [G+1].
@@ -92,7 +86,7 @@ def mean_replace(samples: int, n_syn: int, noise: float, generations: int) -> Fl
 
 def mean_augment(
     samples: int, n_syn: int, noise: float, generations: int, weight: float | None = None
-) -> FloatArray:
+) -> Floats:
     r"""Error of the mean beside a fixed real set, with the last batch only.
 
     sigma^2/n + (sigma^2/n_syn) sum_{j=1}^{i} (1-w)^{2j}, at most 3 sigma^2/(2 n) for w = n/N.
@@ -118,7 +112,7 @@ def mean_augment_limit(
     return square / n + square / m * fresh_limit(0.0, 1.0, w)
 
 
-def mean_accumulate(samples: int, n_syn: int, noise: float, generations: int) -> FloatArray:
+def mean_accumulate(samples: int, n_syn: int, noise: float, generations: int) -> Floats:
     r"""Error of the mean if the real set and all batches are kept, every row alike.
 
     (sigma^2/n) [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], lam = n_syn/n; below 2 sigma^2/n for every
@@ -131,9 +125,7 @@ def mean_accumulate(samples: int, n_syn: int, noise: float, generations: int) ->
     return square / n + square / m * accumulate_gain(n, m, last_generation(generations))
 
 
-def mean_anchored(
-    samples: int, n_syn: int, noise: float, generations: int, alpha: float
-) -> FloatArray:
+def mean_anchored(samples: int, n_syn: int, noise: float, generations: int, alpha: float) -> Floats:
     r"""Error of the mean if all batches are kept but the real set has a fixed weight.
 
     `mean_loop` with w_ij = (1 - alpha)/i.
@@ -145,9 +137,7 @@ def mean_anchored(
     return mean_loop(shares, samples, n_syn, noise)
 
 
-def mean_fresh(
-    samples: int, n_syn: int, noise: float, generations: int, weight: float
-) -> FloatArray:
+def mean_fresh(samples: int, n_syn: int, noise: float, generations: int, weight: float) -> Floats:
     r"""Error of the mean if every generation sees n new real rows and the last batch.
 
     V_i = w^2 sigma^2/n + (1-w)^2 (V_{i-1} + sigma^2/n_syn), V_0 = sigma^2/n.
@@ -181,9 +171,7 @@ def mean_fresh_best(samples: int, n_syn: int, noise: float) -> BestWeight:
     return BestWeight(best, best * square / n)
 
 
-def mean_accumulate_subsample(
-    samples: int, n_syn: int, noise: float, generations: int
-) -> FloatArray:
+def mean_accumulate_subsample(samples: int, n_syn: int, noise: float, generations: int) -> Floats:
     r"""Error of the mean if all rows are kept but each fit sees n of them, drawn anew.
 
     Generation i is the mean of n rows drawn without replacement from the pool of the real set and
@@ -193,8 +181,6 @@ def mean_accumulate_subsample(
     E (P_{i+1} - mu)^2 = E (P_i - mu)^2 + (n_syn/N_{i+1})^2 (v_i + sigma^2/n_syn),
     E Q_{i+1} = E Q_i + (n_syn - 1) sigma^2 + (N_i n_syn/N_{i+1}) (v_i + sigma^2/n_syn).
 
-    Args:
-        samples: n, rows of the real set and of every training set, >= 1.
     Returns: E (mu_i - mu)^2, [G+1].
     Source: derived here, THEORY.md statement 39.
     """
@@ -211,7 +197,7 @@ def mean_accumulate_subsample(
     return error
 
 
-def mean_total_variation(variance: ArrayLike, noise: float) -> FloatArray:
+def mean_total_variation(variance: Num, noise: float) -> Floats:
     r"""Mean total variation between N(mu_i, sigma^2) and the real law.
 
     E [2 Phi(|mu_i - mu|/(2 sigma)) - 1] = (2/pi) arctan(sd/(2 sigma)), sd^2 = E (mu_i - mu)^2.
@@ -226,7 +212,7 @@ def mean_total_variation(variance: ArrayLike, noise: float) -> FloatArray:
     return 2 / np.pi * np.arctan(deviation / (2 * positive("noise", noise)))
 
 
-def mean_linear_gap_quantile(variance: ArrayLike, level: float) -> FloatArray:
+def mean_linear_gap_quantile(variance: Num, level: float) -> Floats:
     r"""Quantile of the gap of the linear loss l(theta, z) = z: sd Phi^{-1}(level).
 
     The gap is mu less the weighted mean of the training set, which is mu - mu_i: N(0, sd^2).
@@ -302,7 +288,6 @@ def mean_variance_augment(
     E (mu_i - mu)^2 = sigma^2/n + d_i and E v_i = e_i.
 
     Args:
-        noise: sigma > 0 of the real law; the generator uses the fitted variance.
         weight: w in [0, 1], weight of the real rows; n/(n + n_syn) by default. 0 is the replace
             loop.
     Returns: MeanVariance, [G+1] each.
@@ -352,7 +337,7 @@ def mean_variance_replace(samples: int, n_syn: int, noise: float, generations: i
 
 def log_variance_replace(
     samples: int, n_syn: int, noise: float, generations: int, unbiased: bool = True
-) -> FloatArray:
+) -> Floats:
     r"""Mean log of the variance fitted on the last batch alone; it falls without end.
 
     E ln v_i = ln sigma^2 + c(n) + i c(n_syn), c(m) = psi((m-1)/2) - ln((m-1)/2) < 0; for maximum

@@ -8,22 +8,18 @@ repeat the real inputs have n_syn = lam n rows, lam whole.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from icl_stl.bounds._check import FloatArray, nonnegative, positive, real, share
-from icl_stl.references._common import (
+from icl_stl.bounds._check import nonnegative, positive, real, share
+from icl_stl.bounds._kinds import Floats, Num
+from icl_stl.references._common import last_generation, mixing, real_weight, rows, variance
+from icl_stl.references._gains import (
     accumulate_gain,
     augment_gain,
     batch_gain,
     best_fresh_weight,
     fresh_limit,
     fresh_path,
-    last_generation,
-    mixing,
     pooled_factor,
-    real_weight,
-    rows,
-    variance,
 )
 from icl_stl.references.gaussian import BestWeight
 
@@ -38,7 +34,7 @@ def ols_single_fit(samples: int, dim: int, noise: float) -> float:
     return variance(noise) * d / (_enough("samples", samples, d) - d - 1)
 
 
-def ols_replace(samples: int, n_syn: int, dim: int, noise: float, generations: int) -> FloatArray:
+def ols_replace(samples: int, n_syn: int, dim: int, noise: float, generations: int) -> Floats:
     r"""Excess risk if only the last batch is seen, with fresh inputs: s_n + i s_{n_syn}.
 
     Returns: E |theta_i - theta|^2, [G+1].
@@ -49,9 +45,7 @@ def ols_replace(samples: int, n_syn: int, dim: int, noise: float, generations: i
     return first + i * ols_single_fit(_enough("n_syn", n_syn, rows("dim", dim)), dim, noise)
 
 
-def ols_loop_same_inputs(
-    weights: ArrayLike, samples: int, n_syn: int, dim: int, noise: float
-) -> FloatArray:
+def ols_loop_same_inputs(weights: Num, samples: int, n_syn: int, dim: int, noise: float) -> Floats:
     r"""Excess risk for any mixing weights if synthetic rows repeat the real inputs.
 
     s_n [1 + (1/lam) sum_j B_ij^2], B = (I - W)^{-1} W: the loop of a Gaussian mean.
@@ -65,7 +59,7 @@ def ols_loop_same_inputs(
 
 def ols_augment_same_inputs(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
-) -> FloatArray:
+) -> Floats:
     r"""Excess risk beside a fixed real set if synthetic rows repeat its inputs lam times.
 
     s_n [1 + (1/lam) sum_{j=1}^{i} (1-w)^{2j}], at most 3 s_n/2 for w = n/N.
@@ -80,7 +74,7 @@ def ols_augment_same_inputs(
 
 def ols_accumulate_same_inputs(
     samples: int, n_syn: int, dim: int, noise: float, generations: int
-) -> FloatArray:
+) -> Floats:
     r"""Excess risk if all batches are kept and every batch repeats the real inputs lam times.
 
     s_n [1 + sum_{j=1}^{i} lam/(1 + j lam)^2], below 2 s_n, and below (pi^2/6) s_n for lam = 1.
@@ -94,7 +88,7 @@ def ols_accumulate_same_inputs(
 
 def ols_accumulate_fresh_inputs(
     samples: int, n_syn: int, dim: int, noise: float, generations: int
-) -> FloatArray:
+) -> Floats:
     r"""Excess risk if all batches are kept and every batch has fresh inputs.
 
     sigma^2 d [1/(n-d-1) + sum_{j=1}^{i} n_syn/(N_j (N_j-d-1))], N_j = n + j n_syn; at most that of
@@ -111,7 +105,7 @@ def ols_accumulate_fresh_inputs(
 
 def ols_augment_fresh_inputs(
     samples: int, n_syn: int, dim: int, noise: float, generations: int
-) -> FloatArray:
+) -> Floats:
     r"""Excess risk beside a fixed real set, with fresh synthetic inputs: generations 0 and 1.
 
     sigma^2 d [1/(n-d-1) + (n_syn/N)/(N-d-1)] for i = 1, N = n + n_syn.
@@ -126,7 +120,7 @@ def ols_augment_fresh_inputs(
 
 def ols_augment_upper_bound(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
-) -> FloatArray:
+) -> Floats:
     r"""Upper bound on the excess risk beside a fixed real set, for any synthetic inputs.
 
     s_n (1 + (1-w) n/(2 w n_syn)): 3 s_n/2 if every row weighs the same, whatever lam.
@@ -145,9 +139,7 @@ def ols_augment_upper_bound(
     return bound
 
 
-def ols_fresh_real(
-    samples: int, n_syn: int, dim: int, noise: float, generations: int
-) -> FloatArray:
+def ols_fresh_real(samples: int, n_syn: int, dim: int, noise: float, generations: int) -> Floats:
     r"""Excess risk if every generation sees n new real rows and n_syn rows of the last one.
 
     Pooled least squares, every row alike, all inputs fresh: V_0 = s_n and, with N = n + n_syn,
@@ -176,7 +168,7 @@ def ols_fresh_real_limit(samples: int, n_syn: int, dim: int, noise: float) -> fl
 
 def ols_fresh_combined(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float
-) -> FloatArray:
+) -> Floats:
     r"""Excess risk of a weighted mean of two fits: new real rows and the last batch, inputs fresh.
 
     theta_i = w OLS(real) + (1-w) OLS(batch): V_i = w^2 s_n + (1-w)^2 (V_{i-1} + s_{n_syn}),
@@ -211,7 +203,7 @@ def ols_fresh_combined_best(samples: int, n_syn: int, dim: int, noise: float) ->
     return BestWeight(best, best * first)
 
 
-def ols_total_variation(distance: ArrayLike, noise: float) -> FloatArray:
+def ols_total_variation(distance: Num, noise: float) -> Floats:
     r"""Total variation between the laws of a row (x, y) under two tasks.
 
     E_x [2 Phi(|<x, D>|/(2 sigma)) - 1] = (2/pi) arctan(|D|/(2 sigma)) for x ~ N(0, I).
@@ -235,7 +227,7 @@ def ols_gap_single_fit(samples: int, dim: int, noise: float) -> float:
 
 def ols_gap_augment_same_inputs(
     samples: int, n_syn: int, dim: int, noise: float, generations: int, weight: float | None = None
-) -> FloatArray:
+) -> Floats:
     r"""Mean gap of the squared loss in the loop of `ols_augment_same_inputs`.
 
     With c_i = (1/lam) sum_{j=1}^{i} (1-w)^{2j} and u_i = c_{i-1} + 1/lam, for i >= 1

@@ -127,14 +127,7 @@ class Regime:
 
 
 def whole_rows(samples: int, lam: float, name: str, value: float, back: Any) -> int:
-    """λ n synthetic rows; refused, with the nearest values that work, if they are no whole number.
-
-    Args:
-        lam: λ.
-        name: The field that λ comes from.
-        value: Its value.
-        back: λ -> that value.
-    """
+    """λ n synthetic rows; if no whole number refused, with the nearest values that work."""
     exact = samples * lam
     if round(exact) >= 1 and isclose(exact, round(exact), rel_tol=1e-9):
         return round(exact)
@@ -196,12 +189,7 @@ def synthetic_size(regime: Regime, samples: int) -> int:
 
 
 def real_share(regime: Regime, samples: int, generation: int) -> float:
-    """α_i, the share of the real law in the training law of generation i; 1 for i = 0.
-
-    Raises:
-        ValueError: If it is no number in [0, 1], or not 1 although there are no synthetic rows; the
-            message names the regime and the generation.
-    """
+    """α_i, the share of the real law in the training law of generation i; 1 for i = 0."""
     if generation == 0:
         return 1.0
     answer = regime.share(generation)

@@ -105,10 +105,6 @@ class Cell:
     limit: float | None = None
     """The bound, mean over replicates, where `bound` is something else: of a `rate`, that whose
     exceedances are counted."""
-    symmetric: bool = False
-    """Margins are known to be symmetric about their mean: signs may be flipped."""
-    limits: tuple[float, float] | None = None
-    """The smallest and the largest value that a margin can take, if they are known."""
 
     @property
     def vacuous(self) -> bool:
@@ -225,22 +221,15 @@ def _tested_means(cells: Sequence[Cell]) -> list[Tested]:
         np.array([np.abs(cell.measured).max() for cell in cells]),
         [f"{cell.test}, {cell.family}" for cell in cells],
     )
-    known: Json = {
-        "symmetric": np.array([cell.symmetric for cell in cells]),
-        "limits": [cell.limits for cell in cells],
-    }
     tolerance = np.array([cell.tolerance if cell.test == "equal" else 0.0 for cell in cells])
     equal = np.array([cell.test == "equal" for cell in cells])
     among = np.array([cell.among for cell in cells])
     # The mean is above -tolerance, and for equality below tolerance; or it is not.
     (above, by), (below, by_below) = (
-        tests.against(-tolerance, **known),
-        tests.against(tolerance, sign=-1, **known),
+        tests.against(-tolerance),
+        tests.against(tolerance, sign=-1),
     )
-    less, more = (
-        tests.against(-tolerance, sign=-1, **known)[0],
-        tests.against(tolerance, **known)[0],
-    )
+    less, more = tests.against(-tolerance, sign=-1)[0], tests.against(tolerance)[0]
     p_for = np.where(equal, np.maximum(above, below), above)
     p_against = np.minimum(1, np.where(equal, 2 * np.minimum(less, more), among * less))
     by = np.where(equal & (below > above), by_below, by)

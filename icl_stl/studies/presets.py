@@ -47,17 +47,10 @@ class StabilitySize:
     """Real prompts, and as many generated ones, on which neighbours are compared."""
 
     def __post_init__(self) -> None:
-        require(
-            len(self.samples) > 1 and len(set(self.samples)) == len(self.samples),
-            "samples",
-            self.samples,
-            "at least two different sizes, to fit a slope to",
-        )
-        counts(
-            self,
-            *(("replicates", 1), ("generations", 1), ("neighbours", 1), ("searched", 0)),
-            *(("passing", 0), ("held_out", 2)),
-        )
+        different = len(self.samples) > 1 and len(set(self.samples)) == len(self.samples)
+        what = "at least two different sizes, to fit a slope to"
+        require(different, "samples", self.samples, what)
+        counts(self, replicates=1, generations=1, neighbours=1, searched=0, passing=0, held_out=2)
         for n in self.samples:
             whole("samples", n, 1)
             for share in self.shares:
@@ -103,11 +96,8 @@ class ArchitectureSize:
 
     def __post_init__(self) -> None:
         require(self.base.depth >= 2, "base", self.base, "of at least two layers")
-        counts(
-            self,
-            *(("samples", 1), ("generations", 1), ("replicates", 1), ("neighbours", 1)),
-            *(("searched", 0), ("passing", 0), ("held_out", 2)),
-        )
+        counts(self, samples=1, generations=1, replicates=1, neighbours=1)
+        counts(self, searched=0, passing=0, held_out=2)
         known = self.compared in range(1, 7) and not isinstance(self.compared, bool)
         require(known, "compared", self.compared, "a whole number in 1..6")
         normalised(self, cap=positive)
@@ -128,8 +118,7 @@ class CollapseSizes:
     """Generations of it after generation 0."""
 
     def __post_init__(self) -> None:
-        names = ("prompts", "runs", "transformer_runs", "transformer_generations")
-        counts(self, *((name, 1) for name in names))
+        counts(self, prompts=1, runs=1, transformer_runs=1, transformer_generations=1)
 
 
 @dataclass(frozen=True)
@@ -156,17 +145,10 @@ class CertificateSizes:
     """Prompts of these lengths."""
 
     def __post_init__(self) -> None:
-        counts(
-            self,
-            *(("networks", 1), ("context", 2), ("width", 2), ("restarts", 1)),
-            *(("search_steps", 1), ("prompts", 1), ("long_prompts", 1)),
-        )
-        require(
-            len(self.contexts) > 1 and all(type(m) is int and m >= 1 for m in self.contexts),
-            "contexts",
-            self.contexts,
-            "at least two whole numbers of at least 1",
-        )
+        counts(self, networks=1, context=2, width=2, restarts=1)
+        counts(self, search_steps=1, prompts=1, long_prompts=1)
+        known = len(self.contexts) > 1 and all(type(m) is int and m >= 1 for m in self.contexts)
+        require(known, "contexts", self.contexts, "at least two whole numbers of at least 1")
 
 
 @dataclass(frozen=True)
@@ -189,8 +171,8 @@ class ContextSizes:
     """How they are trained."""
 
     def __post_init__(self) -> None:
-        counts(self, ("designs", 3), ("runs", 3), ("networks", 3))
-        counts(self, ("prompts", 1), ("generations", 1))
+        counts(self, designs=3, runs=3, networks=3)
+        counts(self, prompts=1, generations=1)
 
 
 @dataclass(frozen=True)
@@ -221,26 +203,18 @@ class ConvergenceSize:
     def __post_init__(self) -> None:
         for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
             values = getattr(self, name)
-            require(
-                len(values) >= least and len(set(values)) == len(values),
-                name,
-                values,
-                f"at least {least} different numbers",
-            )
+            different = len(values) >= least and len(set(values)) == len(values)
+            require(different, name, values, f"at least {least} different numbers")
         fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
         require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        counts(self, ("generations", 1), ("replicates", 3), ("held_out", 2), ("neighbours", 1))
+        counts(self, generations=1, replicates=3, held_out=2, neighbours=1)
         for name in ("samples", "law_samples", "lam_samples"):
             for n in getattr(self, name):
                 whole(name, n, 1)
-        most = f"at most the largest of samples ({max(self.samples)})"
-        require(
-            max(self.law_samples, default=0) <= max(self.samples),
-            "law_samples",
-            self.law_samples,
-            most,
-        )
+        most = max(self.samples)
+        fine = max(self.law_samples, default=0) <= most
+        require(fine, "law_samples", self.law_samples, f"at most the largest of samples ({most})")
         for n in self.lam_samples:
             for lam in self.lams:
                 require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
@@ -283,11 +257,7 @@ class Preset:
     """Loops of the transformer at several sizes."""
 
     def __post_init__(self) -> None:
-        counts(
-            self,
-            *(("samples", 1), ("generations", 0), ("replicates", 1), ("held_out", 2)),
-            *(("solvable_runs", 1),),
-        )
+        counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)
         once = len(set(self.shares)) == len(self.shares)
         require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:

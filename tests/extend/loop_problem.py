@@ -29,10 +29,6 @@ class Nothing(Problem):
     spare: tuple[float, ...] = (1.0,)
     """Numbers without a use."""
 
-    def __post_init__(self):
-        if not self.place > 0:
-            raise ValueError(f"place must be a positive number, but it is {self.place!r}")
-
     @property
     def learner(self):
         return Learner(fit, generate)

@@ -129,9 +129,8 @@ def vectors(drawing, results):
 def test_every_figure_is_drawn_twice_the_same(name, results, figures):
     assert vectors(DRAWINGS[name], results) == figures[name]
     assert ET.fromstring(figures[name]).tag.endswith("svg")
-    caption = DRAWINGS[name].caption
-    assert caption.endswith(".")
-    assert len(caption.split()) <= 40
+    assert DRAWINGS[name].caption.endswith(".")
+    assert len(DRAWINGS[name].caption.split()) <= 40
 
 
 def test_figures_show_the_results(judged, figures):

@@ -242,6 +242,15 @@ def observation(
     return named
 
 
+def of_whole_prompts(seen: dict[str, Any]) -> dict[str, Any]:
+    """One number of each quantity of `observation`: means over positions, laws of whole prompts."""
+    found: dict[str, Any] = {"excess": seen["excess_squared_risk"].mean(-1)}
+    found["gap"] = seen["risk"] - seen["training_risk"]
+    found |= {name: seen[name][..., -1] for name in ("drift", "eps") if name in seen}
+    same = ("excess_nll", "implied_task_variance", "diverged_at")
+    return found | {name: seen[name] for name in same}
+
+
 class GapParts(NamedTuple):
     """The gap of one generation by parts, each an unbiased estimate of its mean over loops.
 

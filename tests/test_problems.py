@@ -74,7 +74,7 @@ ONE_STEP = {
     Risky: {"risk", "gap"},
     Generative: {"risk", "gap", "nll"},
     Dense: {"risk", "gap", "drift", "eps"},
-    Sized: {"excess", "gap", "nll"},
+    Sized: {"excess", "risk", "gap", "nll"},
     GaussianMean: {"excess", "gap", "drift", "eps"},
 }
 

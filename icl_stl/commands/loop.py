@@ -144,8 +144,8 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
-    if "problem" in setting.columns:
-        mean, error = mean_of(seen.get("risk"))
+    if "risk" in seen:
+        mean, error = mean_of(seen["risk"])
         row["risk"] = {"mean": mean, "stderr": error}
     return row
 

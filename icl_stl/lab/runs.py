@@ -2,8 +2,10 @@
 
 A replicate is one whole loop with its own real set, held-out prompts and seed. All regimes start
 from the same replicates and share generation 0 and every random stream, so that they are compared
-pairwise. What a run folder holds was made by one configuration; a stopped run continues after its
-last finished generation and ends with the same numbers, bit for bit.
+pairwise; only more than `loops.AT_ONCE` synthetic rows are drawn in pieces where their number is a
+number of the program, as it is without rows of earlier generations or new real ones. What a run
+folder holds was made by one configuration; a stopped run continues after its last finished
+generation and ends with the same numbers, bit for bit.
 """
 
 import io
@@ -158,7 +160,7 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
     ) -> tuple[State, dict[str, Any]]:
         key, truth, real, held_out = replicate
         of, sizes = problem.learner, None
-        more: dict[str, Any] = {"one_step": not regime.keeps_history}
+        more: dict[str, Any] = {"one_step": regime.mixes_last}
         if numbers.learning_rate is not None and isinstance(problem, InContext):
             of = problem.make_learner(numbers.learning_rate, numbers.weight_decay)
         if numbers.samples is not None:
@@ -384,7 +386,6 @@ class _Loop:
         self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
         stored = folder.load(file, made_by) or {}
         self.empty = state
-        self.without_eps = bool(jax.tree.leaves(state.kept))
         self.state = state
         self.observations: Arrays = {}
         if stored:
@@ -398,13 +399,13 @@ class _Loop:
         """How many generations are done."""
         return next(iter(self.observations.values())).shape[1] if self.observations else 0
 
-    def start_from(self, other: "_Loop") -> None:
+    def start_from(self, other: "_Loop", regime: Regime) -> None:
         """Take over generation 0 of another regime."""
         self.state = State(other.state.params, self.empty.kept)
         self.observations = {
             key: values[:, :1]
             for key, values in other.observations.items()
-            if not self.without_eps or not key.startswith("eps")
+            if regime.mixes_last or not key.startswith("eps")
         }
 
     def add(self, state: State, observation: Arrays) -> None:
@@ -504,7 +505,7 @@ def run_loops(
         done += 1
     for name, loop in loops.items():
         if not loop.generations:
-            loop.start_from(first)
+            loop.start_from(first, chosen[name])
         watch(LoopResult(chosen[name], n, loop.observations))
         while loop.generations <= last:
             index = loop.generations

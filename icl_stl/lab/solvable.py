@@ -17,8 +17,9 @@ from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.learners import Data
 from icl_stl.loops import Generation, Sizes, checked_start, generation_keys, self_consume
+from icl_stl.measure import of_whole_prompts
 from icl_stl.models.causal import Params
-from icl_stl.problems import Problem
+from icl_stl.problems import InContext, Problem
 from icl_stl.regimes import Regime, synthetic_size
 from icl_stl.rows import rows_of
 
@@ -44,13 +45,17 @@ def loop(
 
 
 def measurements(problem: Problem, regime: Regime, *, one_step: bool = True) -> Observe:
-    """An observer of what the problem records of a generation."""
-    wanted = one_step and not regime.keeps_history
+    """An observer of what the problem records of a generation, one number of each.
+
+    Of prompts of the transformer: `measure.of_whole_prompts`.
+    """
+    wanted = one_step and regime.mixes_last
 
     def observe(
         truth: Any, held_out: Any, key: PRNGKeyArray, generation: Generation
     ) -> dict[str, Any]:
-        return problem.observe(key, truth, held_out, generation, one_step=wanted)
+        seen = problem.observe(key, truth, held_out, generation, one_step=wanted)
+        return of_whole_prompts(seen) if isinstance(problem, InContext) else seen
 
     return observe
 

@@ -89,11 +89,17 @@ class Problem:
 
     def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
         """One loop: its key, its truth, n real rows, held-out rows (() where none are needed)."""
+        from icl_stl.rows import rows_of
+
+        def drawn(key: Any, count: int) -> Any:
+            rows = self.draw(key, truth, count)
+            return rows_of("problem.draw", rows, rows, count)
+
         key_truth, key_real, key_loop = jax.random.split(key, 3)
         truth = self.truth(key_truth)
-        real, held_out = self.draw(key_real, truth, samples), ()
+        real, held_out = drawn(key_real, samples), ()
         if self.risk is None or (self.log_density and not self.real_log_density):
-            held_out = self.draw(jax.random.fold_in(key, 2**31 - 1), truth, HELD_OUT)
+            held_out = drawn(jax.random.fold_in(key, 2**31 - 1), HELD_OUT)
         return key_loop, truth, real, held_out
 
     def observe(

@@ -105,6 +105,11 @@ class Regime:
             past = (step.kept, step.index * step.n_syn)
         return step.mixed((step.real, step.samples, step.share), (*past, 1 - step.share))
 
+    @property
+    def mixes_last(self) -> bool:
+        """Whether M_{i-1} = α_i D_0 + (1 - α_i) D_θ_{i-1}: only then is there a one-step error."""
+        return not self.keeps_history and type(self).mix is Regime.mix
+
     @classmethod
     def from_options(cls, **options: Any) -> "Regime":
         """From options of a command: its fields, and `other_options`."""

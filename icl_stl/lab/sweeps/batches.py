@@ -35,6 +35,7 @@ from icl_stl.lab.runs import (
 from icl_stl.lab.solvable import batch_size, check_fit, loop, measurements
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.loops import check_mix, real_rows
+from icl_stl.measure import of_whole_prompts
 from icl_stl.problems import InContext, expected_excess
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, RealOnly, Regime, Replace
 
@@ -158,14 +159,9 @@ def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
     numbers = partial(numbers_of, filled, filled=shape.filled)
     seen = follow(program.step, replicates, program.nothing, numbers, last)
     count = shape.problem.held_out
-    shown = {
-        "excess_risk": seen["excess_squared_risk"].mean(-1),
-        "excess_nll": seen["excess_nll"],
-        "gap": seen["risk"] - seen["training_risk"],
-        **{name: seen[name] for name in ("implied_task_variance", "training_loss", "diverged_at")},
-    }
+    shown = of_whole_prompts(seen) | {"training_loss": seen["training_loss"]}
+    shown["excess_risk"] = shown.pop("excess")
     for name in {"drift", "eps"} & {*seen}:
-        shown[name] = seen[name][..., -1]
         shown[f"{name}_stderr"] = np.sqrt(seen[f"{name}_variance"][..., -1] / count)
     return [
         {name: values[k, : setting.generations + 1] for name, values in shown.items()}

@@ -100,6 +100,10 @@ def member(
     fine = isinstance(found, type) and issubclass(found, kind)
     require(fine, option, words, f"{right}{meant(name, own)}")
     assert isinstance(found, type)
+    bare = "__dataclass_fields__" not in vars(found) and any(
+        "ClassVar" not in str(one) for one in vars(found).get("__annotations__", {}).values()
+    )
+    require(not bare, option, words, "a class with @dataclass(frozen=True), since it has fields")
     needed = [n for n in ("draw", "loss", "share", "synthetic_size") if hasattr(kind, n)]
     missing = [n for n in needed if getattr(found, n) is getattr(kind, n)]
     if issubclass(found, Problem):
@@ -130,6 +134,11 @@ def sayable(kind: Any) -> bool:
     if _is_union(kind):
         return all(one is types.NoneType or sayable(one) for one in get_args(kind))
     return kind in (bool, int, float, str) or get_origin(kind) is Literal
+
+
+def several(kind: Any) -> bool:
+    """Whether a value of this type is a tuple, or may be one."""
+    return get_origin(kind) is tuple or (_is_union(kind) and any(map(several, get_args(kind))))
 
 
 def _is_union(kind: Any) -> bool:
@@ -168,12 +177,26 @@ def docs_of(kind: type) -> Mapping[str, str]:
     return found
 
 
+OF_BASE: Mapping[type, tuple[str, ...]] = {
+    Problem: ("learner", "real_law", "name"),
+    Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real"),
+}
+"""What may be a field of a member, but is no option: its base asks for it."""
+
+
 def fields_of(kind: type) -> dict[str, Option]:
-    """The fields of a member as options, also those that none can say; not a problem's learner."""
+    """The fields of a member as options, also those that none can say; not what its base asks for.
+
+    Raises:
+        ValueError: If a field has the name of something else that its base has.
+    """
+    base = Problem if issubclass(kind, Problem) else Regime
     hints, docs = get_type_hints(kind), docs_of(kind)
     found = {}
     for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
-        if field.init and not (field.name == "learner" and issubclass(kind, Problem)):
+        if field.init and field.name not in OF_BASE[base]:
+            taken = f"a name that {base.__name__} has no other use for"
+            require(not hasattr(base, field.name), f"a field of {kind.__name__}", field.name, taken)
             default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
@@ -192,7 +215,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         return None if value is None else typed(name, value, others[0])
     if get_origin(kind) is Literal:
         choices = get_args(kind)
-        known = f"one of {', '.join(choices)}{meant(value, choices)}"
+        known = f"one of {', '.join(map(str, choices))}{meant(value, map(str, choices))}"
         require(value in choices, name, value, known)
         return value
     if get_origin(kind) is tuple:

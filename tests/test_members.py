@@ -147,6 +147,22 @@ REFUSED = [
         {"problem": "mine.py:Mine"},
         "problem .*mine.py:Mine: KeyError: 'it'",
     ),
+    (
+        "@dataclass(frozen=True)\nclass Mine(Base):\n    size: int = 5",
+        {"problem": "mine.py:Mine"},
+        "a field of Mine must be a name that Problem has no other use for, but it is 'size'",
+    ),
+    (
+        "from typing import Literal\n@dataclass(frozen=True)\nclass Mine(Base):\n"
+        "    order: Literal[1, 2] = 1",
+        {"problem": "mine.py:Mine", "order": 3},
+        "order must be one of 1, 2, but it is 3",
+    ),
+    (
+        "class Mine(Base):\n    rate: float = 0.5",
+        {"problem": "mine.py:Mine"},
+        r"problem must be a class with @dataclass\(frozen=True\)",
+    ),
     ("", {"problem": "ols", "learner": "ols"}, "learner and problem say the same thing"),
     ("", {"problem": "olss"}, r"problem must be one of .*FILE.py:NAME \(did you mean 'ols'\?\)"),
     ("", {"problem": "ols", "depth": 3}, "depth must be left out with the problem 'ols'"),

@@ -15,7 +15,7 @@ from dataclasses import MISSING, field, make_dataclass
 from hashlib import sha256
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -76,7 +76,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     made = make_dataclass("Arguments", fields, frozen=True, kw_only=True)
     about = (f"{one.words}: {str(one.kind.__doc__).splitlines()[0]}" for one in of)
     made.__doc__ = "\n\n".join(("Run one self-consuming loop many times.", *about))
-    tuples = {name for name, one in options.items() if get_origin(one.kind) is tuple}
+    tuples = {name for name, one in options.items() if members.several(one.kind)}
     return made, _with_tuples(words, tuples)
 
 

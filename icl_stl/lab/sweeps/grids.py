@@ -317,7 +317,7 @@ def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Sett
     known = {**COMMON}
     for of in every:
         known |= of.options
-    tuples = {name for name, one in known.items() if getattr(one.kind, "__origin__", 0) is tuple}
+    tuples = {name for name, one in known.items() if members.several(one.kind)}
     values = names | {n: _values(n, entry, tuples) for n, entry in block.items() if n not in names}
     cells = prod(map(len, values.values()))
     require(cells <= MOST, "the product of the lists", cells, f"at most {MOST} settings")

@@ -362,8 +362,8 @@ def rejected(claim: str, control: Sequence[Cell]) -> list[Rejected]:
     for cell in control:
         if "family" not in cell.keys:
             raise ValueError(
-                f"control of {claim} must name the family of every cell (regime, share, quantity), "
-                f"but one has none: {cell.keys}"
+                f"control of {claim} must name the family of every cell, what is rejected as one, "
+                f'by its keys, as {{"family": "half the bound"}}, but one has none: {cell.keys}'
             )
         families.setdefault(cell.family, []).append(cell)
     return [

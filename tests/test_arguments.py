@@ -279,10 +279,7 @@ BETWEEN_ARGUMENTS = [
         lambda: regression.ols_augment_same_inputs(9, 12, 3, 1.0, 2),
         "n_syn = 12 .*multiples of samples = 9",
     ),
-    (
-        lambda: regression.ols_augment_upper_bound(9, 9, 3, 1.0, 2, 0.0),
-        r"weight = 0\.0 .*\(0, 1\]",
-    ),
+    (lambda: regression.ols_augment_upper_bound(9, 9, 3, 1.0, 2, 0.0), r"weight = 0\.0 .*\(0, 1\]"),
 ]
 
 

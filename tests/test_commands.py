@@ -133,11 +133,7 @@ def test_where_nobody_reads_a_command_ends_quietly(tmp_path):
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys, tmp_path, fresh, goes_on):
     monkeypatch.setattr(running.os, "_exit", sys.exit)
     out = tmp_path / "out"
-    with (
-        pytest.raises(SystemExit) as end,
-        running.answered(),
-        running.run_folder(out, fresh=fresh),
-    ):
+    with pytest.raises(SystemExit) as end, running.answered(), running.run_folder(out, fresh=fresh):
         raise KeyboardInterrupt
     assert end.value.code == 130
     said = f"stopped; {out} keeps what is finished, and {goes_on} goes on\n"

@@ -62,10 +62,7 @@ def entry(*cells):
         (cell(0.3, 0.4), ("0.300", "≤ 0.400", "0.75")),
         (cell(0.5, 0.4, direction="above"), ("0.500", "> 0.400", "0.80")),
         (cell(0.5, 0.0, direction="above"), ("0.500", "> 0.000", "-")),
-        (
-            cell(-0.49, -0.5, test="equal", tolerance=0.05),
-            ("-0.490", "= -0.500 ± 0.050", "0.98"),
-        ),
+        (cell(-0.49, -0.5, test="equal", tolerance=0.05), ("-0.490", "= -0.500 ± 0.050", "0.98")),
         (cell(0.004, 0.0, test="equal", tolerance=0.1), ("0.004", "= 0.000 ± 0.100", "-")),
         (cell(0.15, 0.25, test="exact"), ("0.150", "≤ 0.250", "0.60")),
         (cell(0.25, 0.25 + 1e-16, test="exact"), ("0.250", "= 0.250", "1.00")),
@@ -120,10 +117,7 @@ def test_of_equations_the_worst_is_nearest_to_its_tolerance_and_exact_ones_are_n
             "bits, accumulate, generation 3: excess",
         ),
         ({"loop": "bits", "alpha": 2 / 3}, "bits, augment 0.667, generation 3"),
-        (
-            {"regime": "generation 0", "alpha": 1.0, "generator": "plug_in"},
-            "generation 0, plug_in",
-        ),
+        ({"regime": "generation 0", "alpha": 1.0, "generator": "plug_in"}, "generation 0, plug_in"),
     ],
 )
 def test_a_place_names_the_loop_and_what_was_measured_of_it(keys, words):

@@ -373,10 +373,7 @@ def test_no_damage_of_results_is_drawn_shown_or_kept(drawn, name):
     for what in damaged(drawn / name):
         wrong, said = attempt(figures.check, drawn)
         assert any(name in line for line in wrong or [said]), what
-        for read, *arguments in (
-            (figures.draw, drawn, False),
-            (earlier, drawn),
-        ):
+        for read, *arguments in ((figures.draw, drawn, False), (earlier, drawn)):
             found, said = attempt(read, *arguments)
             assert found is None, what
             assert str(drawn / name) in said

@@ -170,15 +170,7 @@ def test_a_shorter_loop_is_the_beginning_of_a_longer_one(regime, assert_close):
         same(shorter, longer[: generations + 1])
 
 
-@pytest.mark.parametrize(
-    "regime",
-    [
-        *LAST_ALONE,
-        *KEEPING,
-        SUBSAMPLING,
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("regime", [*LAST_ALONE, *KEEPING, SUBSAMPLING], ids=repr)
 def test_a_loop_without_generations_is_its_first_fit(regime, assert_close):
     alone = run(NOISY_MEAN, REAL_ROWS, 0, regime, parameters)
     same = assert_close if regime == SUBSAMPLING else assert_same  # its rows are in another order
@@ -218,13 +210,7 @@ def test_kept_rows_are_those_that_their_generation_made(regime, assert_close):
 
 
 def test_kept_rows_are_trained_on_with_the_places_of_those_to_come():
-    seen = run(
-        NOISY_MEAN,
-        REAL_ROWS,
-        2,
-        AccumulateFresh(0.5),
-        lambda key, g: (g.params, g.kept),
-    )
+    seen = run(NOISY_MEAN, REAL_ROWS, 2, AccumulateFresh(0.5), lambda key, g: (g.params, g.kept))
     generation = next_generation(
         KEY, NOISY_MEAN, AccumulateFresh(0.5), REAL_ROWS, seen[0][0], 1, kept=seen[1][0]
     )

@@ -201,16 +201,8 @@ WRONG = [
     ),
     ("def excess(self, truth, params): return jnp.zeros(2)", "", "problem.excess must be of the"),
     ("", "def mix(self, step): return step.real, jnp.ones(9) / 9", "regime 'Some' returns"),
-    (
-        "",
-        "def mix(self, step): return step.real, jnp.ones(8)",
-        SUM,
-    ),
-    (
-        "",
-        "def mix(self, step): return step.real, jnp.ones(8).at[0].set(-6)",
-        SUM,
-    ),
+    ("", "def mix(self, step): return step.real, jnp.ones(8)", SUM),
+    ("", "def mix(self, step): return step.real, jnp.ones(8).at[0].set(-6)", SUM),
     ("", "def share(self, generation): return generation - 0.5", r"share\(2\) .* it is 1.5"),
 ]
 
@@ -262,9 +254,7 @@ def test_cells_of_members_are_told_apart_and_the_same_are_one(tmp_path):
     }
     found = grids.grid_settings(content)
     said = [(one.problem.place, one.problem.spare) for one in found]
-    assert said == [
-        *((1, (1, 2)), (1, (3,)), (2, (1, 2)), (2, (3,)), (1, (0,))),
-    ]
+    assert said == [*((1, (1, 2)), (1, (3,)), (2, (1, 2)), (2, (3,)), (1, (0,)))]
     assert str(found[-1].problem.spare) == "(0.0,)"  # not -0.0
     flat = {"learner": ["ols"], "noise": [0.5]}
     same = {"problem": "ols", "dim": 2, "noise": 0.5}

@@ -22,13 +22,7 @@ from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.context_loop import claims as context_loop
 from icl_stl.studies.convergence import claims as convergence
 from icl_stl.studies.drawing import Stored, name_of
-from icl_stl.studies.figures import (
-    DRAWINGS,
-    caption_of,
-    check_folder,
-    draw_folder,
-    drawings,
-)
+from icl_stl.studies.figures import DRAWINGS, caption_of, check_folder, draw_folder, drawings
 from icl_stl.studies.solvable import claims as solvable
 from icl_stl.studies.solvable.figures import gap_series
 from icl_stl.studies.stability import claims as stability

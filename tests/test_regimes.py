@@ -355,12 +355,7 @@ def test_the_loops_that_went_mad(name, fresh, shares):
     ("regime", "weight"), [(Augment(0.25), 0.75), (Replace(), 1.0), (RealOnly(), 0.0)]
 )
 def test_mixing_weights_fall_on_the_previous_generation_alone(regime, weight):
-    expected = [
-        [0, 0, 0, 0],
-        [weight, 0, 0, 0],
-        [0, weight, 0, 0],
-        [0, 0, weight, 0],
-    ]
+    expected = [[0, 0, 0, 0], [weight, 0, 0, 0], [0, weight, 0, 0], [0, 0, weight, 0]]
     np.testing.assert_array_equal(mixing_weights(regime, 12, 3), expected)
 
 

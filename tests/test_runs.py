@@ -475,10 +475,7 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
 
     for kind in (Loops, Regeneration):
         monkeypatch.setattr(kind, "run", run_of)
-    wanted = [
-        Loops(Gaussian(), Replace(), 4, 1, 2),
-        Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2),
-    ]
+    wanted = [Loops(Gaussian(), Replace(), 4, 1, 2), Regeneration(2, 1, 0.5, 1.0, 4, 1, (0.5,), 2)]
 
     def run(seed=SEED):
         called.clear()

@@ -177,7 +177,7 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "result.json").read_text())
     assert set(content) == {
-        *("schema", "settings", "versions", "failed", "failed_loops", "generations"),
+        *("schema", "settings", "versions", "failed", "failed_loops", "generations")
     }
     assert content["failed"] == []
     assert content["failed_loops"] == {"count": 0, "of": content["settings"]["runs"]}
@@ -198,9 +198,7 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
         assert row["training_loss"] is None
     (folder,) = (tmp_path / "runs").iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        *("checkpoints", "config.json", "drift.svg", "loop.json", "loops.csv"),
-    }
+    assert names == {*("checkpoints", "config.json", "drift.svg", "loop.json", "loops.csv")}
     assert json.loads((folder / "loop.json").read_text()) == content
 
 

@@ -23,13 +23,7 @@ from icl_stl.loops import (
     next_generation,
     self_consume,
 )
-from icl_stl.regimes import (
-    AccumulateFresh,
-    Augment,
-    AugmentSameInputs,
-    FreshReal,
-    Replace,
-)
+from icl_stl.regimes import AccumulateFresh, Augment, AugmentSameInputs, FreshReal, Replace
 from icl_stl.studies.convergence import loops as sizes
 from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 

@@ -461,8 +461,7 @@ def test_the_gap_is_the_risk_less_the_weighted_training_loss(regime, assert_clos
         return inner(truth, (), key, generation), truth, generation.params, *kept
 
     measured, truth, params, rows, weights = jax.tree.map(
-        lambda a: np.asarray(a, np.float64),
-        looped(problem, regime, 6, 3, observe),
+        lambda a: np.asarray(a, np.float64), looped(problem, regime, 6, 3, observe)
     )
     for i in range(4):
         losses = (rows.ys[i] - rows.xs[i] @ params[i]) ** 2

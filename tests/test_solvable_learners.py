@@ -127,11 +127,7 @@ CASES = {
     ),
     "categorical": Case(learners.categorical(4), SHARES, symbol_shares(SHARES), other=SHARES[::-1]),
     "categorical smoothed": Case(
-        learners.categorical(4, 2.0),
-        SHARES,
-        symbol_shares(SHARES),
-        counts=True,
-        other=SHARES[::-1],
+        learners.categorical(4, 2.0), SHARES, symbol_shares(SHARES), counts=True, other=SHARES[::-1]
     ),
     "ols": Case(learners.ols(0.5), LINE, line_moments(LINE, 0.5)),
     "ridge": Case(learners.ridge(0.5, 0.25), LINE, line_moments(LINE, 0.5), fitted=LINE / 1.25),

@@ -19,22 +19,8 @@ from icl_stl.learners import adam_transformer, maximal_coupling
 from icl_stl.learners.attention import features
 from icl_stl.loops import Sizes, coupled, self_consume
 from icl_stl.measure import bounded_loss, differences, parameter_distance
-from icl_stl.problems import (
-    Bernoulli,
-    Categorical,
-    InContext,
-    LinearAttention,
-    Ols,
-    attention_law,
-)
-from icl_stl.regimes import (
-    Accumulate,
-    AccumulateSubsample,
-    Augment,
-    FreshReal,
-    RealOnly,
-    Replace,
-)
+from icl_stl.problems import Bernoulli, Categorical, InContext, LinearAttention, Ols, attention_law
+from icl_stl.regimes import Accumulate, AccumulateSubsample, Augment, FreshReal, RealOnly, Replace
 from icl_stl.studies.stability import loops as stability
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 

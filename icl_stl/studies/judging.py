@@ -225,10 +225,7 @@ def _tested_means(cells: Sequence[Cell]) -> list[Tested]:
     equal = np.array([cell.test == "equal" for cell in cells])
     among = np.array([cell.among for cell in cells])
     # The mean is above -tolerance, and for equality below tolerance; or it is not.
-    (above, by), (below, by_below) = (
-        tests.against(-tolerance),
-        tests.against(tolerance, sign=-1),
-    )
+    (above, by), (below, by_below) = (tests.against(-tolerance), tests.against(tolerance, sign=-1))
     less, more = tests.against(-tolerance, sign=-1)[0], tests.against(tolerance)[0]
     p_for = np.where(equal, np.maximum(above, below), above)
     p_against = np.minimum(1, np.where(equal, 2 * np.minimum(less, more), among * less))

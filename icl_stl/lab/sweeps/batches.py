@@ -264,11 +264,7 @@ def use_own_cores() -> None:
 
 def code() -> dict[str, Any]:
     """The versions, the source and the settings of JAX that the numbers come from."""
-    return {
-        "versions": versions(),
-        "source": code_of.digest(__name__),
-        "jax": settings_of_jax(),
-    }
+    return {"versions": versions(), "source": code_of.digest(__name__), "jax": settings_of_jax()}
 
 
 def width_of(at_once: int) -> int:

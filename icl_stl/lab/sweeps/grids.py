@@ -256,10 +256,7 @@ def _refuse_terabytes(
 
 
 def _columns(
-    of: Chosen,
-    regime: Regime,
-    values: Mapping[str, Any],
-    common: Mapping[str, Any],
+    of: Chosen, regime: Regime, values: Mapping[str, Any], common: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a setting is, by column."""
     own = {of.problem.option: of.problem.title, **common}

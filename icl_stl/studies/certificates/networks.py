@@ -240,9 +240,7 @@ def _first_layer(
         reach = domain.inputs * np.linalg.norm(moved[:, :-3], 2)
         diameters.append(2 * (reach + domain.labels * np.linalg.norm(moved[:, -3])))
     return replace(
-        layer,
-        oscillations=tuple(map(float, oscillations)),
-        diameters=tuple(map(float, diameters)),
+        layer, oscillations=tuple(map(float, oscillations)), diameters=tuple(map(float, diameters))
     )
 
 
@@ -358,11 +356,7 @@ def starts(domain: Domain, dim: int, examples: int, key: PRNGKeyArray, count: in
 
 
 def worst_found(
-    architecture: QueryArchitecture,
-    weights: QueryWeights,
-    domain: Domain,
-    begin: Swap,
-    steps: int,
+    architecture: QueryArchitecture, weights: QueryWeights, domain: Domain, begin: Swap, steps: int
 ) -> Float[Array, "targets j"]:
     """The largest effects that searches from these starts find, by target and position.
 

@@ -134,11 +134,7 @@ def _where(loop: str, regime: str, m: int, k: int, generation: int, **more: Any)
 
 
 def _at_most(
-    values: Floats,
-    limits: Floats | float,
-    keys: Json,
-    slack: float = 0.0,
-    ceiling: float = np.inf,
+    values: Floats, limits: Floats | float, keys: Json, slack: float = 0.0, ceiling: float = np.inf
 ) -> Cell:
     """Numbers without sampling error, every one at most its limit, up to rounding."""
     limits = np.broadcast_to(limits, values.shape)

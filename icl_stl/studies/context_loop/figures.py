@@ -6,13 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import (
-    Cell,
-    Stored,
-    cells_of,
-    of_cells,
-    points,
-)
+from icl_stl.studies.drawing import Cell, Stored, cells_of, of_cells, points
 from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "context_loop"

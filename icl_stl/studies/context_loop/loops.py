@@ -183,9 +183,7 @@ PREDICTORS: Mapping[str, Callable[[float], Predict]] = {
 
 
 def run_experiment(
-    experiment: ContextLoops,
-    seed: int,
-    report: Report = lambda text, done, total: None,
+    experiment: ContextLoops, seed: int, report: Report = lambda text, done, total: None
 ) -> Arrays:
     """What an experiment observes, arrays `[runs, ...]` by name: see `context_loops`.
 

@@ -517,10 +517,7 @@ CLAIMS = (
         "is least, its constants measured",
         source="measured; no theorem speaks",
         control="",
-        experiments=lambda preset: (
-            *sweep_experiments(preset),
-            *convergence_experiments(preset),
-        ),
+        experiments=lambda preset: (*sweep_experiments(preset), *convergence_experiments(preset)),
         judge=_judge_size,
         finding=True,
     ),

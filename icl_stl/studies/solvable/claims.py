@@ -516,11 +516,7 @@ def _threshold_experiments(preset: Preset) -> dict[str, tuple[NeighbouringLoops,
     return {
         side: tuple(
             NeighbouringLoops(
-                Bernoulli(THRESHOLD_KAPPA),
-                Augment.from_lam(lam),
-                n,
-                30,
-                run_count(preset, part),
+                Bernoulli(THRESHOLD_KAPPA), Augment.from_lam(lam), n, 30, run_count(preset, part)
             )
             for n in sizes
         )

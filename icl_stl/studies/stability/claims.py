@@ -72,12 +72,7 @@ def _bootstrap(preset: Preset, part: float, coupling: Any) -> NeighbouringLoops:
 
 def _attention(preset: Preset, n: int, *, contraction: bool = False) -> NeighbouringLoops:
     return NeighbouringLoops(
-        ATTENTION,
-        Augment(0.5),
-        n,
-        LAST,
-        run_count(preset, 0.05),
-        contraction=contraction,
+        ATTENTION, Augment(0.5), n, LAST, run_count(preset, 0.05), contraction=contraction
     )
 
 

@@ -8,14 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from icl_stl.studies.drawing import (
-    Cell,
-    Drawing,
-    Stored,
-    cells_of,
-    grouped,
-    of_cells,
-)
+from icl_stl.studies.drawing import Cell, Drawing, Stored, cells_of, grouped, of_cells
 from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"

@@ -171,7 +171,8 @@ class _Described:
         if blind and not self.functions:
             what = f"no field that a {kind.__name__} is compared by: two that differ in it would be"
             return self.refuse(f"{what} taken for one (is {kind.__name__} a dataclass?)", blind[0])
-        held = [*named, *(other for other in others if not other.startswith("_"))]
+        held = [field.name for field in fields]
+        held += [other for other in others if not other.startswith("_")]
         own = self.each({name: getattr(value, name) for name in held}, where + ".{}")
         return {"type": self.class_of(kind, where), "fields": own}
 

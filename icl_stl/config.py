@@ -15,7 +15,8 @@ from typing import Any, Literal
 def require(condition: bool, name: str, value: Any, admissible: str) -> None:
     """Raise a `ValueError` that names the setting, its value and what would be right."""
     if not condition:
-        plain = value.item() if getattr(value, "ndim", None) == 0 else value  # no `np.float64(2.0)`
+        one = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+        plain = value.item() if one else value  # no `np.float64(2.0)`
         raise ValueError(f"{name} must be {admissible}, but it is {plain!r}")
 
 

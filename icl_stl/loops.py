@@ -621,7 +621,7 @@ def next_generation(
             ),
             lambda: in_turn(real, n_syn),
         )
-    if regime.keeps_history:
+    if regime.keeps_history and n_syn:
         offset = jnp.maximum(generation - 1, 0) * n_syn
         kept, rows = in_one_type(kept, rows)
         put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731

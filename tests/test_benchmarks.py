@@ -139,7 +139,7 @@ def test_a_target_is_reached_by_the_median_and_by_the_best_rounds():
 
 
 def test_targets_name_what_is_measured():
-    assert {target.part for target in TARGETS} <= set(race.PARTS)
+    assert {target.part for target in race.TARGETS} <= set(race.PARTS)
     sizes = {target.ratio.partition(":")[0] for target in race.TARGETS if ":" in target.ratio}
     assert sizes <= set(race.SIZES)
 

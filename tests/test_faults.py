@@ -533,7 +533,9 @@ def test_no_pickle_is_ever_loaded(tmp_path):
 def test_a_damaged_result_of_a_sweep_is_noticed(tmp_path):
     (setting,) = grid_settings({"learner": "ols", "runs": 3, "generations": 1, "samples": 9})
     observed = {"rows": [9, 18], "excess_risk": [0.1234567890123, 2 / 3], "diverged_at": [-1, -1]}
-    whole = sweeps.Result(sweeps.configuration(setting, {"source": "x"}), {}, observed)
+    whole = sweeps.Result(
+        sweeps.configuration(setting, {"source": "x"}), dict(setting.columns), {}, observed
+    )
     (tmp_path / "results").mkdir()
     sweeps.write_result(tmp_path, whole)
     (path,) = (tmp_path / "results").iterdir()
@@ -552,7 +554,7 @@ def test_a_damaged_result_of_a_sweep_is_noticed(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from icl_stl import results
+from icl_stl.lab import results
 with results.sole_writer(Path(sys.argv[1])):
     print("in", flush=True)
     sys.stdin.read()
@@ -619,7 +621,7 @@ def test_an_error_gives_the_folder_back(tmp_path):
 CROWD = """
 import os, sys, time
 from pathlib import Path
-from icl_stl import results
+from icl_stl.lab import results
 folder, inside, times = Path(sys.argv[1]), Path(sys.argv[2]), 0
 while times < 25:
     try:

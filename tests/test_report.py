@@ -24,6 +24,7 @@ import icl_stl
 from icl_stl import bounds, commands
 from icl_stl.lab.results import write_table
 from icl_stl.report import page as report
+from icl_stl.studies import table
 
 ROOT = Path(icl_stl.__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"

@@ -376,6 +376,8 @@ class Chosen(NamedTuple):
                         "option can say: give it a default in a class of your own, FILE.py:NAME"
                     )
             named = self.regime if name in REGIME_OPTIONS else self.problem
+            if named.option == "learner" and str(value) in USUAL.get(name, ()):
+                continue  # as good as left out
             elsewhere = name in {*REGIME_OPTIONS, *FLAT_OPTIONS} and name not in self.options
             right = f"left out with the {named.option} {named.words!r}"
             require(not elsewhere, name, value, right)
@@ -383,6 +385,11 @@ class Chosen(NamedTuple):
 
 FLAT_OPTIONS = tuple(dict.fromkeys(n for word, kind in LEARNERS.items() for n in kind.flat[word]))
 """The options of all learners."""
+USUAL = {
+    name: {str(kind.flat[word].get(name)) for word, kind in LEARNERS.items()}
+    for name in FLAT_OPTIONS
+}
+"""Their defaults: one is taken wherever it has no use, too."""
 REGIME_OPTIONS = ("alpha", "lam", "weight")
 """The options of the regimes of the package."""
 

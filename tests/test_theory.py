@@ -19,7 +19,10 @@ FUNCTIONS = {
     room: {
         name: inspect.getdoc(item)
         for name, item in vars(room).items()
-        if inspect.isfunction(item) and item.__module__.startswith(room.__name__) and name[0] != "_"
+        if name in getattr(room, "__all__", vars(room))
+        and inspect.isfunction(item)
+        and item.__module__.startswith(room.__name__)
+        and name[0] != "_"
     }
     for room in (references, collapse)
 }

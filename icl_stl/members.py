@@ -361,6 +361,13 @@ class Chosen(NamedTuple):
         """Those of both."""
         return {**self.problem.options, **self.regime.options}
 
+    def idle(self, given: Mapping[str, Any]) -> set[str]:
+        """Flat options of other learners at their defaults: as good as left out."""
+        if self.problem.option != "learner":
+            return set()
+        usual = {n for n, value in given.items() if str(value) in USUAL.get(n, ())}
+        return usual - {*self.options}
+
     def refuse_others(self, given: Mapping[str, Any]) -> None:
         """Refuse an option that has no use here, though it has one elsewhere.
 
@@ -376,8 +383,6 @@ class Chosen(NamedTuple):
                         "option can say: give it a default in a class of your own, FILE.py:NAME"
                     )
             named = self.regime if name in REGIME_OPTIONS else self.problem
-            if named.option == "learner" and str(value) in USUAL.get(name, ()):
-                continue  # as good as left out
             elsewhere = name in {*REGIME_OPTIONS, *FLAT_OPTIONS} and name not in self.options
             right = f"left out with the {named.option} {named.words!r}"
             require(not elsewhere, name, value, right)

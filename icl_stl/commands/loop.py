@@ -60,7 +60,9 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     given: dict[str, Any] = {console.field_of(w): True for w in words if w[:2] == "--"}
     given |= {console.field_of(option): value for option, value in console.given(words)}
     of = members.chosen({name: str(given[name]) for name in NAMES if name in given})
-    of.refuse_others(given)
+    idle = of.idle(given)
+    words = _without(words, idle)
+    of.refuse_others({name: value for name, value in given.items() if name not in idle})
     runs = f"Independent loops; {getattr(of.problem.kind, 'usual_runs', 1)} if not given."
     options = {
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
@@ -78,6 +80,15 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     made.__doc__ = "\n\n".join(("Run one self-consuming loop many times.", *about))
     tuples = {name for name, one in options.items() if members.several(one.kind)}
     return made, _with_tuples(words, tuples)
+
+
+def _without(words: Sequence[str], names: set[str]) -> list[str]:
+    """The words without these options and their values."""
+    kept, keeps = [], True
+    for word in words:
+        keeps = console.field_of(word.partition("=")[0]) not in names if word[:2] == "--" else keeps
+        kept += [word] * keeps
+    return kept
 
 
 def _with_tuples(words: Sequence[str], tuples: set[str]) -> list[str]:

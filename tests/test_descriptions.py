@@ -25,6 +25,7 @@ from icl_stl.laws.prompts import standard_normal
 from icl_stl.members import load_file
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
+from icl_stl.studies.presets import PRESETS
 
 
 @given(REGIMES, REGIMES)
@@ -185,6 +186,7 @@ def test_arrays_and_functions_count_in_full():
 
 MODULE = '''
 from dataclasses import dataclass
+from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Regime
 {before}
 FACTOR = {factor}
@@ -272,6 +274,7 @@ def test_code_that_a_function_reaches_in_any_way_counts(monkeypatch, tmp_path):
 USERS = """
 import beside
 from beside import half
+from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Regime
 
 class Mine(Regime):
@@ -308,6 +311,7 @@ def test_a_key_is_the_same_in_another_process():
 from icl_stl import learners
 from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
+from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Anchored
 preset = PRESETS["tiny"]
 print(key(learners.bayes_learner(preset.task)), key(Anchored(0.5)), key(preset))

@@ -186,7 +186,6 @@ def test_arrays_and_functions_count_in_full():
 
 MODULE = '''
 from dataclasses import dataclass
-from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Regime
 {before}
 FACTOR = {factor}
@@ -274,7 +273,6 @@ def test_code_that_a_function_reaches_in_any_way_counts(monkeypatch, tmp_path):
 USERS = """
 import beside
 from beside import half
-from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Regime
 
 class Mine(Regime):
@@ -309,7 +307,6 @@ def test_a_key_is_the_same_in_another_process():
     own = learners.bayes_learner(preset.task)
     ask = """
 from icl_stl import learners
-from icl_stl.config import PRESETS
 from icl_stl.descriptions import key
 from icl_stl.studies.presets import PRESETS
 from icl_stl.regimes import Anchored

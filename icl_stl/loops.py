@@ -95,9 +95,6 @@ def generation_keys(key: PRNGKeyArray, generation: Any) -> Keys:
     return Keys(*jax.random.split(jax.random.fold_in(key, generation), 5))
 
 
-# --- what enters a loop --------------------------------------------------------------------------
-
-
 def _known(value: Any) -> Any:
     """A number or array that is known now, as NumPy's; None if it is traced."""
     try:
@@ -444,9 +441,6 @@ def _alike(one: Any, other: Any) -> bool:
 
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return all(close(jnp.asarray(a), jnp.asarray(b)) for a, b in pairs)
-
-
-# --- a generation --------------------------------------------------------------------------------
 
 
 def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:

@@ -37,9 +37,6 @@ LEARNERS: Mapping[str, type[Problem]] = {
 """Words that stand for a problem, each with options of its own: `Problem.flat`."""
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 def load_file(path: Path | str) -> ModuleType:
     """The module that a file of Python is; the same object for the same content.
 
@@ -112,9 +109,6 @@ def member(
     right = f"a class that defines {', '.join(missing)}, as {kind.__name__} asks for"
     require(not missing, option, words, right)
     return found
-
-
-# --- options -------------------------------------------------------------------------------------
 
 
 class Option(NamedTuple):
@@ -237,9 +231,6 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     require(whole or isinstance(value, float), name, value, "a number")
     require(abs(value) <= sys.float_info.max, name, value, "a finite number")
     return float(value) + 0.0  # -0.0 is 0
-
-
-# --- what a command names ------------------------------------------------------------------------
 
 
 class Named(NamedTuple):

@@ -46,9 +46,6 @@ NAMES = {
 FRESH = tyro.conf.FlagCreatePairsOff[bool]
 
 
-# --- arguments -----------------------------------------------------------------------------------
-
-
 def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     """The options of this command, those of what it names too, and the words as tyro reads them.
 
@@ -126,9 +123,6 @@ def settings_of(arguments: Any) -> tuple[Setting, Row]:
         del said["problem"]
     known = {n: v + 0.0 if isinstance(v, float) else v for n, v in said.items()}  # -0.0 is 0
     return setting, {**known, "regime": said["regime"] or "augment", "runs": setting.runs}
-
-
-# --- what is said of a generation ----------------------------------------------------------------
 
 
 def alive(result: results.LoopResult, runs: int) -> list[NDArray[np.intp]]:
@@ -238,9 +232,6 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Table:
     for own in zip(*cells.values(), strict=True):
         shown.add_row(*own)
     return shown
-
-
-# --- running -------------------------------------------------------------------------------------
 
 
 def loops_of(

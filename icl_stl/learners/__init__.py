@@ -28,24 +28,10 @@ from icl_stl.learners.learner import Data, Learner
 from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
 from icl_stl.learners.regression import ols, ridge
 
+# fmt: off
 __all__ = [
-    "Data",
-    "Fitted",
-    "Learner",
-    "adam_transformer",
-    "bayes_learner",
-    "bernoulli",
-    "categorical",
-    "empirical_bayes",
-    "fit_query_model",
-    "gaussian",
-    "gaussian_mean",
-    "in_context_model",
-    "linear_attention",
-    "maximal_coupling",
-    "ols",
-    "query_batches",
-    "query_trainer",
-    "ridge",
-    "shrinkage",
+    "Data", "Fitted", "Learner", "adam_transformer", "bayes_learner", "bernoulli",
+    "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
+    "in_context_model", "linear_attention", "maximal_coupling", "ols", "query_batches",
+    "query_trainer", "ridge", "shrinkage",
 ]

@@ -28,22 +28,9 @@ PROBLEMS: dict[str, type[Problem]] = {
 }
 """All problems of this folder by name, each in the file of its name."""
 
+# fmt: off
 __all__ = [
-    "PROBLEMS",
-    "Bernoulli",
-    "Categorical",
-    "ClippedMean",
-    "EmpiricalBayes",
-    "Gaussian",
-    "GaussianMean",
-    "InContext",
-    "LinearAttention",
-    "Ols",
-    "Problem",
-    "Ridge",
-    "Shrinkage",
-    "Solvable",
-    "attention_law",
-    "attention_task",
-    "expected_excess",
+    "PROBLEMS", "Bernoulli", "Categorical", "ClippedMean", "EmpiricalBayes", "Gaussian",
+    "GaussianMean", "InContext", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
+    "Solvable", "attention_law", "attention_task", "expected_excess",
 ]

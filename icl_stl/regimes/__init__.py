@@ -40,25 +40,10 @@ MAD_LOOPS: dict[str, Regime] = {
 many synthetic rows as real ones. Augmentation is with the last generation's rows; where a pool of
 all generations is meant, take `AccumulateFresh`."""
 
+# fmt: off
 __all__ = [
-    "MAD_LOOPS",
-    "REAL",
-    "REGIMES",
-    "Accumulate",
-    "AccumulateFresh",
-    "AccumulateSubsample",
-    "Anchored",
-    "Augment",
-    "AugmentSameInputs",
-    "FreshReal",
-    "RealOnly",
-    "Regime",
-    "Replace",
-    "Step",
-    "mixing_weights",
-    "real_share",
-    "real_shares",
-    "source_shares",
-    "synthetic_size",
+    "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
+    "Anchored", "Augment", "AugmentSameInputs", "FreshReal", "RealOnly", "Regime", "Replace",
+    "Step", "mixing_weights", "real_share", "real_shares", "source_shares", "synthetic_size",
     "training_size",
 ]

@@ -181,8 +181,6 @@ def points(
     )
 
 
-# --- a claim without a figure of its own ---------------------------------------------------------
-
 AXES = {"generation": "generation", "n": "real rows n", "samples": "real rows n", "lam": "λ"}
 """Keys along which cells are shown, the first that varies, and what they are; then any number."""
 

@@ -167,9 +167,6 @@ class Claim:
     """No theorem speaks: measured and shown, never judged."""
 
 
-# --- the verdicts of cells -----------------------------------------------------------------------
-
-
 def _seen(cell: Cell) -> str:
     """The verdict on numbers that need no test; a number that is none says nothing."""
     if np.isnan(cell.margins).any() or not np.isfinite(cell.measured).all():

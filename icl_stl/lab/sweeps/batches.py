@@ -128,9 +128,6 @@ def numbers_of(settings: Sequence[Setting], generation: int, *, filled: bool = F
     return _numbers(rows, filled=filled)
 
 
-# --- the transformer -----------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=4)
 def transformer_program(shape: Shape, width: int) -> Program:
     """The program of a shape for so many loops at a time."""
@@ -167,9 +164,6 @@ def run_transformers(settings: Sequence[Setting], width: int) -> list[Arrays]:
         {name: values[k, : setting.generations + 1] for name, values in shown.items()}
         for k, setting in enumerate(settings)
     ]
-
-
-# --- solvable learners ---------------------------------------------------------------------------
 
 
 class SolvableProgram(NamedTuple):
@@ -250,16 +244,10 @@ def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
     return np.where(finite, kept.mean(0), np.nan), np.where(finite, error, np.nan)
 
 
-# --- where it runs -------------------------------------------------------------------------------
-
-
 @lru_cache
 def use_own_cores() -> None:
     """As `devices.use_all_cores`, once in a worker's life."""
     use_all_cores(default_cache())
-
-
-# --- batches -------------------------------------------------------------------------------------
 
 
 def code() -> dict[str, Any]:

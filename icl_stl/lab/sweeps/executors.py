@@ -38,9 +38,6 @@ class Lost(NamedTuple):
     error: Exception
 
 
-# --- worker processes of this machine ------------------------------------------------------------
-
-
 def _keep_to(cores: set[int]) -> None:
     if cores:
         os.sched_setaffinity(0, cores)
@@ -114,9 +111,6 @@ def local_workers(count: int) -> Iterator[Executor]:
         workers.shutdown(cancel_futures=True)
         raise
     workers.shutdown()
-
-
-# --- parsl ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -238,9 +232,6 @@ def parsl_workers(cluster: Cluster, folder: Path) -> Iterator[Executor]:
         yield executor
     finally:
         executor.shutdown(wait=False)  # all tasks are done, or not wanted any more
-
-
-# --- tasks ---------------------------------------------------------------------------------------
 
 
 def run_tasks(

@@ -279,9 +279,6 @@ def in_words(columns: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in columns.items())
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 def _values(name: str, entry: Any, tuples: set[str]) -> list[Any]:
     """The values of one option of a block; a list of plain values is one of a tuple."""
     if isinstance(entry, dict):

@@ -66,9 +66,6 @@ class Outcome(NamedTuple):
     error: str = ""
 
 
-# --- result files --------------------------------------------------------------------------------
-
-
 def _folder(out: Path) -> Path:
     return out / "results"
 
@@ -167,9 +164,6 @@ def merge(folders: Sequence[Path], out: Path) -> int:
     for result in new:
         write_result(out, result)
     return len(new)
-
-
-# --- running -------------------------------------------------------------------------------------
 
 
 def prepare(
@@ -303,9 +297,6 @@ def run_settings(
         retries=retries,
     ):
         yield Outcome(found.item, _why(found.error)) if isinstance(found, Lost) else found
-
-
-# --- tables --------------------------------------------------------------------------------------
 
 
 def failure_of(result: Result) -> Failure | None:

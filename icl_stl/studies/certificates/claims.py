@@ -86,9 +86,6 @@ def _exponent(slopes: Floats, expected: float, keys: Json) -> Cell:
     return Cell(ROUNDING - np.abs(slopes - expected), slopes, expected, keys, "exact")
 
 
-# --- extremal prompts ----------------------------------------------------------------------------
-
-
 def _softmax(logits: Floats) -> Floats:
     shares = np.exp(logits - logits.max())
     normalised: Floats = shares / shares.sum()
@@ -167,9 +164,6 @@ def _causal_logarithm() -> list[Cell]:
         first = r * b_next + r_next * b + b * b_next * harmonic
         cells.append(replace(_equal(known.constant / first, 1.0, keys), finding=True))
     return cells
-
-
-# --- trained networks ----------------------------------------------------------------------------
 
 
 def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> list[Cell]:

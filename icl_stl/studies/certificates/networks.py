@@ -56,9 +56,6 @@ class Certified(NamedTuple):
     """Σ_j |∂f/∂y_j|."""
 
 
-# --- certified -----------------------------------------------------------------------------------
-
-
 def certify(
     architecture: QueryArchitecture, weights: QueryWeights, domain: Domain, examples: int
 ) -> Certified:
@@ -244,9 +241,6 @@ def _first_layer(
     )
 
 
-# --- the worst found -----------------------------------------------------------------------------
-
-
 class Swap(NamedTuple):
     """A prompt with its query, and what a search may put in its place; labels in units of √v."""
 
@@ -383,9 +377,6 @@ def positions_of(architecture: QueryArchitecture, examples: int) -> tuple[int, .
     return (0, examples // 2, examples - 1) if ordered(architecture) else (0,)
 
 
-# --- typical -------------------------------------------------------------------------------------
-
-
 def typical_changes(
     task: LinearRegression,
     architecture: QueryArchitecture,
@@ -438,9 +429,6 @@ def typical_changes(
     batch = max(1, 2000 // longest)
     changes, errors = jax.lax.map(one, (prompts, places), batch_size=batch)
     return changes.T, errors.T
-
-
-# --- networks by the dozen -----------------------------------------------------------------------
 
 
 def _by_position(

@@ -17,6 +17,7 @@ from icl_stl.problems import EmpiricalBayes, InContext, Shrinkage
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, Regime, Replace, real_share
+from icl_stl.studies.cells import below
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
@@ -155,10 +156,6 @@ def _equal(values: Floats, reference: float, keys: Json, tolerance: float) -> Ce
     return Cell(values - reference, values, reference, keys, "equal", tolerance=tolerance)
 
 
-def _below(values: Floats, bound: float, keys: Json) -> Cell:
-    return Cell(bound - values, values, bound, {**keys, "direction": "at most"})
-
-
 def _above(values: Floats, bound: float, keys: Json) -> Cell:
     return Cell(values - bound, values, bound, {**keys, "direction": "above"})
 
@@ -195,8 +192,6 @@ def _of(loop: str, experiment: Any, generation: int, quantity: str, **more: Any)
         **more,
     }
 
-
-# --- one generation ------------------------------------------------------------------------------
 
 POSTERIOR = "variance of the posterior mean over the prior's"
 
@@ -247,8 +242,6 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
     return cells, control
 
 
-# --- over generations ----------------------------------------------------------------------------
-
 FITTED = "fitted task variance, u"
 
 
@@ -288,7 +281,7 @@ def _empirical_bayes(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             elif plug_in:
                 bound = float(exact.signal_bound(u, i)[-1])
                 what = {**keys, "quantity": f"{FITTED}, bound 1/(1/u_0 + g/2)"}
-                cells.append(_below(fitted[:, i], bound, what))
+                cells.append(below(fitted[:, i], bound, what))
         if alpha > 0:
             low, high = exact.signal_limits(u, alpha)
             limit = exact.signal_limit(u, n, alpha)
@@ -297,7 +290,7 @@ def _empirical_bayes(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             cells += [
                 _equal(last, limit, what, WITHIN * limit),
                 _above(last, low, {**what, "quantity": f"{FITTED}, alpha u_0"}),
-                _below(last, high, {**what, "quantity": f"{FITTED}, alpha u_0 + (1-alpha) pi^2/6"}),
+                below(last, high, {**what, "quantity": f"{FITTED}, alpha u_0 + (1-alpha) pi^2/6"}),
             ]
     return cells, control
 
@@ -325,7 +318,7 @@ def _least_squares(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         for i in range(GENERATIONS + 1):
             keys = _of("least squares, plug-in", experiment, i, WRITTEN)
             cells.append(_equal(written[:, i], lost, keys, WITHIN * lost))
-            cells.append(_below(excess[:, i], BLIND, {**keys, "quantity": ERROR}))
+            cells.append(below(excess[:, i], BLIND, {**keys, "quantity": ERROR}))
             family = f"least squares, {regime.name}"
             wrong = {**keys, "family": f"{family}: squared error blind, so is the task variance"}
             control.append(_equal(written[:, i], u, wrong, WITHIN * u))
@@ -334,9 +327,6 @@ def _least_squares(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
                 wrong = {**keys, "family": f"{family}: loses more in every generation"}
                 control.append(_equal(written[:, i], going_on, wrong, WITHIN * going_on))
     return cells, control
-
-
-# --- prompts read again, and prompts of linear attention -----------------------------------------
 
 
 def _read_again(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
@@ -421,8 +411,6 @@ def _linear_attention(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
                 control.append(_equal(values, (1 - LAYER_SHARE) ** g, wrong, WITHIN))
     return cells, control
 
-
-# --- the transformer -----------------------------------------------------------------------------
 
 TRANSFORMER = {
     "implied_task_variance": "implied task variance over the prior's",

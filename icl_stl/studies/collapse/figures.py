@@ -61,9 +61,6 @@ def _share(alpha: float) -> str:
     return f"α = {alpha:g}"
 
 
-# --- panels --------------------------------------------------------------------------------------
-
-
 def _one_generation(ax: Axes, stored: Stored) -> None:
     quantity = "variance of the posterior mean over the prior's"
     cells = sorted(

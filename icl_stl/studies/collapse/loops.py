@@ -27,9 +27,6 @@ def _batch(floats: int) -> int:
     return max(1, FLOATS // floats)
 
 
-# --- prompts read and written again --------------------------------------------------------------
-
-
 def _regenerate(experiment: Regeneration, key: PRNGKeyArray) -> dict[str, Any]:
     """One run of all variants, with common random numbers."""
     dim, n, noise, count = (
@@ -81,9 +78,6 @@ def regenerate(experiment: Regeneration, seed: int) -> Arrays:
     floats = experiment.prompts * experiment.repeats * experiment.dim * variants
     found: Arrays = many(_regenerate, experiment, experiment.runs, seed=seed, batch=_batch(floats))
     return found
-
-
-# --- prompts that linear attention writes --------------------------------------------------------
 
 
 def _layer(experiment: LayerPrompts, key: PRNGKeyArray) -> dict[str, Any]:
@@ -146,9 +140,6 @@ def layer_prompts(experiment: LayerPrompts, seed: int) -> Arrays:
     floats = experiment.prompts * experiment.labels * experiment.dim * len(experiment.noises)
     found: Arrays = many(_layer, experiment, experiment.runs, seed=seed, batch=_batch(floats))
     return found
-
-
-# --- the transformer -----------------------------------------------------------------------------
 
 
 def plug_in_loops(experiment: PlugInLoops, seed: int) -> Arrays:

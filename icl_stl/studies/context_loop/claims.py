@@ -180,9 +180,6 @@ def _off_path(weights: Floats, path: Floats) -> Floats:
     return worst
 
 
-# --- ridge ---------------------------------------------------------------------------------------
-
-
 def _fixed_point(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
     """Ridge without noise: where it goes, how fast, and what it does with too few real labels."""
     experiment = chosen["fixed"]
@@ -308,9 +305,6 @@ def _noise(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
                 wrong = _family("least squares", k, "the error stays")
                 control.append(equal(spread, 1.0, {**keys, **wrong}))
     return Judged(cells, control, [])
-
-
-# --- linear attention and least squares ----------------------------------------------------------
 
 
 def _convergence(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
@@ -452,9 +446,6 @@ def _least_squares(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judge
     return Judged(cells, control, [])
 
 
-# --- the influence of one kept label -------------------------------------------------------------
-
-
 def _influence(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
     """One real label that is one larger: against the bound, to equality where it is attained."""
     cells, control = [], []
@@ -505,9 +496,6 @@ def _influence(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         keys["curve"] = ridge.mean(axis=0).tolist()
         cells.append(Cell(share - 1, share, 1.0, keys, finding=True))
     return Judged(cells, control, [])
-
-
-# --- networks ------------------------------------------------------------------------------------
 
 
 def _networks(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:

@@ -35,9 +35,6 @@ RESAMPLES = 100
 """Resampled error laws behind a band."""
 
 
-# --- what is run ---------------------------------------------------------------------------------
-
-
 def _lam(share: float) -> float:
     return (1 - share) / share
 
@@ -123,9 +120,6 @@ def sweep_experiments(preset: Preset) -> tuple[Experiment, ...]:
     return tuple(e for group in sweeps(preset).values() for e in group.values())
 
 
-# --- measured constants --------------------------------------------------------------------------
-
-
 class Constants(NamedTuple):
     """Measured constants of the bounds at one n."""
 
@@ -200,8 +194,6 @@ def discrepancy_law(evidence: Evidence) -> Law:
     loops = {n: _converging(size)[max(size.shares), n] for n in size.samples}
     return _law({n: np.abs(_each(evidence, e, "shift")[:, 1]) for n, e in loops.items()})
 
-
-# --- convergence ---------------------------------------------------------------------------------
 
 QUANTITIES = {
     "own": "generalization gap less its shift",
@@ -373,8 +365,6 @@ def _judge_convergence(evidence: Evidence) -> Judged:
         constants,
     )
 
-
-# --- how much synthetic data ---------------------------------------------------------------------
 
 MEAN = 1 - 1e-12
 """δ at which the bound with probability 1 - δ is one on the mean: its fluctuation is nothing."""

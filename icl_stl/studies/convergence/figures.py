@@ -41,9 +41,6 @@ def _exponents(stored: Stored, kind: str) -> list[Cell]:
     return [cell for cell in cells_of(stored, CLAIM) if cell["kind"] == kind and "curve" in cell]
 
 
-# --- convergence ---------------------------------------------------------------------------------
-
-
 def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
     """Measured means by n, and the formula at measured constants where there is one."""
     for k, ((n,), own) in enumerate(grouped(cells, "n").items()):
@@ -106,9 +103,6 @@ def _draw_convergence(stored: Stored) -> Figure:
         row[0].legend(fontsize=8)
         _over_exponents(row[-1], stored, kind if kind != "gap" else "kl")
     return figure
-
-
-# --- how much synthetic data ---------------------------------------------------------------------
 
 
 def _regrets(stored: Stored) -> list[Cell]:

@@ -70,8 +70,6 @@ ATTENTION_NOISE = 0.5
 """σ of linear attention."""
 
 
-# --- the gap identity ----------------------------------------------------------------------------
-
 _risks = partial(Loops, observe="risks")
 
 IDENTITY_BITS = tuple(bits.BernoulliLoop(4, 6, 0.4, kappa, centre=0.5) for kappa in (0.5, 1.0, 1.5))
@@ -161,8 +159,6 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
         constants.append(constant(f"gap of one fit, {experiment.problem.name}", scale, "certified"))
     return Judged(cells, control, constants)
 
-
-# --- both sides of the generalization bound ------------------------------------------------------
 
 GAP_BITS = tuple(
     bits.BernoulliLoop(40, 40 * lam, 0.5, kappa) for kappa in (0.5, 0.9, 1.0) for lam in (1, 3)
@@ -350,8 +346,6 @@ def _certificate_cells(evidence: Evidence, experiment: Loops) -> Judged:
     return Judged(cells, control, [constant(name, ratios, "measured")])
 
 
-# --- rates ---------------------------------------------------------------------------------------
-
 RATE_SIZES = (500, 2000, 8000)
 BIAS = 0.02
 """c of the injected error c N^(-1/4)."""
@@ -429,9 +423,6 @@ def _judge_rates(evidence: Evidence) -> Judged:
     )
 
 
-# --- accumulation --------------------------------------------------------------------------------
-
-
 ACCUMULATED = 20
 """n of the accumulating least squares: small, so that old and new inputs differ."""
 
@@ -504,8 +495,6 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
     )
 
 
-# --- how much real data recursive stability needs ------------------------------------------------
-
 THRESHOLD_KAPPA = 2.0
 THRESHOLD_SIDES = {"below": (0.5, 0.5, (256, 1024, 4096)), "above": (2.0, 0.5, (64, 256, 1024))}
 """λ, share of the loops, and real sizes below and above the threshold. Below, large enough that
@@ -562,8 +551,6 @@ def _judge_real_share_threshold(evidence: Evidence) -> Judged:
         )
     return Judged(cells, control, constants)
 
-
-# --- the loops of the MAD paper ------------------------------------------------------------------
 
 GOLDEN = references.mean_fresh_best(1, 1, NOISE).weight
 """The best weight of fresh real data with as many synthetic rows, 0.618."""

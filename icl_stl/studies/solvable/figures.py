@@ -30,8 +30,6 @@ NAMES = {
 
 GREY = "0.35"
 
-# --- pieces --------------------------------------------------------------------------------------
-
 
 def _loop(cell: Cell) -> str:
     loop = str(cell["loop"])
@@ -65,8 +63,6 @@ def _once(cells: Sequence[Cell]) -> list[Cell]:
 def _equalities(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell.get("test") == "equal"]
 
-
-# --- the gap identity ----------------------------------------------------------------------------
 
 PARTS = (
     ("α direct", "", 0),
@@ -132,9 +128,6 @@ def _draw_gap_identity(stored: Stored) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
-
-
-# --- both sides of the generalization bound ------------------------------------------------------
 
 
 def _sides(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -225,9 +218,6 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
     return figure
 
 
-# --- rates ---------------------------------------------------------------------------------------
-
-
 def _rate_cells(stored: Stored) -> tuple[list[Cell], list[Cell], list[list[Cell]]]:
     """Exponents in n, exponents in i + 1, saturation by share."""
     cells = cells_of(stored, "rates")
@@ -302,8 +292,6 @@ def _draw_rates(stored: Stored) -> Figure:
     return figure
 
 
-# --- accumulation --------------------------------------------------------------------------------
-
 KINDS = {
     "accumulate": "all data kept",
     "accumulate-subsample": "fixed budget from the pool",
@@ -366,9 +354,6 @@ def _draw_accumulation(stored: Stored) -> Figure:
     return figure
 
 
-# --- how much real data recursive stability needs ------------------------------------------------
-
-
 def _sides_of_threshold(stored: Stored) -> dict[str, Cell]:
     """The exponent's cell below and above the threshold."""
     cells = cells_of(stored, "real_share_threshold")
@@ -412,9 +397,6 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
         plain_log(ax.yaxis)
     axes[0].set_ylabel("nγ, influence of one real row times n")
     return figure
-
-
-# --- the loops of the MAD paper ------------------------------------------------------------------
 
 
 def _mad(stored: Stored) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[Cell]]]:

@@ -56,9 +56,6 @@ QUANTITIES = {
 """What is compared of two transformers."""
 
 
-# --- what is run ---------------------------------------------------------------------------------
-
-
 def _amplifier(preset: Preset, kappa: float) -> NeighbouringLoops:
     alpha, n = AMPLIFIERS[kappa]
     runs = run_count(preset, 10)
@@ -115,9 +112,6 @@ def _recursion_experiments(preset: Preset) -> tuple[Experiment, ...]:
         _attention(preset, 100, contraction=True),
         *_transformers(preset).values(),
     )
-
-
-# --- the recursion -------------------------------------------------------------------------------
 
 
 def _attained(evidence: Evidence) -> Judged:
@@ -260,8 +254,6 @@ def _judge_recursive_stability(evidence: Evidence) -> Judged:
     )
 
 
-# --- rates ---------------------------------------------------------------------------------------
-
 RATE_LAST = 10
 
 
@@ -356,9 +348,6 @@ def _transformer_slopes(evidence: Evidence) -> list[Cell]:
                     keys |= {"quantity": f"exponent in i, {words}"}
                     cells.append(Cell(slopes, slopes, 0.0, keys, finding=True))
     return cells
-
-
-# --- architectures -------------------------------------------------------------------------------
 
 
 def _architectures(preset: Preset) -> dict[str, NeighbouringTransformers]:

@@ -33,9 +33,6 @@ def _shares(stored: Stored, claim: str) -> list[float]:
     return sorted({cell["alpha"] for cell in _of(stored, claim, loop="transformer")})
 
 
-# --- the recursion -------------------------------------------------------------------------------
-
-
 def _attained(ax: Axes, stored: Stored) -> None:
     judged = [c for c in cells_of(stored, "recursive_stability") if "n gamma" in c["quantity"]]
     for k, ((words,), cells) in enumerate(grouped(judged, "quantity").items()):
@@ -104,9 +101,6 @@ def _draw_recursive_stability(stored: Stored) -> Figure:
     for ax in axes[2 + len(shares) :]:
         ax.set_axis_off()
     return figure
-
-
-# --- rates ---------------------------------------------------------------------------------------
 
 
 def _guide(ax: Axes, x: Any, start: float) -> None:
@@ -198,8 +192,6 @@ def _draw_in_generations(ax: Axes, own: Sequence[Cell]) -> None:
     ax.set_xlabel("exponent in the generation")
     ax.set_title("growth with the generation: beside 0")
 
-
-# --- architectures -------------------------------------------------------------------------------
 
 MEASURED = {
     "parameters": "distance of the weights",

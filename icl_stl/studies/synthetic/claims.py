@@ -39,9 +39,6 @@ NOISE = 1.0
 """σ of the Gaussian mean and of least squares."""
 
 
-# --- pieces --------------------------------------------------------------------------------------
-
-
 def _where(experiment: SizedLoops, generation: int, size: LoopSize, **more: Any) -> Json:
     """Where a cell is: which of the loops of a run."""
     return {
@@ -66,8 +63,6 @@ def _place(found: Floats, expected: float, keys: Json, tolerance: float) -> Cell
     test: Literal["equal", "undecided"] = "undecided" if np.isnan(found).any() else "equal"
     return Cell(found - expected, found, expected, keys, test, tolerance)
 
-
-# --- rise and fall -------------------------------------------------------------------------------
 
 PHASE_PROBLEM = Ols(2)
 PHASE_ROWS = 10
@@ -197,8 +192,6 @@ def _judge_phase(evidence: Evidence) -> Judged:
     )
 
 
-# --- the golden weight ---------------------------------------------------------------------------
-
 GOLDEN_ROWS, GOLDEN_RATIOS = 20, (0.25, 1.0, 4.0)
 """n, and k = n/n_syn."""
 
@@ -269,8 +262,6 @@ def _judge_golden(evidence: Evidence) -> Judged:
         constants.append(constant(f"best weight, k = {k:g}", best.weight, "certified"))
     return Judged(cells, control, constants)
 
-
-# --- the best synthetic size ---------------------------------------------------------------------
 
 LAMS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """λ = n_syn/n at which every loop is run, beside the predicted optima."""
@@ -564,8 +555,6 @@ def _solvable_optimum(evidence: Evidence) -> Judged:
                 constants.append(constant(f"{name}, generations {SHOWN}", lams, provenance))
     return Judged(cells, control, constants)
 
-
-# --- what a bound recommends ---------------------------------------------------------------------
 
 CERTIFIED_ROWS, CLIP, DELTA = 20, 1.0, 0.05
 """n, B and δ of the clipped mean: M, b and κ are known, the law of its errors is fitted."""

@@ -61,9 +61,6 @@ def _known(cell: Cell) -> np.ndarray:
     return np.array(cell["exact"], float)
 
 
-# --- rise and fall -------------------------------------------------------------------------------
-
-
 def _draw_phase(stored: Stored) -> Figure:
     """Least squares, a fixed real set beside synthetic rows with its inputs: at a fixed
     generation the excess first rises with λ, then falls; in the limit of many generations
@@ -105,9 +102,6 @@ def _draw_phase(stored: Stored) -> Figure:
     return figure
 
 
-# --- the golden weight ---------------------------------------------------------------------------
-
-
 def _golden(stored: Stored) -> list[Cell]:
     return [c for c in _of(stored, "golden_weight", "best weight") if "curve" in c]
 
@@ -138,8 +132,6 @@ def _draw_golden(stored: Stored) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
     return figure
 
-
-# --- the best synthetic size ---------------------------------------------------------------------
 
 PANELS = {
     ("gap", "fixed"): "generalization gap, fixed real set",

@@ -101,9 +101,6 @@ def _judge_drift(evidence: Evidence) -> Judged:
     return Judged(cells, control, constants)
 
 
-# --- total variations that are known -------------------------------------------------------------
-
-
 def known_loops(preset: Preset) -> KnownLoops:
     """The loops of known total variation of a preset: its task, its shares, and no real prompts.
 
@@ -216,9 +213,6 @@ def _judge_one_step_error(evidence: Evidence) -> Judged:
     return Judged(cells, control, [_alpha(result) for result in evidence.loops.values()])
 
 
-# --- the share of real prompts -------------------------------------------------------------------
-
-
 def allowed_growth(result: LoopResult) -> Floats:
     """How much the drift of whole prompts may grow from `BURN_IN` on: `[R, G + 1 - BURN_IN]`.
 
@@ -245,8 +239,6 @@ def _judge_constant_real_share(evidence: Evidence) -> Judged:
         cells.append(Cell(allowed - growth, growth, limit, where, ceiling=ceiling))
     return Judged(cells, [], [_alpha(result) for result in results])
 
-
-# --- how labels are sampled ----------------------------------------------------------------------
 
 GENERATORS = ("predictive", "plug_in")
 

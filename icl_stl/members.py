@@ -356,7 +356,7 @@ class Chosen(NamedTuple):
         """Flat options of other learners at their defaults: as good as left out."""
         if self.problem.option != "learner":
             return set()
-        usual = {n for n, value in given.items() if str(value) in USUAL.get(n, ())}
+        usual = {n for n, value in given.items() if {str(value)} == USUAL.get(n)}
         return usual - {*self.options}
 
     def refuse_others(self, given: Mapping[str, Any]) -> None:
@@ -382,10 +382,10 @@ class Chosen(NamedTuple):
 FLAT_OPTIONS = tuple(dict.fromkeys(n for word, kind in LEARNERS.items() for n in kind.flat[word]))
 """The options of all learners."""
 USUAL = {
-    name: {str(kind.flat[word].get(name)) for word, kind in LEARNERS.items()}
+    name: {str(kind.flat[word][name]) for word, kind in LEARNERS.items() if name in kind.flat[word]}
     for name in FLAT_OPTIONS
 }
-"""Their defaults: one is taken wherever it has no use, too."""
+"""Their defaults: one that is the same for all is taken where it has no use, too."""
 REGIME_OPTIONS = ("alpha", "lam", "weight")
 """The options of the regimes of the package."""
 

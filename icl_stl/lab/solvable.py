@@ -21,7 +21,6 @@ from icl_stl.measure import of_whole_prompts
 from icl_stl.models.causal import Params
 from icl_stl.problems import InContext, Problem
 from icl_stl.regimes import Regime, synthetic_size
-from icl_stl.rows import rows_of
 
 Observe = Callable[[Any, Any, PRNGKeyArray, Generation], Any]
 """(truth, held-out rows, key, generation) -> a pytree."""
@@ -38,7 +37,7 @@ def loop(
 ) -> Any:
     """One loop from its key alone: truth, real set, generations; what `observe` sees of them."""
     key_loop, truth, real, held_out = problem.start(key, samples)
-    own = problem.learner, rows_of("problem.draw", real, real, samples), generations
+    own = problem.learner, real, generations
     seen = lambda key, generation: observe(truth, held_out, key, generation)  # noqa: E731
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
     return self_consume(key_loop, *own, regime=regime, observe=seen, draw_real=draw, sizes=sizes)
@@ -226,7 +225,6 @@ def check_fit(
 ) -> None:
     """`loops.checked_start` from one real set, since nothing is known inside of a program."""
     key_loop, truth, real, _ = problem.start(jax.random.key(seed), samples)
-    real = rows_of("problem.draw", real, real, samples)
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
     checked_start(key_loop, problem.learner, regime, real, generations, draw)
 

@@ -558,14 +558,13 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
 
         made, shares = jnp.stack([n_syn, n_syn + samples]), jnp.stack([share, 0.0])
         of = jnp.arange(4), jnp.repeat(made, 2), jnp.repeat(shares, 2)
-        *mixed, one, other = jax.lax.map(fitted, of)
-        base, own = share * means(first), means(previous)
-        apart = [fit - (1 - share) * h for fit, h in zip(mixed, (one, other), strict=True)]
+        one, other, refit, refit_other = jax.lax.map(fitted, of)
+        base, own, rho = share * means(first), means(previous), 1 - share
         return {
-            "refit": pair_bias(one, other, own),
-            "mixing": pair_bias(*apart, base),
-            "noise": pair_variance(*mixed),
-            "refit_noise": pair_variance(one, other),
+            "refit": pair_bias(refit, refit_other, own),
+            "mixing": pair_bias(one - rho * refit, other - rho * refit_other, base),
+            "noise": pair_variance(one, other),
+            "refit_noise": pair_variance(refit, refit_other),
         }
 
     return over_replicates(step, shared=1)

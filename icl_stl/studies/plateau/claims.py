@@ -352,21 +352,14 @@ def _judge_parts(evidence: Evidence) -> Judged:
                 own = wide(evidence, experiment, kind)[:, column]
                 keys = {"regime": "generation 0", "alpha": 1.0, "generation": 0, **size}
                 cells.append(Cell(own, own, np.nan, {**keys, "kind": kind, "quantity": words}))
-    for experiment in larger(evidence.preset).values():
-        for kind, words in (
-            ("excess", "squared error"),
-            ("excess_nll", "excess NLL"),
-            ("drift", "total variation, whole prompts"),
-        ):
-            values = wide(evidence, experiment, kind)
-            for i in range(experiment.generations + 1):
-                keys = {"loop": "d = 2, 8 examples", "regime": experiment.regime.name}
-                keys |= {
-                    "alpha": experiment.regime.share(1),
-                    "generation": i,
-                    "kind": f"larger {kind}",
-                }
-                cells.append(Cell(values[:, i], values[:, i], np.nan, {**keys, "quantity": words}))
+    for loops in larger(evidence.preset).values():
+        for kind, words in LARGER.items():
+            values = wide(evidence, loops, kind)
+            for i in range(loops.generations + 1):
+                keys = {"loop": "d = 2, 8 examples", "regime": loops.regime.name}
+                keys |= {"alpha": loops.regime.share(1), "generation": i}
+                keys |= {"kind": f"larger {kind}", "quantity": words}
+                cells.append(Cell(values[:, i], values[:, i], np.nan, keys))
     known = [constant("steps", evidence.preset.training.steps, "certified")]
     return Judged(cells, [], known)
 

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from icl_stl.config import (
     Architecture,
@@ -298,7 +298,8 @@ def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
     def one(name: str, value: Any) -> Any:
         if isinstance(value, dict):
-            return _made(kinds[name], value)
+            either = get_args(kinds[name]) or (kinds[name],)  # a class, or it or None
+            return _made(either[0], value)
         return tuple(value) if isinstance(value, list) else value
 
     return kind(**{name: one(name, value) for name, value in values.items()})

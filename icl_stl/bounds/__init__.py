@@ -19,6 +19,7 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``optimum``            synthetic-to-real ratio of least bound, certified
 ``transformers``       stability of in-context learners from norms of weights; the context loop
 ``linear_attention``   gap of linear attention in context, certified and not vacuous
+``localised``          gap and risk by variances: around a parameter, held-out rows, PAC-Bayes
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
 =====================  ============================================================================
 
@@ -69,32 +70,36 @@ from icl_stl.bounds.convergence import *
 from icl_stl.bounds.drift import *
 from icl_stl.bounds.generalization import *
 from icl_stl.bounds.linear_attention import *
+from icl_stl.bounds.localised import *
 from icl_stl.bounds.optimum import *
 from icl_stl.bounds.stability import *
 from icl_stl.bounds.transformers import *
 
 # fmt: off
 __all__ = [
-    "ACTIVATION_SLOPES", "Certificate", "Constant", "ContextLoop", "CoupledGap", "Drift",
-    "Exponents", "Gap", "LinearAttentionGap", "LinearLayer", "OptimalSize", "RMSNorm",
-    "SoftmaxLayer", "SphereMoments", "Stability", "StableAlgorithmGap", "TimeScales",
-    "UniformGap", "accumulate_influence", "accumulate_weights", "anchored_weights",
-    "attention_cap", "best_fresh_weight", "bousquet_elisseeff",
-    "bousquet_klochkov_zhivotovskiy", "causal_replace_one", "causal_spread", "closed_form_size",
-    "context_error", "context_loop", "contraction_stability", "convergence_exponents",
-    "coupled_gap", "delta_for_every_generation", "discrepancy_at_rate", "drift_accumulate",
+    "ACTIVATION_SLOPES", "BitsGap", "Certificate", "Constant", "ContextLoop", "CoupledGap",
+    "Drift", "Exponents", "Gap", "LinearAttentionGap", "LinearLayer", "LocalisedGap",
+    "NetworkRisks", "OptimalSize", "RMSNorm", "RiskBound", "SoftmaxLayer", "SphereMoments",
+    "Stability", "StableAlgorithmGap", "TimeScales", "UniformGap", "accumulate_influence",
+    "accumulate_weights", "anchored_weights", "attention_cap", "best_fresh_weight", "bits_gap",
+    "bousquet_elisseeff", "bousquet_klochkov_zhivotovskiy", "causal_replace_one",
+    "causal_spread", "closed_form_size", "context_error", "context_loop",
+    "contraction_stability", "convergence_exponents", "coupled_gap",
+    "delta_for_every_generation", "discrepancy_at_rate", "drift_accumulate",
     "drift_accumulate_constant", "drift_accumulate_growing", "drift_anchored",
     "drift_constant_share", "drift_convex_square", "drift_kl", "drift_recursion",
     "drift_replace", "drift_root_share", "drift_varying_share", "excess_risk",
     "excess_risk_at_rate", "expected_gap", "fresh_data_stability", "gaussian_head",
-    "generalization_gap", "generalization_gap_at_rate", "influence_from_stability",
-    "kl_eta_bound", "linear_attention", "linear_attention_gap", "linear_attention_gap_prior",
-    "log_cover_ball", "necessary_share", "optimal_size", "paper_forms", "parameter_stability",
-    "phase_threshold", "proved_directions", "published_generic", "recursive_stability",
-    "replace_one", "replace_one_path", "sphere_moments", "synthetic_influence",
-    "synthetic_trade_off", "time_scales", "total_variation_from_kl", "uniform_convergence_gap",
-    "uniform_gap", "uniform_recursive_stability", "varying_share_influence",
-    "varying_share_weights", "weighted_gap", "weighted_stability",
+    "generalization_gap", "generalization_gap_at_rate", "held_out_risk",
+    "influence_from_stability", "kl_eta_bound", "linear_attention", "linear_attention_gap",
+    "linear_attention_gap_prior", "localised_gap", "log_cover_ball", "mixed_variance",
+    "necessary_share", "network_risks", "optimal_size", "pac_bayes_risk", "paper_forms",
+    "parameter_stability", "phase_threshold", "proved_directions", "published_generic",
+    "quantised_risk", "recursive_stability", "replace_one", "replace_one_path",
+    "sphere_moments", "synthetic_influence", "synthetic_trade_off", "time_scales",
+    "total_variation_from_kl", "uniform_convergence_gap", "uniform_gap",
+    "uniform_recursive_stability", "varying_share_influence", "varying_share_weights",
+    "weighted_gap", "weighted_stability",
 ]
 # fmt: on
 

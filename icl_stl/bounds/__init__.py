@@ -15,6 +15,7 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``drift``              distance of generation i's law from the real law
 ``stability``          influence of one real example, recursive stability, phase condition
 ``generalization``     risk minus empirical risk of generation i, by parts; excess risk
+``plateau``            where a constant share ends: bias, noise, refit error; KL; kept inputs
 ``convergence``        bounds for every generation, rates in n, time scales in i
 ``optimum``            synthetic-to-real ratio of least bound, certified
 ``transformers``       stability of in-context learners from norms of weights; the context loop
@@ -70,16 +71,18 @@ from icl_stl.bounds.drift import *
 from icl_stl.bounds.generalization import *
 from icl_stl.bounds.linear_attention import *
 from icl_stl.bounds.optimum import *
+from icl_stl.bounds.plateau import *
 from icl_stl.bounds.stability import *
 from icl_stl.bounds.transformers import *
 
 # fmt: off
 __all__ = [
-    "ACTIVATION_SLOPES", "Certificate", "Constant", "ContextLoop", "CoupledGap", "Drift",
-    "Exponents", "Gap", "LinearAttentionGap", "LinearLayer", "OptimalSize", "RMSNorm",
-    "SoftmaxLayer", "SphereMoments", "Stability", "StableAlgorithmGap", "TimeScales",
-    "UniformGap", "accumulate_influence", "accumulate_weights", "anchored_weights",
-    "attention_cap", "best_fresh_weight", "bousquet_elisseeff",
+    "ACTIVATION_SLOPES", "BiasNoise", "Certificate", "Constant", "ContextLoop", "CoupledGap",
+    "Drift", "Exponents", "Gap", "KeptInputsLimit", "LinearAttentionGap", "LinearLayer",
+    "OptimalSize", "Plateau", "RMSNorm", "SoftmaxLayer", "SphereMoments", "SquarePlateau",
+    "Stability", "StableAlgorithmGap", "TimeScales", "UniformGap", "accumulate_influence",
+    "accumulate_weights", "anchored_weights", "attention_cap", "best_fresh_weight",
+    "bias_noise_drift", "bias_noise_limit", "bousquet_elisseeff",
     "bousquet_klochkov_zhivotovskiy", "causal_replace_one", "causal_spread", "closed_form_size",
     "context_error", "context_loop", "contraction_stability", "convergence_exponents",
     "coupled_gap", "delta_for_every_generation", "discrepancy_at_rate", "drift_accumulate",
@@ -88,13 +91,14 @@ __all__ = [
     "drift_replace", "drift_root_share", "drift_varying_share", "excess_risk",
     "excess_risk_at_rate", "expected_gap", "fresh_data_stability", "gaussian_head",
     "generalization_gap", "generalization_gap_at_rate", "influence_from_stability",
-    "kl_eta_bound", "linear_attention", "linear_attention_gap", "linear_attention_gap_prior",
-    "log_cover_ball", "necessary_share", "optimal_size", "paper_forms", "parameter_stability",
-    "phase_threshold", "proved_directions", "published_generic", "recursive_stability",
-    "replace_one", "replace_one_path", "sphere_moments", "synthetic_influence",
-    "synthetic_trade_off", "time_scales", "total_variation_from_kl", "uniform_convergence_gap",
-    "uniform_gap", "uniform_recursive_stability", "varying_share_influence",
-    "varying_share_weights", "weighted_gap", "weighted_stability",
+    "kept_inputs_limit", "kl_eta_bound", "linear_attention", "linear_attention_gap",
+    "linear_attention_gap_prior", "log_cover_ball", "mixture_kl_cap", "necessary_share",
+    "optimal_size", "paper_forms", "parameter_stability", "phase_threshold", "plateau",
+    "plateau_affine", "plateau_prediction", "proved_directions", "published_generic",
+    "recursive_stability", "replace_one", "replace_one_path", "sphere_moments",
+    "synthetic_influence", "synthetic_trade_off", "time_scales", "total_variation_from_kl",
+    "uniform_convergence_gap", "uniform_gap", "uniform_recursive_stability",
+    "varying_share_influence", "varying_share_weights", "weighted_gap", "weighted_stability",
 ]
 # fmt: on
 

@@ -82,7 +82,7 @@ def measure(
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
     wants_generators = any(claim.generators for claim in claims)
-    loops, generators = {}, {}
+    loops, generators, pairs = {}, {}, {}
     if ordered or wants_generators:
         with console.progress("transformer") as report:
             loops = runs.run_loops(job, ordered, seed=arguments.seed, folder=folder, report=report)
@@ -90,6 +90,12 @@ def measure(
                 report("both generators of generation 0", 1, 1)
                 generators = runs.implied_variances_by_generator(
                     job, seed=arguments.seed, folder=folder
+                )
+        if any(claim.pairs for claim in claims):
+            shares = [regime for regime in ordered if 0 < regime.share(1) < 1]
+            with console.progress("pairs of fits") as report:
+                pairs = runs.pairs_of_fits(
+                    job, shares, seed=arguments.seed, folder=folder, report=report
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:
@@ -100,7 +106,7 @@ def measure(
             kept=lambda name, by: folder.kept(f"experiment-{name}", by, again=True),
             report=report,
         )
-    return Evidence(preset, loops, generators, experiments), identity["versions"]
+    return Evidence(preset, loops, generators, experiments, pairs), identity["versions"]
 
 
 def earlier_claims(

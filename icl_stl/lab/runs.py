@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import __version__, code
@@ -45,7 +46,7 @@ from icl_stl.loops import (
     room_for_rows,
     start_of_loop,
 )
-from icl_stl.measure import implied_task_variance
+from icl_stl.measure import implied_task_variance, pair_bias, pair_variance, predictions
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.problems.in_context import InContext
@@ -422,7 +423,7 @@ class _Loop:
         self.observations = {
             key: values[:, :1]
             for key, values in other.observations.items()
-            if regime.mixes_last or not key.startswith("eps")
+            if regime.mixes_last or not key.startswith(("eps", "mixture_kl"))
         }
 
     def add(self, state: State, observation: Arrays) -> None:
@@ -532,6 +533,108 @@ def run_loops(
             watch(LoopResult(chosen[name], n, loop.observations))
     report("measured", total, total)
     return {name: LoopResult(chosen[name], n, loop.observations) for name, loop in loops.items()}
+
+
+PLACES = ("first", "last")
+"""Generations of a loop beside which pairs of fits are made: 0, and the last."""
+
+
+@lru_cache(maxsize=16)
+def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
+    """Pairs of fits beside one generation of loops: what a generation that follows it adds.
+
+    Function of (replicates, θ_0, θ_j, numbers, j): of each replicate, with g the predicted means of
+    θ_0, f those of θ_j, f' and f'' two fits to the real set and what θ_j writes, h' and h'' two
+    fits of as many rows that θ_j alone writes, all on the held-out prompts,
+
+    `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
+    `mixing`: q² = ||E f' - α g - (1 - α) E h||², how far mixing is from averaging;
+    `noise`: s² = E ||f' - E f'||²; `refit_noise`: E ||h - E h||²;
+
+    each by `measure.pair_bias` and `pair_variance`, unbiased.
+
+    Args:
+        problem: One whose learner predicts.
+        regime: With places for N = n + n_syn synthetic rows beside the real set.
+    """
+
+    def step(
+        replicate: Replicate, first: Params, previous: Params, numbers: Numbers, index: Any
+    ) -> dict[str, Any]:
+        learner, (test, _) = problem.learner, replicate.held_out
+        share, samples, n_syn = numbers[:3]
+
+        def means(params: Params) -> Any:
+            return predictions(learner, params, test).mean
+
+        def fitted(of: tuple[Any, Any, Any]) -> Any:
+            own = jax.random.fold_in(replicate.key, 2**30 + of[0])
+            sizes = Sizes(samples, of[1], of[2])
+            args = own, learner, regime, replicate.real, previous, index + 1
+            return means(next_generation(*args, sizes=sizes).params)
+
+        made, shares = jnp.stack([n_syn, n_syn + samples]), jnp.stack([share, 0.0])
+        of = jnp.arange(4), jnp.repeat(made, 2), jnp.repeat(shares, 2)
+        one, other, refit, refit_other = jax.lax.map(fitted, of)
+        base, own, rho = share * means(first), means(previous), 1 - share
+        return {
+            "refit": pair_bias(refit, refit_other, own),
+            "mixing": pair_bias(one - rho * refit, other - rho * refit_other, base),
+            "noise": pair_variance(one, other),
+            "refit_noise": pair_variance(refit, refit_other),
+        }
+
+    return over_replicates(step, shared=1)
+
+
+def pairs_of_fits(
+    job: Job,
+    regimes: Iterable[Regime],
+    *,
+    seed: int,
+    folder: Folder,
+    places: Sequence[str] = PLACES,
+    report: Report = lambda text, done, total: None,
+) -> dict[str, Arrays]:
+    """`fits_in_pairs` beside finished loops of `run_loops`, by the label of their regime.
+
+    Returns:
+        Arrays `[R, places]` by name.
+    """
+    problem, n = job.problem, job.samples
+    replicates = draw_replicates(problem, n, job.replicates, seed)
+    chosen = labels_of(regimes, n)
+
+    def state(name: str, regime: Regime | None) -> State:
+        empty = before_generation_0(problem, RealOnly(), replicates, 0)
+        file = name if regime is None else f"{name}-{key(regime)[:16]}"
+        return _Loop(name, file, _made_by(job, seed, regime), folder, empty).state
+
+    first, found = state("generation-0", None).params, {}
+    most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)
+    program = fits_in_pairs(problem, Augment.from_lam((n + most) / n))
+    done, total = 0, len(chosen) * len(places)
+    for name, regime in chosen.items():
+        seen = []
+        for place in places:
+            report(f"{name}, pairs of fits beside its {place} generation", done, total)
+            file, made = f"pairs-{place}-{name}-{key(regime)[:16]}", _made_by(job, seed, regime)
+            index, previous = 0, first
+            if place == "last":
+                index, previous = job.generations, state(name, regime).params
+                made |= {"generations": index}
+            own = folder.load(file, made)
+            if own is None:
+                share = np.float32(real_share(regime, n, 1))
+                numbers = Numbers(share, np.int32(n), np.int32(synthetic_size(regime, n)))
+                args = first, previous, numbers.each(job.replicates), np.int32(index)
+                own = jax.tree.map(np.asarray, program(replicates, *args))
+                folder.save(file, own, made)
+            seen.append(own)
+            done += 1
+        found[name] = {k: np.stack([one[k] for one in seen], axis=1) for k in seen[0]}
+    report("measured", total, total)
+    return found
 
 
 @lru_cache(maxsize=16)

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from icl_stl.config import (
     Architecture,
@@ -21,7 +21,7 @@ from icl_stl.config import (
 from icl_stl.lab.experiments import Job
 from icl_stl.laws import LinearRegression
 from icl_stl.problems import InContext
-from icl_stl.regimes import Augment, RealOnly, Regime, Replace
+from icl_stl.regimes import Augment, Regime, Replace
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,32 @@ class ConvergenceSize:
 
 
 @dataclass(frozen=True)
+class FitSizes:
+    """Fits to real prompts alone, and loops of a larger task."""
+
+    samples: tuple[int, ...] = (250, 1000, 4000, 16_000)
+    """Real prompts of a fit; beside these, fits that see new prompts in every step."""
+    runs: int = 12
+    """Independent fits of each size."""
+    longer: int = 0
+    """How many times as many steps a fit without limit of prompts has, too; 0 for none."""
+    larger: Training | None = None
+    """Training on prompts of 8 examples of 2 dimensions, 4 layers deep; None for none."""
+
+    def __post_init__(self) -> None:
+        counts(self, runs=2, longer=0)
+        require(bool(self.samples), "samples", self.samples, "at least one size")
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
     name: str
-    task: LinearRegression = LinearRegression()
+    task: LinearRegression = LinearRegression(dim=1, context=4)
     architecture: Architecture = Architecture()
     training: Training = Training()
-    samples: int = 2000
+    samples: int = 4000
     """n, real prompts of a replicate."""
     generations: int = 8
     """Generations after generation 0."""
@@ -234,6 +252,8 @@ class Preset:
     """The constant shares α of real prompts."""
     held_out: int = 2000
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    fits: FitSizes = FitSizes()
+    """Single fits of the transformer."""
     solvable_runs: int = 10_000
     """Loops of a solvable problem."""
     stability: StabilitySize = StabilitySize()
@@ -261,8 +281,11 @@ class Preset:
 
     @property
     def regimes(self) -> tuple[Regime, ...]:
-        """The data regimes of the main job, each run from the same real sets and seeds."""
-        return (RealOnly(), *(Augment(share) for share in self.shares), Replace())
+        """The data regimes of the main job, each run from the same real sets and seeds.
+
+        What real prompts alone give is generation 0 of all.
+        """
+        return (*(Augment(share) for share in self.shares), Replace())
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
@@ -271,7 +294,8 @@ def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
     def one(name: str, value: Any) -> Any:
         if isinstance(value, dict):
-            return _made(kinds[name], value)
+            either = get_args(kinds[name]) or (kinds[name],)  # a class, or it or None
+            return _made(either[0], value)
         return tuple(value) if isinstance(value, list) else value
 
     return kind(**{name: one(name, value) for name, value in values.items()})

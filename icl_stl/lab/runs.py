@@ -608,7 +608,7 @@ def pairs_of_fits(
     def state(name: str, regime: Regime | None) -> State:
         empty = before_generation_0(problem, RealOnly(), replicates, 0)
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(name, file, _made_by(job, seed, regime), folder, empty).state
+        return _Loop(folder.kept(file, _made_by(job, seed, regime)), empty).state
 
     first, found = state("generation-0", None).params, {}
     most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)

@@ -185,8 +185,6 @@ class ConvergenceSize:
 
     samples: tuple[int, ...] = (250, 1000)
     """The sizes n of the real set at which loops with a constant share of it are followed."""
-    single: tuple[int, ...] = (16_000,)
-    """Sizes at which one fit to real prompts is measured."""
     generations: int = 5
     """G, generations after generation 0."""
     without_real: bool = False
@@ -199,7 +197,7 @@ class ConvergenceSize:
     """Generations after generation 0 of these loops."""
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("single", 0), ("lam_samples", 0), ("lams", 2)):
+        for name, least in (("samples", 1), ("lam_samples", 0), ("lams", 2)):
             values = getattr(self, name)
             different = len(values) >= least and len(set(values)) == len(values)
             require(different, name, values, f"at least {least} different numbers")
@@ -208,7 +206,7 @@ class ConvergenceSize:
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
         counts(self, generations=1, lam_generations=1)
         flag("without_real", self.without_real)
-        for name in ("samples", "single", "lam_samples"):
+        for name in ("samples", "lam_samples"):
             for n in getattr(self, name):
                 whole(name, n, 1)
         for n in self.lam_samples:
@@ -278,6 +276,9 @@ class Preset:
         beside = self.convergence
         own = f"other sizes than the main job's ({self.samples})"
         require(self.samples not in beside.samples, "convergence.samples", beside.samples, own)
+        last = f"at most the generations of the main job ({self.generations})"
+        fine = beside.generations <= self.generations
+        require(fine, "convergence.generations", beside.generations, last)
 
     @property
     def regimes(self) -> tuple[Regime, ...]:

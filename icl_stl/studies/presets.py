@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from icl_stl.config import (
+    NADAM,
     Architecture,
     QueryArchitecture,
     Training,
@@ -30,7 +31,7 @@ class StabilitySize:
 
     task: LinearRegression = LinearRegression(context=4)
     architecture: Architecture = Architecture(depth=1, width=16, heads=2)
-    training: Training = Training(steps=200, batch=32, learning_rate=1e-2)
+    training: Training = replace(NADAM, steps=200, learning_rate=1e-2)
     samples: tuple[int, ...] = (60, 180, 540)
     """The sizes n of the real set."""
     shares: tuple[float, ...] = (0.2, 0.5)
@@ -64,7 +65,7 @@ class ArchitectureSize:
 
     task: LinearRegression = LinearRegression(context=3)
     base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
-    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
+    training: Training = replace(NADAM, steps=200, batch=16, learning_rate=1e-2)
     cap: float = 1.0
     """Cap of the spectral norms of the capped network."""
     samples: int = 500
@@ -132,7 +133,7 @@ class CertificateSizes:
     """m, examples of a prompt."""
     width: int = 16
     """Dimension of the residual stream; twice as many hidden units."""
-    training: Training = Training(steps=250, batch=64)
+    training: Training = replace(NADAM, steps=250, batch=64)
     """Training on new real prompts."""
     restarts: int = 24
     """Starts of a search."""
@@ -168,7 +169,7 @@ class ContextSizes:
     """Generations of the loops of networks."""
     network: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32)
     """What the networks are."""
-    training: Training = Training(steps=1500, learning_rate=5e-3, weight_decay=0.01)
+    training: Training = replace(NADAM, steps=1500, learning_rate=5e-3, weight_decay=0.01)
     """How they are trained."""
 
     def __post_init__(self) -> None:
@@ -290,7 +291,9 @@ class Preset:
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass from tables of numbers; what they do not say is its default."""
+    """A dataclass from tables of numbers; what they do not say is its default, `NADAM` for that."""
+    if kind is Training and values.get("optimiser") == "nadam":
+        return replace(NADAM, **values)
     kinds = get_type_hints(kind)
 
     def one(name: str, value: Any) -> Any:

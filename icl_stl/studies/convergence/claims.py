@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.lab.experiments import Experiment, LoopSize, OfOneSize
-from icl_stl.lab.results import Floats, LoopResult
+from icl_stl.lab.experiments import Experiment, LoopSize
+from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment, Regime, Replace
@@ -325,7 +325,7 @@ class Known(NamedTuple):
     """At which the variance of a fit falls with its prompts, from the fitted law of its error."""
 
     def lost(self, lams: Floats) -> Floats:
-        """o of a fit to (1 + λ) n prompts, between those measured."""
+        """What a refit of (1 + λ) n prompts loses, o, between those measured."""
         squares = np.interp(np.log1p(lams), np.log(REFITS), self.refit)
         return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 

@@ -535,10 +535,6 @@ def run_loops(
     return {name: LoopResult(chosen[name], n, loop.observations) for name, loop in loops.items()}
 
 
-PLACES = ("first", "last")
-"""Generations of a loop beside which pairs of fits are made: 0, and the last."""
-
-
 @lru_cache(maxsize=16)
 def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     """Pairs of fits beside one generation of loops: what a generation that follows it adds.
@@ -600,10 +596,18 @@ def pairs_of_fits(
     *,
     seed: int,
     folder: Folder,
-    places: Sequence[str] = PLACES,
+    places: Sequence[str] = ("first", "last"),
     report: Report = lambda text, done, total: None,
 ) -> dict[str, Arrays]:
     """`fits_in_pairs` beside finished loops of `run_loops`, by the label of their regime.
+
+    Args:
+        job: The job whose loops are in the folder.
+        regimes: Regimes of these loops.
+        seed: Their seed.
+        folder: Their folder.
+        places: Beside which generations: `first`, generation 0, and `last`.
+        report: Called before each.
 
     Returns:
         Arrays `[R, places]` by name.

@@ -60,7 +60,7 @@ def _sized(
     """Loops of one size."""
     given = {"problem": _problem(preset), "places": _places(preset), **others}
     return SizedTransformers(
-        size=size, runs=preset.replicates, world=world, generations=generations, **given
+        size=size, runs=preset.convergence.replicates, world=world, generations=generations, **given
     )
 
 
@@ -107,7 +107,7 @@ def refits(preset: Preset, n: int) -> dict[int, SizedTransformers]:
 def distilled(preset: Preset, n: int) -> Distilled:
     """Averages of fits to n real prompts, and fits beside what all of them write."""
     made = tuple(round(lam * n) for lam in sorted(preset.convergence.lams) if lam)
-    places, runs = _places(preset), preset.replicates
+    places, runs = _places(preset), preset.convergence.replicates
     return Distilled(_problem(preset), LoopSize(n, 0), places, runs, MEMBERS, made)
 
 

@@ -249,7 +249,7 @@ class Training:
     on the weights is; 0 if it does not depend on N. N is (Σ w)²/Σ w² of their weights w."""
     average: float = 0.15
     """Share of the steps that the fitted weights are averaged over, with an exponential memory,
-    while the rate falls to a fifth of its peak; 0 for the last weights, the rate falling to 0."""
+    while the rate falls to a tenth of its peak; 0 for the last weights, the rate falling to 0."""
     once: bool = False
     """Read rows in their order, each once in the whole training if there are steps · batch of equal
     weight: with new rows in every generation a streamed learner, the limit of many rows."""

@@ -39,12 +39,14 @@ HELD_OUT = 4000
 MOST = 16_000
 """Places for prompts, so that all n share a program."""
 
+SIZES = (250, 1000, 4000, 16_000)
+"""n of the table of decays."""
+
 LEARNER = Training()
 SMALL, LARGE, SHORT = LinearRegression(1, 4), LinearRegression(2, 8), LinearRegression(2, 4)
 REFERENCE = replace(NADAM, steps=1000, batch=64, weight_decay=0.03, warmup=0.05)
 OTHERS = {
     "AdEMAMix": lambda: optax.contrib.scale_by_ademamix(b2=0.95, b3=0.99, alpha=5.0),
-    "Adan": optax.scale_by_adan,
     "Lion": optax.scale_by_lion,
 }
 """Optimisers of optax that were tried and not kept."""
@@ -66,63 +68,49 @@ class Trial(NamedTuple):
 
 def trials() -> list[Trial]:
     """All settings."""
-    plain = replace(REFERENCE, optimiser="muon")
+    muon = replace(REFERENCE, optimiser="muon")
     found = [
-        Trial("optimiser", f"NAdam, rate {r:g}", replace(REFERENCE, learning_rate=r))
-        for r in (1e-2, 2e-2, 4e-2)
-    ]
-    found += [
-        Trial("optimiser", f"Muon, rate {r:g}", replace(plain, learning_rate=r))
-        for r in (1e-2, 2e-2, 4e-2)
-    ]
-    found += [
-        Trial("optimiser", f"{name}, rate {r:g}", replace(REFERENCE, learning_rate=r), other=name)
-        for name, rates in (("AdEMAMix", (1e-3, 5e-3)), ("Adan", (1e-2,)), ("Lion", (5e-4, 2e-3)))
-        for r in rates
+        Trial("optimiser", f"{name}, rate {rate:g}", replace(of, learning_rate=rate), other=other)
+        for name, of, other, rates in (
+            ("Muon", muon, "", (1e-2, 2e-2, 4e-2)),
+            ("NAdam", REFERENCE, "", (1e-2, 2e-2, 4e-2)),
+            ("AdEMAMix", REFERENCE, "AdEMAMix", (1e-3, 5e-3)),
+            ("Lion", REFERENCE, "Lion", (5e-4, 2e-3)),
+        )
+        for rate in rates
     ]
     found += [
         Trial(
             "steps and batch",
             f"{steps} steps of {batch}",
             replace(LEARNER, steps=steps, batch=batch),
+            n,
         )
-        for batch, every in ((32, (800, 1600)), (64, (400, 800, 1600)), (128, (400, 800)))
-        for steps in every
+        for steps, batch, n in (
+            (400, 64, 4000),
+            (800, 64, 4000),
+            (1600, 64, 4000),
+            (1600, 64, 16_000),
+            (800, 32, 4000),
+            (1600, 32, 4000),
+            (400, 128, 4000),
+        )
     ]
     found += [
-        Trial(
-            "size",
-            f"{depth} layers, width {width}, {heads} heads",
-            LEARNER,
-            architecture=Architecture(depth, width, heads),
-        )
-        for depth, width, heads in (
-            (1, 32, 4),
-            (3, 32, 4),
-            (2, 16, 4),
-            (2, 48, 4),
-            (2, 32, 2),
-            (2, 32, 8),
-        )
+        Trial("size", f"{depth} layers, width {width}", LEARNER, architecture=shape)
+        for shape in (Architecture(1), Architecture(3), Architecture(2, 48))
+        for depth, width in [(shape.depth, shape.width)]
     ]
     found += [
         Trial("average", f"over {share:.0%} of the steps", replace(LEARNER, average=share), n)
+        for share in (0.0, 0.15, 0.3)
         for n in (250, 4000)
-        for share in (0.0, 0.05, 0.15, 0.3)
     ]
+    found += [Trial("decay", "falling with n", LEARNER, n) for n in SIZES]
     found += [
-        Trial(
-            "decay",
-            "decay " + (f"{decay:g}" if decay else "falling with n"),
-            replace(LEARNER, weight_decay=decay, prior_rows=0.0) if decay else LEARNER,
-            n,
-        )
-        for n in (250, 500, 1000, 4000, 16_000)
-        for decay in (0.0, 0.03, 0.1, 0.3)
-    ]
-    found += [
-        Trial("long", f"{steps} steps", replace(LEARNER, steps=steps), n)
-        for steps, n in ((1600, 16_000), (3200, 16_000))
+        Trial("decay", f"{decay:g}", replace(LEARNER, weight_decay=decay, prior_rows=0.0), n)
+        for n in SIZES
+        for decay in (0.03, 0.1, 0.3)
     ]
     found += [
         Trial(
@@ -136,13 +124,11 @@ def trials() -> list[Trial]:
         )
         for task, depth, steps, n in (
             (SHORT, 2, 800, 4000),
-            (SHORT, 3, 800, 4000),
             (SHORT, 3, 1600, 16_000),
             (LARGE, 2, 1600, 4000),
             (LARGE, 3, 1600, 4000),
             (LARGE, 4, 800, 4000),
             (LARGE, 4, 1600, 4000),
-            (LARGE, 4, 4000, 16_000),
         )
     ]
     return found
@@ -240,12 +226,9 @@ class Loops(NamedTuple):
 
 def loops() -> list[Loops]:
     """All of them."""
-    usual = [Loops("the default", LEARNER, n) for n in (250, 1000, 4000)]
-    plain = replace(REFERENCE, steps=800)
     streamed = replace(LEARNER, once=True)
     return [
-        *usual,
-        *(Loops("NAdam, decay 0.03, no average", plain, n) for n in (250, 4000)),
+        *(Loops("the default", LEARNER, n) for n in (250, 4000)),
         Loops("streamed", streamed, LEARNER.steps * LEARNER.batch // 2, FreshReal(1.0)),
     ]
 

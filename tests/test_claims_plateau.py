@@ -61,7 +61,8 @@ def evidence(curves=None, generations=LAST, scatter=0.01, **pairs):
     squares = {"first": A**2 - 1e-4, "refit": REFIT**2, "mixing": 1e-6, "noise": 1e-4}
     beside = paired(loops, **{**squares, **pairs})
     beside = {k: {n: np.tile(v, (2, 1)) for n, v in own.items()} for k, own in beside.items()}
-    preset = replace(PRESET, replicates=R, generations=generations)
+    sizes = replace(PRESET.convergence, generations=1)
+    preset = replace(PRESET, replicates=R, generations=generations, convergence=sizes)
     return Evidence(preset, loops, pairs=beside)
 
 

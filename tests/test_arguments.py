@@ -45,6 +45,7 @@ VALUES = {
     **dict.fromkeys(("injected", "sensitivity", "to_optimum", "to_previous", "tolerance"), 0.1),
     **dict.fromkeys(("mean_change", "log_scale_change", "logit_norm", "one_round"), 0.1),
     **dict.fromkeys(("error_floor", "floor", "c", "change", "least_scale"), 0.1),
+    **dict.fromkeys(("bias", "kappa_c", "o", "q", "reach", "s", "spread"), 0.1),
     **dict.fromkeys(("v_a", "r_a", "v_b", "r_b", "v_real", "v_syn", "shift", "empirical"), 0.1),
     **dict.fromkeys(("training_loss", "synthetic_loss", "held_out_loss", "curvature"), 0.1),
     **dict.fromkeys(("rows", "held_out", "bits"), 20),
@@ -145,6 +146,8 @@ def test_what_is_outside_its_range_is_refused_by_name_and_value(function):
     for name, value in given.items():
         if isinstance(value, int | float | list) and value is not LAYERS:
             for wrong in outside(name):
+                if (name, wrong) == ("a", 0) and function.__module__.endswith("plateau"):
+                    continue  # there it is an error and no rate
                 bad = [wrong] * len(value) if isinstance(value, list) else wrong
                 with pytest.raises(ValueError, match=rf"\b{name}.*{wrong:g}"):
                     function(**{**given, name: bad})

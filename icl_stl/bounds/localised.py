@@ -283,7 +283,9 @@ def pac_bayes_risk(
         empirical: mean loss of theta_i over them, >= 0.
         variance: v >= 0, mean over e of alpha Var_{D_0} + (1-alpha) Var_{D_{i-1}} of the loss.
         shift: mean over e of [R_{D_0} - R_{D_{i-1}}](theta_i + e), or what it is at most.
-        distance: D = |theta_i - theta_{i-1}| >= 0.
+        distance: D = |theta_i - theta_{i-1}| >= 0. From a centre that no data decided, 0 or the
+            initial weights, all N rows are counted beside a kept set as well, with the largest
+            variance under a law of the generator.
         curvature: s >= 0, with noise sigma the mean empirical loss rises by at most s sigma^2: half
             the trace of its second derivative, for small sigma.
     Returns: RiskBound in the broadcast shape; of the network with noise, not of the one without.

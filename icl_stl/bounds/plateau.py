@@ -238,6 +238,38 @@ def plateau_prediction(alpha: Num, generation: Num, *, a: Num, o: Num) -> Floats
 
 
 @to_infinity
+def plateau_in_squares(
+    alpha: Num, generation: Num, *, a: Num, o: Num, s: Num, first_noise: Num = 0.0
+) -> Floats:
+    r"""Where a loop is expected if refit errors point anywhere: a prediction, no bound.
+
+    x_i^2 = a^2 - s_0^2 (1 - rho^{2i}) + (rho^2 o^2 + s^2)(1 - rho^{2i})/(alpha (2-alpha)),
+    rho = 1-alpha; a^2 + (o^2 + s^2) i at alpha = 0. With s_0 = s it is a^2 + rho^2 (o^2 + s^2)
+    (1 - rho^{2i})/(alpha (2-alpha)): a constant share amplifies the squared error of a refit by
+    rho^2/(1 - rho^2), where `plateau_prediction` amplifies its root by lam.
+
+    Args:
+        a: root of the excess squared error of the first fit, its noise included.
+        o: refit error of the loop's own predictors.
+        s: noise of a later generation given the real set and the one before.
+        first_noise: s_0, noise of the first fit given the real set, at most a.
+    Returns: x_i in the broadcast shape, the root of the excess squared error.
+    Assumes: No mixing defect; what is lost by a refit is uncorrelated in L2(D_0) with the error of
+        the mean fit to the real set, and from generation to generation.
+    Source: derived here, THEORY.md statement 95.
+    """
+    error, lost, spread, first = (
+        nonnegative(name, value)
+        for name, value in (("a", a), ("o", o), ("s", s), ("first_noise", first_noise))
+    )
+    real_share, i = checked(alpha=alpha, generation=generation)
+    kept = geometric((1 - real_share) ** 2, real_share * (2 - real_share), i)
+    added = times(((1 - real_share) * lost) ** 2 + spread**2, kept.total)
+    away = times(first**2, 1 - kept.power)
+    return np.sqrt(np.maximum(error**2 - away + added, 0.0))[()]
+
+
+@to_infinity
 def mixture_kl_cap(alpha: Num, kl: Num = np.inf) -> Floats:
     r"""Largest KL(D_0 || alpha D_0 + (1-alpha) D) where KL(D_0 || D) = K: -ln(alpha + rho e^{-K}).
 

@@ -93,7 +93,7 @@ def test_the_plateau_bounds_every_learner(ledger) -> None:
 
 
 def part_alone(part):
-    """A loop of one number, its target 0, that attains one part of the bound, the others being 0."""
+    """A loop of one number with the target 0 attains a part of the bound where the others are 0."""
     alpha, last, size = 0.2, 9, 0.3
     shift = {"refit": 0.8 * size, "mixing": size}.get(part, 0.0)
     mean, square = size * (part == "start"), 0.0

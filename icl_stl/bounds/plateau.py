@@ -294,7 +294,8 @@ def kept_inputs_limit(
     apart, largest, g = checked(distance=distance, reach=reach, generation=generation)
     ratio = largest / positive("noise", noise)
     gap = np.asarray(_erfc(ratio / math.sqrt(2)), np.float64)
-    lost, limit, theta = common_shape(geometric(1 - gap, gap, g).deficit, apart**2 / 4, 1 - gap)
+    lost = np.where(np.isinf(g), 1.0, geometric(1 - gap, gap, g).deficit)  # theta < 1, if rounded
+    lost, limit, theta = common_shape(lost, apart**2 / 4, 1 - gap)
     record = constants(provenance, distance=apart, reach=largest, noise=noise)
     return KeptInputsLimit(limit * lost, limit, theta, record)
 

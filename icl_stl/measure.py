@@ -119,6 +119,9 @@ class Measurements(NamedTuple):
     """ε_i = TV(D_θ_i, M_{i-1}) of each prefix: `[P]`; None if M_{i-1} is not known."""
     kl: Float[Array, " P"]
     """KL(D_0 || D_θ_i) of each prefix, nats."""
+    mixture_kl: Float[Array, " P"] | None
+    """KL(D_0 || M_{i-1}) of each prefix, nats, at most ln(1/α); 0 where M_{i-1} is D_0, None if it
+    is not known."""
     excess_squared_risk: Float[Array, " m"]
     """E (mean_k - Bayes mean_k)², the excess squared error at each position k."""
     bayes_squared_risk: Float[Array, " m"]
@@ -145,7 +148,8 @@ def measure_generation(
     TV(D_θ_i, D_0) = E_{D_0} (1 - p_θ_i/p_0)_+ on the real test prompts, and
     TV(D_θ_i, M_{i-1}) = E_{D_θ_i} (1 - p_M/p_θ_i)_+ on as many fresh prompts from D_θ_i, with
     p_M = α p_0 + (1 - α) p_θ_{i-1}: both unbiased, both in [0, 1]. The law of the inputs cancels.
-    KL is Rao-Blackwellised: the mean over real prompts of Σ_k KL(Bayes law of y_k || model law).
+    KL is Rao-Blackwellised: the mean over real prompts of Σ_k KL(Bayes law of y_k || model law);
+    that of the mixture is the mean of ln p_0 - ln p_M over them.
 
     Args:
         real_share: α, the share of D_0 in M_{i-1}, i >= 1. If it is 1, and for generation 0, the
@@ -168,25 +172,32 @@ def measure_generation(
     log_real = prefix_log_densities(task, held_out.bayes, test)
     drift = _estimate(deficiency(prefix_log_densities(task, on_test, test), log_real))
     eps: Estimate | None = drift if real_share is not None else None
+    mixture_kl = None if real_share is None else jnp.zeros(len(task.prefixes))
     traced = isinstance(real_share, jax.Array)
     if real_share is not None and (traced or real_share < 1):
-        previous = predictions(learner, generation.previous, fresh)
-        log_mixture = prefix_log_densities(task, previous, fresh)
+        both = joined(test, fresh)
+        log_mixture = prefix_log_densities(
+            task, predictions(learner, generation.previous, both), both
+        )
         if traced or real_share > 0:
             bayes = jax.vmap(lambda prompt: bayes_predictive(task, prompt))(fresh)
             log_mixture = jnp.logaddexp(
-                jnp.log(real_share) + prefix_log_densities(task, bayes, fresh),
+                jnp.log(real_share)
+                + jnp.concatenate([log_real, prefix_log_densities(task, bayes, fresh)]),
                 jnp.log1p(-real_share) + log_mixture,
             )
-        eps = _estimate(deficiency(log_mixture, prefix_log_densities(task, on_fresh, fresh)))
+        of_test, of_fresh = log_mixture[:count], log_mixture[count:]
+        eps = _estimate(deficiency(of_fresh, prefix_log_densities(task, on_fresh, fresh)))
         of_real_law = (jnp.asarray(generation.index) == 0) | (jnp.asarray(real_share) == 1)
         eps = jax.tree.map(lambda own, other: jnp.where(of_real_law, own, other), drift, eps)
+        mixture_kl = jnp.where(of_real_law, 0.0, jnp.mean(log_real - of_test, axis=0))
 
     chain = jnp.cumsum(jnp.mean(normal_kl(held_out.bayes, on_test), axis=0))
     return Measurements(
         drift=drift,
         eps=eps,
         kl=chain[jnp.array(task.prefixes) - 1],
+        mixture_kl=mixture_kl,
         excess_squared_risk=jnp.mean((on_test.mean - held_out.bayes.mean) ** 2, axis=0),
         bayes_squared_risk=jnp.mean(held_out.bayes.std**2, axis=0),
         risk=jnp.mean(bounded_loss(task, on_test, test)),
@@ -331,6 +342,24 @@ def _weighted(weights: Float[Array, " N"], values: Float[Array, " N"]) -> Float[
     """Mean of values by their weights; 0 where there are none."""
     total = jnp.sum(weights)
     return weights @ values / jnp.where(total > 0, total, 1.0)
+
+
+def pair_bias(
+    first: Float[Array, "*n"], second: Float[Array, "*n"], target: Float[Array, "*n"]
+) -> Float[Array, ""]:
+    """Squared bias ||E f - t||² of a fit whose predicted means are seen twice, unbiased: <f - t,
+    f' - t>, f and f' fits of one law with independent rows and seeds.
+
+    The mean over prompts and positions, in squared units of a label; it may be negative.
+
+    Source: published (U-statistics).
+    """
+    return jnp.mean((first - target) * (second - target))
+
+
+def pair_variance(first: Float[Array, "*n"], second: Float[Array, "*n"]) -> Float[Array, ""]:
+    """Variance E ||f - E f||² of the same fits: ||f - f'||²/2, unbiased."""
+    return jnp.mean((first - second) ** 2) / 2
 
 
 def parameter_distance(params: Params, others: Params) -> Float[Array, ""]:

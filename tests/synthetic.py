@@ -15,6 +15,7 @@ from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Rege
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
 from icl_stl.studies.drawing import Stored
+from icl_stl.studies.plateau.experiments import SingleFits
 from icl_stl.studies.presets import ContextSizes, Preset
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.studies.transformer.claims import known_total_variation
@@ -83,6 +84,7 @@ def made(regime, drift, eps, seed=0, **others):
         "eps": eps,
         "eps_variance": np.full_like(eps, 0.02),
         "kl": np.cumsum(0.1 + noise(0.02, count, length, P, seed=seed), axis=2),
+        "mixture_kl": np.cumsum(0.05 + noise(0.02, count, length, P, seed=seed + 7), axis=2),
         "excess_squared_risk": 0.2 + noise(0.1, *label, seed=seed + 1),
         "bayes_squared_risk": 0.5 + noise(0.1, *label, seed=seed + 2),
         "risk": 0.3 + noise(0.01, *each, seed=seed + 3),
@@ -106,7 +108,20 @@ def below_the_bound(regime, distance=0.01, spread=0.002):
     bound = iterated(regime, eps)
     below = distance + noise(spread, R, G + 1, P, seed=9)
     below[:, 0] = 0
-    return made(regime, eps if regime.name == "real-only" else bound - below, eps)
+    return made(regime, bound - below, eps)
+
+
+def paired(loops, places=2, refit=0.004, mixing=0.001, noise=0.002):
+    """Pairs of fits beside the loops with real data: these squares up to a little scatter."""
+    means = {"refit": refit, "mixing": mixing, "noise": noise, "refit_noise": noise}
+    return {
+        label: {
+            name: np.stack([around(mean, R, [k, place]) for place in range(places)], axis=1)
+            for k, (name, mean) in enumerate(means.items())
+        }
+        for label, loop in loops.items()
+        if loop.regime.name == "augment"
+    }
 
 
 def generated(predictive=0.95, plug_in=0.1, spread=0.01):
@@ -132,6 +147,9 @@ OBSERVED = {
 
 def shapes(experiment):
     """The arrays that an experiment gives, by name."""
+    if isinstance(experiment, SingleFits):
+        names = ("excess", "squared_bias", "variance", "excess_nll")
+        return dict.fromkeys(names, (len(experiment.samples),))
     match experiment:
         case NeighbouringLoops():
             names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
@@ -253,6 +271,8 @@ def observed(experiment, seed=0):
 def stored(make=below_the_bound, seed=0):
     """What a run folder of such loops holds, all claims judged."""
     experiments = {e: observed(e, seed) for c in CLAIMS.values() for e in c.experiments(PRESET)}
-    evidence = Evidence(PRESET, loops_of(make), generated(0.95 - 0.01 * seed), experiments)
+    loops = loops_of(make)
+    pairs = paired(loops, refit=0.004 + 0.001 * seed)
+    evidence = Evidence(PRESET, loops, generated(0.95 - 0.01 * seed), experiments, pairs)
     claims = {name: judge(claim, evidence) for name, claim in CLAIMS.items()}
     return Stored(PRESET.task, evidence.loops, claims)

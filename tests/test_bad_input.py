@@ -65,7 +65,7 @@ REFUSED = [
     ("reproduce_theorem", "--only drfit", ["only", "'drfit'", "did you mean 'drift'?"]),
     ("reproduce_theorem", "--only drift Rates", ["only", "'Rates'", "did you mean 'rates'?"]),
     ("reproduce_theorem", "--only mad-loops", ["only", "'mad-loops'", "did you mean 'mad_loops'?"]),
-    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "constant_real_share"]),
+    ("reproduce_theorem", "--only drift nothing", ["only", "'nothing'", "plateau_level"]),
     ("reproduce_theorem", "--nonsense 1", ["nonsense"]),
     ("reproduce_theorem", "--only ''", ["--only", "''", "a value"]),
     ("reproduce_theorem", "--only --preset tiny", ["--only", "a value"]),

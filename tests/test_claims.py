@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from dataclasses import replace
 
@@ -19,17 +18,14 @@ from synthetic import (
     some_errors,
 )
 
-from icl_stl.lab.results import LoopResult
-from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.regimes import Augment, Replace
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.collapse.claims import exact_plug_in_variance
 from icl_stl.studies.table import claim_row, claims_markdown
 from icl_stl.studies.transformer.claims import (
-    BURN_IN,
     CALIBRATED,
     LIKE_BAYES,
     PLANTED,
-    allowed_growth,
     drift_bound,
     known_loops,
 )
@@ -102,8 +98,8 @@ def test_drift_below_above_and_around_its_bound(distance, spread, verdict):
     tested = [cell for cell in entry["cells"] if "by_definition" not in cell]
     verdicts = {cell["verdict"] for cell in tested}
     assert verdicts == {verdict}
-    assert len(tested) == 3 * G * P  # real data alone and generation 0 are true by definition
-    assert len(entry["cells"]) == 4 * (G + 1) * P
+    assert len(tested) == 3 * G * P  # generation 0 is true by definition
+    assert len(entry["cells"]) == 3 * (G + 1) * P
     for cell in tested:
         np.testing.assert_allclose(cell["margin"], cell["bound"] - cell["measured"], atol=1e-12)
 
@@ -132,7 +128,7 @@ def test_the_control_stands_where_no_error_is_injected():
         eps[:, 1:] = 0
         return made(regime, iterated(regime, eps), eps)
 
-    entry = judged("drift", loops_of(nothing_injected, PRESET.regimes[1:]))
+    entry = judged("drift", loops_of(nothing_injected))
     assert entry["negative_control"]["rejected"] is False
     assert entry["negative_control"]["cells_rejected"] == 0
     assert entry["verdict"] != "violated"  # the equality family: margins are 0
@@ -182,27 +178,6 @@ def test_a_bound_of_at_least_1_on_a_total_variation_is_vacuous():
         assert vacuous
         assert {c["verdict"] for c in vacuous} == {"finding"}
         assert all(c.get("vacuous", False) == (c["bound"] >= 1) for c in cells)
-
-
-# --- constant_real_share -------------------------------------------------------------------------
-
-
-def test_growth_is_shown_beside_what_the_recursion_allows_and_not_judged():
-    loops = good_loops()
-    entry = judged("constant_real_share", loops)
-    assert entry["verdict"] == "finding"
-    assert {cell["verdict"] for cell in entry["cells"]} == {"finding"}
-    assert [cell["regime"] for cell in entry["cells"]] == ["augment", "augment", "replace"]
-    for cell, name in zip(entry["cells"], ["augment-0.25", "augment-0.5", "replace"], strict=True):
-        drift, eps = (loops[name][part][..., -1] for part in ("drift", "eps"))
-        bound = drift[:, BURN_IN]
-        for i in range(BURN_IN + 1, G + 1):
-            bound = eps[:, i] + (1 - cell["alpha"]) * bound
-        np.testing.assert_allclose(cell["bound"], (bound - drift[:, BURN_IN]).mean(), rtol=1e-12)
-        np.testing.assert_allclose(
-            cell["measured"], (drift[:, -1] - drift[:, BURN_IN]).mean(), rtol=1e-12
-        )
-        np.testing.assert_array_equal(allowed_growth(loops[name])[:, 0], 0)
 
 
 # --- predictive_sampling -------------------------------------------------------------------------
@@ -343,10 +318,11 @@ def test_a_claim_does_not_hold_on_the_loops_that_did_not_diverge(distance, whole
 
 def test_failures_of_loops_that_a_claim_does_not_ask_for_leave_it_alone():
     loops = good_loops()
-    loops["real-only"].observations["kl"][0, 1] = np.nan
-    assert judged("constant_real_share", loops)["failed"] == []
+    loops["replace"].observations["kl"][0, 1] = np.nan
+    fewer = replace(CLAIMS["drift"], regimes=lambda preset: preset.regimes[:2])
+    assert judge(fewer, Evidence(PRESET, loops))["failed"] == []
     assert judged("drift", loops)["failed"] == [
-        "real-only, replicate 0: not finite in generation 1, kl"
+        "replace, replicate 0: not finite in generation 1, kl"
     ]
 
 
@@ -399,23 +375,8 @@ def test_what_no_theorem_covers_is_a_finding():
 def test_claims_ask_for_the_regimes_they_speak_of():
     asked = {name: claim.regimes(PRESET) for name, claim in CLAIMS.items()}
     assert asked["drift"] == asked["quality"] == PRESET.regimes
-    assert asked["constant_real_share"] == (Augment(0.25), Augment(0.5), Replace())
     assert asked["predictive_sampling"] == ()
-    assert RealOnly() in PRESET.regimes
-
-
-def test_growth_needs_a_generation_after_generation_2():
-    short = dataclasses.replace(PRESET, generations=2)
-    loops = {
-        name: LoopResult(
-            result.regime,
-            result.samples,
-            {key: values[:, :3] for key, values in result.observations.items()},
-        )
-        for name, result in good_loops().items()
-    }
-    entry = judge(CLAIMS["constant_real_share"], Evidence(short, loops))
-    assert (entry["verdict"], entry["cells"]) == ("finding", [])
+    assert PRESET.regimes == (Augment(0.25), Augment(0.5), Replace())
 
 
 def test_the_triangle_from_its_other_side_notices_errors_measured_too_large():

@@ -4,7 +4,7 @@ import pytest
 
 from icl_stl.config import Architecture, Training
 from icl_stl.laws import LinearRegression
-from icl_stl.regimes import Augment, RealOnly, Replace
+from icl_stl.regimes import Augment, Replace
 from icl_stl.studies.presets import PRESETS, ConvergenceSize, Preset
 
 
@@ -42,7 +42,7 @@ def test_settings_are_hashable_and_frozen(settings):
     ("make", "complaint"),
     [
         (lambda: Preset("bad", shares=(0.5, 1.0)), r"^alpha must be in \(0, 1\), but it is 1.0"),
-        (lambda: Preset("bad", shares=(0.3,)), "^alpha = 0.3 asks for .* samples = 2000"),
+        (lambda: Preset("bad", shares=(0.3,)), "^alpha = 0.3 asks for .* samples = 4000"),
         (lambda: ConvergenceSize(shares=(0.3,)), "^alpha = 0.3 asks for"),
         (lambda: ConvergenceSize(lams=(0, 0.001)), "^lams must be whole .* beside n = 250"),
     ],
@@ -55,7 +55,7 @@ def test_sizes_of_what_is_mixed_are_whole(make, complaint):
 def test_presets_are_known_by_their_names_and_run_every_regime():
     assert all(preset.name == name for name, preset in PRESETS.items())
     regimes = Preset("some", shares=(0.2, 0.5)).regimes
-    assert regimes == (RealOnly(), Augment(0.2), Augment(0.5), Replace())
+    assert regimes == (Augment(0.2), Augment(0.5), Replace())
 
 
 def test_label_variance_adds_signal_and_noise():

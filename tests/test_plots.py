@@ -28,7 +28,7 @@ from icl_stl.studies.solvable.figures import gap_series
 from icl_stl.studies.stability import claims as stability
 from icl_stl.studies.synthetic import claims as synthetic
 from icl_stl.studies.table import claims_markdown
-from icl_stl.studies.transformer.claims import allowed_growth, drift_bound
+from icl_stl.studies.transformer.claims import drift_bound
 from icl_stl.studies.transformer.figures import VACUOUS, headline_prefix
 from icl_stl.style import STYLE, lean, svg_of
 
@@ -159,20 +159,9 @@ def test_the_drift_figure_shows_measured_means_and_bounds(results):
             assert (measured.get_linestyle(), bound.get_linestyle()) == ("-", "--")
 
 
-def test_the_share_figure_shows_the_growth_since_generation_2(results):
-    (ax,) = drawn("constant_real_share", results).axes
-    consuming = [result for name, result in results.loops.items() if name != "real-only"]
-    for k, result in enumerate(consuming):
-        measured, allowed = ax.lines[2 * k : 2 * k + 2]
-        whole = result["drift"][..., -1].mean(0)
-        np.testing.assert_array_equal(measured.get_xdata(), np.arange(2, G + 1))
-        np.testing.assert_allclose(measured.get_ydata(), whole[2:] - whole[2], rtol=0, atol=1e-15)
-        np.testing.assert_array_equal(allowed.get_ydata(), allowed_growth(result).mean(0))
-
-
 def test_the_quality_figures_show_excess_gap_and_errors(results):
     excess, gap = drawn("quality", results).axes
-    first = results.loops["real-only"]
+    first = results.loops["augment-0.25"]
     np.testing.assert_allclose(
         excess.lines[0].get_ydata(), first["kl"][..., -1].mean(0) / PRESET.task.context, rtol=1e-13
     )
@@ -190,7 +179,7 @@ def test_the_sampling_figure_shows_the_claims_cells(results):
     measured = [c["measured"] for c in results.claims["predictive_sampling"]["cells"]]
     shown = [container.lines[0].get_ydata()[0] for container in ax.containers]
     assert shown == [measured[0], measured[-1]]
-    ratio = results.loops["real-only"]["implied_task_variance"].mean(0) / 4
+    ratio = results.loops["augment-0.25"]["implied_task_variance"].mean(0) / 4
     np.testing.assert_allclose(by_generation.lines[0].get_ydata(), ratio, rtol=1e-13)
 
 
@@ -403,7 +392,7 @@ def test_loops_that_failed_are_left_out_of_the_figures_and_named(results):
     some, none = (ODD[odd](results) for odd in ("one failed", "all failed"))
     whole = results.loops["replace"].replicates(range(1, R))
     np.testing.assert_array_equal(some.loops["replace"]["drift"], whole["drift"])
-    assert "failed are left out: 1 of real-only, 1 of" in caption_of(DRAWINGS["quality"], some)
+    assert "failed are left out: 1 of augment-0.25, 1 of" in caption_of(DRAWINGS["quality"], some)
     assert "failed" not in caption_of(DRAWINGS["quality"], results)
     assert none.loops == {}
     assert "drift" not in drawings(none)
@@ -551,6 +540,16 @@ def test_parts_below_zero_are_stacked_downwards(results):
     assert synthetic.get_y() == direct.get_height()
 
 
+def localised_cells(results, place):
+    """Cells of the localised bound of the loop and quantity of this cell."""
+    return [
+        cell
+        for cell in results.claims["generalization_gap"]["cells"]
+        if cell.get("form") == "localised"
+        and all(cell[key] == place[key] for key in ("loop", "alpha", "quantity"))
+    ]
+
+
 def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
     figure = drawn("generalization_gap", results)
     top, others_panel, bottom, ratios = figure.axes
@@ -564,9 +563,21 @@ def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
             assert lines(ax, "--")[k] == bound
             shown = lines(below, "-.")[k]
             np.testing.assert_allclose(shown, np.divide(bound, measured), rtol=1e-13)
+        sharp = [
+            column(own, "gap_bound" if "gap_bound" in own[0] else "bound")
+            for curve in series.values()
+            if "form" in curve[0]
+            for own in [localised_cells(results, curve[0])]
+        ]
+        assert lines(ax, ":")[: len(sharp)] == sharp
+        assert sharp
     shown = [cell for curve in [*bits.values(), *rest.values(), *grey] for cell in curve]
     cells = results.claims["generalization_gap"]["cells"]
-    others = [cell for cell in cells if cell["quantity"].startswith("variance")]
+    others = [
+        cell
+        for cell in cells
+        if cell["quantity"].startswith("variance") or cell.get("form") == "localised"
+    ]
     for ax, series in ((top, bits), (others_panel, rest)):
         vacuous = [
             [c.get("gap_bound", c["bound"]) for c in curve if c.get("vacuous")]

@@ -241,10 +241,10 @@ def test_what_a_table_could_not_give_back_is_not_written(tmp_path, quantity, val
 def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
     write_table(tmp_path / "loops.csv", loops_of(below_the_bound))
     lines = (tmp_path / "loops.csv").read_text().splitlines()
-    assert len(lines) == 1 + 4 * R * (G + 1)
+    assert len(lines) == 1 + 3 * R * (G + 1)
     assert lines[0].startswith("regime,replicate,generation,drift_0,drift_1,drift_2,")
     assert lines[0].endswith(",diverged_at,description")
-    assert lines[2].startswith("real-only,0,1,")
+    assert lines[2].startswith("augment-0.25,0,1,")
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,12 @@ def test_a_table_has_a_row_for_every_generation_of_every_replicate(tmp_path):
         lambda text: text.replace("replace,3,1,", "replace,3,x,", 1),
         lambda text: text.replace("augment-0.5", "augment-half", 1),
         lambda text: text.replace(",description\n", "\n", 1),
-        lambda text: text.replace("real-only,0,0,", "real-only,0,0,abc", 1),
+        lambda text: text.replace("augment-0.25,0,0,", "augment-0.25,0,0,abc", 1),
         lambda text: text.replace('""alpha"":0.5', '""alpha"":1.5'),
         lambda text: text.replace('""alpha"":0.5', '""alpha"":0.25', 1),
         lambda text: text.replace("regimes.Augment", "regimes.Nothing"),
         lambda text: text.replace("drift_1,", "drift_7,", 1),
-        lambda text: text.replace("real-only,0,0,0.0", "real-only,0,0,0_0.0", 1),
+        lambda text: text.replace("augment-0.25,0,0,0.0", "augment-0.25,0,0,0_0.0", 1),
     ],
     ids=[
         *(

@@ -82,7 +82,7 @@ def measure(
     regimes = {regime: None for claim in claims for regime in claim.regimes(preset)}
     ordered = [regime for regime in preset.regimes if regime in regimes]
     wants_generators = any(claim.generators for claim in claims)
-    loops, generators = {}, {}
+    loops, generators, pairs = {}, {}, {}
     if ordered or wants_generators:
         with console.progress("transformer") as report:
             loops = runs.run_loops(job, ordered, seed=arguments.seed, folder=folder, report=report)
@@ -91,17 +91,22 @@ def measure(
                 generators = runs.implied_variances_by_generator(
                     job, seed=arguments.seed, folder=folder
                 )
+        if any(claim.pairs for claim in claims):
+            shares = [regime for regime in ordered if 0 < regime.share(1) < 1]
+            with console.progress("pairs of fits") as report:
+                pairs = runs.pairs_of_fits(
+                    job, shares, seed=arguments.seed, folder=folder, report=report
+                )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:
         experiments = laboratory.run_experiments(
             wanted,
             arguments.seed,
             # Another's study is made again, and nothing else with it.
-            stored=lambda name, by: folder.load(f"experiment-{name}", by, again=True),
-            store=lambda name, arrays, by: folder.save(f"experiment-{name}", arrays, by),
+            kept=lambda name, by: folder.kept(f"experiment-{name}", by, again=True),
             report=report,
         )
-    return Evidence(preset, loops, generators, experiments), identity["versions"]
+    return Evidence(preset, loops, generators, experiments, pairs), identity["versions"]
 
 
 def earlier_claims(

@@ -25,13 +25,14 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from icl_stl import __version__, code
 from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
-from icl_stl.lab.experiments import Job
+from icl_stl.lab.experiments import NOWHERE, Job, Kept
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
 from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
@@ -45,7 +46,7 @@ from icl_stl.loops import (
     room_for_rows,
     start_of_loop,
 )
-from icl_stl.measure import implied_task_variance
+from icl_stl.measure import implied_task_variance, pair_bias, pair_variance, predictions
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.problems.in_context import InContext
@@ -184,14 +185,19 @@ def follow(
     state: State,
     numbers: Numbers | Callable[[int], Numbers],
     generations: int,
+    kept: Kept = NOWHERE,
+    tell: Callable[[int], None] = lambda finished: None,
 ) -> Arrays:
-    """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`."""
-    seen = []
-    for index in range(generations + 1):
+    """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`.
+
+    Loops that are `kept` go on after their last finished generation; each that begins is told.
+    """
+    loop = _Loop(kept, state)
+    while (index := loop.generations) <= generations:
+        tell(index)
         own = numbers(index) if callable(numbers) else numbers
-        state, observed = on_host(step(replicates, state, own, np.int32(index)))
-        seen.append(observed)
-    return {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
+        loop.add(*on_host(step(replicates, loop.state, own, np.int32(index))))
+    return loop.observations
 
 
 def at_shares(
@@ -371,6 +377,18 @@ class Folder:
             return arrays
         return None
 
+    def kept(self, name: str, made_by: Any = None, *, again: bool = False) -> Kept:
+        """One name of this folder: see `save` and `load`."""
+
+        def forget() -> None:
+            for state in (name, f"{name}.previous"):
+                self._path(state).unlink(missing_ok=True)
+
+        def save(arrays: Arrays) -> None:
+            self.save(name, arrays, made_by)
+
+        return Kept(partial(self.load, name, made_by, again=again), save, forget)
+
     def _path(self, name: str) -> Path:
         return self.checkpoints / f"{re.sub(r'[^A-Za-z0-9._+-]', '_', name)}.npz"
 
@@ -380,11 +398,11 @@ MADE_BY = "made_by"
 
 
 class _Loop:
-    """The replicates of one regime, generation by generation, in memory and in the folder."""
+    """The replicates of one regime, generation by generation, in memory and where it is kept."""
 
-    def __init__(self, name: str, file: str, made_by: Any, folder: Folder, state: State):
-        self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
-        stored = folder.load(file, made_by) or {}
+    def __init__(self, kept: Kept, state: State):
+        self.kept = kept
+        stored = kept.load() or {}
         self.empty = state
         self.state = state
         self.observations: Arrays = {}
@@ -405,7 +423,7 @@ class _Loop:
         self.observations = {
             key: values[:, :1]
             for key, values in other.observations.items()
-            if regime.mixes_last or not key.startswith("eps")
+            if regime.mixes_last or not key.startswith(("eps", "mixture_kl"))
         }
 
     def add(self, state: State, observation: Arrays) -> None:
@@ -419,7 +437,7 @@ class _Loop:
         leaves = {
             f"params_{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))
         }
-        self.folder.save(self.file, {**leaves, **self.observations}, self.made_by)
+        self.kept.save({**leaves, **self.observations})
 
 
 def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
@@ -465,7 +483,7 @@ def run_loops(
 
     def kept(name: str, regime: Regime | None, state: State) -> _Loop:
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(name, file, _made_by(job, seed, regime), folder, state)
+        return _Loop(folder.kept(file, _made_by(job, seed, regime)), state)
 
     first = kept("generation-0", None, empty(RealOnly()))
     loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
@@ -517,6 +535,108 @@ def run_loops(
     return {name: LoopResult(chosen[name], n, loop.observations) for name, loop in loops.items()}
 
 
+PLACES = ("first", "last")
+"""Generations of a loop beside which pairs of fits are made: 0, and the last."""
+
+
+@lru_cache(maxsize=16)
+def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
+    """Pairs of fits beside one generation of loops: what a generation that follows it adds.
+
+    Function of (replicates, θ_0, θ_j, numbers, j): of each replicate, with g the predicted means of
+    θ_0, f those of θ_j, f' and f'' two fits to the real set and what θ_j writes, h' and h'' two
+    fits of as many rows that θ_j alone writes, all on the held-out prompts,
+
+    `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
+    `mixing`: q² = ||E f' - α g - (1 - α) E h||², how far mixing is from averaging;
+    `noise`: s² = E ||f' - E f'||²; `refit_noise`: E ||h - E h||²;
+
+    each by `measure.pair_bias` and `pair_variance`, unbiased.
+
+    Args:
+        problem: One whose learner predicts.
+        regime: With places for N = n + n_syn synthetic rows beside the real set.
+    """
+
+    def step(
+        replicate: Replicate, first: Params, previous: Params, numbers: Numbers, index: Any
+    ) -> dict[str, Any]:
+        learner, (test, _) = problem.learner, replicate.held_out
+        share, samples, n_syn = numbers[:3]
+
+        def means(params: Params) -> Any:
+            return predictions(learner, params, test).mean
+
+        def fitted(of: tuple[Any, Any, Any]) -> Any:
+            own = jax.random.fold_in(replicate.key, 2**30 + of[0])
+            sizes = Sizes(samples, of[1], of[2])
+            args = own, learner, regime, replicate.real, previous, index + 1
+            return means(next_generation(*args, sizes=sizes).params)
+
+        made, shares = jnp.stack([n_syn, n_syn + samples]), jnp.stack([share, 0.0])
+        of = jnp.arange(4), jnp.repeat(made, 2), jnp.repeat(shares, 2)
+        one, other, refit, refit_other = jax.lax.map(fitted, of)
+        base, own, rho = share * means(first), means(previous), 1 - share
+        return {
+            "refit": pair_bias(refit, refit_other, own),
+            "mixing": pair_bias(one - rho * refit, other - rho * refit_other, base),
+            "noise": pair_variance(one, other),
+            "refit_noise": pair_variance(refit, refit_other),
+        }
+
+    return over_replicates(step, shared=1)
+
+
+def pairs_of_fits(
+    job: Job,
+    regimes: Iterable[Regime],
+    *,
+    seed: int,
+    folder: Folder,
+    places: Sequence[str] = PLACES,
+    report: Report = lambda text, done, total: None,
+) -> dict[str, Arrays]:
+    """`fits_in_pairs` beside finished loops of `run_loops`, by the label of their regime.
+
+    Returns:
+        Arrays `[R, places]` by name.
+    """
+    problem, n = job.problem, job.samples
+    replicates = draw_replicates(problem, n, job.replicates, seed)
+    chosen = labels_of(regimes, n)
+
+    def state(name: str, regime: Regime | None) -> State:
+        empty = before_generation_0(problem, RealOnly(), replicates, 0)
+        file = name if regime is None else f"{name}-{key(regime)[:16]}"
+        return _Loop(folder.kept(file, _made_by(job, seed, regime)), empty).state
+
+    first, found = state("generation-0", None).params, {}
+    most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)
+    program = fits_in_pairs(problem, Augment.from_lam((n + most) / n))
+    done, total = 0, len(chosen) * len(places)
+    for name, regime in chosen.items():
+        seen = []
+        for place in places:
+            report(f"{name}, pairs of fits beside its {place} generation", done, total)
+            file, made = f"pairs-{place}-{name}-{key(regime)[:16]}", _made_by(job, seed, regime)
+            index, previous = 0, first
+            if place == "last":
+                index, previous = job.generations, state(name, regime).params
+                made |= {"generations": index}
+            own = folder.load(file, made)
+            if own is None:
+                share = np.float32(real_share(regime, n, 1))
+                numbers = Numbers(share, np.int32(n), np.int32(synthetic_size(regime, n)))
+                args = first, previous, numbers.each(job.replicates), np.int32(index)
+                own = jax.tree.map(np.asarray, program(replicates, *args))
+                folder.save(file, own, made)
+            seen.append(own)
+            done += 1
+        found[name] = {k: np.stack([one[k] for one in seen], axis=1) for k in seen[0]}
+    report("measured", total, total)
+    return found
+
+
 @lru_cache(maxsize=16)
 def _both_generators(task: LinearRegression, learners: tuple[Learner, ...], count: int) -> Spread:
     """(keys, parameters) -> the task variance that the prompts of each learner imply."""
@@ -555,7 +675,7 @@ def implied_variances_by_generator(
         of = replace(problem, architecture=architecture)
         state = before_generation_0(of, RealOnly(), replicates, 0)
         if state.params:
-            state = _Loop("generation-0", "generation-0", trained, folder, state).state
+            state = _Loop(folder.kept("generation-0", trained), state).state
         learners = tuple(replace(of, plug_in=plug_in).learner for plug_in in (False, True))
         predictive, plug_in = _both_generators(problem.task, learners, count)(keys, state.params)
         found[f"{known}_predictive"] = np.asarray(predictive)

@@ -112,7 +112,7 @@ class Dense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, h: Float[Array, "p *n"]) -> Float[Array, "q *n"]:
+    def __call__(self, h: Float[Array, " p *n"]) -> Float[Array, " q *n"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (h.shape[0], self.features))
         out = (kernel.T @ h.reshape(h.shape[0], -1)).reshape(self.features, *h.shape[1:])
         if not self.use_bias:
@@ -141,7 +141,7 @@ class Attention(nn.Module):
         self.project = Dense(3 * self.width, use_bias=False)
         self.out = Dense(self.width, use_bias=False)
 
-    def by_head(self, h: Float[Array, "p *n"]) -> Float[Array, "h e *n"]:
+    def by_head(self, h: Float[Array, " p *n"]) -> Float[Array, "h e *n"]:
         return h.reshape(self.heads, -1, *h.shape[1:])
 
     def __call__(self, h: Float[Array, "p m n"]) -> Float[Array, "p m n"]:
@@ -176,7 +176,7 @@ class Block(nn.Module):
         self.attention_norm, self.mlp_norm = norm(), norm()
         self.up, self.down = Dense(4 * self.width), Dense(self.width)
 
-    def mlp(self, h: Float[Array, "p *n"]) -> Float[Array, "p *n"]:
+    def mlp(self, h: Float[Array, " p *n"]) -> Float[Array, " p *n"]:
         return self.down(nn.relu(self.up(self.mlp_norm(h))))
 
     def __call__(self, h: Float[Array, "p m n"]) -> Float[Array, "p m n"]:
@@ -210,11 +210,11 @@ class Transformer(nn.Module):
         self.blocks = [Block(shape.width, shape.heads) for _ in range(shape.depth)]
         self.final_norm, self.head = norm(), Dense(2)
 
-    def embedded(self, token: Float[Array, "t *n"]) -> Float[Array, "p *n"]:
+    def embedded(self, token: Float[Array, " t *n"]) -> Float[Array, " p *n"]:
         scale = jnp.ones(token.shape[0]).at[-1].set(self.task.label_variance**-0.5)
         return self.embed(token * scale.reshape(-1, *[1] * (token.ndim - 1)))
 
-    def law(self, h: Float[Array, "p *n"]) -> Normal:
+    def law(self, h: Float[Array, " p *n"]) -> Normal:
         out = self.head(self.final_norm(h))
         v = self.task.label_variance
         variance = self.task.noise**2 + v * jax.nn.softplus(out[1])

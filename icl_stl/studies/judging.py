@@ -134,6 +134,9 @@ class Evidence:
     """Implied task variances by generator, where the claim asks for them."""
     experiments: Mapping[Experiment, Arrays] = field(default_factory=dict)
     """What was observed of solvable loops: arrays `[runs, G + 1]` by name."""
+    pairs: Mapping[str, Arrays] = field(default_factory=dict)
+    """Pairs of fits beside loops with a share of real data, by their label: squares `[R, places]`
+    by name, where the claim asks for them."""
 
 
 class Judged(NamedTuple):
@@ -161,6 +164,8 @@ class Claim:
     """Solvable loops that it needs."""
     generators: bool = False
     """Whether it needs prompts from both generators of generation 0."""
+    pairs: bool = False
+    """Whether it needs pairs of fits beside its loops: `lab.runs.pairs_of_fits`."""
     proved: bool = True
     """Proved or published for what is measured; otherwise a failure is only `inconclusive`."""
     finding: bool = False
@@ -299,6 +304,11 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
     kept = sorted(set(range(evidence.preset.replicates)) - bad)
     loops = {name: result.replicates(kept) for name, result in asked.items()}
     generators = {name: values[kept] for name, values in asked_generators.items()}
+    pairs = {
+        label: {name: values[kept] for name, values in own.items()}
+        for label, own in evidence.pairs.items()
+        if claim.pairs
+    }
     own_experiments = claim.experiments(evidence.preset)
     counts = [len(kept)] if own or not own_experiments else []
     fine: dict[int, Bools] = {}  # by number of runs: a loop that failed is left out in all of them
@@ -319,7 +329,8 @@ def _usable(claim: Claim, evidence: Evidence) -> tuple[Evidence, int, list[str]]
         for experiment in own_experiments
     }
     counts += [int(mask.sum()) for mask in fine.values()]
-    return Evidence(evidence.preset, loops, generators, experiments), min(counts), named
+    of = Evidence(evidence.preset, loops, generators, experiments, pairs)
+    return of, min(counts), named
 
 
 def _of_survivors(cells: Sequence[Cell], found: Sequence[str]) -> list[str]:
@@ -331,11 +342,11 @@ def _of_survivors(cells: Sequence[Cell], found: Sequence[str]) -> list[str]:
 
 
 def overall(found: Sequence[str]) -> str:
-    """The verdict of a claim: that of its judged cells, inconclusive if there are none."""
-    for verdict in ("violated", "inconclusive"):
-        if verdict in found:
-            return verdict
-    return "holds" if "holds" in found else "inconclusive"
+    """The verdict of a claim: that of its judged cells; a finding if none of them is judged,
+    inconclusive if there are none.
+    """
+    order = ("violated", "inconclusive", "holds", "finding")
+    return next((verdict for verdict in order if verdict in found), "inconclusive")
 
 
 class Rejected(NamedTuple):
@@ -502,7 +513,7 @@ def judge(claim: Claim, evidence: Evidence) -> Json:
             )
         ],
         "negative_control": {
-            "what": claim.control,
+            "what": claim.control if control_cells or any(c.judged for c in cells) else "",
             "rejected": bool(families) and not failed and all(one.rejected for one in families),
             "cells_rejected": sum(one.rejected for one in families),
             "cells": len(control_cells),

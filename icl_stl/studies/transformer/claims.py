@@ -33,9 +33,6 @@ LIKE_BAYES = 0.25
 between its two generators, so that half of that difference lies between what counts as one and what
 counts as the other."""
 
-BURN_IN = 2
-"""The generation from which on growth is shown."""
-
 
 def _share(result: LoopResult, generation: int) -> float:
     return real_share(result.regime, result.samples, generation)
@@ -213,33 +210,6 @@ def _judge_one_step_error(evidence: Evidence) -> Judged:
     return Judged(cells, control, [_alpha(result) for result in evidence.loops.values()])
 
 
-def allowed_growth(result: LoopResult) -> Floats:
-    """How much the drift of whole prompts may grow from `BURN_IN` on: `[R, G + 1 - BURN_IN]`.
-
-    The drift recursion, started from the measured drift of that generation, on the loop's own
-    one-step errors. A generation learns from the one before alone.
-    """
-    weights = mixing_weights(result.regime, result.samples, result.generations)
-    eps = np.array(result["eps"][:, BURN_IN:, -1])
-    eps[:, 0] = start = result["drift"][:, BURN_IN, -1]
-    total = bounds.drift_recursion(eps, weights[BURN_IN:, BURN_IN:]).total
-    return np.asarray(total - start[:, None])
-
-
-def _judge_constant_real_share(evidence: Evidence) -> Judged:
-    results = evidence.loops.values()
-    cells = []
-    for result in results if evidence.preset.generations > BURN_IN else ():
-        start = result["drift"][:, BURN_IN, -1]
-        growth, allowed = result["drift"][:, -1, -1] - start, allowed_growth(result)[:, -1]
-        quantity = f"T_last - T_{BURN_IN} of whole prompts"
-        where = _where(result, result.generations, quantity=quantity, direction="at most")
-        ceiling = float(1 - start.mean())
-        limit = float(allowed.mean())
-        cells.append(Cell(allowed - growth, growth, limit, where, ceiling=ceiling))
-    return Judged(cells, [], [_alpha(result) for result in results])
-
-
 GENERATORS = ("predictive", "plug_in")
 
 
@@ -336,19 +306,6 @@ CLAIMS = (
         regimes=_consuming,
         experiments=lambda preset: (known_loops(preset),),
         judge=_judge_one_step_error,
-    ),
-    Claim(
-        name="constant_real_share",
-        statement="how much the total variation of whole prompts grows from generation "
-        f"{BURN_IN} to the last, with a constant share of real prompts and without, beside what "
-        "the drift recursion allows on the loop's own one-step errors",
-        source="paper, abstract-level claim: a constant share of real data prevents collapse. It "
-        "names no generation at which growth ends: with a memory of 1/alpha generations the "
-        "recursion grows, too",
-        control="",
-        regimes=_consuming,
-        judge=_judge_constant_real_share,
-        finding=True,
     ),
     Claim(
         name="predictive_sampling",

@@ -22,13 +22,7 @@ from icl_stl.studies.drawing import (
     of_cells,
     points,
 )
-from icl_stl.studies.transformer.claims import (
-    BURN_IN,
-    CALIBRATED,
-    PLANTED,
-    allowed_growth,
-    drift_bound,
-)
+from icl_stl.studies.transformer.claims import CALIBRATED, PLANTED, drift_bound
 from icl_stl.style import PALETTE
 
 VACUOUS = 0.9
@@ -144,29 +138,6 @@ def _draw_one_step_error(stored: Stored) -> Figure:
         ax.axhline(factor, color="0.3", linestyle="--", linewidth=1)
     ax.set_xlabel("total variation where it is known")
     ax.set_ylabel("measured / exact")
-    return figure
-
-
-def _draw_constant_real_share(stored: Stored) -> Figure:
-    """Growth of the drift of whole prompts since generation 2 (solid), beside what the
-    recursion on measured one-step errors allows (dashed). Bands: 95 % intervals over whole
-    loops, each point by itself.
-    """
-    figure = Figure(figsize=(5.6, 3.9))
-    ax = figure.subplots()
-    looks = looks_of(stored.loops)
-    for name, result in stored.loops.items():
-        if result.label == "real-only" or result.generations < BURN_IN:
-            continue
-        x = generations(ax, result)[BURN_IN:]
-        whole = result["drift"][:, BURN_IN:, -1]
-        band(ax, x, whole - whole[:, :1], looks[name], name_of(result))
-        allowed = allowed_growth(result).mean(0)
-        ax.plot(x, allowed, color=looks[name].colour, linestyle="--", linewidth=1.2)
-    ax.plot([], [], color="0.3", linestyle="--", label="allowed by the recursion")
-    ax.axhline(0, color="0.3", linewidth=0.8)
-    ax.set_ylabel(f"drift since generation {BURN_IN}, whole prompts")
-    ax.legend()
     return figure
 
 
@@ -337,7 +308,6 @@ DRAWINGS = {
     "loop": Drawing(_draw_loop, needs_loops=False),
     "drift": Drawing(_draw_drift),
     "one_step_error": Drawing(_draw_one_step_error, needs_claim="one_step_error"),
-    "constant_real_share": Drawing(_draw_constant_real_share, needs_claim="constant_real_share"),
     **of_cells({"predictive_sampling": _draw_predictive_sampling}),
     "in_context_error": Drawing(_draw_in_context_error),
     "quality": Drawing(_draw_quality),

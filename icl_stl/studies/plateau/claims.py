@@ -1,0 +1,437 @@
+"""Claims about the error of loops with a constant share of real data: where it comes from, whether
+it stops to grow, and at which level.
+
+x_i is the error of generation i: the root of the mean squared difference of its predicted means
+from those of the Bayes predictor, over real prompts and positions of a label. Loops have a fixed
+real set of n prompts, a share α and ρ = 1 - α, λ = ρ/α. A trained network has no certified
+constants: they are measured on the same loops, by pairs of fits (`lab.runs.fits_in_pairs`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from icl_stl import bounds
+from icl_stl.intervals import LEVEL, t_half_width
+from icl_stl.lab.experiments import Experiment, Loops
+from icl_stl.lab.results import Floats, LoopResult
+from icl_stl.problems import InContext
+from icl_stl.regimes import Augment, Regime, Replace
+from icl_stl.studies.cells import Bools, constant, jackknifed, wide
+from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
+from icl_stl.studies.plateau.experiments import SingleFits, streamed
+from icl_stl.studies.presets import Preset, job_of
+
+INJECTED = 0.1
+"""Relative tolerance of an injected error."""
+
+FLAT, FLAT_PART = 0.02, 0.15
+"""Tolerance of a plateau: so much, or that part of the predicted level if it is less."""
+
+FLAT_KL = 2 * FLAT_PART
+"""The same as a part of a divergence, which to leading order is as the square of the error."""
+
+FEWEST = 20
+"""Generations from which on a plateau is judged: with a memory of 1/α generations, five at the
+least share, the last quarter is then three memories from the start."""
+
+WORDS = "error of the predicted means"
+
+
+def errors(result: LoopResult) -> Floats:
+    """x_i of every loop and generation: `[R, G + 1]`."""
+    return np.asarray(np.sqrt(result["excess_squared_risk"].mean(-1)))
+
+
+def _shares(evidence: Evidence) -> list[LoopResult]:
+    return [loop for loop in evidence.loops.values() if isinstance(loop.regime, Augment)]
+
+
+def _replace(evidence: Evidence) -> LoopResult:
+    return next(loop for loop in evidence.loops.values() if isinstance(loop.regime, Replace))
+
+
+def _alpha(result: LoopResult) -> float:
+    return float(result.regime.share(1))
+
+
+def _where(result: LoopResult, generation: int, kind: str, quantity: str, **more: Any) -> Json:
+    place = {"regime": result.regime.name, "alpha": _alpha(result), "generation": generation}
+    return {**place, "kind": kind, "quantity": quantity, **more}
+
+
+def _alphas(results: Sequence[LoopResult]) -> list[Json]:
+    return [constant(f"alpha, {one.label}", _alpha(one), "certified") for one in results]
+
+
+def injected(values: Floats, inherited: float) -> Floats:
+    """What a generation adds, u = x_i - ρ x_{i-1}, mean over i >= 1 of each loop: `[R]`."""
+    return np.asarray((values[:, 1:] - inherited * values[:, :-1]).mean(1))
+
+
+def _around(values: Floats, expected: Floats, keys: Json) -> list[Cell]:
+    """Mean values within ±10 % of the mean of what they should be: one test for each side."""
+    mean = float(expected.mean())
+    sides = {"at most": 1 + INJECTED, "above": 1 - INJECTED}
+    return [
+        Cell(
+            (factor * expected - values) * (1 if side == "at most" else -1),
+            values,
+            factor * mean,
+            {**keys, "direction": side, "expected": mean},
+            proved=False,
+        )
+        for side, factor in sides.items()
+    ]
+
+
+def _judge_injected(evidence: Evidence) -> Judged:
+    cells, control = [], []
+    alone = _replace(evidence)
+    from_self = injected(errors(alone), 1.0)
+    for result in _shares(evidence):
+        alpha, x = _alpha(result), errors(result)
+        own, from_real = injected(x, 1 - alpha), x[:, 0]
+        mixed = alpha * from_real + (1 - alpha) * from_self
+        words = "injected error, x_i - (1 - alpha) x_{i-1}"
+        keys = _where(result, result.generations, "injected", words)
+        keys |= {"from_real": float(from_real.mean()), "from_self": float(from_self.mean())}
+        cells += _around(own, mixed, keys)
+        for name, other in (("real alone", from_real), ("replace", from_self)):
+            control += _around(own, other, {**keys, "family": f"as {name}, alpha = {alpha:g}"})
+    return Judged(cells, control, _alphas(_shares(evidence)))
+
+
+class Windows(NamedTuple):
+    """Generations over which the error is averaged, each a quarter of all."""
+
+    middle: slice
+    """Around the middle."""
+    third: slice
+    """The third quarter."""
+    last: slice
+    """The last quarter."""
+    lag: int
+    """From the middle to the last."""
+
+
+def windows(generations: int) -> Windows | None:
+    """Of so many generations; None where there are too few for four quarters."""
+    quarter = generations // 4
+    if quarter == 0:
+        return None
+    middle, last = generations // 2 - quarter // 2 + 1, generations - quarter + 1
+    return Windows(
+        slice(middle, middle + quarter),
+        slice(last - quarter, last),
+        slice(last, last + quarter),
+        last - middle,
+    )
+
+
+def excess_growth(values: Floats, inherited: float, at: Windows) -> Floats:
+    """W = mean_L x - mean_M x - mean_{k in M} ρ^k (x_l - x_0), `[R]`; l the lag between M and L.
+
+    0 where the injected error is the same in every generation, above 0 where it grows.
+
+    Source: derived here: THEORY.md statement 100.
+    """
+    k = np.arange(values.shape[1])[at.middle]
+    expected = np.mean(inherited**k) * (values[:, at.lag] - values[:, 0])
+    return np.asarray(values[:, at.last].mean(1) - values[:, at.middle].mean(1) - expected)
+
+
+def grown(values: Floats, at: Windows) -> Floats:
+    """Mean of the last quarter less that of the third, `[R]`."""
+    return np.asarray(values[:, at.last].mean(1) - values[:, at.third].mean(1))
+
+
+def _tolerances(evidence: Evidence) -> dict[str, float]:
+    """Of a plateau, by label of the loops with real data."""
+    found = {}
+    for result in _shares(evidence):
+        level = predicted_level(result, evidence.pairs[result.label], np.s_[:])[-1]
+        found[result.label] = float(min(FLAT, FLAT_PART * level))
+    return found
+
+
+def _judge_relaxation(evidence: Evidence) -> Judged:
+    alone = _replace(evidence)
+    at, last = windows(alone.generations), alone.generations
+    cells, control = [], []
+    for result in _shares(evidence) if at else ():
+        assert at is not None
+        rho, tolerance = 1 - _alpha(result), _tolerances(evidence)[result.label]
+        words = f"growth of the {WORDS} beyond that of a constant injected error"
+        own = excess_growth(errors(result), rho, at)
+        keys = _where(result, last, "relaxation", words, direction="at most")
+        cells.append(Cell(tolerance - own, own, tolerance, keys, finding=last < FEWEST))
+        if last >= FEWEST:
+            x = errors(alone)
+            growing = x[:, -1] - x[:, last // 2] - tolerance
+            half = t_half_width(growing.std(ddof=1) / growing.size**0.5, growing.size, LEVEL)
+            if growing.mean() > half:  # else it is no control: it may have stopped by itself
+                own = excess_growth(x, rho, at)
+                keys = _where(alone, last, "relaxation", words, direction="at most")
+                keys["family"] = f"replace, as with rho = {rho:g}"
+                control.append(Cell(tolerance - own, own, tolerance, keys))
+    return Judged(cells, control, _alphas(_shares(evidence)))
+
+
+def _plateau_cells(result: LoopResult, tolerance: float, at: Windows, **more: str) -> list[Cell]:
+    """That the error, and both parts of the divergence, are as in the third quarter."""
+    last, finding = result.generations, result.generations < FEWEST
+    words = "mean of the last quarter less that of the third"
+    own = grown(errors(result), at)
+    keys = _where(result, last, "error", f"{WORDS}, {words}", **more)
+    cells = [Cell(own, own, 0.0, keys, "equal", tolerance, proved=False, finding=finding)]
+    for kind, words in (
+        ("kl", "KL(D_0 || D_theta), whole prompts, nats"),
+        ("mixture_kl", "KL(D_0 || M), its part of the mixture, nats"),
+    ):
+        third, late = (result[kind][:, where, -1].mean(1) for where in (at.third, at.last))
+        for side, factor, sign in (("at most", 1 + FLAT_KL, 1), ("above", 1 - FLAT_KL, -1)):
+            keys = _where(result, last, kind, f"{words}, last quarter", direction=side, **more)
+            keys["third_quarter"] = float(third.mean())
+            limit = factor * float(third.mean())
+            margins = sign * (factor * third - late)
+            cells.append(Cell(margins, late, limit, keys, proved=False, finding=finding))
+    return cells
+
+
+def _judge_plateau(evidence: Evidence) -> Judged:
+    alone, tolerances = _replace(evidence), _tolerances(evidence)
+    at = windows(alone.generations)
+    if at is None:
+        return Judged([], [], _alphas(_shares(evidence)))
+    cells = [
+        cell
+        for result in _shares(evidence)
+        for cell in _plateau_cells(result, tolerances[result.label], at)
+    ]
+    control = []
+    if alone.generations >= FEWEST:
+        family = {"family": "replace"}
+        control = _plateau_cells(alone, max(tolerances.values()), at, **family)[:1]
+    return Judged(cells, control, _alphas(_shares(evidence)))
+
+
+def _upper(squares: Floats) -> float:
+    """Root of an upper limit of the mean of squares, `[R]`: Student's, missed with a chance of
+    LEVEL/8, so that four of them leave half of the level to the test.
+    """
+    half = t_half_width(squares.std(ddof=1) / squares.size**0.5, squares.size, LEVEL / 8)
+    return float(np.sqrt(max(0.0, squares.mean() + half)))
+
+
+def _root(squares: Floats) -> float:
+    """Root of a mean of squares that is measured without bias, and may come out below 0."""
+    return float(np.sqrt(max(0.0, squares.mean())))
+
+
+def upper_constants(result: LoopResult, pairs: Mapping[str, Floats]) -> dict[str, float]:
+    """a, o, q, s of Theorem R at their upper limits; of o, q, s the largest of all places."""
+    first = errors(result)[:, 0] ** 2
+    worst = {
+        short: max(_upper(own) for own in np.asarray(pairs[name], float).T)
+        for short, name in (("o", "refit"), ("q", "mixing"), ("s", "noise"))
+    }
+    return {"a": _upper(first), **worst}
+
+
+def predicted_level(result: LoopResult, pairs: Mapping[str, Floats], kept: Any) -> Floats:
+    """The prediction a + λ o (1 - ρ^i) of every generation, `[G + 1]`, from these loops.
+
+    a is the root of the mean square of the first error, o that of the mean of o² over places.
+    """
+    first = errors(result)[kept, 0] ** 2
+    a, o = _root(first), _root(np.asarray(pairs["refit"], float)[kept])
+    i = np.arange(result.generations + 1)
+    return np.asarray(bounds.plateau_prediction(_alpha(result), i, a=a, o=o))
+
+
+def _judge_level(evidence: Evidence) -> Judged:
+    cells, control, constants = [], [], _alphas(_shares(evidence))
+    for result in _shares(evidence):
+        pairs, alpha = evidence.pairs[result.label], _alpha(result)
+        known, last = upper_constants(result, pairs), result.generations
+        bound = bounds.plateau(alpha, last, **known, provenance="measured")
+        squares = errors(result)[:, -1] ** 2
+        words = f"mean square of the {WORDS}"
+        keys = _where(result, last, "level", words, direction="at most")
+        keys["parts"] = {n: float(getattr(bound, n)) for n in ("first", "refit", "mixing", "noise")}
+        limit = float(bound.total) ** 2
+        cells.append(Cell(limit - squares, squares, limit, keys))
+        without = float(np.hypot(bound.first, bound.noise)) ** 2
+        keys = {**keys, "family": f"no refit error, alpha = {alpha:g}"}
+        control.append(Cell(without - squares, squares, without, keys))
+        cells += _prediction(result, pairs)
+        constants += [
+            constant(f"{n}, {result.label}, upper", v, "measured") for n, v in known.items()
+        ]
+        constants += _measured(result, pairs)
+    return Judged(cells, control, constants)
+
+
+def _measured(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Json]:
+    """What was measured by pairs, roots of means, at each place."""
+    return [
+        constant(
+            f"{name}, {result.label}, by place",
+            [_root(own) for own in np.asarray(pairs[name], float).T],
+            "measured",
+        )
+        for name in ("refit", "mixing", "noise", "refit_noise")
+    ]
+
+
+def _prediction(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Cell]:
+    """The error of every generation over what is predicted without a free parameter."""
+    x, cells = errors(result), []
+    for i in range(1, result.generations + 1):
+
+        def ratio(kept: Bools, i: int = i) -> float:
+            return _root(x[kept, i] ** 2) / float(predicted_level(result, pairs, kept)[i])
+
+        def level(kept: Bools, i: int = i) -> float:
+            return float(predicted_level(result, pairs, kept)[i])
+
+        ratios, predicted = jackknifed(ratio, len(x)), jackknifed(level, len(x))
+        half = t_half_width(predicted.std(ddof=1) / predicted.size**0.5, predicted.size, LEVEL / 2)
+        keys = _where(result, i, "prediction", f"{WORDS} over a + lambda o (1 - rho^i)")
+        keys |= {"predicted": float(predicted.mean()), "predicted_half": half}
+        cells.append(Cell(ratios - 1, ratios, 1.0, keys, finding=True))
+    return cells
+
+
+def fits(preset: Preset) -> dict[str, SingleFits]:
+    """Fits to real prompts alone: `n` of several sizes; `streamed`, and that with more steps."""
+    problem, size = job_of(preset).problem, preset.fits
+    assert isinstance(problem, InContext)
+    found = {"n": SingleFits(problem, size.samples, size.runs)}
+    for name, longer in (("streamed", 1), ("longer", size.longer)):
+        if longer:
+            own, prompts = streamed(problem, longer)
+            found[name] = SingleFits(own, (prompts,), size.runs)
+    return found
+
+
+def larger(preset: Preset) -> dict[str, Loops]:
+    """Loops of prompts of 8 examples of 2 dimensions, by share; none if the preset has none."""
+    training = preset.fits.larger
+    if training is None:
+        return {}
+    task, network = replace(preset.task, dim=2, context=8), replace(preset.architecture, depth=4)
+    problem = InContext(task, network, training, preset.held_out)
+    regimes = {"0.5": Augment(0.5), "0": Replace()}
+    return {name: Loops(problem, one, preset.samples, 5, 6) for name, one in regimes.items()}
+
+
+LARGER = {
+    "excess": "squared error",
+    "excess_nll": "excess NLL, nats a label",
+    "drift": "total variation, whole prompts",
+}
+"""What is shown of a larger task."""
+
+
+def _judge_parts(evidence: Evidence) -> Judged:
+    """Parts of the squared error of one fit, by n and without limit of n; of a larger task."""
+    asked, cells = fits(evidence.preset), []
+    for name, experiment in asked.items():
+        for column, n in enumerate(experiment.samples):
+            size: dict[str, Any] = {"n": n} if name == "n" else {"fits": name}
+            for kind, words in (
+                ("excess", "squared error"),
+                ("squared_bias", "squared bias"),
+                ("variance", "variance"),
+                ("excess_nll", "excess NLL, nats a label"),
+            ):
+                own = wide(evidence, experiment, kind)[:, column]
+                keys = {"regime": "generation 0", "alpha": 1.0, "generation": 0, **size}
+                cells.append(Cell(own, own, np.nan, {**keys, "kind": kind, "quantity": words}))
+    for loops in larger(evidence.preset).values():
+        for kind, words in LARGER.items():
+            values = wide(evidence, loops, kind)
+            for i in range(loops.generations + 1):
+                keys = {"loop": "d = 2, 8 examples", "regime": loops.regime.name}
+                keys |= {"alpha": loops.regime.share(1), "generation": i}
+                keys |= {"kind": f"larger {kind}", "quantity": words}
+                cells.append(Cell(values[:, i], values[:, i], np.nan, keys))
+    known = [constant("steps", evidence.preset.training.steps, "certified")]
+    return Judged(cells, [], known)
+
+
+def _loops(preset: Preset) -> tuple[Regime, ...]:
+    return tuple(regime for regime in preset.regimes if isinstance(regime, Augment | Replace))
+
+
+def _fits(preset: Preset) -> tuple[Experiment, ...]:
+    return (*fits(preset).values(), *larger(preset).values())
+
+
+MEASURED = "at constants that are measured on the same loops by pairs of fits"
+
+CLAIMS = (
+    Claim(
+        name="plateau_level",
+        statement="with a constant share of real prompts x_G is at most a + lambda o (1 - rho^G) + "
+        f"q (1 - rho^G)/alpha + s/sqrt(alpha (2 - alpha)), {MEASURED}, at their upper limits; "
+        "beside it a + lambda o (1 - rho^i), a prediction without a free parameter",
+        source="derived here: THEORY.md, the law of the plateau",
+        control="nothing is lost by fitting the model's own output: o = q = 0, and noise is "
+        "independent of the first fit",
+        regimes=_loops,
+        judge=_judge_level,
+        pairs=True,
+    ),
+    Claim(
+        name="injected_error",
+        statement="what a generation adds, x_i - (1 - alpha) x_{i-1}, is alpha times that of real "
+        "prompts alone plus 1 - alpha times that of replace, up to 10 % (two one-sided tests)",
+        source="derived here for learners that are linear in their data; not proved for a trained "
+        "transformer",
+        control="it is that of real prompts alone; it is that of replace",
+        regimes=_loops,
+        judge=_judge_injected,
+        proved=False,
+    ),
+    Claim(
+        name="relaxation",
+        statement="with a constant share of real prompts the injected error does not grow from "
+        f"generation to generation, up to {FLAT} or {FLAT_PART:.0%} of the predicted level",
+        source="derived here: THEORY.md statement 100, for a constant injected error; not proved "
+        "for a trained transformer",
+        control="the same of replace, for each share, where replace still grows",
+        regimes=_loops,
+        judge=_judge_relaxation,
+        pairs=True,
+        proved=False,
+    ),
+    Claim(
+        name="plateau",
+        statement="with a constant share of real prompts the error, and the divergence from the "
+        "real law by parts, are in the last quarter of the generations what they are in the third, "
+        f"up to {FLAT} or {FLAT_PART:.0%} of the predicted level, {FLAT_KL:.0%} of a divergence",
+        source="paper, abstract-level claim: a constant share of real data prevents collapse",
+        control="the same of replace",
+        regimes=_loops,
+        judge=_judge_plateau,
+        pairs=True,
+        proved=False,
+    ),
+    Claim(
+        name="error_parts",
+        statement="what the squared error of one fit to real prompts consists of: squared bias and "
+        "variance, by n, and where every step sees new prompts (n without limit)",
+        source="measured; no theorem speaks",
+        control="",
+        experiments=_fits,
+        judge=_judge_parts,
+        regimes=lambda preset: (),
+        finding=True,
+    ),
+)
+"""What the headline asks: does a constant share of real data ensure convergence?"""

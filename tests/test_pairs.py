@@ -1,0 +1,89 @@
+"""Pairs of fits beside a loop whose refit error, mixing defect and noise are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icl_stl.lab import runs
+from icl_stl.lab.experiments import Job
+from icl_stl.laws import LinearRegression
+from icl_stl.measure import pair_bias, pair_variance, predictions
+from icl_stl.problems import InContext
+from icl_stl.regimes import Augment, Replace
+from icl_stl.studies.transformer.loops import Shifted
+
+TASK = LinearRegression(dim=1, context=4)
+INJECTED, N, COUNT = 0.3, 24, 400
+PROBLEM = Shifted(TASK, None, held_out=50, injected=INJECTED)
+
+
+def mean_is(values, expected, scale):
+    """The mean of values is the expected one up to five standard errors, and these are small."""
+    error = values.std(ddof=1) / values.size**0.5
+    assert error < 0.1 * scale
+    assert abs(values.mean() - expected) < 5 * error
+
+
+def test_pairs_estimate_bias_and_variance_without_bias():
+    rng = np.random.default_rng(0)
+    fits = 0.5 + rng.normal(0, 2, (20_000, 2, 3))
+    one, other = jnp.array(fits[:, 0]), jnp.array(fits[:, 1])
+    mean_is(np.asarray(jax.vmap(pair_bias)(one, other, jnp.full_like(one, 0.1))), 0.16, 4.0)
+    mean_is(np.asarray(jax.vmap(pair_variance)(one, other)), 4.0, 4.0)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_pairs_beside_a_generation_are_those_of_its_learner(share):
+    """A fit adds `INJECTED` to the mean residual of its rows: o is that, q is 0, s² is (1 - α)²
+    over the synthetic labels, each times the mean predictive variance of the held-out labels.
+    """
+    regime = Augment(share)
+    n_syn = regime.synthetic_size(N)
+    replicates = runs.draw_replicates(PROBLEM, N, COUNT, 3)
+    test, bayes = replicates.held_out
+    variance = np.asarray(jnp.mean(bayes.std**2, axis=(1, 2)))
+
+    def first(key, real):
+        return PROBLEM.learner.fit(key, real, jnp.full(N, 1 / N))
+
+    start = jax.vmap(first)(replicates.key, replicates.real)
+    previous = start + 0.7
+    places = Augment.from_lam((N + n_syn + 8) / N)  # more than any fit here needs
+    numbers = runs.Numbers(np.float32(share), np.int32(N), np.int32(n_syn)).each(COUNT)
+    program = runs.fits_in_pairs(PROBLEM, places)
+    found = program(replicates, start, previous, numbers, np.int32(4))
+    scaled = {name: np.asarray(values) / variance for name, values in found.items()}
+    mean_is(scaled["refit"], INJECTED**2, INJECTED**2)
+    mean_is(scaled["noise"], (1 - share) ** 2 / (n_syn * 4), 0.01)
+    mean_is(scaled["refit_noise"], 1 / ((N + n_syn) * 4), 0.01)
+    mean_is(scaled["mixing"], 0.0, 0.02)
+    assert not np.allclose(scaled["refit"], INJECTED**2)
+    means = jax.vmap(lambda c, rows: predictions(PROBLEM.learner, c, rows).mean)
+    moved = np.asarray(means(previous, test) - means(start, test))
+    np.testing.assert_allclose(moved, 0.7 * np.asarray(bayes.std), rtol=1e-4)
+
+
+def test_pairs_are_made_beside_the_first_and_the_last_generation_and_kept(tmp_path):
+    job = Job(InContext(TASK, None, held_out=20), 8, 2, 3)
+    regimes = [Augment(0.5), Replace()]
+    identity = runs.identity({"job": "test"}, 3, 0)
+    folder = runs.Folder(tmp_path, identity)
+    runs.run_loops(job, regimes, seed=0, folder=folder)
+    said = []
+    options = {"seed": 0, "folder": folder}
+    found = runs.pairs_of_fits(
+        job, regimes[:1], **options, report=lambda text, done, total: said.append((done, total))
+    )
+    assert set(found) == {"augment-0.5"}
+    assert found["augment-0.5"]["refit"].shape == (3, 2)
+    # The Bayes predictor loses nothing and has no noise.
+    assert all(np.all(values == 0) for values in found["augment-0.5"].values())
+    assert said == [(0, 2), (1, 2), (2, 2)]
+    kept = sorted(path.name for path in folder.checkpoints.glob("pairs-*"))
+    assert [name.split("-")[1] for name in kept] == ["first", "last"]
+    path = folder.checkpoints / kept[1]
+    before = path.stat().st_mtime_ns
+    again = runs.pairs_of_fits(job, regimes[:1], **options)
+    assert path.stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again["augment-0.5"]["noise"], found["augment-0.5"]["noise"])

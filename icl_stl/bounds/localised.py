@@ -98,7 +98,6 @@ def localised_gap(
         r_b: >= 0, |phi - E_P phi| <= r_b for the same projection.
         distance: realised |u(theta_i) - u*| >= 0.
         shift: realised [R_{D_0} - R_{D_{i-1}}](theta_i), or what it is at most; any sign.
-        M: largest loss, > 0, above which the bound says nothing.
     Returns: LocalisedGap in the broadcast shape.
     Assumes: theta* fixed before the data; n and n_syn fixed; the noise of generation i's batch
         independent of the past. Nothing else of learner or generator; fresh real rows as well.

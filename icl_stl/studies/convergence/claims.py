@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
-from icl_stl.lab.experiments import Experiment, LoopSize, OfOneSize
-from icl_stl.lab.results import Floats, LoopResult
+from icl_stl.lab.experiments import Experiment, LoopSize
+from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment, Regime, Replace
@@ -60,7 +60,7 @@ def _sized(
     """Loops of one size."""
     given = {"problem": _problem(preset), "places": _places(preset), **others}
     return SizedTransformers(
-        size=size, runs=preset.replicates, world=world, generations=generations, **given
+        size=size, runs=preset.convergence.replicates, world=world, generations=generations, **given
     )
 
 
@@ -107,7 +107,7 @@ def refits(preset: Preset, n: int) -> dict[int, SizedTransformers]:
 def distilled(preset: Preset, n: int) -> Distilled:
     """Averages of fits to n real prompts, and fits beside what all of them write."""
     made = tuple(round(lam * n) for lam in sorted(preset.convergence.lams) if lam)
-    places, runs = _places(preset), preset.replicates
+    places, runs = _places(preset), preset.convergence.replicates
     return Distilled(_problem(preset), LoopSize(n, 0), places, runs, MEMBERS, made)
 
 
@@ -325,7 +325,7 @@ class Known(NamedTuple):
     """At which the variance of a fit falls with its prompts, from the fitted law of its error."""
 
     def lost(self, lams: Floats) -> Floats:
-        """o of a fit to (1 + λ) n prompts, between those measured."""
+        """What a refit of (1 + λ) n prompts loses, o, between those measured."""
         squares = np.interp(np.log1p(lams), np.log(REFITS), self.refit)
         return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 

@@ -1,4 +1,4 @@
-"""Statements 57 to 64, 94 and claim context_loop: the committed cells anew, direct simulation.
+"""Statements 57 to 64, 90 and claim context_loop: the committed cells anew, direct simulation.
 
 Nothing of the package is used but the formulas that are checked; loops are written label by label.
 """
@@ -195,7 +195,7 @@ def test_without_enough_real_labels(ledger) -> None:
     ledger.record("61 too few real labels, or none", "attained", f"within {worst:.1%}", control)
 
 
-# --- 94 ------------------------------------------------------------------------------------------
+# --- 90 ------------------------------------------------------------------------------------------
 
 
 def test_tasks_that_kept_inputs_do_not_tell_apart(ledger) -> None:
@@ -219,7 +219,7 @@ def test_tasks_that_kept_inputs_do_not_tell_apart(ledger) -> None:
     assert last[-1] > 0.98
     first = distance**2 / 2 * (normal[0] * normal[1] / normal.sum(axis=0)).sum() * step
     halved = bounds.kept_inputs_limit(distance, 0.5, noise, 1).total  # as if reach were half
-    ledger.record("94 kept inputs that do not span", "attained", max(worst), halved > first)
+    ledger.record("90 kept inputs that do not span", "attained", max(worst), halved > first)
 
 
 def test_ridge_forgets_what_no_kept_input_sees(ledger, rng) -> None:
@@ -242,7 +242,7 @@ def test_ridge_forgets_what_no_kept_input_sees(ledger, rng) -> None:
     assert ((ridge(xs, carried, 1e-9)[:, 1] - tasks[:, 1]) ** 2).mean() < 0.1 * limit
     ratio = ends[0][1] / limit
     assert 0.95 < ratio < 1.05
-    ledger.record("94 ridge, one kept input", "attained", ratio, ends[1][1] < 0.2 * limit)
+    ledger.record("90 ridge, one kept input", "attained", ratio, ends[1][1] < 0.2 * limit)
 
 
 # --- 62 to 64 ------------------------------------------------------------------------------------

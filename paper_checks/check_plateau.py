@@ -1,4 +1,4 @@
-"""Statements 90 to 93: bias and noise, the law of the plateau, KL of a mixture.
+"""Statements 86 to 89: bias and noise, the law of the plateau, KL of a mixture.
 
 Learners are arbitrary kernels on finitely many predictors, so that every mean is a finite sum; or
 ridge, whose means are simulated. Nothing of the package is used but the formulas.
@@ -34,7 +34,7 @@ def test_bias_and_noise_attained(ledger) -> None:
             squares.append(ratio**2 * squares[-1] + c**2 + s**2)
         rejected.append(distances[-1] > math.sqrt(squares[-1]) * 1.1)
     shown = f"attained; readable form {min(ratios):.2f}"
-    ledger.record("90 bias adds, noise adds in squares", "attained", shown, all(rejected))
+    ledger.record("86 bias adds, noise adds in squares", "attained", shown, all(rejected))
 
 
 def test_noise_costs_less_than_the_triangle_inequality_says(ledger) -> None:
@@ -46,7 +46,7 @@ def test_noise_costs_less_than_the_triangle_inequality_says(ledger) -> None:
         limit = bounds.bias_noise_limit(0.0, 1.0, alpha)
         assert limit == pytest.approx(math.sqrt(square), rel=1e-12)
         assert 1 / alpha / limit == pytest.approx(factor, rel=0.01)
-    ledger.record("90 noise against the triangle inequality", "attained", 1.0)
+    ledger.record("86 noise against the triangle inequality", "attained", 1.0)
 
 
 def random_learner(rng, count):
@@ -89,7 +89,7 @@ def test_the_plateau_bounds_every_learner(ledger) -> None:
         assert (sharper <= bound.total * (1 + 1e-12)).all()
         ratios.append((errors / sharper)[1:].max())
     needed = all(part_alone(part) for part in ("refit", "mixing", "noise", "start"))
-    ledger.record("91 law of the plateau, any learner", "holds", max(ratios), needed)
+    ledger.record("87 law of the plateau, any learner", "holds", max(ratios), needed)
 
 
 def part_alone(part):
@@ -168,9 +168,9 @@ def test_ridge_with_new_real_rows(ledger, lam) -> None:
         alpha, last, o=0.0, s=max(noises), spread=length(path[0] - means[0]), **given
     )
     ledger.record(
-        f"91, 92 ridge, new real rows, lam = {lam}",
+        f"87, 88 ridge, new real rows, lam = {lam}",
         "holds",
-        f"{tight:.3f} (91: {error[-1] / whole.total:.2f})",
+        f"{tight:.3f} (87: {error[-1] / whole.total:.2f})",
         error[-1] > without.total,
     )
 
@@ -216,7 +216,7 @@ def test_ridge_beside_a_fixed_real_set(ledger, lam) -> None:
     dropped = bounds.plateau(alpha, last, a=bias, start=away, **given)
     assert error[-1] <= bound.total
     ledger.record(
-        f"91 ridge beside a fixed set, lam = {lam}: {dropped.total:.3f} without q",
+        f"87 ridge beside a fixed set, lam = {lam}: {dropped.total:.3f} without q",
         "holds",
         f"{error[-1] / bound.total:.2f} of {bound.total:.3f}",
         error[-1] > 1.05 * dropped.total,
@@ -236,7 +236,7 @@ def test_kl_of_a_mixture(ledger) -> None:
         assert cap <= min((1 - alpha) * k, -math.log(alpha)) + 1e-12
         ratios.append(mixed / cap)
         rejected += mixed > (1 - alpha) ** 2 * k + 1e-9  # as a square would shrink
-    ledger.record("93 KL of a mixture", "holds", max(ratios), rejected > 20)
+    ledger.record("89 KL of a mixture", "holds", max(ratios), rejected > 20)
 
 
 def test_kl_of_a_loop_has_a_cap_for_ever(ledger) -> None:
@@ -260,4 +260,4 @@ def test_kl_of_a_loop_has_a_cap_for_ever(ledger) -> None:
         assert paths[-1] <= limit
         worst.append(paths[-1] / bound)
         exceeded += paths[-1] > max(etas) * 1.05  # as if errors did not add up
-    ledger.record("93 KL of a loop", "holds", max(worst), exceeded == 3)
+    ledger.record("89 KL of a loop", "holds", max(worst), exceeded == 3)

@@ -271,10 +271,10 @@ def test_a_control_that_is_right_is_not_rejected(good, change):
 
 
 def test_the_figure_shows_the_cells(good):
-    """Bars of least squares and of networks, and the curves, are what the cells say."""
+    """Bars of networks, and the curves, are what the cells say."""
     entry = judged(good)
     figure = DRAWINGS["context_loop"].draw(Stored(SMALL.task, {}, {CLAIM.name: entry}))
-    ridge_panel, attention_panel, rare, squares, influence, errors = figure.axes
+    ridge_panel, attention_panel, rare, one_kept, influence, errors = figure.axes
 
     def cells(loop, words, **keys):
         found = [c for c in entry["cells"] if c["loop"] == loop and words in c["quantity"]]
@@ -290,9 +290,10 @@ def test_the_figure_shows_the_cells(good):
     kept = [c for c in cells("linear attention", "wrong side") if c["kept"] in (0, 3)]
     loops = [cell[f"loop_{which}"] for cell in kept for which in ("largest", "typical")]
     assert solid(attention_panel) == loops
-    for bars, k in zip(squares.containers, (0, 3), strict=True):
-        own = cells("least squares", "squared error of", kept=k)
-        assert list(bars.lines[0].get_ydata()) == [cell["measured"] for cell in own]
+    (blind,) = cells("ridge", "no kept input sees")
+    assert solid(one_kept) == [blind["curve"]]
+    (limit,) = (line for line in one_kept.lines if line.get_linestyle() == "--")
+    assert set(limit.get_ydata()) == {blind["limit_error"]}
     networks = [c for c in cells("network", "influence") if c["kept"]]
     (bars,) = influence.containers
     assert list(bars.lines[0].get_ydata()) == [cell["measured"] for cell in networks]

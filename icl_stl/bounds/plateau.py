@@ -85,7 +85,7 @@ def bias_noise_drift(
     Returns: BiasNoise, its parts [..., G+1], in the unit of the distance.
     Assumes: A Hilbert norm; batch and seed independent of the past given the last generation and
         the real rows; the target g known after generation 0.
-    Source: derived here, THEORY.md statement 90.
+    Source: derived here, THEORY.md statement 86.
     """
     first, own, spread, real_share, follow = checked(
         start=start, bias=bias, noise=noise, alpha=alpha, kappa_c=kappa_c
@@ -127,7 +127,7 @@ def bias_noise_limit(bias: Num, noise: Num, alpha: Num, *, kappa_c: Num = 1.0) -
         noise: s >= 0, likewise.
         kappa_c: as in `bias_noise_drift`.
     Returns: the limit in the broadcast shape; inf where r >= 1.
-    Source: derived here, THEORY.md statement 90.
+    Source: derived here, THEORY.md statement 86.
     """
     c, s, real_share, follow = checked(bias=bias, noise=noise, alpha=alpha, kappa_c=kappa_c)
     gap = one_minus_product(real_share, follow)
@@ -166,7 +166,7 @@ def plateau(
         a + `bias_noise_drift` (start, rho o + q, s, alpha), in the limit `bias_noise_limit`.
     Assumes: As `bias_noise_drift`; |.| is the root mean square over loops and inputs of D_0, and A
         the mean fit of N rows labelled by its argument.
-    Source: derived here, THEORY.md statement 91.
+    Source: derived here, THEORY.md statement 87.
     """
     error, lost, defect, spread, away = (
         nonnegative(name, value)
@@ -220,7 +220,7 @@ def plateau_affine(
     Returns: SquarePlateau in the broadcast shape, in the unit of the prediction; ``total`` is the
         root of the sum of the squares of its parts.
     Assumes: As `plateau`; A is affine.
-    Source: derived here, THEORY.md statement 92.
+    Source: derived here, THEORY.md statement 88.
     """
     mean = plateau(alpha, generation, a=a, o=o, start=start, provenance=provenance)
     real_share, i, own = checked(alpha=alpha, generation=generation, s=s)
@@ -245,7 +245,7 @@ def plateau_prediction(alpha: Num, generation: Num, *, a: Num, o: Num) -> Floats
         a: root of the excess squared error of the first fit.
         o: refit error of the loop's own predictors.
     Returns: x_i in the broadcast shape, the root of the excess squared error.
-    Source: derived here, THEORY.md statement 91.
+    Source: derived here, THEORY.md statement 87.
     """
     return plateau(alpha, generation, a=a, o=o).total
 
@@ -261,7 +261,7 @@ def mixture_kl_cap(alpha: Num, kl: Num = np.inf) -> Floats:
     Args:
         kl: K >= 0, nats; inf if nothing is known of it.
     Returns: the cap in nats, in the broadcast shape; inf at alpha = 0 and K = inf.
-    Source: derived here, THEORY.md statement 93.
+    Source: derived here, THEORY.md statement 89.
     """
     real_share, k = checked(alpha=alpha, kl=kl)
     log_kept = np.logaddexp(np.log(real_share), np.log1p(-real_share) - k)
@@ -289,7 +289,7 @@ def kept_inputs_limit(
     Returns: KeptInputsLimit in the broadcast shape, squared units of the weights. The rate is of no
         use, theta is nearly 1; the limit is.
     Assumes: New labels are made from all inputs, the context before and seeds alone. Any predictor.
-    Source: derived here, THEORY.md statement 94.
+    Source: derived here, THEORY.md statement 90.
     """
     apart, largest, g = checked(distance=distance, reach=reach, generation=generation)
     ratio = largest / positive("noise", noise)

@@ -108,6 +108,19 @@ def test_stability(calculate) -> None:
     assert "no bound" in unstable["note"]
 
 
+def test_plateau(calculate) -> None:
+    line = "plateau --alpha 0.2 --generation inf --a 0.3 --o 0.1 --q 0.01 --s 0.2 --start 0.5"
+    report = calculate(line)
+    parts = ("first", "refit", "mixing", "noise", "start", "total")
+    expected = [0.3, 0.4, 0.05, 0.2 / 0.6, 0, 0.75 + 0.2 / 0.6]
+    assert [report[part] for part in parts] == pytest.approx(expected)
+    assert report["note"] == ""
+    alone = calculate("plateau --alpha 0 --generation inf --a 0.3 --o 0.1")
+    assert alone["total"] == "inf"
+    assert "without real data" in alone["note"]
+    assert calculate("plateau --alpha 0.5 --generation 1 --a 0 --o 0.1")["total"] == 0.05
+
+
 def test_optimum(calculate) -> None:
     report = calculate(f"optimum {OPTIMUM}")
     best = bounds.optimal_size(1000, M=1, b=0, kappa=0, c=0.3, a=0.5, delta=0.05)
@@ -177,7 +190,10 @@ def test_bad_input_exits_with_two_and_a_reason(capsys: pytest.CaptureFixture[str
     assert "alpha = 1.5 is outside" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["drift", "gap", "stability", "optimum", *_BY_VARIANCES])
+_OTHERS = ["drift", "gap", "plateau", "stability", "optimum"]
+
+
+@pytest.mark.parametrize("command", [*_OTHERS, *_BY_VARIANCES])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -186,7 +202,9 @@ def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[s
     unsaid = [option for option in options if re.fullmatch(r"--\S+( [A-Z]+| \{\S+\})?", option)]
     assert len(options) > 5
     assert unsaid == (["--regime {augment,replace,accumulate}"] if command == "drift" else [])
-    assert ("--M X largest loss, > 0" in helped) == (command not in ("drift", "stability", "bits"))
+    assert ("--M X largest loss, > 0" in helped) == (
+        command not in ("drift", "plateau", "stability", "bits")
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0.1\nx\n", "0.1\n-0.2\n"])

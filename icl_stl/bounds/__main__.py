@@ -16,6 +16,7 @@ from icl_stl.bounds import __doc__ as about
 from icl_stl.bounds import drift, generalization, localised, optimum, stability
 from icl_stl.bounds._check import share
 from icl_stl.bounds._kinds import Constant, Floats
+from icl_stl.bounds.plateau import plateau
 from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]
@@ -167,6 +168,14 @@ def _stability(options: argparse.Namespace) -> Report:
     return report
 
 
+def _plateau(options: argparse.Namespace) -> Report:
+    given = _given(options, "alpha", "generation", "a", "o", "q", "s", "start")
+    bound = plateau(**given, provenance="assumed")
+    report = bound._asdict() | _given(options, "alpha", "generation")
+    report["note"] = "" if np.isfinite(bound.total) else "infinite: without real data errors add up"
+    return report
+
+
 def _given(options: argparse.Namespace, *names: str) -> Report:
     return {name: getattr(options, name) for name in names}
 
@@ -209,6 +218,7 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
 
     add("drift", _drift, "how far generation i has drifted from the real law")
     add("gap", _gap, "generalization bound of generation i, by parts")
+    add("plateau", _plateau, "distance of generation i to the Bayes predictor, by parts")
     add("stability", _stability, "recursive stability of generation i")
     add("optimum", _optimum, "synthetic-to-real ratio of least bound, certified")
     for name, function in _BY_VARIANCES.items():
@@ -230,6 +240,11 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
     for name in ("gap", "stability"):
         _add(commands[name], "n", "alpha", "kappa", "generation")
     _add(commands["gap"], "M", "b", "c", "a", "delta")
+    _add(commands["plateau"], "alpha", "generation")
+    for name, meaning in _ERRORS.items():
+        commands["plateau"].add_argument(
+            f"--{name}", required=name in "ao", default=0.0, help=f"{meaning}, >= 0", **number
+        )
     best = commands["optimum"]
     _add(best, "n", "M", "b", "kappa", "c", "a", delta=0.05)
     best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
@@ -243,6 +258,13 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
     return parser, commands
 
 
+_ERRORS = {
+    "a": "error of the first fit beside a fixed real set, bias of a fit with new real rows",
+    "o": "refit error, of fitting the learner's own output",
+    "q": "mixing defect",
+    "s": "noise of a fit given the past",
+    "start": "distance of generation 0 to the target",
+}
 _MEANING = {
     name: f"{meaning}, {admissible}"
     for name, meaning, admissible in re.findall(r"``(\w+)`` +(\S.*?)  +(\S.*)", about or "")

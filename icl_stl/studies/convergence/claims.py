@@ -17,7 +17,7 @@ from icl_stl.intervals import LEVEL, t_half_width, t_test
 from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
-from icl_stl.planning.plan import Problem, useful_sizes
+from icl_stl.planning.plan import Question, useful_sizes
 from icl_stl.problems import InContext
 from icl_stl.regimes import Augment
 from icl_stl.studies.cells import Bools, constant, finite, fitted_exponents, jackknifed, wide
@@ -392,7 +392,7 @@ class Prediction(NamedTuple):
     """Where lambda is 0: the n, of those searched, at which it would not be, b and κ as here."""
 
 
-def _predicted(problem: Problem, law: Law, lams: Sequence[float]) -> Prediction:
+def _predicted(problem: Question, law: Law, lams: Sequence[float]) -> Prediction:
     """The certified minimum up to the largest ratio tried; the band of resampled laws on a grid."""
     best = problem.best(law.fitted)
     grid = np.expm1(np.linspace(0, np.log1p(problem.max_lam), 257))
@@ -438,7 +438,7 @@ def _judge_size(evidence: Evidence) -> Judged:
         loops = list(group.values())
         nearest = min(known, key=lambda size: abs(np.log(size / n)))
         generations = sorted({1, min(2, size.generations), size.generations})
-        plan = Problem(
+        plan = Question(
             n,
             M,
             _influence(evidence, loops[0]),

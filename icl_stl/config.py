@@ -223,27 +223,45 @@ class QueryArchitecture:
 
 @dataclass(frozen=True)
 class Training:
-    """How one generation is fitted: NAdam with decoupled weight decay, warm-up, then cosine.
+    """How one generation is fitted: Muon or NAdam, decoupled weight decay, warm-up, then cosine.
 
     The number of steps does not depend on the size of the training set: every generation of every
     regime starts afresh and gets the same budget.
     """
 
-    steps: int = 400
+    steps: int = 800
     """Optimiser steps of one fit."""
-    batch: int = 32
+    batch: int = 64
     """Prompts a step."""
     learning_rate: float = 2e-2
     """Peak learning rate."""
-    weight_decay: float = 0.1
-    """Decoupled weight decay."""
-    warmup: float = 0.1
+    weight_decay: float = 0.3
+    """Decoupled weight decay, of up to `prior_rows` rows."""
+    warmup: float = 0.05
     """Share of the steps spent warming up."""
     shuffle_examples: bool = True
     """Show the examples of the prompts in a new random order in each step. The real law does not
     depend on their order, so this regularises without any knowledge beyond that symmetry."""
+    optimiser: Literal["muon", "nadam"] = "muon"
+    """NAdam; or Muon for kernels between embedding and head, and NAdam for all else."""
+    prior_rows: float = 250.0
+    """Of N rows beyond so many the decay is prior_rows/N of `weight_decay`, as the pull of a prior
+    on the weights is; 0 if it does not depend on N. N is (Σ w)²/Σ w² of their weights w."""
+    average: float = 0.15
+    """Share of the steps that the fitted weights are averaged over, with an exponential memory,
+    while the rate falls to a fifth of its peak; 0 for the last weights, the rate falling to 0."""
+    once: bool = False
+    """Read rows in their order, each once in the whole training if there are steps · batch of equal
+    weight: with new rows in every generation a streamed learner, the limit of many rows."""
 
     def __post_init__(self) -> None:
         counts(self, steps=1, batch=1)
         normalised(self, learning_rate=positive, weight_decay=nonnegative, warmup=share)
-        flag("shuffle_examples", self.shuffle_examples)
+        normalised(self, prior_rows=nonnegative, average=share)
+        one_of("optimiser", self.optimiser, ("muon", "nadam"))
+        for name in ("shuffle_examples", "once"):
+            flag(name, getattr(self, name))
+
+
+NADAM = Training(400, 32, 2e-2, 0.1, 0.1, optimiser="nadam", prior_rows=0.0, average=0.0)
+"""NAdam with a decay that does not depend on the rows, to its last weights."""

@@ -46,6 +46,9 @@ VALUES = {
     **dict.fromkeys(("mean_change", "log_scale_change", "logit_norm", "one_round"), 0.1),
     **dict.fromkeys(("error_floor", "floor", "c", "change", "least_scale"), 0.1),
     **dict.fromkeys(("bias", "kappa_c", "o", "q", "reach", "s", "spread"), 0.1),
+    **dict.fromkeys(("v_a", "r_a", "v_b", "r_b", "v_real", "v_syn", "shift", "empirical"), 0.1),
+    **dict.fromkeys(("training_loss", "synthetic_loss", "held_out_loss", "curvature"), 0.1),
+    **dict.fromkeys(("rows", "held_out", "bits"), 20),
     **dict.fromkeys(("xs", "kept_xs", "inputs"), XS),
     **dict.fromkeys(("ys", "kept_ys"), YS),
     **{"context": 8, "examples": 6, "max_lam": 9.0, "level": 0.9, "gamma": MATRIX, "other": MATRIX},
@@ -117,7 +120,7 @@ def test_what_is_no_number_is_refused_by_name(function):
 NOT_0 = {
     *("M", "a", "context", "delta", "dim", "dimension", "examples", "gain", "keys", "labels", "n"),
     *("least_scale", "prior_scale", "position", "rate", "real_share", "repeats", "ridge"),
-    *("samples", "tau", "tokens", "tolerance"),
+    *("samples", "tau", "tokens", "tolerance", "rows", "held_out"),
 }
 NOT_ABOVE_1 = {"alpha", "alphas", "delta", "level", "probability", "real_share", "weight"}
 COUNTS = {"count", "generation", "generations", "kept", "lag", "layers", "relabelled", "repeats"}
@@ -125,7 +128,7 @@ COUNTS |= {"position", "samples"}
 MAY_BE_INFINITE = {"discrepancy", "generation", "kl", "lag", "lam", "layers", "max_lam"}
 MAY_BE_INFINITE |= {"oscillation", "repeats"}
 OF_ANY_SIGN = {"gamma", "threshold", "xs", "ys", "kept_xs", "kept_ys", "inputs", "task", "eta"}
-OF_ANY_SIGN |= {"other", "factors", "weights"}
+OF_ANY_SIGN |= {"other", "factors", "weights", "shift"}
 
 
 def outside(name):

@@ -540,6 +540,16 @@ def test_parts_below_zero_are_stacked_downwards(results):
     assert synthetic.get_y() == direct.get_height()
 
 
+def localised_cells(results, place):
+    """Cells of the localised bound of the loop and quantity of this cell."""
+    return [
+        cell
+        for cell in results.claims["generalization_gap"]["cells"]
+        if cell.get("form") == "localised"
+        and all(cell[key] == place[key] for key in ("loop", "alpha", "quantity"))
+    ]
+
+
 def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
     figure = drawn("generalization_gap", results)
     top, others_panel, bottom, ratios = figure.axes
@@ -553,9 +563,21 @@ def test_the_gap_figure_shows_both_sides_and_their_ratio(results):
             assert lines(ax, "--")[k] == bound
             shown = lines(below, "-.")[k]
             np.testing.assert_allclose(shown, np.divide(bound, measured), rtol=1e-13)
+        sharp = [
+            column(own, "gap_bound" if "gap_bound" in own[0] else "bound")
+            for curve in series.values()
+            if "form" in curve[0]
+            for own in [localised_cells(results, curve[0])]
+        ]
+        assert lines(ax, ":")[: len(sharp)] == sharp
+        assert sharp
     shown = [cell for curve in [*bits.values(), *rest.values(), *grey] for cell in curve]
     cells = results.claims["generalization_gap"]["cells"]
-    others = [cell for cell in cells if cell["quantity"].startswith("variance")]
+    others = [
+        cell
+        for cell in cells
+        if cell["quantity"].startswith("variance") or cell.get("form") == "localised"
+    ]
     for ax, series in ((top, bits), (others_panel, rest)):
         vacuous = [
             [c.get("gap_bound", c["bound"]) for c in curve if c.get("vacuous")]

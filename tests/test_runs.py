@@ -483,8 +483,7 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         laboratory.run_experiments(
             wanted,
             seed,
-            stored=lambda name, by: folder.load(name, by, again=True),
-            store=folder.save,
+            kept=lambda name, by: folder.kept(name, by, again=True),
         )
         return sorted(called)
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import Architecture, Training
+from icl_stl.config import NADAM, Architecture, Training
 from icl_stl.cores import available_cores
 from icl_stl.laws import LinearRegression
 from icl_stl.studies.presets import PRESETS
@@ -39,7 +39,7 @@ Measures = dict[str, float]
 Report = Callable[[str, int, int], None]
 
 
-_BATCH_64 = Training(steps=200, batch=64)
+_BATCH_64 = replace(NADAM, steps=200, batch=64)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Size:
 
 
 _DEFAULT = PRESETS["default"]
-_LARGE = LinearRegression(20, 41), Architecture(12, 256, 8), Training(steps=4, batch=64)
+_LARGE = LinearRegression(20, 41), Architecture(12, 256, 8), replace(NADAM, steps=4, batch=64)
 _OURS = _DEFAULT.task, _DEFAULT.architecture, replace(_DEFAULT.training, steps=1000)
 
 SIZES = {
@@ -365,7 +365,7 @@ class Plan:
         return self.sizes[-1]
 
 
-_LITTLE = LinearRegression(1, 4), Architecture(1, 8, 2), Training(steps=2, batch=8)
+_LITTLE = LinearRegression(1, 4), Architecture(1, 8, 2), replace(NADAM, steps=2, batch=8)
 _TINY = Size("tiny", *_LITTLE, 32, 16, 16, timed_steps=2, baseline_steps=2, judged=True)
 
 QUICK = Plan(

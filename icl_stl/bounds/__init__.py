@@ -11,8 +11,7 @@ np.float64(0.1999)
 On the command line: ``python -m icl_stl.bounds --help``. Statements and proofs, numbered as the
 docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 
-=====================  ============================================================================
-``drift``              distance of generation i's law from the real law
+=====================  =====================================================================``drift``              distance of generation i's law from the real law
 ``stability``          influence of one real example, recursive stability, phase condition
 ``generalization``     risk minus empirical risk of generation i, by parts; excess risk
 ``plateau``            where a constant share ends: bias, noise, refit error; KL; kept inputs
@@ -20,14 +19,13 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``optimum``            synthetic-to-real ratio of least bound, certified
 ``transformers``       stability of in-context learners from norms of weights; the context loop
 ``linear_attention``   gap of linear attention in context, certified and not vacuous
+``localised``          gap and risk by variances: around a parameter, held-out rows, PAC-Bayes
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
-=====================  ============================================================================
-
+=====================  =====================================================================
 The arguments of the room; a docstring names those that are its own. What is no number or outside
 its range is a ValueError that names the argument, its value and what would be right.
 
-===================  ==========================================================  ===================
-``n``                real rows: of the fixed set, or new ones every generation   >= 1
+===================  ==========================================================  ============``n``                real rows: of the fixed set, or new ones every generation   >= 1
 ``n_syn``            m, synthetic rows a generation                              >= 1
 ``alpha``            real share of the training sets after generation 0         [0, 1]
 ``alphas``           real shares of generations 1..G, [..., G]                   [0, 1]
@@ -59,8 +57,7 @@ its range is a ValueError that names the argument, its value and what would be r
 ``readout``          norm of w_o, which reads the prediction                     >= 0
 ``change``           bound on change of the replaced token; None: 2 R_0          [0, 2 R_0]
 ``label_embedding``  norm of E_y, change of a token per unit of label            >= 0
-===================  ==========================================================  ===================
-"""
+===================  ==========================================================  ============"""
 
 from typing import Any
 
@@ -70,6 +67,7 @@ from icl_stl.bounds.convergence import *
 from icl_stl.bounds.drift import *
 from icl_stl.bounds.generalization import *
 from icl_stl.bounds.linear_attention import *
+from icl_stl.bounds.localised import *
 from icl_stl.bounds.optimum import *
 from icl_stl.bounds.plateau import *
 from icl_stl.bounds.stability import *
@@ -77,12 +75,13 @@ from icl_stl.bounds.transformers import *
 
 # fmt: off
 __all__ = [
-    "ACTIVATION_SLOPES", "BiasNoise", "Certificate", "Constant", "ContextLoop", "CoupledGap",
-    "Drift", "Exponents", "Gap", "KeptInputsLimit", "LinearAttentionGap", "LinearLayer",
-    "OptimalSize", "Plateau", "RMSNorm", "SoftmaxLayer", "SphereMoments", "SquarePlateau",
-    "Stability", "StableAlgorithmGap", "TimeScales", "UniformGap", "accumulate_influence",
+    "ACTIVATION_SLOPES", "BiasNoise", "BitsGap", "Certificate", "Constant", "ContextLoop",
+    "CoupledGap", "Drift", "Exponents", "Gap", "KeptInputsLimit", "LinearAttentionGap",
+    "LinearLayer", "LocalisedGap", "NetworkRisks", "OptimalSize", "Plateau", "RMSNorm",
+    "RiskBound", "SoftmaxLayer", "SphereMoments", "SquarePlateau", "Stability",
+    "StableAlgorithmGap", "TimeScales", "UniformGap", "accumulate_influence",
     "accumulate_weights", "anchored_weights", "attention_cap", "best_fresh_weight",
-    "bias_noise_drift", "bias_noise_limit", "bousquet_elisseeff",
+    "bias_noise_drift", "bias_noise_limit", "bits_gap", "bousquet_elisseeff",
     "bousquet_klochkov_zhivotovskiy", "causal_replace_one", "causal_spread", "closed_form_size",
     "context_error", "context_loop", "contraction_stability", "convergence_exponents",
     "coupled_gap", "delta_for_every_generation", "discrepancy_at_rate", "drift_accumulate",
@@ -90,15 +89,17 @@ __all__ = [
     "drift_constant_share", "drift_convex_square", "drift_kl", "drift_recursion",
     "drift_replace", "drift_root_share", "drift_varying_share", "excess_risk",
     "excess_risk_at_rate", "expected_gap", "fresh_data_stability", "gaussian_head",
-    "generalization_gap", "generalization_gap_at_rate", "influence_from_stability",
-    "kept_inputs_limit", "kl_eta_bound", "linear_attention", "linear_attention_gap",
-    "linear_attention_gap_prior", "log_cover_ball", "mixture_kl_cap", "necessary_share",
-    "optimal_size", "paper_forms", "parameter_stability", "phase_threshold", "plateau",
+    "generalization_gap", "generalization_gap_at_rate", "held_out_risk",
+    "influence_from_stability", "kept_inputs_limit", "kl_eta_bound", "linear_attention",
+    "linear_attention_gap", "linear_attention_gap_prior", "localised_gap", "log_cover_ball",
+    "mixed_variance", "mixture_kl_cap", "necessary_share", "network_risks", "optimal_size",
+    "pac_bayes_risk", "paper_forms", "parameter_stability", "phase_threshold", "plateau",
     "plateau_affine", "plateau_prediction", "proved_directions", "published_generic",
-    "recursive_stability", "replace_one", "replace_one_path", "sphere_moments",
-    "synthetic_influence", "synthetic_trade_off", "time_scales", "total_variation_from_kl",
-    "uniform_convergence_gap", "uniform_gap", "uniform_recursive_stability",
-    "varying_share_influence", "varying_share_weights", "weighted_gap", "weighted_stability",
+    "quantised_risk", "recursive_stability", "replace_one", "replace_one_path",
+    "sphere_moments", "synthetic_influence", "synthetic_trade_off", "time_scales",
+    "total_variation_from_kl", "uniform_convergence_gap", "uniform_gap",
+    "uniform_recursive_stability", "varying_share_influence", "varying_share_weights",
+    "weighted_gap", "weighted_stability",
 ]
 # fmt: on
 

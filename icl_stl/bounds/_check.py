@@ -100,7 +100,7 @@ def extended(name: str, value: Num) -> Floats:
 
 
 _RANGES: Mapping[str, Callable[[str, Num], Floats]] = {
-    **dict.fromkeys(("n", "n_syn", "dim", "context"), sample_size),
+    **dict.fromkeys(("n", "n_syn", "dim", "context", "rows", "held_out"), sample_size),
     **dict.fromkeys(("examples", "keys", "tokens", "dimension"), sample_size),
     **dict.fromkeys(("alpha", "alphas", "weight", "gamma", "error_floor"), share),
     **dict.fromkeys(("generation", "lag"), generation_index),

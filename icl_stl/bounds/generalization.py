@@ -85,6 +85,11 @@ def summed(
     return kind(*shaped, total, total > loss, record)
 
 
+def bernstein(variance: Floats, reach: Floats, size: Floats, log: Floats) -> Floats:
+    """Deviation of a mean of ``size`` terms below ``reach`` that has probability e^{-log}."""
+    return np.sqrt(2 * np.maximum(variance, 0) * log / size) + reach * log / (3 * size)
+
+
 def _log_odds(delta: Num) -> Floats:
     return -np.log(probability("delta", delta))
 
@@ -347,12 +352,14 @@ def uniform_convergence_gap(
     log_size: Num,
     discrepancy: Num,
     cover_radius: Num = 0.0,
+    variance: Num | None = None,
     provenance: Provenance = "assumed",
 ) -> UniformGap:
     r"""Generalization bound of any generation from the size of the class; no stability at all.
 
-    (1-alpha) d + 2 eta + M sqrt(alpha (ln size + ln(1/delta))/(2n)), for every generation i >= 1,
-    any learner and any generator.
+    (1-alpha) d + 2 eta + M sqrt(alpha L/(2n)), L = ln size + ln(1/delta), for every generation
+    i >= 1, any learner and any generator. With a variance v the last part is
+    sqrt(2 alpha v L/n) + alpha M L/(3n).
 
     Args:
         log_size: natural logarithm of the number of parameters, or of an eta-net of the losses in
@@ -360,18 +367,26 @@ def uniform_convergence_gap(
         discrepancy: realised loss discrepancy between generation i-1's law and the real law, >= 0
             (or the difference of risks at one parameter, if positive).
         cover_radius: eta, >= 0.
+        variance: v >= 0, at most M^2/4: of the loss of generation i's parameter (or of its
+            neighbour in the net), the largest under the real law and the generator's laws, or
+            alpha times the one and 1-alpha times the largest of the others.
     Returns: UniformGap in the broadcast shape.
     Assumes: Loss in [0, M]; nothing of the learner. A bound on the mean of the discrepancy over
         loops does not do for ``discrepancy``: it must hold for the realised one.
-    Source: derived here, THEORY.md statement 17.
+    Source: derived here, THEORY.md statements 17 and 84.
     """
     size, real_share, loss, distance = checked(n=n, alpha=alpha, M=M, discrepancy=discrepancy)
     log, radius = checked(log_size=log_size, cover_radius=cover_radius)
     shift = times(1 - real_share, distance)
     cover, logs = 2 * radius, log + _log_odds(delta)
     fluctuation = loss * np.sqrt(real_share * logs / (2 * size))
-    known = constants(provenance, M=M, log_size=log_size, discrepancy=discrepancy)
-    return summed(UniformGap, loss, known, shift, cover, fluctuation)
+    known = {"M": M, "log_size": log_size, "discrepancy": discrepancy}
+    if variance is not None:
+        known["variance"] = variance
+        (spread,) = checked(variance=variance)
+        fluctuation = bernstein(spread, loss, size / real_share, logs)
+    record = constants(provenance, **known)
+    return summed(UniformGap, loss, record, shift, cover, fluctuation)
 
 
 @to_infinity

@@ -13,7 +13,7 @@ import numpy as np
 from icl_stl.bounds._check import checked, nonnegative, probability
 from icl_stl.bounds._kinds import Constant, Floats, Num, constants, times, to_infinity
 from icl_stl.bounds._series import common_shape, geometric
-from icl_stl.bounds.generalization import summed
+from icl_stl.bounds.generalization import bernstein, summed
 from icl_stl.bounds.stability import BoolArray
 
 _NOISE_FOURTH = 9 / 5  # E e^4 of the uniform law on [-sqrt(3), sqrt(3)]
@@ -103,11 +103,6 @@ class _Deviations(NamedTuple):
     spread: Floats
 
 
-def _bernstein(variance: Floats, reach: Floats, size: Floats, log: Floats) -> Floats:
-    """Deviation of a mean of ``size`` terms below ``reach`` that has probability e^{-log}."""
-    return np.sqrt(2 * np.maximum(variance, 0) * log / size) + reach * log / (3 * size)
-
-
 class _Problem(NamedTuple):
     """The law of prompts, the generator's noise and how much confidence one event costs."""
 
@@ -130,20 +125,20 @@ class _Problem(NamedTuple):
         """t_c: how much the features' second moment may be underestimated; never above s_h."""
         scale = self.moments.scale
         variance = self.moments.fourth - scale**2
-        return np.minimum(scale, _bernstein(variance, scale, size, self.matrix_log))
+        return np.minimum(scale, bernstein(variance, scale, size, self.matrix_log))
 
     def excess(self, size: Floats) -> Floats:
         """t_u: how much it may be overestimated."""
         variance = self.moments.fourth - self.moments.scale**2
-        return _bernstein(variance, self.feature**2, size, self.matrix_log)
+        return bernstein(variance, self.feature**2, size, self.matrix_log)
 
     def real(self, size: Floats) -> _Deviations:
         moments, vector_log = self.moments, self.log + np.log(2)
         variance = moments.residual_fourth - moments.risk**2
         residual = self.label * (1 + moments.optimum * self.dim)
         return _Deviations(
-            np.minimum(moments.risk, _bernstein(variance, moments.risk, size, self.log)),
-            _bernstein(moments.leverage, residual * self.feature, size, vector_log),
+            np.minimum(moments.risk, bernstein(variance, moments.risk, size, self.log)),
+            bernstein(moments.leverage, residual * self.feature, size, vector_log),
             self.spread(size),
         )
 
@@ -153,8 +148,8 @@ class _Problem(NamedTuple):
         reach = _NOISE_REACH * self.noise * self.feature
         leverage = energy * self.dim * self.moments.square
         return _Deviations(
-            np.minimum(energy, _bernstein(variance, energy, size, self.log)),
-            _bernstein(leverage, reach, size, vector_log),
+            np.minimum(energy, bernstein(variance, energy, size, self.log)),
+            bernstein(leverage, reach, size, vector_log),
             self.spread(size),
         )
 

@@ -103,8 +103,7 @@ def measure(
             wanted,
             arguments.seed,
             # Another's study is made again, and nothing else with it.
-            stored=lambda name, by: folder.load(f"experiment-{name}", by, again=True),
-            store=lambda name, arrays, by: folder.save(f"experiment-{name}", arrays, by),
+            kept=lambda name, by: folder.kept(f"experiment-{name}", by, again=True),
             report=report,
         )
     return Evidence(preset, loops, generators, experiments, pairs), identity["versions"]

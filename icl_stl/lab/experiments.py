@@ -3,13 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from icl_stl.config import one_of, require, whole
 from icl_stl.descriptions import key
 from icl_stl.lab.results import Arrays
 from icl_stl.problems import InContext, Problem
 from icl_stl.regimes import Augment, AugmentSameInputs, FreshReal, Regime
+
+
+class Kept(NamedTuple):
+    """Where arrays are kept between runs; by default nowhere."""
+
+    load: Callable[[], Arrays | None] = lambda: None
+    """What there is, if it was made by the same."""
+    save: Callable[[Arrays], None] = lambda arrays: None
+    """Keep these in the place of what there is."""
+    forget: Callable[[], None] = lambda: None
+    """Keep nothing any more."""
+
+
+NOWHERE = Kept()
 
 
 class Experiment:
@@ -24,14 +38,24 @@ class Experiment:
     """Which axis of what is observed are the generations, if any."""
 
     @property
+    def pieces(self) -> int:
+        """How many pieces it is run in, such as generations, each kept when it is finished."""
+        return 1
+
+    @property
     def made_in(self) -> str:
         """The module that runs it."""
         return self.runner.partition(":")[0] or type(self).__module__
 
-    def run(self, seed: int) -> Arrays:
-        """What it observes: arrays by name, the runs first."""
+    def run(self, seed: int, *pieces: Any) -> Arrays:
+        """What it observes: arrays by name, the runs first.
+
+        Args:
+            pieces: Of what has several: where finished ones are `Kept`, and what is called when one
+                begins, with how many are finished.
+        """
         function = getattr(import_module(self.made_in), self.runner.partition(":")[2])
-        found: Arrays = function(self, seed)
+        found: Arrays = function(self, seed, *pieces)
         return found
 
     @property

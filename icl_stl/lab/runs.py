@@ -32,7 +32,7 @@ from icl_stl import __version__, code
 from icl_stl.config import require
 from icl_stl.descriptions import canonical, describe, key
 from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
-from icl_stl.lab.experiments import Job
+from icl_stl.lab.experiments import NOWHERE, Job, Kept
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
 from icl_stl.laws import LinearRegression
 from icl_stl.learners import Learner
@@ -185,14 +185,19 @@ def follow(
     state: State,
     numbers: Numbers | Callable[[int], Numbers],
     generations: int,
+    kept: Kept = NOWHERE,
+    tell: Callable[[int], None] = lambda finished: None,
 ) -> Arrays:
-    """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`."""
-    seen = []
-    for index in range(generations + 1):
+    """All generations of loops with these numbers: what is observed, `[R, G + 1, ...]`.
+
+    Loops that are `kept` go on after their last finished generation; each that begins is told.
+    """
+    loop = _Loop(kept, state)
+    while (index := loop.generations) <= generations:
+        tell(index)
         own = numbers(index) if callable(numbers) else numbers
-        state, observed = on_host(step(replicates, state, own, np.int32(index)))
-        seen.append(observed)
-    return {name: np.stack([one[name] for one in seen], axis=1) for name in seen[0]}
+        loop.add(*on_host(step(replicates, loop.state, own, np.int32(index))))
+    return loop.observations
 
 
 def at_shares(
@@ -372,6 +377,18 @@ class Folder:
             return arrays
         return None
 
+    def kept(self, name: str, made_by: Any = None, *, again: bool = False) -> Kept:
+        """One name of this folder: see `save` and `load`."""
+
+        def forget() -> None:
+            for state in (name, f"{name}.previous"):
+                self._path(state).unlink(missing_ok=True)
+
+        def save(arrays: Arrays) -> None:
+            self.save(name, arrays, made_by)
+
+        return Kept(partial(self.load, name, made_by, again=again), save, forget)
+
     def _path(self, name: str) -> Path:
         return self.checkpoints / f"{re.sub(r'[^A-Za-z0-9._+-]', '_', name)}.npz"
 
@@ -381,11 +398,11 @@ MADE_BY = "made_by"
 
 
 class _Loop:
-    """The replicates of one regime, generation by generation, in memory and in the folder."""
+    """The replicates of one regime, generation by generation, in memory and where it is kept."""
 
-    def __init__(self, name: str, file: str, made_by: Any, folder: Folder, state: State):
-        self.name, self.file, self.made_by, self.folder = name, file, made_by, folder
-        stored = folder.load(file, made_by) or {}
+    def __init__(self, kept: Kept, state: State):
+        self.kept = kept
+        stored = kept.load() or {}
         self.empty = state
         self.state = state
         self.observations: Arrays = {}
@@ -420,7 +437,7 @@ class _Loop:
         leaves = {
             f"params_{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))
         }
-        self.folder.save(self.file, {**leaves, **self.observations}, self.made_by)
+        self.kept.save({**leaves, **self.observations})
 
 
 def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
@@ -466,7 +483,7 @@ def run_loops(
 
     def kept(name: str, regime: Regime | None, state: State) -> _Loop:
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(name, file, _made_by(job, seed, regime), folder, state)
+        return _Loop(folder.kept(file, _made_by(job, seed, regime)), state)
 
     first = kept("generation-0", None, empty(RealOnly()))
     loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
@@ -591,7 +608,7 @@ def pairs_of_fits(
     def state(name: str, regime: Regime | None) -> State:
         empty = before_generation_0(problem, RealOnly(), replicates, 0)
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(name, file, _made_by(job, seed, regime), folder, empty).state
+        return _Loop(folder.kept(file, _made_by(job, seed, regime)), empty).state
 
     first, found = state("generation-0", None).params, {}
     most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)
@@ -658,7 +675,7 @@ def implied_variances_by_generator(
         of = replace(problem, architecture=architecture)
         state = before_generation_0(of, RealOnly(), replicates, 0)
         if state.params:
-            state = _Loop("generation-0", "generation-0", trained, folder, state).state
+            state = _Loop(folder.kept("generation-0", trained), state).state
         learners = tuple(replace(of, plug_in=plug_in).learner for plug_in in (False, True))
         predictive, plug_in = _both_generators(problem.task, learners, count)(keys, state.params)
         found[f"{known}_predictive"] = np.asarray(predictive)

@@ -1,4 +1,4 @@
-"""In-context learners: the transformer trained by NAdam, and the exact Bayes predictor."""
+"""In-context learners: the trained transformer, and the exact Bayes predictor."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, QueryArchitecture, Training
@@ -78,21 +78,122 @@ class Rates(NamedTuple):
     """Decoupled, in units of the learning rate."""
 
 
-def _nadam(training: Training, rates: Rates) -> optax.GradientTransformation:
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of a step towards the orthogonal factor. Source: published (Jordan 2024, Muon)."""
+
+_OTHERS = 3.0
+"""Rate of what is no matrix beside that of matrices."""
+
+
+_LAST_RATE = 0.2
+"""Rate at the end beside its peak, where weights are averaged: they have to move."""
+
+
+def orthogonalised(matrices: Float[Array, "k r c"], steps: int = 3) -> Float[Array, "k r c"]:
+    """U f(S) Vᵀ of every matrix U S Vᵀ, r <= c, f(S) near 1: steps of Newton and Schulz.
+
+    They are polynomials in X Xᵀ times X: all but the last product is of small square matrices.
+    """
+
+    def times(a: Array, b: Array) -> Array:
+        return jnp.einsum("kij,klj->kil", a, b)  # of symmetric matrices that commute
+
+    first, second, third = NEWTON_SCHULZ
+    gram = times(matrices, matrices)
+    size = jnp.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-16
+    gram, one = gram / size, jnp.broadcast_to(jnp.eye(matrices.shape[1]), gram.shape)
+    whole = one
+    for _ in range(steps):
+        factor = first * one + second * gram + third * times(gram, gram)
+        whole, gram = times(factor, whole), times(factor, times(gram, factor))
+    return jnp.einsum("kij,kjl->kil", whole, matrices) * size**-0.5
+
+
+class _Parted(NamedTuple):
+    """All parameters in few arrays: one update to compile and to run, not one for each leaf."""
+
+    matrices: Any
+    """Kernels between the embedding and the head, lying, with zeros where they are smaller than
+    others: `[k, r, c]`; () if none are kept apart."""
+    rest: Float[Array, " p"]
+    """All other parameters."""
+
+
+def _parting(params: Params, *, matrices: bool) -> tuple[_Parted, Callable[[_Parted], Params], Any]:
+    """Parameters parted, how to put them together, and the larger side of every matrix."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [{getattr(part, "key", None) for part in path} for path, _ in leaves]
+    apart = [matrices and "kernel" in own and not own & {"embed", "head"} for own in names]
+    shapes = [leaf.shape for _, leaf in leaves]
+    sizes = np.array([sorted(shape) for shape, own in zip(shapes, apart, strict=True) if own])
+
+    def part(leaf: Array) -> Array:
+        lying = leaf.T if leaf.shape[0] > leaf.shape[1] else leaf
+        room = sizes.max(axis=0) - lying.shape
+        return jnp.pad(lying, [(0, one) for one in room])
+
+    def together(parted: _Parted) -> Params:
+        found, start, place = [], 0, 0
+        for shape, own in zip(shapes, apart, strict=True):
+            if own:
+                lying = parted.matrices[place, : min(shape), : max(shape)]
+                found.append(lying.T if shape[0] > shape[1] else lying)
+                place += 1
+            else:
+                end = start + int(np.prod(shape))
+                found.append(parted.rest[start:end].reshape(shape))
+                start = end
+        return jax.tree.unflatten(structure, found)
+
+    chosen = [part(leaf) for (_, leaf), own in zip(leaves, apart, strict=True) if own]
+    others = [leaf.ravel() for (_, leaf), own in zip(leaves, apart, strict=True) if not own]
+    parted = _Parted(jnp.stack(chosen) if chosen else (), jnp.concatenate(others))
+    return parted, together, sizes[:, 1:, None] if chosen else None
+
+
+def _muon(sides: Any, others: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Muon for matrices, another optimiser, `_OTHERS` times, for the rest of `_Parted`.
+
+    Momentum with Nesterov's step, made orthogonal and 0.2 √(larger side) long, which is the size of
+    Adam's updates. All matrices are orthogonalised at once; zeros around them stay zeros. Source:
+    published (Jordan 2024; Liu et al. 2025, the length).
+    """
+
+    def init(params: Any) -> Any:
+        return jnp.zeros_like(params.matrices), others.init(params.rest)
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        momentum, of_others = state
+        momentum = 0.95 * momentum + 0.05 * grads.matrices
+        ahead = 0.95 * momentum + 0.05 * grads.matrices
+        rest, of_others = others.update(grads.rest, of_others)
+        step = _Parted(0.2 * sides**0.5 * orthogonalised(ahead), _OTHERS * rest)
+        return step, (momentum, of_others)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _optimiser(training: Training, rates: Rates, sides: Any) -> optax.GradientTransformation:
+    """Of parameters parted, their matrices with these larger sides."""
     warmup = min(round(training.warmup * training.steps), training.steps - 1)
-    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, training.steps)
-    optimiser: optax.GradientTransformation = optax.nadamw(
-        lambda step: rates.learning_rate * shape(step), b2=0.95, weight_decay=rates.weight_decay
+    end = _LAST_RATE if training.average else 0.0
+    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, training.steps, end)
+    direction = optax.scale_by_adam(b2=0.95, nesterov=True)
+    return optax.chain(
+        direction if sides is None else _muon(sides, direction),
+        optax.add_decayed_weights(rates.weight_decay),
+        optax.scale_by_learning_rate(lambda step: rates.learning_rate * shape(step)),
     )
-    return optimiser
 
 
-def _rates(training: Training, learning_rate: Any = None, weight_decay: Any = None) -> Rates:
-    """Rates of a training, or those given instead."""
-    return Rates(
-        training.learning_rate if learning_rate is None else learning_rate,
-        training.weight_decay if weight_decay is None else weight_decay,
-    )
+def _rates(
+    training: Training, rows: Any, learning_rate: Any = None, weight_decay: Any = None
+) -> Rates:
+    """Rates of a training of so many rows, its own or those given instead."""
+    rate = training.learning_rate if learning_rate is None else learning_rate
+    decay = training.weight_decay if weight_decay is None else weight_decay
+    prior = training.prior_rows
+    return Rates(rate, decay * jnp.minimum(1, prior / rows) if prior else decay)
 
 
 def _minimise(
@@ -102,24 +203,28 @@ def _minimise(
     start: Params,
     seen: Any,
 ) -> Fitted:
-    """Minimise a loss by NAdam from a start, one step for each entry of `seen`, in one scan.
-
-    All parameters lie in one array, which is one update to compile and to run, not one for each
-    leaf.
-    """
-    optimiser = _nadam(training, rates)
-    first, tree = ravel_pytree(start)
+    """Minimise a loss from a start, one step for each entry of `seen`, in one scan."""
+    first, together, sides = _parting(start, matrices=training.optimiser == "muon")
+    optimiser = _optimiser(training, rates, sides)
+    memory = max(1.0, training.average * training.steps)
 
     def step(carry: Any, batch: Any) -> Any:
-        weights, state = carry
-        value, grads = jax.value_and_grad(loss)(tree(weights), batch)
-        updates, state = optimiser.update(ravel_pytree(grads)[0], state, weights)
-        return (optax.apply_updates(weights, updates), state), value
+        weights, state, mean = carry
+        value, grads = jax.value_and_grad(lambda parted: loss(together(parted), batch))(weights)
+        updates, state = optimiser.update(grads, state, weights)
+        weights = optax.apply_updates(weights, updates)
+        if training.average:
+            mean = optax.incremental_update(weights, mean, 1 / memory)
+        return (weights, state, mean), value
 
-    (last, _), losses = jax.lax.scan(step, (first, optimiser.init(first)), seen)
+    start_of_mean: Any = first if training.average else ()
+    (last, _, mean), losses = jax.lax.scan(
+        step, (first, optimiser.init(first), start_of_mean), seen
+    )
     bad = ~jnp.isfinite(losses)
     diverged_at = jnp.where(bad.any(), jnp.argmax(bad), -1)
-    return Fitted(tree(last), jnp.mean(losses[-max(1, training.steps // 10) :]), diverged_at)
+    loss_at_end = jnp.mean(losses[-max(1, training.steps // 10) :])
+    return Fitted(together(mean if training.average else last), loss_at_end, diverged_at)
 
 
 def fit_query_model(
@@ -162,7 +267,8 @@ def query_trainer(
 
     def fit(key: PRNGKeyArray, batches: Prompts) -> Fitted:
         start = query_init(task, architecture, key)
-        return _minimise(loss, training, _rates(training), start, batches)
+        rates = _rates(training, training.steps * training.batch)
+        return _minimise(loss, training, rates, start, batches)
 
     return fit
 
@@ -176,11 +282,12 @@ def adam_transformer(
     learning_rate: Any = None,
     weight_decay: Any = None,
 ) -> Learner:
-    """A transformer fitted to the negative log-likelihood of the labels by NAdam.
+    """A transformer fitted to the negative log-likelihood of the labels, as `Training` says.
 
     Minimises Σ_rows weight · mean_k -ln p_θ(y_k | x_{1:k}, y_{<k}) by minibatches: in each step the
     unit interval of the cumulated weights is cut into `batch` equal parts and one row is drawn in
-    each, so every batch holds real and synthetic rows in their shares, exact to one row. With
+    each, so every batch holds real and synthetic rows in their shares, exact to one row. A training
+    of rows that are read `once` takes in step t the point (t + 1/2)/steps of each part. With
     `shuffle_examples` the loss is averaged over orders of the examples: what is learned from is the
     training law made symmetric, which is that law itself for D_0 but not for a generated one. The
     whole training is one scan.
@@ -191,7 +298,6 @@ def adam_transformer(
 
     Its parameters are a `Fitted`.
     """
-    rates = _rates(training, learning_rate, weight_decay)
     model = in_context_model(task, architecture)
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
@@ -201,6 +307,8 @@ def adam_transformer(
         columns = training.batch + task.context
         drawn = jax.random.uniform(key_batches, (training.steps, columns))
         jitter, ranks = jnp.split(drawn, [training.batch], axis=1)
+        if training.once:
+            jitter = (jnp.arange(training.steps)[:, None] + 0.5) / training.steps
         points = (jnp.arange(training.batch)[None] + jitter) / training.batch
         # A point may round up to 1: it belongs to the last row that has a weight.
         last = jnp.searchsorted(cumulated, 1.0)
@@ -216,6 +324,8 @@ def adam_transformer(
             laws = model.predict(weights, batch)
             return -jnp.mean(laws.log_density(batch.ys))
 
+        there = jnp.sum(row_weights) ** 2 / jnp.sum(row_weights**2)
+        rates = _rates(training, there, learning_rate, weight_decay)
         return _minimise(loss, training, rates, model.init(key_init), (rows, order))
 
     return _in_context(task, model, fit, lambda fitted: fitted.weights, plug_in)

@@ -10,7 +10,7 @@ import jax
 from icl_stl import code
 from icl_stl.descriptions import key
 from icl_stl.devices import Report
-from icl_stl.lab.experiments import Experiment
+from icl_stl.lab.experiments import NOWHERE, Experiment, Kept
 from icl_stl.lab.results import Arrays
 
 
@@ -27,8 +27,7 @@ def run_experiments(
     experiments: Iterable[Experiment],
     seed: int,
     *,
-    stored: Callable[[str, Any], Arrays | None] = lambda name, made_by: None,
-    store: Callable[[str, Arrays, Any], None] = lambda name, arrays, made_by: None,
+    kept: Callable[[str, Any], Kept] = lambda name, made_by: NOWHERE,
     report: Report = lambda text, done, total: None,
 ) -> dict[Experiment, Arrays]:
     """Run experiments, or take what is stored; one compiles while another runs.
@@ -36,9 +35,9 @@ def run_experiments(
     Args:
         experiments: What to run.
         seed: Seed of all; loops of one size have the same real sets.
-        stored: (name, `made_by`) -> arrays of an earlier run, if there are any.
-        store: Called with the name of each experiment, its arrays and `made_by`.
-        report: Called when an experiment is done.
+        kept: (name, `made_by`) -> where the arrays of an experiment are kept, or the finished
+            pieces of one that is not done.
+        report: Called when an experiment, or a piece of one, begins or is done.
     """
     kinds: dict[type[Experiment], list[Experiment]] = {}
     for experiment in dict.fromkeys(experiments):
@@ -46,16 +45,25 @@ def run_experiments(
     in_turn = zip_longest(*kinds.values())  # one compiles while another kind runs
     chosen = [experiment for some in in_turn for experiment in some if experiment is not None]
     what = {experiment: made_by(experiment, seed) for experiment in chosen}
-    done = 0
+    done, total = 0, sum(experiment.pieces for experiment in chosen)
 
     def one(experiment: Experiment) -> Arrays:
         nonlocal done
-        found = stored(experiment.name, what[experiment])
+        name, by, own = experiment.name, what[experiment], 0
+        whole, unfinished = kept(name, by), kept(f"{name}-unfinished", by)
+
+        def tell(finished: int, words: str) -> None:
+            nonlocal done, own
+            done, own = done + finished - own, finished
+            report(f"{experiment.words}{words}", done, total)
+
+        found = whole.load()
         if found is None:
-            found = experiment.run(seed)
-            store(experiment.name, found, what[experiment])
-        done += 1
-        report(experiment.words, done, len(chosen))
+            several = unfinished, lambda i: tell(i, f", generation {i}")
+            found = experiment.run(seed, *(several if experiment.pieces > 1 else ()))
+            whole.save(found)
+        unfinished.forget()
+        tell(experiment.pieces, "")
         return found
 
     with ThreadPoolExecutor(len(jax.devices())) as threads:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from icl_stl.config import (
+    NADAM,
     Architecture,
     QueryArchitecture,
     Training,
     counts,
+    flag,
     is_number,
     normalised,
     positive,
@@ -29,7 +31,7 @@ class StabilitySize:
 
     task: LinearRegression = LinearRegression(context=4)
     architecture: Architecture = Architecture(depth=1, width=16, heads=2)
-    training: Training = Training(steps=200, batch=32, learning_rate=1e-2)
+    training: Training = replace(NADAM, steps=200, learning_rate=1e-2)
     samples: tuple[int, ...] = (60, 180, 540)
     """The sizes n of the real set."""
     shares: tuple[float, ...] = (0.2, 0.5)
@@ -63,7 +65,7 @@ class ArchitectureSize:
 
     task: LinearRegression = LinearRegression(context=3)
     base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
-    training: Training = Training(steps=200, batch=16, learning_rate=1e-2)
+    training: Training = replace(NADAM, steps=200, batch=16, learning_rate=1e-2)
     cap: float = 1.0
     """Cap of the spectral norms of the capped network."""
     samples: int = 500
@@ -131,7 +133,7 @@ class CertificateSizes:
     """m, examples of a prompt."""
     width: int = 16
     """Dimension of the residual stream; twice as many hidden units."""
-    training: Training = Training(steps=250, batch=64)
+    training: Training = replace(NADAM, steps=250, batch=64)
     """Training on new real prompts."""
     restarts: int = 24
     """Starts of a search."""
@@ -167,7 +169,7 @@ class ContextSizes:
     """Generations of the loops of networks."""
     network: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32)
     """What the networks are."""
-    training: Training = Training(steps=1500, learning_rate=5e-3, weight_decay=0.01)
+    training: Training = replace(NADAM, steps=1500, learning_rate=5e-3, weight_decay=0.01)
     """How they are trained."""
 
     def __post_init__(self) -> None:
@@ -177,50 +179,40 @@ class ContextSizes:
 
 @dataclass(frozen=True)
 class ConvergenceSize:
-    """Loops of the transformer at several real and synthetic sizes. Steps are equal for all."""
+    """The main job's learner at other real and synthetic sizes, in as many loops.
 
-    task: LinearRegression = LinearRegression(context=4)
-    architecture: Architecture = Architecture(depth=2, width=16, heads=2)
-    training: Training = Training(steps=600, learning_rate=1e-2)
-    samples: tuple[int, ...] = (250, 1000, 4000)
-    """The sizes n of the real set at which convergence is followed."""
-    shares: tuple[float, ...] = (0.25, 0.5)
-    """The constant shares α of real prompts at which it is."""
-    law_samples: tuple[int, ...] = (500, 2000)
-    """More sizes at which one fit to real prompts is measured, for the law of its error."""
-    lam_samples: tuple[int, ...] = (250,)
-    """The sizes n at which the amount of synthetic data is varied."""
-    lams: tuple[float, ...] = (0, 1, 4, 16)
-    """Synthetic prompts per real one, λ; 0 for real prompts alone."""
+    Steps are equal for all sizes. Of the main job's own size there are its own loops.
+    """
+
+    samples: tuple[int, ...] = (250, 1000)
+    """The sizes n of the real set at which loops with a constant share of it are followed."""
     generations: int = 5
-    replicates: int = 12
-    """Whole loops, the same at every size."""
-    held_out: int = 2000
-    """Real prompts, and as many generated ones, on which a generation is measured."""
-    neighbours: int = 2
-    """Random prompts that are replaced, one at a time, to measure the constants of stability."""
+    """G, generations after generation 0."""
+    without_real: bool = False
+    """Whether loops without real data are followed, too, at all of these sizes."""
+    lam_samples: tuple[int, ...] = ()
+    """The sizes n at which the amount of synthetic data is varied."""
+    lams: tuple[float, ...] = (0, 1, 4)
+    """Synthetic prompts per real one, λ; 0 for real prompts alone."""
+    lam_generations: int = 3
+    """Generations after generation 0 of these loops."""
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("lam_samples", 1), ("lams", 2)):
+        for name, least in (("samples", 1), ("lam_samples", 0), ("lams", 2)):
             values = getattr(self, name)
             different = len(values) >= least and len(set(values)) == len(values)
             require(different, name, values, f"at least {least} different numbers")
         fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
         require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        counts(self, generations=1, replicates=3, held_out=2, neighbours=1)
-        for name in ("samples", "law_samples", "lam_samples"):
+        counts(self, generations=1, lam_generations=1)
+        flag("without_real", self.without_real)
+        for name in ("samples", "lam_samples"):
             for n in getattr(self, name):
                 whole(name, n, 1)
-        most = max(self.samples)
-        fine = max(self.law_samples, default=0) <= most
-        require(fine, "law_samples", self.law_samples, f"at most the largest of samples ({most})")
         for n in self.lam_samples:
             for lam in self.lams:
-                require((lam * n) % 1 == 0, "lams", lam, f"whole numbers of prompts beside n = {n}")
-        for share in self.shares:
-            for n in self.samples:
-                Augment(share).synthetic_size(n)
+                require(lam * n >= 1 or not lam, "lams", lam, f"0, or a prompt beside n = {n}")
 
 
 @dataclass(frozen=True)
@@ -274,7 +266,7 @@ class Preset:
     in_context: ContextSizes = ContextSizes()
     """Loops in the context."""
     convergence: ConvergenceSize = ConvergenceSize()
-    """Loops of the transformer at several sizes."""
+    """The same learner at other sizes."""
 
     def __post_init__(self) -> None:
         counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)
@@ -282,6 +274,12 @@ class Preset:
         require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:
             regime.synthetic_size(self.samples)
+        beside = self.convergence
+        own = f"other sizes than the main job's ({self.samples})"
+        require(self.samples not in beside.samples, "convergence.samples", beside.samples, own)
+        last = f"at most the generations of the main job ({self.generations})"
+        fine = beside.generations <= self.generations
+        require(fine, "convergence.generations", beside.generations, last)
 
     @property
     def regimes(self) -> tuple[Regime, ...]:
@@ -293,7 +291,9 @@ class Preset:
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass from tables of numbers; what they do not say is its default."""
+    """A dataclass from tables of numbers; what they do not say is its default, `NADAM` for that."""
+    if kind is Training and values.get("optimiser") == "nadam":
+        return replace(NADAM, **values)
     kinds = get_type_hints(kind)
 
     def one(name: str, value: Any) -> Any:

@@ -152,7 +152,8 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
     cells = [
         cell
         for cell in cells_of(stored, "generalization_gap")
-        if "gap_bound" in cell or "quantile" in cell["quantity"]
+        if ("gap_bound" in cell or "quantile" in cell["quantity"])
+        and cell.get("form") != "localised"
     ]
     chosen: dict[str, list[Cell]] = {}
     rest: list[Any] = []
@@ -173,11 +174,13 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
 
 
 def _draw_generalization_gap(stored: Stored) -> Figure:
-    """The gap's 95 % quantile (solid) and the bound that holds with probability 95 % (dashed);
-    below, bound over measured: 1 is attained. Of bits the tightest and loosest loop for each
-    loss. Crosses: vacuous.
+    """The gap's 95 % quantile (solid), its bound by stability or certificate (dashed) and the
+    localised one (dotted), each with probability 95 %; below, bound over measured: 1 is attained.
+    Of bits the tightest and loosest loop a loss. Crosses: vacuous.
     """
     bits, others, rest = gap_series(stored)
+    sharp = [c for c in cells_of(stored, "generalization_gap") if c.get("form") == "localised"]
+    localised = grouped(sharp, "loop", "alpha", "quantity")
     figure = Figure(figsize=(9.4, 7.4))
     axes = figure.subplots(2, 2, sharex="col", sharey="row")
     titles = ("bits: both sides exact", "Gaussian mean: both sides exact; the others: sampled")
@@ -197,10 +200,15 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
             empty = np.array([cell.get("vacuous", False) for cell in curve])
             top.plot(x[empty], bound[empty], "kx", markersize=9)
             bottom.plot(x, _tightness(curve), **look, linestyle="-.")
+            same = localised.get(tuple(curve[0][key] for key in ("loop", "alpha", "quantity")), [])
+            if same:
+                top.plot(x, _sides(same)[2], **look, linestyle=":", markerfacecolor="none")
+                bottom.plot(x, _tightness(same), **look, linestyle=":")
         if any(cell.get("vacuous") for curve in series.values() for cell in curve):
             top.plot([], [], "kx", markersize=9, label="vacuous: at least the largest loss")
         top.plot([], [], "k-", label="95 % quantile of the gap")
         top.plot([], [], "k--", label="its bound")
+        top.plot([], [], "k:", label="its localised bound")
         for ax in (top, bottom):
             ax.set_yscale("log")
             plain_log(ax.yaxis)

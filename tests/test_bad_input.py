@@ -516,7 +516,7 @@ def setting(**options):
 
 
 def planned(**settings):
-    return planning.Problem(**settings).best(error_law.ErrorLaw(0.0, 0.3, 0.5))
+    return planning.Question(**settings).best(error_law.ErrorLaw(0.0, 0.3, 0.5))
 
 
 # What is made, with which arguments but one, that one, its bad values, what would be right.

@@ -211,8 +211,10 @@ class ConvergenceSize:
     """Synthetic prompts per real one, λ; 0 for real prompts alone."""
     lam_generations: int = 3
     """Generations after generation 0 of these loops."""
-    replicates: int = 12
-    """Whole loops of each size."""
+    replicates: int = 6
+    """Whole loops of each size n."""
+    lam_replicates: int = 10
+    """Whole loops of each amount of synthetic data."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("lam_samples", 0), ("lams", 2)):
@@ -222,7 +224,7 @@ class ConvergenceSize:
         fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
         require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        counts(self, generations=1, lam_generations=1, replicates=2)
+        counts(self, generations=1, lam_generations=1, replicates=3, lam_replicates=3)
         flag("without_real", self.without_real)
         for name in ("samples", "lam_samples"):
             for n in getattr(self, name):

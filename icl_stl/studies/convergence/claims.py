@@ -50,7 +50,7 @@ def _places(preset: Preset) -> LoopSize:
     if size.lam_samples:
         made.append(max(REFITS) * max(size.lam_samples))
         made.append(round(max(size.lams) * max(size.lam_samples)))
-    most = max(*size.samples, *size.lam_samples)
+    most = max((*size.samples, *size.lam_samples))
     return LoopSize(most, max(most, *made))
 
 
@@ -58,10 +58,17 @@ def _sized(
     preset: Preset, world: Any, size: LoopSize, generations: int, **others: Any
 ) -> SizedTransformers:
     """Loops of one size."""
-    given = {"problem": _problem(preset), "places": _places(preset), **others}
-    return SizedTransformers(
-        size=size, runs=preset.convergence.replicates, world=world, generations=generations, **given
-    )
+    given = {"problem": _problem(preset), "places": _places(preset)}
+    given["runs"] = preset.convergence.replicates
+    return SizedTransformers(size=size, world=world, generations=generations, **given | others)
+
+
+def _varied(
+    preset: Preset, world: Any, size: LoopSize, generations: int, **others: Any
+) -> SizedTransformers:
+    """Loops of one size, beside those of other amounts of synthetic data."""
+    runs = preset.convergence.lam_replicates
+    return _sized(preset, world, size, generations, runs=runs, **others)
 
 
 def converging(preset: Preset) -> dict[tuple[float, float], SizedTransformers]:
@@ -91,7 +98,7 @@ def sweeps(preset: Preset) -> dict[tuple[str, int], dict[float, SizedTransformer
     size = preset.convergence
     return {
         (world, n): {
-            lam: _sized(preset, world, LoopSize(n, round(lam * n)), size.lam_generations)
+            lam: _varied(preset, world, LoopSize(n, round(lam * n)), size.lam_generations)
             for lam in sorted(size.lams)
         }
         for world in ("fixed", "fresh")
@@ -101,13 +108,13 @@ def sweeps(preset: Preset) -> dict[tuple[str, int], dict[float, SizedTransformer
 
 def refits(preset: Preset, n: int) -> dict[int, SizedTransformers]:
     """Pairs of fits to what one fit to n real prompts writes, by how many times n prompts."""
-    return {k: _sized(preset, "refits", LoopSize(n, k * n, 0.0), 2) for k in REFITS}
+    return {k: _varied(preset, "refits", LoopSize(n, k * n, 0.0), 2) for k in REFITS}
 
 
 def distilled(preset: Preset, n: int) -> Distilled:
     """Averages of fits to n real prompts, and fits beside what all of them write."""
     made = tuple(round(lam * n) for lam in sorted(preset.convergence.lams) if lam)
-    places, runs = _places(preset), preset.convergence.replicates
+    places, runs = _places(preset), preset.convergence.lam_replicates
     return Distilled(_problem(preset), LoopSize(n, 0), places, runs, MEMBERS, made)
 
 
@@ -120,7 +127,7 @@ def otherwise(preset: Preset, n: int) -> dict[str, SizedTransformers]:
         "four times the decay": replace(training, weight_decay=4 * training.weight_decay),
     }
     return {
-        words: _sized(preset, "fixed", LoopSize(n, 0), 0, problem=replace(problem, training=own))
+        words: _varied(preset, "fixed", LoopSize(n, 0), 0, problem=replace(problem, training=own))
         for words, own in changed.items()
     }
 
@@ -300,7 +307,9 @@ def _judge_convergence(evidence: Evidence) -> Judged:
         control += _growth_cells(evidence, SHARE, family="grows with real data")
     words = "eps(N) = floor + c N^-a, whole prompts"
     constants = law_constants(words, fitted_law(evidence, "drift"))
-    constants.append(constant("prompts that a training sees", _followed(evidence.preset), "certified"))
+    constants.append(
+        constant("prompts that a training sees", _followed(evidence.preset), "certified")
+    )
     return Judged([*cells, *_level_cells(evidence)], control, constants)
 
 

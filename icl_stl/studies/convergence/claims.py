@@ -58,7 +58,7 @@ def _sized(
     preset: Preset, world: Any, size: LoopSize, generations: int, **others: Any
 ) -> SizedTransformers:
     """Loops of one size."""
-    given = {"problem": _problem(preset), "places": _places(preset)}
+    given: dict[str, Any] = {"problem": _problem(preset), "places": _places(preset)}
     given["runs"] = preset.convergence.replicates
     return SizedTransformers(size=size, world=world, generations=generations, **given | others)
 
@@ -73,7 +73,8 @@ def _varied(
 
 def converging(preset: Preset) -> dict[tuple[float, float], SizedTransformers]:
     """Loops in which convergence is followed, by share and n; the main job has its own n."""
-    last, found = preset.convergence.generations, {}
+    last = preset.convergence.generations
+    found: dict[tuple[float, float], SizedTransformers] = {}
     endless, prompts = streamed(_problem(preset))
     whole = {"problem": endless, "places": LoopSize(prompts, prompts)}
     half = prompts // 2

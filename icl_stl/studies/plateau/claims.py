@@ -330,7 +330,7 @@ def _predictions(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Cell]:
                 return float(predicted_level(result, pairs, kept)[row, i])
 
             def ratio(kept: Bools, level: Any = level, i: int = i) -> float:
-                return _root(x[kept, i] ** 2) / level(kept)
+                return _root(x[kept, i] ** 2) / float(level(kept))
 
             ratios, predicted = jackknifed(ratio, len(x)), jackknifed(level, len(x))
             stderr = predicted.std(ddof=1) / predicted.size**0.5

@@ -113,9 +113,10 @@ def below_the_bound(regime, distance=0.01, spread=0.002):
     return made(regime, bound - below, eps)
 
 
-def paired(loops, places=2, refit=0.004, mixing=0.001, noise=0.002):
+def paired(loops, places=2, first=0.2, refit=0.004, mixing=0.001, noise=0.002):
     """Pairs of fits beside the loops with real data: these squares up to a little scatter."""
-    means = {"refit": refit, "mixing": mixing, "noise": noise, "refit_noise": noise}
+    means = {"first": first, "refit": refit, "mixing": mixing, "noise": noise}
+    means |= {"first_noise": noise, "refit_noise": noise}
     return {
         label: {
             name: np.stack([around(mean, R, [k, place]) for place in range(places)], axis=1)

@@ -18,7 +18,7 @@ from icl_stl.intervals import LEVEL
 from icl_stl.lab.experiments import LoopSize, SizedLoops
 from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law, interval, resampled_laws
-from icl_stl.planning.plan import Problem, nearly_best
+from icl_stl.planning.plan import Question, nearly_best
 from icl_stl.problems import ClippedMean, GaussianMean, LinearAttention, Ols, Solvable
 from icl_stl.studies.cells import (
     WITHIN,
@@ -572,9 +572,9 @@ RESAMPLES = 100
 """Error laws that might have been fitted instead, behind a band."""
 
 
-def _planned(world: World, objective: Objective, generation: int) -> Problem:
+def _planned(world: World, objective: Objective, generation: int) -> Question:
     """The bound that is to be least."""
-    return Problem(
+    return Question(
         CERTIFIED_ROWS,
         **CERTIFIED,
         delta=DELTA,
@@ -651,11 +651,11 @@ def _certified_optimum(evidence: Evidence) -> Judged:
     return Judged(cells, [], constants)
 
 
-def _recommended(problem: Problem, law: ErrorLaw, drawn: Sequence[ErrorLaw]) -> Json:
+def _recommended(question: Question, law: ErrorLaw, drawn: Sequence[ErrorLaw]) -> Json:
     """The minimiser of a bound, its band over laws, and its curve over that at λ = 0."""
-    best = problem.best(law)
-    low, high = interval([nearly_best(problem, one) for one in drawn])
-    curve = problem.trade_off(law, np.array(LAMS))
+    best = question.best(law)
+    low, high = interval([nearly_best(question, one) for one in drawn])
+    curve = question.trade_off(law, np.array(LAMS))
     alone = float(curve.total[0])
     names = ("shift", "stability", "fluctuation")
     parts = {name: np.broadcast_to(getattr(curve, name), len(LAMS)) / alone for name in names}
@@ -669,7 +669,7 @@ def _recommended(problem: Problem, law: ErrorLaw, drawn: Sequence[ErrorLaw]) -> 
         "curve": (curve.total / alone).tolist(),
         "terms": {name: part.tolist() for name, part in parts.items()},
         "alone": alone,
-        "vacuous": bool(best.value > problem.M),
+        "vacuous": bool(best.value > question.M),
     }
 
 

@@ -274,13 +274,13 @@ def _level_cells(evidence: Evidence) -> list[Cell]:
             for n, values in curves(evidence, share, kind).items():
                 shown.add(n)
                 for i in sorted({0, last // 2, last}):
-                    own, keys = values[:, i], _place(share, n, i, kind, WORDS[kind], level=True)
+                    own, keys = values[:, i], _place(share, n, i, kind, WORDS[kind], drawn=True)
                     cells.append(Cell(own, own, np.nan, keys, finding=True))
         single, name = fits(preset)["n"], {"squared": "excess", "nll": "excess_nll"}.get(kind)
         for column, n in enumerate(single.samples if name else ()):
             if name and n not in shown:
                 own = wide(evidence, single, name)[:, column]
-                keys = _place(SHARE, n, 0, kind, WORDS[kind], level=True)
+                keys = _place(SHARE, n, 0, kind, WORDS[kind], drawn=True)
                 cells.append(Cell(own, own, np.nan, keys, finding=True))
     return cells
 

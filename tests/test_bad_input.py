@@ -516,7 +516,7 @@ def setting(**options):
 
 
 def planned(**settings):
-    return planning.Problem(**settings).best(error_law.ErrorLaw(0.0, 0.3, 0.5))
+    return planning.Question(**settings).best(error_law.ErrorLaw(0.0, 0.3, 0.5))
 
 
 # What is made, with which arguments but one, that one, its bad values, what would be right.
@@ -542,6 +542,9 @@ TABLE = [
     (Training, {}, "learning_rate", [0, -1.0, NAN, INF, "fast"], "a positive number"),
     (Training, {}, "weight_decay", [-0.1, NAN, INF, None], "a number of at least 0"),
     (Training, {}, "warmup", [1.5, -0.1, NAN, "short"], "in [0, 1]"),
+    (Training, {}, "average", [1.5, -0.1, NAN], "in [0, 1]"),
+    (Training, {}, "prior_rows", [-1, NAN, "all"], "a number of at least 0"),
+    (Training, {}, "optimiser", ["adam", 3], "'muon' or 'nadam'"),
     (StabilitySize, {}, "samples", [(60,), (60, 60)], "at least two different sizes"),
     (StabilitySize, {}, "neighbours", [0], "a whole number of at least 1"),
     (StabilitySize, {}, "held_out", [1], "a whole number of at least 2"),
@@ -669,6 +672,7 @@ TABLE = [
     (LinearRegression, {"prior_scale": 1e-30}, "noise", [1e-30], "from 1e-15 to 1e+15"),
     (Training, {}, "learning_rate", [1e-300], "of a size from"),
     (Training, {}, "shuffle_examples", [1, None], "True or False"),
+    (Training, {}, "once", [1, None], "True or False"),
     (QueryArchitecture, {}, "norm", [1, "no"], "True or False"),
     (ArchitectureSize, {}, "compared", [2.5, True], "in 1..6"),
     (ConvergenceSize, {}, "lams", [(0, NAN)], "numbers of at least 0"),

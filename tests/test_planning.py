@@ -20,7 +20,7 @@ from icl_stl.planning.plan import (
     CHECKED,
     PARTS,
     Measured,
-    Problem,
+    Question,
     harmful_ratios,
     nearly_best,
     no_law_helps,
@@ -37,16 +37,16 @@ LAW = ErrorLaw(0.002, 0.25, 0.5)
 
 
 def gap(n, **constants):
-    """A problem of the gap, on which more than one part speaks for synthetic rows."""
-    return Problem(n, objective="gap", **constants)
+    """A question of the gap, on which more than one part speaks for synthetic rows."""
+    return Question(n, objective="gap", **constants)
 
 
 CASES = [
     (gap(2000, kappa=0.3), LAW),
     (gap(2000, kappa=0.9, fresh=True), LAW),
     (gap(2000, kappa=0.9, b=0.0), ErrorLaw(0.0, 0.004, 0.5)),
-    (Problem(500, kappa=0.3, objective="risk", b=9.0), ErrorLaw(0.001, 0.01, 0.5)),
-    (Problem(2000, objective="uniform", log_size=5.0), LAW),
+    (Question(500, kappa=0.3, objective="risk", b=9.0), ErrorLaw(0.001, 0.01, 0.5)),
+    (Question(2000, objective="uniform", log_size=5.0), LAW),
     (gap(2000, kappa=0.3, max_lam=1.5), LAW),
     (gap(2000, kappa=0.3, generation=5), LAW),
     (gap(2000, kappa=0.3, generation=5, fresh=True), ErrorLaw(0.0, 0.1, 0.5)),
@@ -57,12 +57,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("problem", "law"), CASES)
-def test_the_plan_is_what_the_bounds_say(problem, law):
-    made = plan(problem, law)
-    given = {k: v for k, v in dataclasses.asdict(problem).items() if k != "max_lam"}
+@pytest.mark.parametrize(("question", "law"), CASES)
+def test_the_plan_is_what_the_bounds_say(question, law):
+    made = plan(question, law)
+    given = {k: v for k, v in dataclasses.asdict(question).items() if k != "max_lam"}
     given |= {"c": law.c, "a": law.a, "floor": law.floor}
-    best = bounds.optimal_size(**given, max_lam=problem.max_lam)
+    best = bounds.optimal_size(**given, max_lam=question.max_lam)
     assert made.best == best
     at_best = bounds.synthetic_trade_off(lam=made.lam, **given)
     assert sum(made.parts.values()) == pytest.approx(float(at_best.total), rel=1e-12)
@@ -71,7 +71,7 @@ def test_the_plan_is_what_the_bounds_say(problem, law):
     assert made.gain >= 0
     assert made.parts[made.largest] == max(made.parts.values())
     assert made.band is made.gain_band is None
-    near = nearly_best(problem, law)
+    near = nearly_best(question, law)
     assert near == pytest.approx(best.lam, rel=3e-3, abs=1e-4)
     assert (made.held_back_by is None) or made.held_back_by in PARTS
     if best.regime == "interior":
@@ -135,8 +135,8 @@ def test_every_plan_is_a_whole_number_of_rows_that_can_be_run(
     n, objective, fresh, kappa, b, generation, max_lam, c, floor
 ):
     constants = {"kappa": kappa, "b": b, "generation": generation, "max_lam": max_lam}
-    problem = Problem(float(n), objective=objective, fresh=fresh, log_size=2.0, **constants)
-    made = plan(problem, ErrorLaw(floor, c, 0.5))
+    question = Question(float(n), objective=objective, fresh=fresh, log_size=2.0, **constants)
+    made = plan(question, ErrorLaw(floor, c, 0.5))
     assert isinstance(made.rows, int)
     assert made.rows == 0 or made.rows >= 1
     assert made.lam <= max_lam
@@ -145,7 +145,7 @@ def test_every_plan_is_a_whole_number_of_rows_that_can_be_run(
     assert regime.fresh_real == (fresh and rows > 0)
 
     def total(rows):
-        return float(problem.trade_off(made.law, rows / n).total)
+        return float(question.trade_off(made.law, rows / n).total)
 
     assert sum(made.parts.values()) == pytest.approx(total(rows), rel=1e-12, abs=0)
     assert total(rows) <= total(0)
@@ -174,7 +174,7 @@ def test_rows_are_whole_where_the_ratio_is_not():
     assert asked_for(few)[1] == few.rows == 0  # a share does not tell 503 of 1e12 from others
     most = plan(gap(2000, kappa=0.3, generation=2), ErrorLaw(0.0, 0.3, 0.5))
     assert most.best.lam == math.inf
-    alone, saved, limit = most.problem.trade_off(most.law, np.array([0, most.lam, math.inf])).total
+    alone, saved, limit = most.question.trade_off(most.law, np.array([0, most.lam, math.inf])).total
     assert 0.99 <= (alone - saved) / (alone - limit) <= 0.991
     with pytest.raises(ValueError, match=r"n must be a whole number of rows, but it is 2000\.5"):
         plan(gap(2000.5), LAW)
@@ -201,17 +201,17 @@ def test_the_regret_it_tells_is_that_of_the_committed_results():
 
 def test_sizes_at_which_synthetic_rows_help():
     """Against the thresholds of the theory: A + F < G/2 + H for kappa = 0."""
-    problem = gap(2000, kappa=0.0, b=0.0)
+    question = gap(2000, kappa=0.0, b=0.0)
     g = math.sqrt(math.log(20) / 2) / 2
     fast = ErrorLaw(0.0, 3.0, 0.75)  # 3 n^-3/4 < g n^-1/2 from n = (3/g)^4 on
-    ((low, high),) = useful_sizes(problem, fast)
+    ((low, high),) = useful_sizes(question, fast)
     assert high == pytest.approx(1e9)
     assert low == pytest.approx((3 / g) ** 4, rel=5e-3)
     floor = ErrorLaw(0.03, 0.0, 0.5)  # 0.03 < g n^-1/2 up to n = (g/0.03)^2
-    ((low, high),) = useful_sizes(problem, floor)
+    ((low, high),) = useful_sizes(question, floor)
     assert low == 1
     assert high == pytest.approx((g / 0.03) ** 2, rel=5e-3)
-    assert "they help up to about 416 real rows" in plan(problem, floor).sentence
+    assert "they help up to about 416 real rows" in plan(question, floor).sentence
     early = plan(gap(100, kappa=0.0, b=0.0), fast)
     assert "they begin to help at about 578 real rows." in early.sentence
     assert useful_sizes(gap(2000, b=0.0), floor) == ()
@@ -219,17 +219,17 @@ def test_sizes_at_which_synthetic_rows_help():
 
 def test_sizes_in_several_ranges_are_all_said():
     """A fast error law beside a large b: helped when tiny and when large, not in between."""
-    law, problem = ErrorLaw(0.0, 11.0, 0.75), gap(12, kappa=0.0, b=10.0, delta=0.9)
-    ranges = useful_sizes(problem, law)
+    law, question = ErrorLaw(0.0, 11.0, 0.75), gap(12, kappa=0.0, b=10.0, delta=0.9)
+    ranges = useful_sizes(question, law)
     assert [round(end, 1) for pair in ranges for end in pair] == [1, 2.5, 120.2, 1e9]
     for n in (1, 2, 3, 12, 20, 100, 130, 400, 1000, 1e6):
-        helped = dataclasses.replace(problem, n=float(n)).best(law).lam > 0
+        helped = dataclasses.replace(question, n=float(n)).best(law).lam > 0
         assert helped == any(low <= n <= high for low, high in ranges)
     for n in (12.0, 20.0):
-        said = plan(dataclasses.replace(problem, n=n), law).sentence
+        said = plan(dataclasses.replace(question, n=n), law).sentence
         assert "they help real sets of about 1 to 2 and of 120 to 1e+09 rows." in said
         assert "begin" not in said
-    assert plan(dataclasses.replace(problem, n=400.0), law).best.lam == pytest.approx(
+    assert plan(dataclasses.replace(question, n=400.0), law).best.lam == pytest.approx(
         1.63, abs=0.01
     )
 
@@ -246,8 +246,8 @@ def rising_first(share, n=1000.0, b=0.0):
 )
 def test_fewer_rows_that_do_harm_are_told(share, b, end_in_words):
     """Statement 22: the bound rises first, and is below that without only from an end on."""
-    problem, law, end = rising_first(share, b=b)
-    made = plan(problem, law)
+    question, law, end = rising_first(share, b=b)
+    made = plan(question, law)
     assert made.best.lam == math.inf
     ((low, high),) = made.harmful
     assert low == 0
@@ -257,20 +257,20 @@ def test_fewer_rows_that_do_harm_are_told(share, b, end_in_words):
         in made.sentence
     )
     assert "falls" not in made.sentence
-    bound = problem.trade_off(law, np.array([0, high * 0.99, high * 1.01])).total
+    bound = question.trade_off(law, np.array([0, high * 0.99, high * 1.01])).total
     assert bound[1] > bound[0] > bound[2]
-    capped = plan(dataclasses.replace(problem, max_lam=2 * end), law)
+    capped = plan(dataclasses.replace(question, max_lam=2 * end), law)
     assert capped.best.regime == "capped"
     assert f"Fewer than about {end_in_words} per real one" in capped.sentence
-    tight = plan(dataclasses.replace(problem, max_lam=end / 2), law)
+    tight = plan(dataclasses.replace(question, max_lam=end / 2), law)
     assert tight.best.lam == 0
     assert tight.beyond_cap == pytest.approx(end, rel=1e-4)
     assert f"Only from about {end_in_words} per real one on, more than is allowed" in tight.sentence
 
 
 def test_no_harm_is_told_where_there_is_none():
-    for problem, law in ((gap(2000, kappa=0.3), LAW), rising_first(0.45)[:2]):
-        made = plan(problem, law)
+    for question, law in ((gap(2000, kappa=0.3), LAW), rising_first(0.45)[:2]):
+        made = plan(question, law)
         assert made.best.lam > 0
         assert made.harmful == ()
         assert "worse than none" not in made.sentence
@@ -279,7 +279,7 @@ def test_no_harm_is_told_where_there_is_none():
     assert interior.best.regime == "interior"
     ((low, high),) = interior.harmful
     assert low == 0
-    assert harmful_ratios(interior.problem, interior.law, 0.9 * high)[0][1] == pytest.approx(
+    assert harmful_ratios(interior.question, interior.law, 0.9 * high)[0][1] == pytest.approx(
         0.9 * high
     )
 
@@ -297,13 +297,13 @@ def test_constants_may_decide_before_any_law():
 def test_the_band_covers_the_ratio_of_the_law():
     """Of 40 simulated measurements, or 400; within three standard errors of 95 %."""
     rng, sets, hits = np.random.default_rng(5), trials(40, 400), 0
-    problem = gap(2000, kappa=0.3)
+    question = gap(2000, kappa=0.3)
     errors = LAW.at(SIZES)
     best = bounds.optimal_size(2000, M=1, b=1, kappa=0.3, c=LAW.c, a=LAW.a, floor=LAW.floor).lam
     for seed in range(sets):
         measured = np.abs(errors * (1 + 0.03 * rng.standard_normal(SIZES.size)))
         laws = resampled_laws(SIZES, measured, 0.03 * errors, count=100, seed=seed).laws()
-        low, high = interval([nearly_best(problem, law) for law in laws])
+        low, high = interval([nearly_best(question, law) for law in laws])
         hits += low <= best <= high
     assert abs(hits / sets - 0.95) <= 3 * (0.95 * 0.05 / sets) ** 0.5
 
@@ -312,13 +312,13 @@ def test_the_band_covers_the_ratio_of_the_law():
 def test_the_band_covers_the_ratio_with_few_loops(runs):
     """Standard errors of few loops, their number known: covered in 95 % of cases or more."""
     rng, sets, hits = np.random.default_rng(6), 60, 0
-    problem, errors = gap(2000, kappa=0.3), LAW.at(SIZES)
-    best = problem.best(LAW).lam
+    question, errors = gap(2000, kappa=0.3), LAW.at(SIZES)
+    best = question.best(LAW).lam
     for seed in range(sets):
         loops = errors * (1 + 0.03 * runs**0.5 * rng.standard_normal((runs, SIZES.size)))
         data = SIZES, np.abs(loops.mean(0)), loops.std(0, ddof=1) / runs**0.5
         laws = resampled_laws(*data, runs=runs, count=60, seed=seed).laws()
-        low, high = interval([nearly_best(problem, law) for law in laws])
+        low, high = interval([nearly_best(question, law) for law in laws])
         hits += low <= best <= high
     assert hits / sets >= 0.95 - 3 * (0.95 * 0.05 / sets) ** 0.5
 

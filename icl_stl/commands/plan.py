@@ -20,7 +20,7 @@ from icl_stl.lab import results
 
 if TYPE_CHECKING:
     from icl_stl.planning.error_law import ErrorLaw
-    from icl_stl.planning.plan import Plan, Problem
+    from icl_stl.planning.plan import Plan, Question
 
 CONSTANTS = ("floor", "c", "a")
 """Those of the error law."""
@@ -141,11 +141,11 @@ def chosen_law(arguments: Arguments) -> Laws:
     return Laws(law, resampled, source, resampled is not None and any(map(isinf, runs)))
 
 
-def chosen_problem(arguments: Arguments) -> "Problem":
+def chosen_question(arguments: Arguments) -> "Question":
     """The loop that the options describe."""
-    from icl_stl.planning.plan import Problem
+    from icl_stl.planning.plan import Question
 
-    problem = Problem(
+    question = Question(
         n=arguments.n,
         M=arguments.M,
         b=arguments.M if arguments.b is None else arguments.b,
@@ -158,7 +158,7 @@ def chosen_problem(arguments: Arguments) -> "Problem":
         log_size=arguments.log_size,
     )
     require(arguments.n % 1 == 0, "n", arguments.n, "a whole number of rows")
-    return problem
+    return question
 
 
 def assumptions(arguments: Arguments, law: "ErrorLaw") -> list[str]:
@@ -185,7 +185,7 @@ def warnings(arguments: Arguments, plans: Plans, laws: Laws) -> list[str]:
         )
     for name, plan in plans.items():
         assumed = arguments.kappa is None and name != "uniform"
-        if assumed and plan.best.lam == 0 and no_law_helps(plan.problem):
+        if assumed and plan.best.lam == 0 and no_law_helps(plan.question):
             said.append(
                 f"{name}: with the assumed κ = 1 no error law would recommend synthetic rows, not "
                 "even one without errors: measure κ and give --kappa"
@@ -254,7 +254,7 @@ def table(plans: Plans) -> Table:
 def planned(plan: "Plan", regret: Any) -> dict[str, Any]:
     """One plan for a file."""
     return {
-        "problem": vars(plan.problem),
+        "problem": vars(plan.question),
         "rows": plan.rows,
         "lam": plan.lam,
         "run_loop": plan.options,
@@ -286,20 +286,20 @@ def main(arguments: Arguments) -> int:
     require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
     known = f"at least 2 and at most {MOST_RESAMPLES}"
     require(2 <= count <= MOST_RESAMPLES, "resamples", count, known)
-    problem, laws = chosen_problem(arguments), chosen_law(arguments)
-    problem.best(laws.law)  # refuses what is outside its range
+    question, laws = chosen_question(arguments), chosen_law(arguments)
+    question.best(laws.law)  # refuses what is outside its range
     if out is not None:
         results.make_folder(out)
     plans: Plans = {
-        name: planning.plan(replace(problem, objective=name), laws.law, laws.resampled)
-        for name in dict.fromkeys(("risk", "gap", problem.objective))
+        name: planning.plan(replace(question, objective=name), laws.law, laws.resampled)
+        for name in dict.fromkeys(("risk", "gap", question.objective))
     }
     assumed, warned = assumptions(arguments, laws.law), warnings(arguments, plans, laws)
-    own, resampled = plans[problem.objective], laws.resampled
+    own, resampled = plans[question.objective], laws.resampled
     if out is not None:
         content = {
             "schema": results.SCHEMA,
-            "objective": problem.objective,
+            "objective": question.objective,
             "law": {name: getattr(laws.law, name) for name in CONSTANTS},
             "law_bands": {
                 name: resampled and interval(getattr(resampled, name)) for name in CONSTANTS
@@ -324,8 +324,8 @@ def main(arguments: Arguments) -> int:
     for name, plan in plans.items():
         print(f"{name}: {plan.sentence}")
     print(planning.DECIDES)
-    print(f"run it ({problem.objective}): icl-stl loop {own.options}")
+    print(f"run it ({question.objective}): icl-stl loop {own.options}")
     if out is not None:
         print(f"{out}/plan.json, {out}/trade_off.svg")
-    print(planning.regret_in_words(problem.objective))
+    print(planning.regret_in_words(question.objective))
     return 0

@@ -58,7 +58,7 @@ NEARLY_ALL = 0.99
 
 
 @dataclass(frozen=True)
-class Problem:
+class Question:
     """A loop whose synthetic size is to be planned; symbols as in `bounds.optimal_size`."""
 
     n: float
@@ -113,7 +113,7 @@ class Plan(NamedTuple):
     """How many synthetic rows make the bound smallest, and how sure that is.
 
     Attributes:
-        problem: what was planned.
+        question: what was planned.
         law: the error law it rests on.
         best: lambda*, the bound there, and the certificate that no ratio is better.
         rows: the whole number of synthetic rows that is advised; see `whole_rows`.
@@ -133,7 +133,7 @@ class Plan(NamedTuple):
             synthetic rows would help nevertheless; None if there is none.
     """
 
-    problem: Problem
+    question: Question
     law: ErrorLaw
     best: bounds.OptimalSize
     rows: int
@@ -160,38 +160,38 @@ class Plan(NamedTuple):
     @property
     def lam(self) -> float:
         """Synthetic rows per real row, of the rows that are advised."""
-        return self.rows / self.problem.n
+        return self.rows / self.question.n
 
     @property
     def options(self) -> str:
         """The options of ``icl-stl loop`` that run it."""
         ratio = f" --lam {self.lam!r}" if self.rows else ""
-        name = _regime(self.problem, self.rows).name
-        return f"--regime {name} --samples {self.problem.n:.0f}{ratio}"
+        name = _regime(self.question, self.rows).name
+        return f"--regime {name} --samples {self.question.n:.0f}{ratio}"
 
 
-def plan(problem: Problem, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
+def plan(question: Question, law: ErrorLaw, resampled: ResampledLaws | None = None) -> Plan:
     """Plan the synthetic size of a loop."""
-    require(problem.n % 1 == 0, "n", problem.n, "a whole number of rows")
-    best = problem.best(law)
-    rows = whole_rows(problem, law, best.lam)
-    lam = rows / problem.n
-    alone = problem.trade_off(law, 0.0)
-    parts = {name: float(value) for name, value in problem.parts(law, lam).items()}
+    require(question.n % 1 == 0, "n", question.n, "a whole number of rows")
+    best = question.best(law)
+    rows = whole_rows(question, law, best.lam)
+    lam = rows / question.n
+    alone = question.trade_off(law, 0.0)
+    parts = {name: float(value) for name, value in question.parts(law, lam).items()}
     band = gain_band = None
     if resampled is not None:
         laws = resampled.laws()
-        band = interval([nearly_best(problem, other) for other in laws])
-        gain_band = interval([_gain(problem, other, lam) for other in laws])
+        band = interval([nearly_best(question, other) for other in laws])
+        gain_band = interval([_gain(question, other, lam) for other in laws])
     return Plan(
-        *(problem, law, best, rows, band, alone, parts),
-        *(_gain(problem, law, lam), gain_band, _steepest(problem, law, best.lam)),
-        *(useful_sizes(problem, law), harmful_ratios(problem, law, best.lam)),
-        _beyond_cap(problem, law) if best.lam == 0 else None,
+        *(question, law, best, rows, band, alone, parts),
+        *(_gain(question, law, lam), gain_band, _steepest(question, law, best.lam)),
+        *(useful_sizes(question, law), harmful_ratios(question, law, best.lam)),
+        _beyond_cap(question, law) if best.lam == 0 else None,
     )
 
 
-def whole_rows(problem: Problem, law: ErrorLaw, lam: float) -> int:
+def whole_rows(question: Question, law: ErrorLaw, lam: float) -> int:
     """The whole number of synthetic rows to generate, where a bound is least at the ratio ``lam``.
 
     Of none and the two next to n lam, that of least bound, fewer where they are equal. Without a
@@ -199,79 +199,80 @@ def whole_rows(problem: Problem, law: ErrorLaw, lam: float) -> int:
     than is allowed, and none that the loop's regime refuses: beside very many real rows a few
     cannot be told from none by their share.
     """
-    near = math.floor(problem.n * (_nearly_all(problem, law) if math.isinf(lam) else lam))
-    tried = [k for k in (near, near + 1) if k / problem.n <= problem.max_lam and _runs(problem, k)]
-    return min([0, *tried], key=lambda k: float(problem.trade_off(law, k / problem.n).total))
+    n, most = question.n, question.max_lam
+    near = math.floor(n * (_nearly_all(question, law) if math.isinf(lam) else lam))
+    tried = [k for k in (near, near + 1) if k / n <= most and _runs(question, k)]
+    return min([0, *tried], key=lambda k: float(question.trade_off(law, k / n).total))
 
 
-def _nearly_all(problem: Problem, law: ErrorLaw) -> float:
+def _nearly_all(question: Question, law: ErrorLaw) -> float:
     """From which ratio on `NEARLY_ALL` of what an infinite one saves is saved; of a grid."""
     lam = np.expm1(np.linspace(0, 45, 4501))
-    alone, limit = (float(problem.trade_off(law, end).total) for end in (0.0, math.inf))
-    enough = problem.trade_off(law, lam).total <= limit + (1 - NEARLY_ALL) * (alone - limit)
+    alone, limit = (float(question.trade_off(law, end).total) for end in (0.0, math.inf))
+    enough = question.trade_off(law, lam).total <= limit + (1 - NEARLY_ALL) * (alone - limit)
     short = np.flatnonzero(~enough)
     return float(lam[min(short[-1] + 1, len(lam) - 1)]) if short.size else 0.0
 
 
-def _regime(problem: Problem, rows: int) -> Regime:
+def _regime(question: Question, rows: int) -> Regime:
     """The regime of a loop with so many synthetic rows."""
     if rows == 0:
         return RealOnly()
-    lam = rows / problem.n
-    return FreshReal(lam) if problem.fresh else Augment.from_lam(lam)
+    lam = rows / question.n
+    return FreshReal(lam) if question.fresh else Augment.from_lam(lam)
 
 
-def _runs(problem: Problem, rows: int) -> bool:
+def _runs(question: Question, rows: int) -> bool:
     """Whether a loop with so many synthetic rows, at least one, can be run."""
     with suppress(ValueError, OverflowError):
-        return rows >= 1 and _regime(problem, rows).synthetic_size(int(problem.n)) == rows
+        return rows >= 1 and _regime(question, rows).synthetic_size(int(question.n)) == rows
     return False
 
 
-def nearly_best(problem: Problem, law: ErrorLaw) -> float:
+def nearly_best(question: Question, law: ErrorLaw) -> float:
     """lambda*, not certified: a grid of 1 + lambda, evenly in logarithms, twice refined.
 
     What is left are some 1e-4 of 1 + lambda.
     """
-    low, high, ratio = 0.0, min(math.log1p(problem.max_lam), 45.0), 0.0
+    low, high, ratio = 0.0, min(math.log1p(question.max_lam), 45.0), 0.0
     for points in (401, 41, 41):
         grid = np.linspace(low, high, points)
-        lam = np.minimum(np.expm1(grid), problem.max_lam)
-        values = problem.trade_off(law, lam).total
+        lam = np.minimum(np.expm1(grid), question.max_lam)
+        values = question.trade_off(law, lam).total
         k = int(values.argmin())
         ratio, least = float(lam[k]), float(values[k])
         low, high = grid[max(k - 1, 0)], grid[min(k + 1, points - 1)]
-    if math.isinf(problem.max_lam) and ratio > 0:
-        without_end = float(problem.trade_off(law, math.inf).total)
+    if math.isinf(question.max_lam) and ratio > 0:
+        without_end = float(question.trade_off(law, math.inf).total)
         return math.inf if without_end <= least * (1 + 1e-14) else ratio
     return ratio
 
 
-def _steepest(problem: Problem, law: ErrorLaw, lam: float) -> str | None:
+def _steepest(question: Question, law: ErrorLaw, lam: float) -> str | None:
     """The part that rises fastest at a ratio."""
     if math.isinf(lam):
         return None
-    here, beyond = (problem.parts(law, x) for x in (lam, lam + 1e-4 * (1 + lam)))
+    here, beyond = (question.parts(law, x) for x in (lam, lam + 1e-4 * (1 + lam)))
     slopes = {name: float(beyond[name] - here[name]) for name in PARTS}
     name = max(slopes, key=lambda name: slopes[name])
     return name if slopes[name] > 0 else None
 
 
-def _gain(problem: Problem, law: ErrorLaw, lam: float) -> float:
+def _gain(question: Question, law: ErrorLaw, lam: float) -> float:
     """Share of the bound that this ratio saves; minus infinity where the bound becomes infinite."""
-    alone, there = (float(problem.trade_off(law, ratio).total) for ratio in (0.0, lam))
+    alone, there = (float(question.trade_off(law, ratio).total) for ratio in (0.0, lam))
     return 1 - there / alone if alone > 0 else 0.0
 
 
-def no_law_helps(problem: Problem) -> bool:
+def no_law_helps(question: Question) -> bool:
     """Whether no error law at all would make lambda* > 0: it is 0 even without any error.
 
     An error only adds to the bound, and adds nothing at lambda = 0.
     """
-    return problem.best(ErrorLaw(0.0, 0.0, 0.5)).lam == 0
+    return question.best(ErrorLaw(0.0, 0.0, 0.5)).lam == 0
 
 
-def useful_sizes(problem: Problem, law: ErrorLaw) -> Ranges:
+def useful_sizes(question: Question, law: ErrorLaw) -> Ranges:
     """The n at which lambda* > 0, the law being fixed: every range that a grid shows.
 
     The grid has eight sizes a decade, from 1 to `MOST_ROWS`, and the n that is planned. Ends are
@@ -280,40 +281,40 @@ def useful_sizes(problem: Problem, law: ErrorLaw) -> Ranges:
     """
 
     def helps(log_n: float) -> bool:
-        return nearly_best(replace(problem, n=max(1.0, math.exp(log_n))), law) > 0
+        return nearly_best(replace(question, n=max(1.0, math.exp(log_n))), law) > 0
 
-    sizes = sorted({*np.linspace(0, math.log(MOST_ROWS), 73).tolist(), math.log(problem.n)})
+    sizes = sorted({*np.linspace(0, math.log(MOST_ROWS), 73).tolist(), math.log(question.n)})
     found = _ranges(sizes, [helps(x) for x in sizes], helps)
     return tuple((math.exp(low), math.exp(high)) for low, high in found)
 
 
-def harmful_ratios(problem: Problem, law: ErrorLaw, last: float) -> Ranges:
+def harmful_ratios(question: Question, law: ErrorLaw, last: float) -> Ranges:
     """The ratios up to ``last`` at which the bound is above that without synthetic rows.
 
     Every range that a grid of 2000 steps, even in ln(1 + lambda), shows; a range that begins in the
     first step is said to begin at 0.
     """
-    alone = float(problem.trade_off(law, 0.0).total) * (1 + 1e-12)
+    alone = float(question.trade_off(law, 0.0).total) * (1 + 1e-12)
 
     def worse(log_ratio: float) -> bool:
-        return float(problem.trade_off(law, math.expm1(log_ratio)).total) > alone
+        return float(question.trade_off(law, math.expm1(log_ratio)).total) > alone
 
     grid = np.linspace(0, min(math.log1p(last), 45.0), 2001)
-    high = problem.trade_off(law, np.expm1(grid)).total > alone
+    high = question.trade_off(law, np.expm1(grid)).total > alone
     found = _ranges(grid.tolist(), high.tolist(), worse)
     return tuple(
         (0.0 if low < grid[1] else math.expm1(low), math.expm1(high)) for low, high in found
     )
 
 
-def _beyond_cap(problem: Problem, law: ErrorLaw) -> float | None:
+def _beyond_cap(question: Question, law: ErrorLaw) -> float | None:
     """From which ratio on, more than is allowed, synthetic rows would help."""
-    free = replace(problem, max_lam=math.inf)
+    free = replace(question, max_lam=math.inf)
     best = nearly_best(free, law)
-    if math.isinf(problem.max_lam) or best <= problem.max_lam:
+    if math.isinf(question.max_lam) or best <= question.max_lam:
         return None
     harmful = harmful_ratios(free, law, best)
-    return max(problem.max_lam, harmful[-1][1]) if harmful else problem.max_lam
+    return max(question.max_lam, harmful[-1][1]) if harmful else question.max_lam
 
 
 def _ranges(grid: Sequence[float], good: Sequence[bool], holds: Callable[[float], bool]) -> Ranges:
@@ -340,7 +341,7 @@ def _ranges(grid: Sequence[float], good: Sequence[bool], holds: Callable[[float]
 def in_words(made: Plan) -> str:
     """The plan in plain words."""
     kind = {"gap": "gap", "risk": "excess risk", "uniform": "gap (uniform convergence)"}
-    what = f"the bound on the {kind[made.problem.objective]}"
+    what = f"the bound on the {kind[made.question.objective]}"
     lam, band = made.best.lam, made.band
     held = "" if made.held_back_by is None else PARTS[made.held_back_by]
     sure = ""
@@ -401,9 +402,9 @@ def _harm(made: Plan) -> str:
 
 def _when(made: Plan) -> str:
     """For which real sets, of those tried, synthetic rows would help."""
-    n, useful = made.problem.n, made.useful
+    n, useful = made.question.n, made.useful
     start = f"Of the sizes tried, 1 to {MOST_ROWS:.0e}, with this error law"
-    if math.isfinite(made.problem.max_lam):
+    if math.isfinite(made.question.max_lam):
         start += " and no more per real one than allowed"
     if not useful:
         return f"{start} they help no real set of up to {MOST_ROWS:.0e} rows."

@@ -70,6 +70,11 @@ def below(values: Floats, bound: Floats | float, keys: Json) -> Cell:
     return Cell(limits - values, values, float(limits.mean()), {**keys, "direction": "at most"})
 
 
+def above(values: Floats, bound: float, keys: Json) -> Cell:
+    """Measured values whose mean should be above the bound."""
+    return Cell(values - bound, values, bound, {**keys, "direction": "above"})
+
+
 def exact(
     value: float, bound: float, keys: Json, *, equal: bool = False, ceiling: float = np.inf
 ) -> Cell:
@@ -118,7 +123,7 @@ def jackknifed(statistic: Callable[[Bools], float], runs: int) -> Floats:
 
 
 def fitted_exponents(
-    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int
+    mean: Callable[[int, Bools], float], points: Iterable[float], runs: int
 ) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 

@@ -130,6 +130,13 @@ def cells_of(stored: Stored, claim: str) -> list[Cell]:
     return _part(stored, claim, "cells")
 
 
+def chosen(stored: Stored, claim: str, kind: str, **keys: Any) -> list[Cell]:
+    """The cells of a claim that are of a kind and have these values, in order."""
+    wanted = {"kind": kind, **keys}
+    found = cells_of(stored, claim)
+    return [cell for cell in found if all(cell.get(key) == v for key, v in wanted.items())]
+
+
 def constants_of(stored: Stored, claim: str) -> list[Cell]:
     """The constants of a claim."""
     return _part(stored, claim, "constants")

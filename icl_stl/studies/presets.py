@@ -15,6 +15,7 @@ from icl_stl.config import (
     flag,
     is_number,
     normalised,
+    one_of,
     positive,
     require,
     whole,
@@ -193,14 +194,14 @@ class ContextSizes:
 
 @dataclass(frozen=True)
 class ConvergenceSize:
-    """The main job's learner at other real and synthetic sizes, in as many loops.
+    """The main job's learner at other real and synthetic sizes.
 
     Steps are equal for all sizes. Of the main job's own size there are its own loops.
     """
 
     samples: tuple[int, ...] = (250, 1000)
     """The sizes n of the real set at which loops with a constant share of it are followed."""
-    generations: int = 5
+    generations: int = 4
     """G, generations after generation 0."""
     without_real: bool = False
     """Whether loops without real data are followed, too, at all of these sizes."""
@@ -210,6 +211,10 @@ class ConvergenceSize:
     """Synthetic prompts per real one, λ; 0 for real prompts alone."""
     lam_generations: int = 3
     """Generations after generation 0 of these loops."""
+    replicates: int = 6
+    """Whole loops of each size n."""
+    lam_replicates: int = 10
+    """Whole loops of each amount of synthetic data."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("lam_samples", 0), ("lams", 2)):
@@ -219,7 +224,7 @@ class ConvergenceSize:
         fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
         require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        counts(self, generations=1, lam_generations=1)
+        counts(self, generations=1, lam_generations=1, replicates=3, lam_replicates=3)
         flag("without_real", self.without_real)
         for name in ("samples", "lam_samples"):
             for n in getattr(self, name):
@@ -235,7 +240,7 @@ class FitSizes:
 
     samples: tuple[int, ...] = (250, 1000, 4000, 16_000)
     """Real prompts of a fit; beside these, fits that see new prompts in every step."""
-    runs: int = 12
+    runs: int = 6
     """Independent fits of each size."""
     longer: int = 0
     """How many times as many steps a fit without limit of prompts has, too; 0 for none."""
@@ -265,6 +270,8 @@ class Preset:
     """The constant shares α of real prompts."""
     held_out: int = 2000
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    pairs: tuple[str, ...] = ("first",)
+    """Generations of a loop beside which pairs of fits are made: `first`, `last`, or both."""
     fits: FitSizes = FitSizes()
     """Single fits of the transformer."""
     solvable_runs: int = 10_000
@@ -284,6 +291,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)
+        for place in self.pairs:
+            one_of("pairs", place, ("first", "last"))
         once = len(set(self.shares)) == len(self.shares)
         require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:

@@ -431,8 +431,8 @@ CLAIMS = (
         statement="what one replaced real row moves obeys chi_i = alpha/n + (1 - alpha) kappa "
         f"chi_{{i-1}}: attained within {ATTAINED:.0%} by the amplifier and the bootstrap under the "
         "maximal coupling; linear attention with common random numbers stays below its "
-        "contraction in every pair of loops. Transformers beside the recursion in their predictions, "
-        "with Omega and kappa measured: a finding",
+        "contraction in every pair of loops. Transformers beside the recursion in their "
+        "predictions, with Omega and kappa measured: a finding",
         source="derived here: the recursion, its version in parameters, the contraction of linear "
         "attention. The notion: paper, abstract-level claim",
         control="a real row counts 1/n in every training set instead of 1/N; linear attention "

@@ -45,7 +45,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure; what to see in it, in at most 40 words, is what its function is documented by."""
+    """A figure; what to see in it, in at most 40 words, is what its function is documented by.
+
+    One that needs neither loops nor a claim is a sketch of the transformer's loop, drawn beside it.
+    """
 
     draw: Callable[[Stored], Figure]
     needs_loops: bool = True

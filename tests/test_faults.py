@@ -46,7 +46,7 @@ BAYES = "--learner bayes --samples 64 --generations 2 --runs 2 --dim 1 --context
 OLS = "--learner ols --samples 20 --generations 3 --runs 400"
 JOBS = {
     MAIN: "reproduce_theorem --preset tiny --only drift --out out",
-    EXPERIMENTS: "reproduce_theorem --preset tiny --only generalization_gap --out out",
+    EXPERIMENTS: "reproduce_theorem --preset tiny --only convergence --out out",
     LOOP: f"run_loop {BAYES} --json out.json",
     SOLVABLE: f"run_loop {OLS} --json out.json",
 }

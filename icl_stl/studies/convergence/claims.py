@@ -177,7 +177,10 @@ def _values(arrays: Any, kind: str) -> Floats:
 
 
 def curves(evidence: Evidence, share: float, kind: str) -> dict[float, Floats]:
-    """One quantity of the loops of a share by n: `[R, G + 1]`, as many loops of every n."""
+    """One quantity of the loops of a share by n: `[R, G + 1]`, as many loops of every n.
+
+    Those of the main job are among them, if they have so many generations.
+    """
     preset, last = evidence.preset, evidence.preset.convergence.generations
     found = {
         n: _values(evidence.experiments[experiment], kind)
@@ -185,7 +188,7 @@ def curves(evidence: Evidence, share: float, kind: str) -> dict[float, Floats]:
         if alpha == share
     }
     for result in evidence.loops.values():
-        if result.regime.share(1) == share:
+        if result.regime.share(1) == share and result.generations >= last:
             found[result.samples] = _values(result, kind)[:, : last + 1]
     count = min(map(len, found.values()))
     return {n: values[:count] for n, values in sorted(found.items())}

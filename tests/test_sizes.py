@@ -273,7 +273,7 @@ def test_what_is_distilled_learns_from_all_members():
 # --- stopped and taken up again ------------------------------------------------------------------
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A run that is killed."""
 
 
@@ -286,7 +286,7 @@ class Memory:
     def kept(self, name, made_by=None):
         def save(arrays):
             if self.left == 0:
-                raise Stopped
+                raise StoppedError
             self.left = None if self.left is None else self.left - 1
             self.arrays[name] = {key: values.copy() for key, values in arrays.items()}
 
@@ -307,7 +307,7 @@ def test_a_stopped_run_loses_one_generation_and_ends_with_the_same_bits(experime
         kept=memory.kept,
         report=lambda text, done, total: told.append((text.rpartition(", ")[2], done, total)),
     )
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run()
     total = experiment.pieces
     assert told == [(f"generation {k}", k, total) for k in range(min(saved + 1, total))]

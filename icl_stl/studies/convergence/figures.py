@@ -62,8 +62,7 @@ def _beyond(ax: Axes, stored: Stored) -> None:
             ax.plot(n, more[more > 0][0] * n[more > 0][0] / n, "k:", label="falls like 1/n")
             ax.legend(fontsize=8)
     judged = [c for c in cells_of(stored, CLAIM) if c.get("floor") == "streamed"]
-    (slope,) = [c for c in judged if c["kind"] == "squared"][-1:] or [None]
-    if slope is not None:
+    for slope in [c for c in judged if c["kind"] == "squared"][-1:]:
         ax.set_title(f"half real, generation {slope['generation']:g}: exponent {interval(slope)}")
     ax.set_ylabel("squared error, less that of n = ∞")
 

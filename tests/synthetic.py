@@ -151,9 +151,6 @@ OBSERVED = {
 def shapes(experiment):
     """The arrays that an experiment gives, by name."""
     match experiment:
-        case SingleFits():
-            names = ("excess", "squared_bias", "variance", "excess_nll")
-            return dict.fromkeys(names, (len(experiment.samples),))
         case NeighbouringLoops():
             names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
             return dict.fromkeys(names, (experiment.generations + 1,))
@@ -179,7 +176,10 @@ def shapes(experiment):
 
 
 def of_transformers(experiment):
-    """The arrays that transformers of one size give, by name."""
+    """The arrays that transformers of one size, or single fits, give by name."""
+    if isinstance(experiment, SingleFits):
+        names = ("excess", "squared_bias", "variance", "excess_nll")
+        return dict.fromkeys(names, (len(experiment.samples),))
     task, sized = experiment.problem.task, isinstance(experiment, SizedTransformers)
     count = experiment.generations + 1 if sized else 1 + len(experiment.n_syns)
     found = {"excess_nll": (count,), "excess_squared_risk": (count, task.context)}
@@ -257,7 +257,7 @@ def observed(experiment, seed=0):
         return in_context(experiment, seed)
     if isinstance(experiment, CertifiedNetworks):
         return certified(experiment, seed)
-    sized = isinstance(experiment, SizedTransformers | Distilled)
+    sized = isinstance(experiment, SizedTransformers | Distilled | SingleFits)
     arrays = of_transformers(experiment) if sized else shapes(experiment)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])

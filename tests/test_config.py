@@ -45,7 +45,11 @@ def test_settings_are_hashable_and_frozen(settings):
         (lambda: Preset("bad", shares=(0.3,)), "^alpha = 0.3 asks for .* samples = 4000"),
         (
             lambda: ConvergenceSize(lam_samples=(250,), lams=(0, 0.001)),
-            "^lams must be 0, or a prompt beside n = 250",
+            "^lams must be 0, or a prompt beside n = 250, but it is 0.001",
+        ),
+        (
+            lambda: Preset("bad", convergence=ConvergenceSize((4000,))),
+            r"^convergence.samples must be other sizes than the main job's \(4000\)",
         ),
     ],
 )

@@ -300,9 +300,6 @@ class Preset:
         beside = self.convergence
         own = f"other sizes than the main job's ({self.samples})"
         require(self.samples not in beside.samples, "convergence.samples", beside.samples, own)
-        last = f"at most the generations of the main job ({self.generations})"
-        fine = beside.generations <= self.generations
-        require(fine, "convergence.generations", beside.generations, last)
 
     @property
     def regimes(self) -> tuple[Regime, ...]:

@@ -177,7 +177,10 @@ def _values(arrays: Any, kind: str) -> Floats:
 
 
 def curves(evidence: Evidence, share: float, kind: str) -> dict[float, Floats]:
-    """One quantity of the loops of a share by n: `[R, G + 1]`, as many loops of every n."""
+    """One quantity of the loops of a share by n: `[R, G + 1]`, as many loops of every n.
+
+    Those of the main job are among them, if they have so many generations.
+    """
     preset, last = evidence.preset, evidence.preset.convergence.generations
     found = {
         n: _values(evidence.experiments[experiment], kind)
@@ -185,7 +188,7 @@ def curves(evidence: Evidence, share: float, kind: str) -> dict[float, Floats]:
         if alpha == share
     }
     for result in evidence.loops.values():
-        if result.regime.share(1) == share:
+        if result.regime.share(1) == share and result.generations >= last:
             found[result.samples] = _values(result, kind)[:, : last + 1]
     count = min(map(len, found.values()))
     return {n: values[:count] for n, values in sorted(found.items())}
@@ -356,29 +359,27 @@ def measured(evidence: Evidence, n: int) -> Known:
 
 
 def predicted(known: Known, world: str, lams: Floats, generation: int) -> dict[str, Floats]:
-    """Predicted squared error of a generation by λ: of the law of the plateau, and a proposal.
+    """Predicted squared error of a generation by λ, nothing of it fitted to loops.
 
-    Beside fresh real prompts the law is that of learners affine in the labels, with the bias of a
-    fit, o and the variance of a fit to all N prompts. Beside a fixed set it has the first fit's
-    whole error in the place of the bias, so that no synthetic data is best. The proposal counts
-    what the first fit owes to its seed as noise, which is drawn anew in every generation and falls
-    with N, and the error of the mean over seeds alone as what stays: Theorem Q with g that mean.
+    `plateau`: Theorem R as a prediction. What stays is the first fit's whole error beside a fixed
+    real set, so that no synthetic data is best; beside fresh real prompts it is the bias of a fit,
+    and its variance is noise, of learners affine in the labels. `squares`: refit errors add in
+    squares (`bounds.plateau_in_squares`); what the first fit owes to its seed, or beside fresh
+    prompts to all that is drawn, is noise that every generation draws anew, and that falls with its
+    N = (1 + λ) n prompts as the fitted law says.
     """
-    alpha, i = 1 / (1 + lams), generation
-    lost = known.lost(lams)
-    memory = (1 - alpha) ** (2 * i)
-    noise = (1 - memory) / (alpha * (2 - alpha)) * alpha**known.rate + memory
-
-    def squares(stays: float, drawn: float) -> Floats:
-        bias = bounds.plateau_prediction(alpha, i, a=max(stays, 0.0) ** 0.5, o=lost)
-        return np.asarray(bias**2 + max(drawn, 0.0) * noise)
-
+    alpha, i, lost = 1 / (1 + lams), generation, known.lost(lams)
+    stays = known.bias if world == "fresh" else known.seedless
+    noise = min(max(known.first - stays, 0.0), known.first)
+    later, memory = noise * alpha**known.rate, (1 - alpha) ** (2 * i)
+    squares = bounds.plateau_in_squares(
+        alpha, i, a=known.first**0.5, o=lost, s=later**0.5, first_noise=noise**0.5
+    )
+    whole = known.first if world == "fixed" else max(known.bias, 0.0)
+    plateau = bounds.plateau_prediction(alpha, i, a=whole**0.5, o=lost) ** 2
     if world == "fresh":
-        return {"affine": squares(known.bias, known.first - known.bias)}
-    return {
-        "plateau": squares(known.first, 0.0),
-        "proposal": squares(known.seedless, known.first - known.seedless),
-    }
+        plateau += later * (1 - memory) / (alpha * (2 - alpha)) + noise * memory
+    return {"plateau": np.asarray(plateau), "squares": np.asarray(squares**2)}
 
 
 def _regret(values: Floats, chosen: int) -> Floats:

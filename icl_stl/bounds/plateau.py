@@ -154,8 +154,8 @@ def plateau(
     + rho^i start, rho = 1-alpha, lam = rho/alpha; a + (o + q) i + s sqrt(i) + start at alpha = 0.
 
     Args:
-        a: |g - f_B|, of the target g to the Bayes predictor f_B. A fixed real set: g = f_0, and a is
-            the error of the first fit. New real rows: g = A(f_B), and a is the bias of a fit.
+        a: |g - f_B|, of the target g to the Bayes predictor f_B. A fixed real set: g = f_0, and a
+            is the error of the first fit. New real rows: g = A(f_B), and a is the bias of a fit.
         o: largest refit error |A(f_j) - f_j|, j < i, of the learner fitting its own output; for one
             a generation give rho o_j + q as the biases of `bias_noise_drift` and add a.
         q: mixing defect, largest |E[f_j | past] - alpha g - rho A(f_{j-1})|; 0 for new real rows

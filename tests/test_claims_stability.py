@@ -120,9 +120,7 @@ def test_transformers_are_shown_and_never_judged():
 def test_the_drawn_recursion_is_that_of_the_measured_constants():
     entry = judged("recursive_stability", good("recursive_stability"))
     (first, second) = [
-        c
-        for c in entry["cells"]
-        if c["n"] == 16 and c["kind"] == "predictions" and c["alpha"]
+        c for c in entry["cells"] if c["n"] == 16 and c["kind"] == "predictions" and c["alpha"]
     ]
     constants = {c["name"]: c["value"] for c in entry["constants"]}
     omega, kappa = (constants[f"{name}, n = 16"] for name in ("Omega_f", "kappa_f"))

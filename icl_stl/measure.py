@@ -417,7 +417,7 @@ def differences(
     length = parameter_distance(own, jax.tree.map(jnp.zeros_like, own))
     excess = normal_kl(bayes, jax.tree.map(lambda a: a[0], on_test))
     return Differences(
-        predictions=jnp.mean((on_test.mean[1:] - on_test.mean[0]) ** 2, axis=(1, 2)),
+        predictions=jnp.mean((on_test.mean[1:] - on_test.mean[:1]) ** 2, axis=(1, 2)),
         parameters=jax.vmap(lambda other: parameter_distance(own, other))(others) / length,
         tv=jax.vmap(lambda own: jnp.mean(deficiency(own, logs[0]), axis=0))(logs[1:]),
         loss_mean=jnp.mean(change, axis=1),

@@ -152,7 +152,7 @@ def test_the_recursion_beside_the_transformer_is_that_of_its_constants(ledger) -
 
 
 def test_constants_are_the_largest_changes_times_n(ledger) -> None:
-    """B and kappa by n; times n they do not fall if one prompt moves a fit by more than 1/n."""
+    """The constants b and kappa by n are the largest changes that one prompt made, times n."""
     constants = {c["name"]: c["value"] for c in stored.claim("recursive_stability")["constants"]}
     found = {}
     for name, kind in (("b", "loss_max"), ("kappa", "tv")):

@@ -59,7 +59,7 @@ def _contracted(ax: Axes, stored: Stored) -> None:
     ax.set_title(f"linear attention; largest measured/bound {worst:.2f}")
     ax.set_ylabel("n times the distance of predictions")
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower right")
 
 
 def _transformer(ax: Axes, stored: Stored) -> None:
@@ -68,7 +68,7 @@ def _transformer(ax: Axes, stored: Stored) -> None:
     (n,), cells = max(own.items(), key=lambda one: len(one[1]))
     for k, ((alpha,), some) in enumerate(grouped(cells, "alpha").items()):
         x = column(some, "generation")
-        points(ax, some, x, PALETTE[k], _share(alpha), MARKERS[k])
+        points(ax, some, x + 0.06 * (k - 1), PALETTE[k], _share(alpha), MARKERS[k])
         ax.plot(x, column(some, "bound"), "--", color=PALETTE[k], linewidth=1.1)
     ax.plot([], [], "k--", linewidth=1.1, label="recursion, Ω and κ measured")
     ax.set_ylim(bottom=0)
@@ -102,8 +102,8 @@ def _guide(ax: Axes, x: Any, start: float) -> None:
 
 def _draw_stability_rate(stored: Stored) -> Figure:
     """How one real row's influence falls with n (dashed: slope -1) and changes with the generation
-    (dashed: 0). Transformers, trained with equally many steps at every n, are a finding; "b" and
-    "κ": the largest change of one fit. Bars: 95 %.
+    (dashed: 0). Transformers, trained with equally many steps at every n, are a finding; b and κ
+    are of one fit. Bars: 95 %.
     """
     figure = Figure(figsize=(15, 4.8))
     axes = figure.subplots(1, 3)
@@ -131,7 +131,7 @@ def _draw_stability_rate(stored: Stored) -> Figure:
     return figure
 
 
-LARGEST = {"loss_max": "b/n: loss", "tv": "κ/n: total variation"}
+LARGEST = {"loss_max": "largest change of the loss, b/n", "tv": "largest total variation, κ/n"}
 """Quantities whose largest change at generation 0 gives a constant."""
 
 
@@ -142,7 +142,7 @@ def _transformer_in_n(ax: Axes, cells: Sequence[Cell]) -> None:
     for k, cell in enumerate((*first, *later)):
         where = f"generation {cell['generation']}"
         where += f", {_share(cell['alpha'])}" if cell["generation"] else ""
-        label = f"predictions, {where}: {interval(cell)}"
+        label = f"{where}: {interval(cell)}"
         style: Any = {"marker": MARKERS[k], "capsize": 2.5, "color": PALETTE[k], "label": label}
         ax.errorbar(cell["n"], cell["curve"], yerr=np.array(cell["widths"], float), **style)
     for k, (kind, words) in enumerate(LARGEST.items()):

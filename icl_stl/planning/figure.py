@@ -25,11 +25,11 @@ def trade_off(plan: Plan) -> Figure:
     ax = figure.subplots()
     last = _last(plan)
     lam = np.expm1(np.linspace(0, math.log1p(last), 400))
-    for name, values in plan.problem.parts(plan.law, lam).items():
+    for name, values in plan.question.parts(plan.law, lam).items():
         line, colour = _LINES[name]
         if np.any(values > 0):
             ax.plot(lam, values, line, color=PALETTE[colour], linewidth=1.4, label=name)
-    total = plan.problem.trade_off(plan.law, lam).total
+    total = plan.question.trade_off(plan.law, lam).total
     ax.plot(lam, total, color=PALETTE[0], linewidth=2.2, label="the bound, their sum")
     _mark(ax, plan, last)
     ax.set_xscale("function", functions=(np.log1p, np.expm1))
@@ -40,7 +40,7 @@ def trade_off(plan: Plan) -> Figure:
     ax.set_xlim(0, last)
     ax.set_ylim(0, 1.25 * max(float(plan.alone.total), float(plan.best.value)))
     ax.set_xlabel("synthetic rows per real row, λ (even in ln(1 + λ))")
-    ax.set_ylabel(f"bound on the {_NAMES[plan.problem.objective]}")
+    ax.set_ylabel(f"bound on the {_NAMES[plan.question.objective]}")
     ax.set_title(_title(plan))
     figure.legend(loc="outside lower center", ncols=4)
     return figure
@@ -56,7 +56,7 @@ def _last(plan: Plan) -> float:
     ends = (plan.best.lam, *(plan.band or ()), *(high for _, high in plan.harmful))
     wanted = max([10.0, *(4 * end for end in ends if math.isfinite(end))])
     wanted = max(wanted, 1000.0) if any(map(math.isinf, ends)) else wanted
-    return min(wanted, plan.problem.max_lam) or 1.0
+    return min(wanted, plan.question.max_lam) or 1.0
 
 
 def _mark(ax: Axes, plan: Plan, last: float) -> None:
@@ -67,7 +67,7 @@ def _mark(ax: Axes, plan: Plan, last: float) -> None:
     lam = plan.best.lam
     shown = min(lam, last)
     text = "λ* without limit" if math.isinf(lam) else f"λ* = {lam:.3g}"
-    height = float(plan.problem.trade_off(plan.law, shown).total)
+    height = float(plan.question.trade_off(plan.law, shown).total)
     ax.plot([shown], [height], "o", color=PALETTE[0], clip_on=False, zorder=5, label=text)
     ax.axvline(shown, color=PALETTE[0], linewidth=0.8)
 
@@ -84,7 +84,7 @@ def _ticks(last: float) -> list[float]:
 
 
 def _title(plan: Plan) -> str:
-    problem = plan.problem
+    problem = plan.question
     rows = "new real rows in every generation" if problem.fresh else "one real set, kept"
     when = "i → ∞" if math.isinf(problem.generation) else f"i = {problem.generation:g}"
     return f"{rows}: n = {problem.n:g}, {when}, κ = {problem.kappa:g}, b = {problem.b:g}"

@@ -751,8 +751,8 @@ def coupled(
     observe: Callable[[PRNGKeyArray, Generation], Observations],
     draw_real: DrawReal | None = None,
     generate_jointly: GenerateJointly | None = None,
-    first_reals: Data | None = None,
     sizes: Sizes | None = None,
+    over: Callable[..., Any] = jax.vmap,
 ) -> Observations:
     """Run loops from neighbouring real sets with all their randomness shared.
 
@@ -771,9 +771,9 @@ def coupled(
         draw_real: See `self_consume`; loops share the fresh real rows.
         generate_jointly: (key, K parameters, count) -> rows `[K, count, ...]` to use instead of
             `learner.generate`.
-        first_reals: Real sets for generation 0 alone, `[K, n, ...]`, if they are others: what
-            differs there and nowhere else is passed on by the generators alone.
         sizes: See `next_generation`.
+        over: Maps a function over the first axis of its arguments, the loops: side by side, or one
+            after the other, as a training on a CPU is faster.
 
     Returns:
         The observations, `[G + 1, ...]`.
@@ -795,9 +795,6 @@ def coupled(
         key, learner, regime, first, generations, draw_real, generate_jointly
     )
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)
-    if first_reals is not None:
-        first_reals = real_rows(first_reals, "first_reals", axes=2)
-        first_reals = rows_of("first_reals", first_reals, real, n, (loops,))
 
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
         params, kept = carry
@@ -826,12 +823,7 @@ def coupled(
                 share=None if shares is None else shares[index],
             )
 
-        own = reals
-        if first_reals is not None:
-            own = jax.tree.map(
-                lambda a, b: jnp.where(index == 0, a.astype(b.dtype), b), first_reals, reals
-            )
-        found = jax.vmap(one)(own, params, kept, rows)
+        found = over(one)(reals, params, kept, rows)
         return (found.params, found.kept), (observe(keys.observe, found), _flags(found))
 
     start = params, room_for_rows(regime, real, generations)

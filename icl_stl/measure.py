@@ -371,6 +371,9 @@ def parameter_distance(params: Params, others: Params) -> Float[Array, ""]:
 class Differences(NamedTuple):
     """How K fitted models differ from the model they are neighbours of; P prefixes."""
 
+    predictions: Float[Array, " K"]
+    """Mean squared change of the predicted means, over positions and prompts of the real law:
+    squared units of a label."""
     parameters: Float[Array, " K"]
     """Euclidean distance of the weights that act, over the length of the model's own."""
     tv: Float[Array, "K P"]
@@ -402,7 +405,7 @@ def differences(
         The differences. Total variations are unbiased means of (1 - p_θ'/p_θ)_+ over `fresh`.
     """
     both: Prompts = joined(test, fresh)
-    laws = jax.vmap(lambda one: predictions(learner, one, both))(params)
+    laws = jax.lax.map(lambda one: predictions(learner, one, both), params)
     count = test.ys.shape[0]
     on_test = jax.tree.map(lambda a: a[:, :count], laws)
     on_fresh = jax.tree.map(lambda a: a[:, count:], laws)
@@ -414,6 +417,7 @@ def differences(
     length = parameter_distance(own, jax.tree.map(jnp.zeros_like, own))
     excess = normal_kl(bayes, jax.tree.map(lambda a: a[0], on_test))
     return Differences(
+        predictions=jnp.mean((on_test.mean[1:] - on_test.mean[0]) ** 2, axis=(1, 2)),
         parameters=jax.vmap(lambda other: parameter_distance(own, other))(others) / length,
         tv=jax.vmap(lambda own: jnp.mean(deficiency(own, logs[0]), axis=0))(logs[1:]),
         loss_mean=jnp.mean(change, axis=1),

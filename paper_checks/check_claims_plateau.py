@@ -17,10 +17,6 @@ def squares(regime: str) -> np.ndarray:
     )
 
 
-def constants(name: str) -> dict:
-    return {entry["name"]: entry["value"] for entry in stored.claim(name)["constants"]}
-
-
 def test_the_injected_error_is_the_mixture_of_its_ends(ledger):
     """u(α) by hand; whether it is within a tenth of the mixture is for the claim to say."""
     alone = np.sqrt(squares("replace"))
@@ -30,7 +26,7 @@ def test_the_injected_error_is_the_mixture_of_its_ends(ledger):
         x = np.sqrt(squares(f"augment-{alpha:g}"))
         own = np.mean([x[:, i] - (1 - alpha) * x[:, i - 1] for i in range(1, x.shape[1])], axis=0)
         mixed = alpha * x[:, 0] + (1 - alpha) * from_self
-        cells = stored.cells("injected_error", alpha=alpha)
+        cells = stored.cells("injected_error", alpha=alpha, kind="injected")
         assert {cell["direction"] for cell in cells} == {"at most", "above"}
         for cell in cells:
             assert cell["measured"] == pytest.approx(own.mean(), rel=1e-9)
@@ -47,28 +43,36 @@ def test_the_injected_error_is_the_mixture_of_its_ends(ledger):
 
 
 def test_the_level_is_below_its_bound(ledger):
-    """x_G² against (a + λ o (1 - ρ^G) + q (1 - ρ^G)/α + s sqrt((1 - ρ^{2G})/(α (2 - α))))²."""
-    claim, known, ratios = stored.claim("plateau_level"), constants("plateau_level"), []
+    """x_G² against (a + D_G)², D_i² = (ρ (D_{i-1} + o) + q)² + s², D_0 = s_0; and predictions."""
+    claim, ratios = stored.claim("plateau_level"), []
+    known = {entry["name"]: entry["value"] for entry in claim["constants"]}
     for alpha in shares():
         label, rho = f"augment-{alpha:g}", 1 - alpha
         own = squares(label)
         last = own.shape[1] - 1
-        a, o, q, s = (known[f"{name}, {label}, upper"] for name in "aoqs")
-        assert a**2 > own[:, 0].mean()
-        places = known[f"refit, {label}, by place"]
-        assert o > max(places)
-        noise = s * ((1 - rho ** (2 * last)) / (alpha * (2 - alpha))) ** 0.5
-        bound = a + (rho * o + q) / alpha * (1 - rho**last) + noise
+        both = [known[f"{symbol}, {label}"] for symbol in ("a", "s_0", "o", "q", "s")]
+        a, distance, o, q, s = (one["upper"] for one in both)
+        assert all(one["upper"] > max(one["by_place"]) for one in both)
+        first_noise = distance
+        for _ in range(last):
+            distance = np.hypot(rho * (distance + o) + q, s)
+        assert distance >= first_noise * rho**last
         (cell,) = stored.cells("plateau_level", kind="level", alpha=alpha)
-        assert cell["bound"] == pytest.approx(bound**2, rel=1e-9)
+        assert cell["bound"] == pytest.approx((a + distance) ** 2, rel=1e-9)
         assert cell["measured"] == pytest.approx(own[:, -1].mean(), rel=1e-9)
-        assert (cell["verdict"] == "violated") <= (own[:, -1].mean() > bound**2)
-        predicted = stored.cells("plateau_level", kind="prediction", alpha=alpha, generation=last)
-        root = np.sqrt(own[:, 0].mean()) + rho / alpha * (1 - rho**last) * np.sqrt(
-            np.mean(np.square(places))
-        )
-        assert predicted[0]["predicted"] == pytest.approx(root, rel=0.05)  # less its bias
-        ratios.append((own[:, -1].mean() / bound**2) ** 0.5)
+        assert (cell["verdict"] == "violated") <= (own[:, -1].mean() > (a + distance) ** 2)
+        mean = [np.mean(np.square(one["by_place"])) for one in both]
+        start, fall = own[:, 0].mean(), 1 - rho ** (2 * last)
+        straight = start**0.5 + rho / alpha * (1 - rho**last) * mean[2] ** 0.5
+        added = (rho**2 * mean[2] + mean[4]) * fall / (1 - rho**2)
+        for kind, value in (
+            ("straight", straight),
+            ("squares", (start - mean[1] * fall + added) ** 0.5),
+        ):
+            at = {"kind": kind, "alpha": alpha, "generation": last}
+            (shown,) = stored.cells("plateau_level", **at)
+            assert shown["predicted"] == pytest.approx(value, rel=0.05)  # less its bias
+        ratios.append((own[:, -1].mean() / cell["bound"]) ** 0.5)
     ledger.record(
         "claim plateau_level: error of the last generation below the law of the plateau",
         claim["verdict"],

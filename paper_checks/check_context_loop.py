@@ -1,4 +1,4 @@
-"""Statements 57 to 64 and claim context_loop: the committed cells anew, and direct simulation.
+"""Statements 57 to 64, 90 and claim context_loop: the committed cells anew, direct simulation.
 
 Nothing of the package is used but the formulas that are checked; loops are written label by label.
 """
@@ -193,6 +193,56 @@ def test_without_enough_real_labels(ledger) -> None:
     worst = max(abs(cell["measured"] / cell["bound"] - 1) for cell in cells)
     control = all(cell["low"] > 1 for cell in cells if cell["generation"])
     ledger.record("61 too few real labels, or none", "attained", f"within {worst:.1%}", control)
+
+
+# --- 90 ------------------------------------------------------------------------------------------
+
+
+def test_tasks_that_kept_inputs_do_not_tell_apart(ledger) -> None:
+    """One label, the sign of the last one times A, plus noise: theta^g is attained."""
+    distance, noise, grid = 1.0, 0.7, np.linspace(-12, 12, 240_001)
+    step = grid[1] - grid[0]
+    normal = np.exp(-((grid[None] - np.array([[1.0], [-1.0]])) ** 2) / (2 * noise**2))
+    normal /= normal.sum(axis=1, keepdims=True) * step
+    likely, worst, last = 1.0, [], []  # of a positive sign, in one task; 1 - it in the other
+    for g in range(1, 30):
+        laws = [likely * normal[0] + (1 - likely) * normal[1]]
+        laws.append(laws[0][::-1])
+        apart = np.abs(laws[0] - laws[1]).sum() * step / 2
+        risk = distance**2 / 2 * (laws[0] * laws[1] / (laws[0] + laws[1])).sum() * step
+        bound = bounds.kept_inputs_limit(distance, 1.0, noise, g)
+        assert apart == pytest.approx(float(bound.contraction) ** g, rel=1e-6)
+        assert bound.total <= risk * (1 + 1e-9) <= bound.limit * (1 + 1e-9)
+        worst.append(bound.total / risk)
+        last.append(risk / bound.limit)
+        likely = (laws[0] * (1 + np.sign(grid))).sum() * step / 2
+    assert last[-1] > 0.98
+    first = distance**2 / 2 * (normal[0] * normal[1] / normal.sum(axis=0)).sum() * step
+    halved = bounds.kept_inputs_limit(distance, 0.5, noise, 1).total  # as if reach were half
+    ledger.record("90 kept inputs that do not span", "attained", max(worst), halved > first)
+
+
+def test_ridge_forgets_what_no_kept_input_sees(ledger, rng) -> None:
+    """Twelve of 16 labels kept, all of one input: the error rises to t^2/4; two inputs suffice."""
+    runs, k, m, distance, noise, last = 4000, 12, 16, 1.0, 0.05, 60
+    xs = rng.normal(size=(runs, m, 2))
+    ends, one = [], np.tile([1.0, 0.0], (runs, k, 1))
+    for kept in (one, rng.normal(size=(runs, k, 2))):
+        xs[:, :k] = kept
+        tasks = np.stack([rng.normal(size=runs), distance * (rng.integers(2, size=runs) - 0.5)], 1)
+        ys = np.einsum("nmd,nd->nm", xs, tasks) + 0.3 * rng.normal(size=(runs, m))
+        noises = noise * rng.normal(size=(last, runs, m))
+        path = loop(partial(ridge, penalty=0.5), xs, ys, k, noises)
+        error = ((path[..., 1] - tasks[:, None, 1]) ** 2).mean(axis=0)
+        ends.append((error[0], error[-1]))
+    limit = bounds.kept_inputs_limit(distance, 3.0, noise, np.inf).total
+    assert ends[0][0] < 0.3 * limit
+    # Without noise a predictor that repeats the labels of its examples keeps what they say.
+    carried = np.where(np.arange(m) < k, ys, np.einsum("nmd,nd->nm", xs, tasks))
+    assert ((ridge(xs, carried, 1e-9)[:, 1] - tasks[:, 1]) ** 2).mean() < 0.1 * limit
+    ratio = ends[0][1] / limit
+    assert 0.95 < ratio < 1.05
+    ledger.record("90 ridge, one kept input", "attained", ratio, ends[1][1] < 0.2 * limit)
 
 
 # --- 62 to 64 ------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.studies.context_loop.experiments import ContextLoops
-from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 from icl_stl.studies.drawing import Stored
 from icl_stl.studies.plateau.experiments import SingleFits
-from icl_stl.studies.presets import ContextSizes, Preset
+from icl_stl.studies.presets import ContextSizes, ConvergenceSize, Preset
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
 from icl_stl.studies.transformer.claims import known_total_variation
 from icl_stl.studies.transformer.experiments import KnownLoops
@@ -31,6 +31,7 @@ PRESET = Preset(
     held_out=50,
     solvable_runs=40,
     in_context=ContextSizes(designs=6, runs=12, networks=3, prompts=2, generations=3),
+    convergence=ConvergenceSize((2, 32), 4, True, (2,), (0, 1, 4), 2, 6),
 )
 R, G, P, M = PRESET.replicates, PRESET.generations, 3, PRESET.task.context
 
@@ -85,6 +86,7 @@ def made(regime, drift, eps, seed=0, **others):
         "eps_variance": np.full_like(eps, 0.02),
         "kl": np.cumsum(0.1 + noise(0.02, count, length, P, seed=seed), axis=2),
         "mixture_kl": np.cumsum(0.05 + noise(0.02, count, length, P, seed=seed + 7), axis=2),
+        "excess_nll": 0.1 + noise(0.02, *each, seed=seed + 8),
         "excess_squared_risk": 0.2 + noise(0.1, *label, seed=seed + 1),
         "bayes_squared_risk": 0.5 + noise(0.1, *label, seed=seed + 2),
         "risk": 0.3 + noise(0.01, *each, seed=seed + 3),
@@ -111,9 +113,10 @@ def below_the_bound(regime, distance=0.01, spread=0.002):
     return made(regime, bound - below, eps)
 
 
-def paired(loops, places=2, refit=0.004, mixing=0.001, noise=0.002):
+def paired(loops, places=2, first=0.2, refit=0.004, mixing=0.001, noise=0.002):
     """Pairs of fits beside the loops with real data: these squares up to a little scatter."""
-    means = {"refit": refit, "mixing": mixing, "noise": noise, "refit_noise": noise}
+    means = {"first": first, "refit": refit, "mixing": mixing, "noise": noise}
+    means |= {"first_noise": noise, "refit_noise": noise}
     return {
         label: {
             name: np.stack([around(mean, R, [k, place]) for place in range(places)], axis=1)
@@ -147,18 +150,15 @@ OBSERVED = {
 
 def shapes(experiment):
     """The arrays that an experiment gives, by name."""
-    if isinstance(experiment, SingleFits):
-        names = ("excess", "squared_bias", "variance", "excess_nll")
-        return dict.fromkeys(names, (len(experiment.samples),))
     match experiment:
         case NeighbouringLoops():
             names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
             return dict.fromkeys(names, (experiment.generations + 1,))
         case NeighbouringTransformers():
-            swaps = experiment.neighbours + experiment.searched + experiment.passing
-            several = (experiment.generations + 1, swaps)
+            several = experiment.generations + 1, experiment.neighbours + experiment.searched
+            names = "predictions", "parameters", "loss_mean", "loss_max"
             return {
-                **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),
+                **dict.fromkeys(names, several),
                 "tv": (*several, len(experiment.problem.task.prefixes)),
                 "excess_nll": several[:1],
             }
@@ -175,18 +175,16 @@ def shapes(experiment):
     return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
 
 
-PARTS = ("gap", "real", "synthetic", "shift", "bounded_excess", "excess_nll")
-
-
 def of_transformers(experiment):
-    """The arrays that transformers of one size give, by name."""
-    prefixes = len(experiment.problem.task.prefixes)
-    if isinstance(experiment, SizedNeighbours):
-        each = (experiment.neighbours,)
-        return {"loss_max": each, "passed": each, "tv": (*each, prefixes)}
-    each = (experiment.generations + 1,)
-    plain = dict.fromkeys(PARTS, each)
-    return {**plain, **dict.fromkeys(("drift", "eps"), (*each, prefixes))}
+    """The arrays that transformers of one size, or single fits, give by name."""
+    if isinstance(experiment, SingleFits):
+        names = ("excess", "squared_bias", "variance", "excess_nll")
+        return dict.fromkeys(names, (len(experiment.samples),))
+    task, sized = experiment.problem.task, isinstance(experiment, SizedTransformers)
+    count = experiment.generations + 1 if sized else 1 + len(experiment.n_syns)
+    found = {"excess_nll": (count,), "excess_squared_risk": (count, task.context)}
+    found["drift"] = (count, len(task.prefixes))
+    return found | ({"own": (count, count), "others": (count,)} if sized else {})
 
 
 def in_context(experiment, seed):
@@ -259,7 +257,7 @@ def observed(experiment, seed=0):
         return in_context(experiment, seed)
     if isinstance(experiment, CertifiedNetworks):
         return certified(experiment, seed)
-    sized = isinstance(experiment, SizedTransformers | SizedNeighbours)
+    sized = isinstance(experiment, SizedTransformers | Distilled | SingleFits)
     arrays = of_transformers(experiment) if sized else shapes(experiment)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])

@@ -11,7 +11,7 @@ import pytest
 from bounds_exact import INF
 
 from icl_stl import bounds
-from icl_stl.bounds.__main__ import main
+from icl_stl.bounds.__main__ import _BY_VARIANCES, main
 
 GAP = "--n 2000 --alpha 0.5 --generation 10 --M 1 --b 1 --kappa 0.9 --c 0.5 --a 0.5 --delta 0.05"
 OPTIMUM = "--n 1000 --M 1 --b 0 --kappa 0 --c 0.3 --a 0.5 --delta 0.05"
@@ -108,6 +108,19 @@ def test_stability(calculate) -> None:
     assert "no bound" in unstable["note"]
 
 
+def test_plateau(calculate) -> None:
+    line = "plateau --alpha 0.2 --generation inf --a 0.3 --o 0.1 --q 0.01 --s 0.2 --start 0.5"
+    report = calculate(line)
+    parts = ("first", "refit", "mixing", "noise", "start", "total")
+    expected = [0.3, 0.4, 0.05, 0.2 / 0.6, 0, 0.75 + 0.2 / 0.6]
+    assert [report[part] for part in parts] == pytest.approx(expected)
+    assert report["note"] == ""
+    alone = calculate("plateau --alpha 0 --generation inf --a 0.3 --o 0.1")
+    assert alone["total"] == "inf"
+    assert "without real data" in alone["note"]
+    assert calculate("plateau --alpha 0.5 --generation 1 --a 0 --o 0.1")["total"] == 0.05
+
+
 def test_optimum(calculate) -> None:
     report = calculate(f"optimum {OPTIMUM}")
     best = bounds.optimal_size(1000, M=1, b=0, kappa=0, c=0.3, a=0.5, delta=0.05)
@@ -140,6 +153,36 @@ def test_tables_for_people(capsys: pytest.CaptureFixture[str]) -> None:
             assert word in table
 
 
+RISK = "--alpha 0.5 --empirical 0.1 --variance 0.02 --shift 0.01 --M 1 --delta 0.05"
+
+
+@pytest.mark.parametrize(
+    ("line", "function"),
+    [
+        (
+            "localised --n 50 --alpha 0.5 --v-a 0.01 --r-a 0.25 --v-b 0.5 --r-b 2 --distance 0.03"
+            " --shift -0.01 --delta 0.05 --M 1",
+            bounds.localised_gap,
+        ),
+        ("bits --n 40 --alpha 0.25 --generation 3 --kappa 0.9 --delta 0.05", bounds.bits_gap),
+        (f"held-out --rows 100 {RISK}", bounds.held_out_risk),
+        (f"rounded --rows 90000 {RISK} --dimension 99 --bits 6", bounds.quantised_risk),
+        (f"pac-bayes --rows 9 {RISK} --distance 1 --curvature 2", bounds.pac_bayes_risk),
+    ],
+)
+def test_bounds_by_variances(calculate, line: str, function) -> None:
+    report = calculate(line)
+    words = line.split()[1:]
+    given = {
+        name.removeprefix("--").replace("-", "_"): float(value)
+        for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    bound = function(**given)
+    assert report["total"] == bound.total
+    assert report["vacuous"] == bound.vacuous == ("vacuous" in report["note"])
+    assert set(bound._fields) < set(report)
+
+
 def test_bad_input_exits_with_two_and_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["drift", "--alpha", "1.5", "--eps", "0.1", "--generation", "3"])
@@ -147,7 +190,10 @@ def test_bad_input_exits_with_two_and_a_reason(capsys: pytest.CaptureFixture[str
     assert "alpha = 1.5 is outside" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["drift", "gap", "stability", "optimum"])
+_OTHERS = ["drift", "gap", "plateau", "stability", "optimum"]
+
+
+@pytest.mark.parametrize("command", [*_OTHERS, *_BY_VARIANCES])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -156,7 +202,9 @@ def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[s
     unsaid = [option for option in options if re.fullmatch(r"--\S+( [A-Z]+| \{\S+\})?", option)]
     assert len(options) > 5
     assert unsaid == (["--regime {augment,replace,accumulate}"] if command == "drift" else [])
-    assert ("--M X largest loss, > 0" in helped) == (command in ("gap", "optimum"))
+    assert ("--M X largest loss, > 0" in helped) == (
+        command not in ("drift", "plateau", "stability", "bits")
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0.1\nx\n", "0.1\n-0.2\n"])

@@ -272,3 +272,122 @@ def test_extremes_are_never_nan() -> None:
 def test_exact_reference_agrees_with_itself() -> None:
     """The 50-digit reference switches from adding up to a closed form; both must agree."""
     assert abs(mp(gap(9, 0.3, 300, **BASE)[0]) - mp(gap(9, 0.3, 301, **BASE)[0])) < 1e-12
+
+
+# --- localised bounds ----------------------------------------------------------------------------
+
+
+def beta(v, r, size, log):
+    """Bernstein's deviation, from the exponent that is the best: of 10^5 that are tried."""
+    x = np.linspace(0, 3 / r, 100_002)[1:-1] if r else np.geomspace(1e-4, 1e4, 100_001)
+    return float(((v * x**2 / 2 / (1 - x * r / 3) + log / size) / x).min())
+
+
+def test_localised_gap() -> None:
+    n, alpha, delta = 30, 0.25, 0.1
+    parts = {"v_a": 0.3, "r_a": 0.5, "v_b": 0.2, "r_b": 0.7, "distance": 0.4}
+    size, log = n / alpha, math.log(1 / delta)
+    result = bounds.localised_gap(n, alpha, **parts, shift=-0.02, delta=delta, M=0.8)
+    assert result.shift == pytest.approx(0.75 * -0.02, rel=1e-14)
+    assert result.centre == pytest.approx(beta(0.3, 0.5, size, log + math.log(2)), rel=1e-6)
+    unit = beta(0.2, 0.7, size, log + math.log(4))
+    assert result.moved == pytest.approx(0.4 * unit, rel=1e-6)
+    assert result.total == pytest.approx(sum(result[:3]), rel=1e-15)
+    assert not result.vacuous
+    assert bounds.localised_gap(n, alpha, **parts, shift=0.9, delta=delta, M=0.8).vacuous
+    assert [c.name for c in result.constants] == ["M", *parts, "shift"]
+    all_kept = bounds.localised_gap(n, 1.0, **parts, shift=9.0, delta=delta, M=1)
+    assert all_kept.shift == 0
+    many = bounds.localised_gap([30, 60], alpha, **parts, shift=[0.0, 0.1], delta=delta, M=1)
+    assert many.total.shape == (2,)
+    assert many.centre[0] == result.centre > many.centre[1]
+    assert bounds.mixed_variance(0.25, 0.4, 0.8) == pytest.approx(0.7, rel=1e-15)
+
+
+@pytest.mark.parametrize("kappa", [0.5, 1.0, 1.5])
+@pytest.mark.parametrize(("n", "m", "i"), [(4, 4, 0), (5, 5, 1), (6, 2, 3), (4, 12, 6)])
+def test_bits_gap(kappa: float, n: int, m: int, i: int) -> None:
+    """The squared influences row by row: weights of all rows in the last share of ones."""
+    rho = m / (n + m)
+    real, drawn = 1 / n, []
+    for _ in range(i):
+        drawn = [rho * kappa * weight for weight in drawn] + [1 / (n + m)] * m
+        real = rho * kappa * real + 1 / (n + m)
+    squares = n * real**2 + sum(weight**2 for weight in drawn)
+    result = bounds.bits_gap(n, n / (n + m), i, kappa=kappa, delta=0.02)
+    assert result.total == pytest.approx(kappa * squares * math.log(100), rel=1e-13)
+    assert result.mean == pytest.approx(kappa * squares / 2, rel=1e-13)
+    largest = 1.0 if kappa > 1 else ((1 + kappa) / 2) ** 2
+    assert result.vacuous == (result.total > largest)
+    assert {c.provenance for c in result.constants} == {"certified"}
+
+
+def test_uniform_convergence_by_a_variance() -> None:
+    given = {"M": 2.0, "delta": 0.1, "log_size": 3.0, "discrepancy": 0.1, "cover_radius": 0.05}
+    result = bounds.uniform_convergence_gap(20, 0.4, **given, variance=0.3)
+    assert result.fluctuation == pytest.approx(beta(0.3, 2.0, 50, 3 + math.log(10)), rel=1e-6)
+    assert result[:2] == bounds.uniform_convergence_gap(20, 0.4, **given)[:2]
+    assert ("variance", 0.3) in {c[:2] for c in result.constants}
+    with pytest.raises(ValueError, match="variance = -1"):
+        bounds.uniform_convergence_gap(20, 0.4, **given, variance=-1.0)
+
+
+RISK = {"empirical": 0.2, "variance": 0.03, "shift": 0.04, "M": 1.5, "delta": 0.01}
+
+
+def test_risks_by_held_out_rows_and_rounded_weights() -> None:
+    held = bounds.held_out_risk(80, 0.25, **RISK, log_size=math.log(7))
+    assert held.empirical == 0.2
+    assert held.shift == pytest.approx(0.75 * 0.04, rel=1e-14)
+    assert held.sharpness == 0
+    assert held.fluctuation == pytest.approx(beta(0.03, 1.5, 80, math.log(700)), rel=1e-6)
+    assert held.total == pytest.approx(sum(held[:4]), rel=1e-15)
+    assert not held.vacuous
+    assert bounds.held_out_risk(2, 1.0, **RISK).vacuous
+    rounded = bounds.quantised_risk(80, 0.25, **RISK, dimension=10, bits=3)
+    log = 30 * math.log(2) + math.log(100)
+    assert rounded.fluctuation == pytest.approx(beta(0.03, 1.5, 80, log), rel=1e-6)
+    assert rounded[:3] == held[:3]
+    assert {"bits", "log_size", "M"} <= {c.name for c in rounded.constants}
+
+
+def best_pac_bayes(rows, M, variance, delta, distance, curvature):
+    """Rise and fluctuation of the best of 24 deviations and 24 exponents."""
+    found = []
+    for j in range(24):
+        for k in range(24):
+            sigma, lam = 2.0**-j, 1.5 / M * 2.0**-k
+            kl = distance**2 / (2 * sigma**2)
+            cost = (kl + math.log(24**2 / delta)) / (lam * rows)
+            rise = curvature * sigma**2
+            found.append((rise, lam * variance / (2 - 2 * lam * M / 3) + cost))
+    return min(found, key=sum)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.3, 5.0])
+@pytest.mark.parametrize("rows", [50, 5000, 10**6])
+def test_pac_bayes_risk(distance: float, rows: int) -> None:
+    result = bounds.pac_bayes_risk(rows, 0.25, **RISK, distance=distance, curvature=2.0)
+    best = best_pac_bayes(rows, 1.5, 0.03, 0.01, distance, 2.0)
+    np.testing.assert_allclose(result[:4], (0.2, 0.03, *best), rtol=1e-12)
+    assert result.total == pytest.approx(sum(result[:4]), rel=1e-14)
+    assert result.vacuous == (result.total > 1.5)
+    many = bounds.pac_bayes_risk([50, rows], 0.25, **RISK, distance=distance, curvature=2.0)
+    assert many.fluctuation[1] == result.fluctuation
+
+
+def test_network_risks_are_their_parts() -> None:
+    losses = {"training_loss": 0.1, "synthetic_loss": 0.12, "held_out_loss": 0.15}
+    shared = {"variance": 0.03, "shift": 0.04, "M": 1.0, "delta": 0.05}
+    moved = {"distance": 0.2, "curvature": 3.0}
+    network = {"dimension": 9, "bits": 4, "held_out": 33}
+    given = losses | shared | moved | network
+    kept = bounds.network_risks(100, 300, **given)
+    fresh = bounds.network_risks(100, 300, **given, fresh=True)
+    rounded = bounds.quantised_risk(400, 0.25, empirical=0.1, dimension=9, bits=4, **shared)
+    held = bounds.held_out_risk(33, 0.25, empirical=0.15, **shared)
+    assert kept[:2] == fresh[:2] == (rounded, held)
+    by_drawn = bounds.pac_bayes_risk(300, 0, empirical=0.12, **moved, **shared)
+    assert kept.pac_bayes == by_drawn
+    assert fresh.pac_bayes == bounds.pac_bayes_risk(400, 0.25, empirical=0.1, **moved, **shared)
+    assert {c.provenance for risk in kept for c in risk.constants} == {"measured"}

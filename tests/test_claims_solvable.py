@@ -313,7 +313,7 @@ def test_clipped_loops_are_beside_the_bound_of_their_own_distances():
 
 
 def test_constants_of_the_clipped_mean_are_at_least_what_they_bound():
-    """On a grid of means, whose step adds at most 2 x 1e-3 to a variance: slopes are below 2."""
+    """On a grid of means: second derivatives below 11 hide at most 11 x (1e-3)² / 8 between two."""
     known = solvable.CLIPPED_CONSTANTS
     z = np.linspace(-9, 9, 18_001)
     c = np.clip(z, -1, 1)
@@ -329,7 +329,7 @@ def test_constants_of_the_clipped_mean_are_at_least_what_they_bound():
         assert square / 4 <= known["r_a"]  # <u*, E phi - phi> = (E c² - c²)/4
         assert 1 + abs(first) <= known["r_b"]
     for name, value in largest.items():
-        assert 0.999 * known[name] < value <= known[name]
+        assert 0.999 * known[name] < value + 11e-6 / 8 <= known[name]
 
 
 @pytest.mark.parametrize(("bound", "vacuous"), [(0.9, False), (1.0, True), (1.2, True)])

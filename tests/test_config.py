@@ -43,8 +43,14 @@ def test_settings_are_hashable_and_frozen(settings):
     [
         (lambda: Preset("bad", shares=(0.5, 1.0)), r"^alpha must be in \(0, 1\), but it is 1.0"),
         (lambda: Preset("bad", shares=(0.3,)), "^alpha = 0.3 asks for .* samples = 4000"),
-        (lambda: ConvergenceSize(shares=(0.3,)), "^alpha = 0.3 asks for"),
-        (lambda: ConvergenceSize(lams=(0, 0.001)), "^lams must be whole .* beside n = 250"),
+        (
+            lambda: ConvergenceSize(lam_samples=(250,), lams=(0, 0.001)),
+            "^lams must be 0, or a prompt beside n = 250, but it is 0.001",
+        ),
+        (
+            lambda: Preset("bad", convergence=ConvergenceSize((4000,))),
+            r"^convergence.samples must be other sizes than the main job's \(4000\)",
+        ),
     ],
 )
 def test_sizes_of_what_is_mixed_are_whole(make, complaint):

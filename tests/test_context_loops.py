@@ -216,6 +216,20 @@ def test_a_label_that_is_larger_and_inputs_drawn_anew():
     np.testing.assert_allclose(found["changed"][:, 0, 0, 0], start, rtol=1e-4, atol=1e-5)
 
 
+def test_kept_examples_of_one_input_and_labels_that_are_cut_off():
+    loops = ContextLoops(TASK, (("ridge", 1.0),), (3,), 2, 20, relabel_noise=1e3, one_input=True)
+    found = run_experiment(loops, 0)
+    xs, ys = found["xs"], found["ys"]
+    assert (xs[:, :3] == xs[:, :1]).all()
+    assert (xs[:, 3:] != xs[:, :1]).all()
+    assert (ys[:, 1:] != ys[:, :1]).all()
+    # Ridge with the penalty 1 is no longer than half of the labels.
+    most = np.sqrt((ys[:, :3] ** 2).sum(axis=1) + 3 * 9 * TASK.label_variance) / 2
+    lengths = np.linalg.norm(found["predictions"][:, 0, 0, 1:], axis=-1)
+    assert (lengths <= most[:, None] * 1.001).all()
+    assert lengths.max() > 1
+
+
 def test_more_runs_keep_the_first_ones(fixed):
     few = run_experiment(dataclasses.replace(FIXED, runs=2), 3)
     for name, values in few.items():
@@ -265,6 +279,7 @@ def test_networks_loop_in_their_prompts(assert_close):
         ({"change": "first", "fresh": "all"}, "change"),
         ({"network": QueryArchitecture()}, "training"),
         ({"prompts": 0}, "prompts"),
+        ({"one_input": True}, "one_input"),
         ({"task": LinearRegression(noise_law="uniform", context=6)}, "noise_law"),
     ],
 )
@@ -277,4 +292,6 @@ def test_experiments_are_named():
     other = dataclasses.replace(FIXED, fresh="all", change="none")
     assert FIXED.words == "context, ridge, linear attention, m6"
     assert other.words == "context, ridge, linear attention, all fresh, m6"
+    one = dataclasses.replace(FIXED, kept=(2,), one_input=True)
+    assert one.words == "context, ridge, linear attention, one input, m6"
     assert len({FIXED.name, other.name, dataclasses.replace(FIXED, runs=5).name}) == 3

@@ -46,7 +46,7 @@ BAYES = "--learner bayes --samples 64 --generations 2 --runs 2 --dim 1 --context
 OLS = "--learner ols --samples 20 --generations 3 --runs 400"
 JOBS = {
     MAIN: "reproduce_theorem --preset tiny --only drift --out out",
-    EXPERIMENTS: "reproduce_theorem --preset tiny --only generalization_gap --out out",
+    EXPERIMENTS: "reproduce_theorem --preset tiny --only convergence --out out",
     LOOP: f"run_loop {BAYES} --json out.json",
     SOLVABLE: f"run_loop {OLS} --json out.json",
 }
@@ -177,6 +177,26 @@ def test_an_undisturbed_run_leaves_no_lock_and_nothing_half_written(undisturbed)
 
 
 # --- killed --------------------------------------------------------------------------------------
+
+
+def test_an_experiment_killed_between_generations_goes_on_with_the_next(
+    environment, undisturbed, tmp_path
+):
+    """What is finished of it is in the folder until all of it is."""
+    cwd = tmp_path / "killed"
+    unfinished = lambda spent=0: [*cwd.glob("out/checkpoints/*-unfinished.npz")]  # noqa: E731
+    _, status = killed(start(EXPERIMENTS, cwd, environment), unfinished)
+    assert status == -signal.SIGKILL
+    before = " ".join(path.name for path in unfinished())
+    assert before
+    done = finish(start(EXPERIMENTS, cwd, environment))
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"experiments: (.*), generation (\d+)\n", done.stderr)
+    of = ["-".join(words.replace(",", "").split()) for words, _ in told]
+    again = [int(i) for name, (_, i) in zip(of, told, strict=True) if f"-{name}-" in before]
+    assert told
+    assert 0 not in again
+    assert kept_in(cwd) == undisturbed.kept[EXPERIMENTS]
 
 
 def test_runs_killed_at_random_moments_end_with_the_same_numbers(

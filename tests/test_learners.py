@@ -1,10 +1,14 @@
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from reference import trials
 
-from icl_stl.config import Architecture, Training
+from icl_stl.config import NADAM, Architecture, QueryArchitecture, Training
 from icl_stl.laws import LinearRegression
 from icl_stl.laws.prompts import Normal, Prompts, bayes_predictive, sample_prompts
 from icl_stl.learners import adam_transformer, bayes_learner, in_context
@@ -14,7 +18,7 @@ TASK = LinearRegression(dim=2, context=4, noise=0.5, inputs="sphere")
 ARCHITECTURE = Architecture(depth=1, width=8, heads=2)
 ROWS = 1024
 
-LEARNER = adam_transformer(TASK, ARCHITECTURE, Training(steps=600, batch=32, learning_rate=2e-2))
+LEARNER = adam_transformer(TASK, ARCHITECTURE, Training(steps=600, batch=32))
 FIT = jax.jit(LEARNER.fit)
 
 
@@ -40,7 +44,7 @@ def predict_all(learner, params, prompts):
     return jax.jit(learner.predict)(params, prompts)
 
 
-# The transformer fitted by Adam.
+# The fitted transformer.
 
 
 def test_a_short_fit_learns_to_read_the_examples(fitted):
@@ -201,7 +205,7 @@ def test_examples_are_shown_in_random_order_only_if_asked(fit_with, assert_mean,
 @pytest.mark.parametrize(("warmup", "step"), [(0.0, 1), (0.5, 2)])
 def test_a_huge_learning_rate_diverges_right_after_its_first_use(fit_with, warmup, step):
     # While warming up the rate of the first step is 0.
-    training = Training(steps=10, batch=2, learning_rate=1e30, warmup=warmup)
+    training = replace(NADAM, steps=10, batch=2, learning_rate=1e30, warmup=warmup)
     fit = fit_with(level_model(), training)
     fitted = fit(jax.random.key(0), constant_labels([1.0, 1.0]), even(2))
     assert fitted.diverged_at == step
@@ -209,7 +213,9 @@ def test_a_huge_learning_rate_diverges_right_after_its_first_use(fit_with, warmu
 
 
 def test_the_loss_is_that_of_the_end_of_training(fit_with):
-    fit = fit_with(level_model(), Training(steps=50, batch=2, learning_rate=0.3, weight_decay=0.0))
+    fit = fit_with(
+        level_model(), replace(NADAM, steps=50, batch=2, learning_rate=0.3, weight_decay=0.0)
+    )
     fitted = fit(jax.random.key(0), constant_labels([4.0, 4.0]), even(2))
     assert fitted.diverged_at == -1
     final = 0.5 * (4.0 - float(fitted.weights)) ** 2
@@ -219,10 +225,37 @@ def test_the_loss_is_that_of_the_end_of_training(fit_with):
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_weight_decay_is_decoupled_from_the_gradient(fit_with, assert_close, decay):
     # At the best level there is no gradient: what moves it is decay alone.
-    training = Training(steps=1, batch=1, learning_rate=0.1, weight_decay=decay)
+    training = replace(NADAM, steps=1, batch=1, learning_rate=0.1, weight_decay=decay)
     fit = fit_with(level_model(2.0), training)
     level = fit(jax.random.key(0), constant_labels([2.0]), even(1)).weights
     assert_close(level, 2.0 * (1 - 0.1 * decay))
+
+
+@pytest.mark.parametrize(
+    ("weights", "there"),
+    [([1.0] * 8, 8), ([1.0, 1.0, 0.0, 0.0], 2), ([3.0, 3.0, *[1.0] * 6], 6), ([1.0], 1)],
+    ids=["equal", "without weight", "in shares", "one"],
+)
+def test_decay_falls_like_that_of_a_prior_with_the_rows_there_are(
+    fit_with, assert_close, weights, there
+):
+    training = Training(1, 1, 0.1, 0.5, 0.0, optimiser="nadam", prior_rows=2.0, average=0.0)
+    fit = fit_with(level_model(2.0), training)
+    level = jax.jit(fit)(
+        jax.random.key(0), constant_labels([2.0] * len(weights)), jnp.array(weights)
+    ).weights
+    assert_close(level, 2.0 * (1 - 0.1 * 0.5 * min(1, 2 / there)))
+
+
+def test_weights_are_averaged_while_the_rate_falls_to_a_tenth(fit_with, assert_close):
+    # Decay alone moves the level, by rates that the cosine gives: 1 and 0.55 of the peak.
+    training = replace(NADAM, steps=2, batch=1, warmup=0.0, average=0.75)
+    fit = fit_with(level_model(2.0), replace(training, learning_rate=1e-6, weight_decay=5e5))
+    level = fit(jax.random.key(0), constant_labels([2.0]), even(1)).weights
+    first = 2.0 * 0.5
+    last = first * (1 - 0.55 * 0.5)
+    mean = 2.0 + (first - 2.0) / 1.5
+    assert_close(level, mean + (last - mean) / 1.5)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +265,102 @@ def test_any_share_of_warm_up_trains(fit_with, steps, warmup):
     fit = fit_with(level_model(), Training(steps=steps, batch=1, warmup=warmup))
     fitted = fit(jax.random.key(0), constant_labels([1.0]), even(1))
     assert 0 < fitted.weights < 1
+
+
+# Rows that are read once.
+
+
+def reads(weights, steps=50, batch=16, *, once=True):
+    """How often every row is read, and the rows of each batch; weights are traced."""
+    training = Training(steps, batch, once=once)
+    jitter = jax.random.uniform(jax.random.key(0), (steps, batch))
+    rows = np.asarray(jax.jit(partial(in_context.rows_read, training))(weights, jitter))
+    return np.bincount(rows.ravel(), minlength=len(weights)), rows
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(50, 16), (777, 48), (1, 8), (8, 1)])
+def test_rows_of_equal_weight_are_read_exactly_once(steps, batch):
+    weights = np.insert(np.ones(steps * batch), [0, 3, 3, steps * batch], 0.0)
+    read, _ = reads(jnp.asarray(weights), steps, batch)
+    np.testing.assert_array_equal(read, weights)
+    if steps > 8:
+        assert set(reads(jnp.asarray(weights), steps, batch, once=False)[0]) > {0, 1}
+
+
+@pytest.mark.parametrize("real", [200, 400, 600])
+def test_batches_of_rows_read_once_hold_real_and_synthetic_ones_in_their_shares(real):
+    _, rows = reads(even(800))
+    np.testing.assert_array_equal((rows < real).sum(axis=1), 16 * real / 800)
+
+
+def test_a_fit_reads_what_was_chosen(fit_with):
+    # The last of ten batches is read alone: rows 9, 19, 29, 39 of those that are read once.
+    fit = fit_with(level_model(), replace(NADAM, steps=10, batch=4, learning_rate=1e-6, once=True))
+    loss = fit(jax.random.key(0), constant_labels([0.0] * 9 + [2.0] + [0.0] * 30), even(40)).loss
+    assert abs(float(loss) - LOSS_FLOOR - 0.5 * 4 / 4) < 1e-3
+
+
+# Muon.
+
+
+def test_orthogonal_factors_are_those_of_optax(assert_close):
+    matrices = jax.random.normal(jax.random.key(0), (3, 5, 8))
+    one = optax.contrib.scale_by_muon(
+        ns_steps=3,
+        beta=0.0,
+        nesterov=False,
+        weight_dimension_numbers=optax.contrib.MuonDimensionNumbers(1, 2),
+    )
+    expected, _ = one.update(matrices, one.init(matrices))
+    assert_close(in_context.orthogonalised(matrices), expected)
+    nothing = in_context.orthogonalised(jnp.zeros((1, 5, 8)))
+    np.testing.assert_array_equal(nothing, 0)
+
+
+@pytest.mark.parametrize("query", [False, True])
+def test_a_step_of_muon_is_that_of_optax(assert_close, query):
+    """Of every parameter, matrices of all shapes; late, as optax corrects the first momenta."""
+    shape = QueryArchitecture(2, 8, 2, 12) if query else Architecture(2, 8, 2)
+    weights = in_context.in_context_model(TASK, shape).init(jax.random.key(0))
+    parted, together, sides = in_context._parting(weights, matrices=True)
+    jax.tree.map(np.testing.assert_array_equal, together(parted), weights)
+
+    def apart(grads):
+        return in_context._parting(grads, matrices=True)[0]
+
+    def dimensions(params):
+        def one(path, leaf):
+            hidden = not {"embed", "head", "position"} & {getattr(k, "key", None) for k in path}
+            return optax.contrib.MuonDimensionNumbers() if leaf.ndim == 2 and hidden else None
+
+        return jax.tree_util.tree_map_with_path(one, params)
+
+    own = in_context._direction(sides)
+    theirs = optax.contrib.muon(
+        1.0,
+        ns_steps=3,
+        adam_learning_rate=3.0,
+        adam_b2=0.95,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=dimensions,
+    )
+
+    @jax.jit
+    def last():
+        def step(states, t):
+            grads = jax.tree.map(
+                lambda a: jnp.sin(t + jnp.arange(a.size) ** 1.5).reshape(a.shape), weights
+            )
+            found, first = own.update(apart(grads), states[0])
+            expected, second = theirs.update(grads, states[1], weights)
+            return (first, second), (together(found), expected)
+
+        states = own.init(parted), theirs.init(weights)
+        _, found = jax.lax.scan(step, states, 0.37 * jnp.arange(400.0))
+        return jax.tree.map(lambda a: a[-1], found)
+
+    found, expected = last()
+    jax.tree.map(lambda a, b: assert_close(a, -b), found, expected)
 
 
 # The learner that knows the real law.

@@ -36,7 +36,8 @@ def test_pairs_estimate_bias_and_variance_without_bias():
 @pytest.mark.parametrize("share", [0.5, 0.25])
 def test_pairs_beside_a_generation_are_those_of_its_learner(share):
     """A fit adds `INJECTED` to the mean residual of its rows: o is that, q is 0, s² is (1 - α)²
-    over the synthetic labels, each times the mean predictive variance of the held-out labels.
+    over the synthetic labels, fits to the real set are equal, and their squared error is that of
+    the mean residual: each times the mean predictive variance of the held-out labels.
     """
     regime = Augment(share)
     n_syn = regime.synthetic_size(N)
@@ -58,6 +59,8 @@ def test_pairs_beside_a_generation_are_those_of_its_learner(share):
     mean_is(scaled["noise"], (1 - share) ** 2 / (n_syn * 4), 0.01)
     mean_is(scaled["refit_noise"], 1 / ((N + n_syn) * 4), 0.01)
     mean_is(scaled["mixing"], 0.0, 0.02)
+    mean_is(scaled["first"], INJECTED**2 + 1 / (N * 4), INJECTED**2)
+    np.testing.assert_allclose(scaled["first_noise"], 0, atol=1e-9)
     assert not np.allclose(scaled["refit"], INJECTED**2)
     means = jax.vmap(lambda c, rows: predictions(PROBLEM.learner, c, rows).mean)
     moved = np.asarray(means(previous, test) - means(start, test))

@@ -49,8 +49,7 @@ def judged():
 
     def judged(*arguments, **options):
         with pytest.MonkeyPatch.context() as patched:
-            for room in (synthetic, convergence):
-                patched.setattr(room, "RESAMPLES", 10)
+            patched.setattr(synthetic, "RESAMPLES", 10)
             return stored(*arguments, **options)
 
     return judged
@@ -923,32 +922,30 @@ def test_a_missing_table_is_a_mismatch_and_a_missing_claim_file_an_error(folder)
 # --- the transformer over sizes ------------------------------------------------------------------
 
 
-def test_formulas_are_drawn_beside_what_is_measured_over_sizes(results):
-    """One curve for every n, its formula dashed from generation 1 on, exponents on the right."""
-    axes = np.array(drawn("transformer_convergence", results).axes).reshape(3, 3)
-    cells = results.claims["transformer_convergence"]["cells"]
-    own = [c for c in cells if c["kind"] == "own" and not isinstance(c["n"], list)]
-    own = [c for c in own if c["verdict"] == "finding" and c["alpha"] == 0.25 and c["n"] == 250]
-    dashed = [line for line in axes[0, 0].lines if line.get_linestyle() == "--"]
-    np.testing.assert_allclose(dashed[0].get_ydata(), [c["bound"] for c in own[1:]])
-    measured = [line for line in axes[0, 0].lines if len(line.get_xdata()) == len(own)]
-    assert any(np.allclose(m.get_ydata(), [c["measured"] for c in own]) for m in measured)
-    assert [ax.get_title() for ax in axes[:, 0]] == ["real share α = 0.25"] * 3
+def test_curves_over_n_are_those_of_the_cells_above_what_no_limit_leaves(results):
+    axes = drawn("convergence", results).axes
+    cells = [c for c in results.claims["convergence"]["cells"] if c.get("drawn")]
+    for ax, kind in ((axes[0], "squared"), (axes[2], "nll")):
+        for alpha, generation in ((0.5, 0), (0.5, 4), (0.0, 4)):
+            own = [c for c in cells if (c["kind"], c["generation"]) == (kind, generation)]
+            own = [c for c in own if c["alpha"] == alpha]
+            sized = sorted((c for c in own if c["n"] != "streamed"), key=lambda c: c["n"])
+            curve = [c["measured"] for c in sized]
+            lines = [line.get_ydata() for line in ax.lines]
+            assert any(len(y) == len(curve) and np.allclose(y, curve) for y in lines)
+            (level,) = [c["measured"] for c in own if c["n"] == "streamed"]
+            assert any(
+                line.get_linestyle() == "--" and line.get_ydata()[0] == level for line in ax.lines
+            )
 
 
-def test_the_best_amount_tried_and_the_recommended_one_are_marked(results):
+def test_the_best_amount_tried_and_the_formulas_are_drawn(results):
     cells = [c for c in results.claims["transformer_synthetic_size"]["cells"] if "prediction" in c]
-    figure = drawn("transformer_synthetic_size", results)
-    assert len(figure.axes) == 6
-    last = [c for c in cells if c["objective"] == "gap" and c["regime"] == "augment"][-2:]
-    lams = last[0]["lams"]
-    lines = [
-        line.get_xdata()[0] for line in figure.axes[0].lines if "formula" in str(line.get_label())
-    ]
-    expected = [
-        np.interp(np.log1p(c["prediction"]["lam"]), np.log1p(lams), range(len(lams))) for c in last
-    ]
-    np.testing.assert_allclose(lines, expected)
-    stars = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    assert len(stars) == 3
-    assert round(stars[-1].get_xdata()[0]) == lams.index(last[0]["best"])
+    (ax,) = drawn("transformer_synthetic_size", results).axes
+    last = [c for c in cells if c["objective"] == "squared" and c["generation"] == 2]
+    lines = [line.get_ydata() for line in ax.lines]
+    for cell in last:
+        assert any(len(y) == 3 and np.allclose(y, cell["prediction"]) for y in lines)
+    stars = [line for line in ax.lines if line.get_marker() == "*"]
+    best = [c["best"] for c in last if c["predicted_by"] == "squares"]
+    assert [last[0]["lams"][round(s.get_xdata()[0])] for s in stars] == best

@@ -481,9 +481,7 @@ def test_experiments_of_other_code_are_made_again_alone(tmp_path, monkeypatch):
         called.clear()
         folder = folder_of(tmp_path)
         laboratory.run_experiments(
-            wanted,
-            seed,
-            kept=lambda name, by: folder.kept(name, by, again=True),
+            wanted, seed, kept=lambda name, by: folder.kept(name, by, again=True)
         )
         return sorted(called)
 

@@ -1,6 +1,7 @@
 """Loops of many sizes in one program are the loops of each size; the transformer's are its own."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,12 @@ import pytest
 
 from icl_stl import learners, measure, problems
 from icl_stl.config import Architecture, Training
-from icl_stl.lab import solvable
-from icl_stl.lab.experiments import WORLDS, Loops, LoopSize, SizedLoops
+from icl_stl.devices import on_host
+from icl_stl.lab import runs, solvable
+from icl_stl.lab.experiments import WORLDS, Kept, Loops, LoopSize, SizedLoops
 from icl_stl.lab.runs import draw_replicates
 from icl_stl.laws import LinearRegression
 from icl_stl.laws import prompts as tasks
-from icl_stl.laws.prompts import sample_prompts
 from icl_stl.loops import (
     Sizes,
     equal_rows,
@@ -24,8 +25,9 @@ from icl_stl.loops import (
     self_consume,
 )
 from icl_stl.regimes import AccumulateFresh, Augment, AugmentSameInputs, FreshReal, Replace
+from icl_stl.studies import laboratory
 from icl_stl.studies.convergence import loops as sizes
-from icl_stl.studies.convergence.experiments import SizedNeighbours, SizedTransformers
+from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 
 KEY = jax.random.key(11)
 MEAN = learners.gaussian_mean()
@@ -134,9 +136,9 @@ def test_weights_and_smaller_real_sets_are_those_of_the_loop(assert_close):
         (lambda: SizedLoops(OLS, "fixed", (LoopSize(4, 4),), 1, 0), "^runs must be .* 0"),
         (lambda: transformer(LoopSize(17, 1)), r"^samples must be at most .* \(16\), but it is 17"),
         (lambda: transformer(LoopSize(8, 65)), r"^n_syn must be at most .* \(64\), but it is 65"),
-        (lambda: replace(transformer(LoopSize(8, 8)), world="x"), "^world must be 'fixed' or"),
-        (lambda: neighbours(LoopSize(2, 2), 3), r"^neighbours must be at most .* \(2\)"),
-        (lambda: neighbours(LoopSize(4, 0), 1), "^n_syn must be .* at least 1, but it is 0"),
+        (lambda: replace(transformer(LoopSize(8, 8)), world="x"), "^world must be one of"),
+        (lambda: distilled(1, ()), "^members must be .* at least 2, but it is 1"),
+        (lambda: distilled(2, (65,)), r"^n_syns must be at most .* \(64\), but it is 65"),
     ],
 )
 def test_bad_sizes_are_refused_by_name_and_value(make, complaint):
@@ -158,8 +160,8 @@ def transformer(size, world="fixed", generations=2):
     return SizedTransformers(PROMPTS, size, PLACES, RUNS, world, generations)
 
 
-def neighbours(size, count=2):
-    return SizedNeighbours(PROMPTS, size, PLACES, RUNS, count)
+def distilled(members=2, n_syns=(8, 64)):
+    return Distilled(PROMPTS, LoopSize(8, 0), PLACES, RUNS, members, n_syns)
 
 
 @pytest.fixture(scope="module")
@@ -170,48 +172,55 @@ def found():
         "none": transformer(LoopSize(8, 0)),
         "new": transformer(LoopSize(8, 8), "fresh"),
         "full": transformer(PLACES),
+        "alone": transformer(LoopSize(16, 64, 0.0)),
+        "refits": transformer(LoopSize(16, 64, 0.0), "refits"),
+        "streamed": transformer(LoopSize(8, 8), "streamed"),
     }
     return {name: sizes.run_experiment(one, 3) for name, one in sizes_.items()}
 
 
 def test_generation_0_does_not_depend_on_what_comes_later(found):
     for name in ("many", "none", "new"):
-        for quantity in ("gap", "drift", "kl", "bounded_excess"):
+        for quantity in ("excess_nll", "drift", "excess_squared_risk"):
             np.testing.assert_array_equal(found[name][quantity][:, 0], found["few"][quantity][:, 0])
-    assert np.all(found["many"]["kl"][:, 1] != found["few"]["kl"][:, 1])
-    assert np.all(found["new"]["kl"][:, 1] != found["few"]["kl"][:, 1])
-    assert np.all(found["full"]["kl"][:, 0] != found["few"]["kl"][:, 0])
+    nll = {name: own["excess_nll"] for name, own in found.items()}
+    assert np.all(nll["many"][:, 1] != nll["few"][:, 1])
+    assert np.all(nll["new"][:, 1] != nll["few"][:, 1])
+    assert np.all(nll["full"][:, 0] != nll["few"][:, 0])
 
 
-def test_the_gap_is_the_sum_of_its_parts(found):
-    for name, share in (("few", 0.5), ("many", 1 / 9), ("none", 1.0), ("new", 0.5)):
-        one = found[name]
-        own = np.full(3, share)
-        own[0] = 1.0
-        parts = own * one["real"] + (1 - own) * (one["synthetic"] + one["shift"])
-        np.testing.assert_allclose(one["gap"], parts, atol=1e-7)
-    assert np.all(found["few"]["shift"][:, 0] == 0)
-    assert np.all(found["none"]["synthetic"] == 0)
+def test_a_streamed_loop_starts_with_all_places_and_goes_on_with_its_size(found):
+    nll = {name: own["excess_nll"] for name, own in found.items()}
+    np.testing.assert_array_equal(nll["streamed"][:, 0], nll["full"][:, 0])
+    assert np.all(nll["streamed"][:, 1] != nll["full"][:, 1])
 
 
-def test_full_places_are_the_loop_of_the_regime(found, assert_close):
-    learner = learners.adam_transformer(TASK, ARCHITECTURE, TRAINING)
+def test_refits_are_all_beside_generation_0(found):
+    nll = {name: own["excess_nll"] for name, own in found.items()}
+    np.testing.assert_array_equal(nll["refits"][:, :2], nll["alone"][:, :2])
+    assert np.all(nll["refits"][:, 2] != nll["alone"][:, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "regime"), [("full", Augment(0.2)), ("alone", Replace(4.0))], ids=["real", "none"]
+)
+def test_full_places_are_the_loop_of_the_regime(found, name, regime, assert_close):
+    learner = PROMPTS.learner
     replicates = draw_replicates(PROMPTS, PLACES.samples, RUNS, 3)
-    key, _, real, held_out = jax.tree.map(lambda a: a[0], replicates)
-    regime = Augment(0.2)
+    key, _, real, (test, bayes) = jax.tree.map(lambda a: a[0], replicates)
 
     @jax.jit
-    def kl(generation):
-        return measure.measure_generation(
-            TASK, learner, held_out, key, generation, real_share=0.2
-        ).kl[-1]
+    def excess(params):
+        laws = measure.predictions(learner, params, test)
+        return jnp.mean(measure.normal_kl(bayes, laws)), (laws.mean - bayes.mean) ** 2
 
     generation = first_generation(key, learner, real)
     for i in range(3):
         if i:
             generation = next_generation(key, learner, regime, real, generation.params, i)
-        shown = generation._replace(training_set=real, row_weights=jnp.full(16, 1 / 16))
-        assert_close(kl(shown) / TASK.context, found["full"]["excess_nll"][0, i])
+        nll, squares = excess(generation.params)
+        assert_close(nll, found[name]["excess_nll"][0, i])
+        assert_close(squares.mean(0), found[name]["excess_squared_risk"][0, i])
 
 
 def test_programs_are_compiled_once_for_all_sizes():
@@ -222,22 +231,92 @@ def test_programs_are_compiled_once_for_all_sizes():
     assert after.hits == before.hits + 1
 
 
-def test_neighbours_differ_in_one_prompt(assert_close):
-    experiment = neighbours(LoopSize(8, 8))
-    seen = sizes.run_neighbours(experiment, 3)
-    assert seen["passed"].shape == seen["loss_max"].shape == (RUNS, 2)
-    assert seen["tv"].shape == (RUNS, 2, len(TASK.prefixes))
-    assert np.all(seen["tv"] > 0)
-    assert np.all(seen["loss_max"] >= seen["loss_mean"])
-    assert np.all(seen["passed"] > 0)
+def test_an_average_has_the_mean_of_its_members_and_the_variance_of_their_mixture(assert_close):
+    seen = sizes.run_distilled(distilled(), 3)
+    assert seen["excess_nll"].shape == seen["diverged_at"].shape == (RUNS, 3)
     replicates = draw_replicates(PROMPTS, PLACES.samples, RUNS, 3)
-    key, _, real, _ = jax.tree.map(lambda a: a[0], replicates)
-    new = sample_prompts(TASK, jax.random.fold_in(key, 2**31 - 1), 2)
-    other = jax.tree.map(lambda a, b: a.at[1].set(b[1]), real, new)
-    fit = jax.jit(learners.adam_transformer(TASK, ARCHITECTURE, TRAINING).fit)
-    weights = jnp.where(jnp.arange(16) < 8, 1 / 8, 0.0)
-    key_fit = generation_keys(key, 0).fit
-    own, moved = (fit(key_fit, rows, weights).weights for rows in (real, other))
-    length = measure.parameter_distance(own, jax.tree.map(jnp.zeros_like, own))
-    distance = measure.parameter_distance(own, moved) / length
-    np.testing.assert_allclose(seen["parameters"][0, 1], distance, rtol=1e-3)
+    key, _, real, (test, bayes) = jax.tree.map(lambda a: a[0], replicates)
+    weights, learner = jnp.where(jnp.arange(16) < 8, 1 / 8, 0.0), PROMPTS.learner
+
+    @jax.jit
+    def member(key):
+        return measure.predictions(learner, learner.fit(key, real, weights), test)
+
+    one, two = (member(generation_keys(key, k).fit) for k in range(2))
+    mean = (one.mean + two.mean) / 2
+    spread = (one.std**2 + two.std**2) / 2 + (one.mean - two.mean) ** 2 / 4
+    nll = jnp.mean(measure.normal_kl(bayes, one._replace(mean=mean, std=spread**0.5)))
+    assert_close(nll, seen["excess_nll"][0, 0])
+    assert_close(jnp.mean((mean - bayes.mean) ** 2, axis=0), seen["excess_squared_risk"][0, 0])
+    assert len(set(seen["excess_nll"][0].tolist())) == 3
+
+
+def test_what_is_distilled_learns_from_all_members():
+    """Of two members that write other prompts, either one changes what is distilled."""
+    program, replicates = sizes._shared(distilled(), 3)
+    numbers = runs.numbers_of_size(LoopSize(8, 8)).each(RUNS)
+    states = [program.nothing]
+    for k in range(2):
+        states.append(program.step(replicates, states[-1], numbers, np.int32(k))[0])
+    first, second = (state.params for state in on_host(states[1:]))
+    distil = sizes._distilling(PROMPTS, PLACES, 2)
+
+    def nll(*fits):
+        both = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *fits)
+        return np.asarray(distil(replicates, both, numbers, np.int32(2))["excess_nll"])
+
+    both, one = nll(first, second), nll(first, first)
+    assert np.all(both[:, 1] != one[:, 1])
+    assert np.all(nll(second, second)[:, 1] != both[:, 1])
+
+
+# --- stopped and taken up again ------------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    """A run that is killed."""
+
+
+class Memory:
+    """Arrays that survive a run which stops when it has saved so often."""
+
+    def __init__(self):
+        self.arrays, self.left = {}, None
+
+    def kept(self, name, made_by=None):
+        def save(arrays):
+            if self.left == 0:
+                raise StoppedError
+            self.left = None if self.left is None else self.left - 1
+            self.arrays[name] = {key: values.copy() for key, values in arrays.items()}
+
+        return Kept(lambda: self.arrays.get(name), save, lambda: self.arrays.pop(name, None))
+
+
+@pytest.mark.parametrize(
+    "experiment", [transformer(LoopSize(8, 8)), distilled()], ids=["loop", "K"]
+)
+@pytest.mark.parametrize("saved", [0, 1, 2])
+def test_a_stopped_run_loses_one_generation_and_ends_with_the_same_bits(experiment, saved):
+    memory, told = Memory(), []
+    memory.left = saved
+    run = partial(
+        laboratory.run_experiments,
+        [experiment],
+        3,
+        kept=memory.kept,
+        report=lambda text, done, total: told.append((text.rpartition(", ")[2], done, total)),
+    )
+    with pytest.raises(StoppedError):
+        run()
+    total = experiment.pieces
+    assert told == [(f"generation {k}", k, total) for k in range(min(saved + 1, total))]
+    assert [*memory.arrays] == [f"{experiment.name}-unfinished"] * bool(saved)
+    memory.left = None
+    told.clear()
+    (seen,) = run().values()
+    assert told[:-1] == [(f"generation {k}", k, total) for k in range(saved, total)]
+    assert told[-1][1:] == (total, total)
+    assert [*memory.arrays] == [experiment.name]
+    for name, values in experiment.run(3).items():
+        np.testing.assert_array_equal(seen[name], values)

@@ -293,9 +293,6 @@ def test_a_setting_is_the_loop_of_its_size_and_learning_rate(whole):
     ):
         # Two programs round differently, and training enlarges that.
         np.testing.assert_allclose(own[name], np.asarray(other), rtol=2e-3, atol=1e-5)
-    # Generated prompts have another key there.
-    apart = np.abs(own["eps"] - found["eps"][0, :, -1])
-    assert np.all(apart < 5 * 2**0.5 * np.array(own["eps_stderr"]))
 
 
 def test_numbers_that_are_arguments_make_a_difference(whole):

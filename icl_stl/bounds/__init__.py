@@ -11,7 +11,8 @@ np.float64(0.1999)
 On the command line: ``python -m icl_stl.bounds --help``. Statements and proofs, numbered as the
 docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 
-=====================  =====================================================================``drift``              distance of generation i's law from the real law
+=====================  ============================================================================
+``drift``              distance of generation i's law from the real law
 ``stability``          influence of one real example, recursive stability, phase condition
 ``generalization``     risk minus empirical risk of generation i, by parts; excess risk
 ``plateau``            where a constant share ends: bias, noise, refit error; KL; kept inputs
@@ -21,11 +22,13 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``linear_attention``   gap of linear attention in context, certified and not vacuous
 ``localised``          gap and risk by variances: around a parameter, held-out rows, PAC-Bayes
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
-=====================  =====================================================================
+=====================  ============================================================================
+
 The arguments of the room; a docstring names those that are its own. What is no number or outside
 its range is a ValueError that names the argument, its value and what would be right.
 
-===================  ==========================================================  ============``n``                real rows: of the fixed set, or new ones every generation   >= 1
+===================  ==========================================================  ===================
+``n``                real rows: of the fixed set, or new ones every generation   >= 1
 ``n_syn``            m, synthetic rows a generation                              >= 1
 ``alpha``            real share of the training sets after generation 0         [0, 1]
 ``alphas``           real shares of generations 1..G, [..., G]                   [0, 1]
@@ -57,7 +60,8 @@ its range is a ValueError that names the argument, its value and what would be r
 ``readout``          norm of w_o, which reads the prediction                     >= 0
 ``change``           bound on change of the replaced token; None: 2 R_0          [0, 2 R_0]
 ``label_embedding``  norm of E_y, change of a token per unit of label            >= 0
-===================  ==========================================================  ============"""
+===================  ==========================================================  ===================
+"""
 
 from typing import Any
 
@@ -94,10 +98,10 @@ __all__ = [
     "linear_attention_gap", "linear_attention_gap_prior", "localised_gap", "log_cover_ball",
     "mixed_variance", "mixture_kl_cap", "necessary_share", "network_risks", "optimal_size",
     "pac_bayes_risk", "paper_forms", "parameter_stability", "phase_threshold", "plateau",
-    "plateau_affine", "plateau_prediction", "proved_directions", "published_generic",
-    "quantised_risk", "recursive_stability", "replace_one", "replace_one_path",
-    "sphere_moments", "synthetic_influence", "synthetic_trade_off", "time_scales",
-    "total_variation_from_kl", "uniform_convergence_gap", "uniform_gap",
+    "plateau_affine", "plateau_in_squares", "plateau_prediction", "proved_directions",
+    "published_generic", "quantised_risk", "recursive_stability", "replace_one",
+    "replace_one_path", "sphere_moments", "synthetic_influence", "synthetic_trade_off",
+    "time_scales", "total_variation_from_kl", "uniform_convergence_gap", "uniform_gap",
     "uniform_recursive_stability", "varying_share_influence", "varying_share_weights",
     "weighted_gap", "weighted_stability",
 ]

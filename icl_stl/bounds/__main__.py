@@ -1,19 +1,22 @@
 """Calculator for the bounds: ``python -m icl_stl.bounds COMMAND ... [--json]``."""
 
 import argparse
+import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from icl_stl.bounds import __doc__ as about
-from icl_stl.bounds import drift, generalization, optimum, stability
+from icl_stl.bounds import drift, generalization, localised, optimum, stability
 from icl_stl.bounds._check import share
 from icl_stl.bounds._kinds import Constant, Floats
+from icl_stl.bounds.plateau import plateau
 from icl_stl.tables import Quantity, list_of, number_of, read
 
 Report = dict[str, Any]
@@ -134,12 +137,42 @@ def _instability(options: argparse.Namespace) -> str:
     return f"infinite: (1 - alpha) kappa = {ratio:g} >= 1, no bound holds for every generation"
 
 
+_BY_VARIANCES: dict[str, Callable[..., Any]] = {
+    "localised": localised.localised_gap,
+    "bits": localised.bits_gap,
+    "held-out": localised.held_out_risk,
+    "rounded": localised.quantised_risk,
+    "pac-bayes": localised.pac_bayes_risk,
+}
+
+
+def _by_variances(options: argparse.Namespace) -> Report:
+    function = _BY_VARIANCES[options.command]
+    bound = function(**_given(options, *_numbers(function)))
+    note = "vacuous: above the largest loss" if bound.vacuous else ""
+    return {**bound._asdict(), "note": note}
+
+
+def _numbers(function: Callable[..., Any]) -> dict[str, Any]:
+    """Arguments of a bound and their defaults, but for provenance."""
+    parameters = inspect.signature(function).parameters
+    return {name: one.default for name, one in parameters.items() if name != "provenance"}
+
+
 def _stability(options: argparse.Namespace) -> Report:
     given = _given(options, "n", "alpha", "kappa", "generation")
     bound = stability.recursive_stability(**given)
     report = bound._asdict() | _given(options, "n", "alpha", "generation")
     report["threshold"] = stability.phase_threshold(options.kappa)
     report["note"] = "" if np.isfinite(bound.gamma) else _instability(options)
+    return report
+
+
+def _plateau(options: argparse.Namespace) -> Report:
+    given = _given(options, "alpha", "generation", "a", "o", "q", "s", "start")
+    bound = plateau(**given, provenance="assumed")
+    report = bound._asdict() | _given(options, "alpha", "generation")
+    report["note"] = "" if np.isfinite(bound.total) else "infinite: without real data errors add up"
     return report
 
 
@@ -185,8 +218,18 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
 
     add("drift", _drift, "how far generation i has drifted from the real law")
     add("gap", _gap, "generalization bound of generation i, by parts")
+    add("plateau", _plateau, "distance of generation i to the Bayes predictor, by parts")
     add("stability", _stability, "recursive stability of generation i")
     add("optimum", _optimum, "synthetic-to-real ratio of least bound, certified")
+    for name, function in _BY_VARIANCES.items():
+        document = inspect.getdoc(function) or ""
+        add(name, _by_variances, document.partition("\n")[0].partition(":")[0])
+        own = re.findall(r"^    (\w+): ((?:.|\n {8})+)", document, re.MULTILINE)
+        said = {argument: " ".join(text.split()).rstrip(".") for argument, text in own}
+        for argument, default in _numbers(function).items():
+            needed = default is inspect.Parameter.empty
+            how: Any = {} if needed else {argument: default}
+            _add(commands[name], *[argument] * needed, said=said, **how)
     number: dict[str, Any] = {"type": float, "metavar": "X"}
     drifts = commands["drift"]
     drifts.add_argument("--regime", choices=("augment", "replace", "accumulate"), default="augment")
@@ -197,6 +240,11 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
     for name in ("gap", "stability"):
         _add(commands[name], "n", "alpha", "kappa", "generation")
     _add(commands["gap"], "M", "b", "c", "a", "delta")
+    _add(commands["plateau"], "alpha", "generation")
+    for name, meaning in _ERRORS.items():
+        commands["plateau"].add_argument(
+            f"--{name}", required=name in "ao", default=0.0, help=f"{meaning}, >= 0", **number
+        )
     best = commands["optimum"]
     _add(best, "n", "M", "b", "kappa", "c", "a", delta=0.05)
     best.add_argument("--generation", default=np.inf, help="i >= 1, default inf", **number)
@@ -210,6 +258,13 @@ def _parser(prog: str | None) -> tuple[argparse.ArgumentParser, dict[str, argpar
     return parser, commands
 
 
+_ERRORS = {
+    "a": "error of the first fit beside a fixed real set, bias of a fit with new real rows",
+    "o": "refit error, of fitting the learner's own output",
+    "q": "mixing defect",
+    "s": "noise of a fit given the past",
+    "start": "distance of generation 0 to the target",
+}
 _MEANING = {
     name: f"{meaning}, {admissible}"
     for name, meaning, admissible in re.findall(r"``(\w+)`` +(\S.*?)  +(\S.*)", about or "")
@@ -217,18 +272,24 @@ _MEANING = {
 """What an argument is and may be, by its name: the package's table."""
 
 
-def _add(command: argparse.ArgumentParser, *names: str, **defaults: float | None) -> None:
+def _add(
+    command: argparse.ArgumentParser,
+    *names: str,
+    said: Mapping[str, str] = MappingProxyType({}),
+    **defaults: float | None,
+) -> None:
     """Options of numbers, named as the argument they are given for; required without a default."""
     for name in (*names, *defaults):
         default = defaults.get(name)
-        said = _MEANING.get(name, "") + ("" if default is None else f", default {default:g}")
+        words = (said.get(name) or _MEANING.get(name, "")).replace("%", "%%")
+        words += "" if default is None else f", default {default:g}"
         command.add_argument(
             f"--{name.replace('_', '-')}",
             type=float,
             metavar="X",
             required=name in names,
             default=default,
-            help=said,
+            help=words,
         )
 
 

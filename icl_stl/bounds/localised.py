@@ -98,7 +98,6 @@ def localised_gap(
         r_b: >= 0, |phi - E_P phi| <= r_b for the same projection.
         distance: realised |u(theta_i) - u*| >= 0.
         shift: realised [R_{D_0} - R_{D_{i-1}}](theta_i), or what it is at most; any sign.
-        M: largest loss, > 0, above which the bound says nothing.
     Returns: LocalisedGap in the broadcast shape.
     Assumes: theta* fixed before the data; n and n_syn fixed; the noise of generation i's batch
         independent of the past. Nothing else of learner or generator; fresh real rows as well.
@@ -284,9 +283,12 @@ def pac_bayes_risk(
         empirical: mean loss of theta_i over them, >= 0.
         variance: v >= 0, mean over e of alpha Var_{D_0} + (1-alpha) Var_{D_{i-1}} of the loss.
         shift: mean over e of [R_{D_0} - R_{D_{i-1}}](theta_i + e), or what it is at most.
-        distance: D = |theta_i - theta_{i-1}| >= 0.
-        curvature: s >= 0, with noise sigma the mean empirical loss rises by at most s sigma^2: half
-            the trace of its second derivative, for small sigma.
+        distance: D = |theta_i - theta_{i-1}| >= 0. From a centre that no data decided, 0 or the
+            initial weights, all N rows are counted beside a kept set as well, with the largest
+            variance under a law of the generator.
+        curvature: s >= 0, with noise sigma the mean empirical loss rises by at most s sigma^2, for
+            sigma = 1, 1/2, 1/4, ...: the largest of what is measured there; half the trace of the
+            second derivative for small sigma.
     Returns: RiskBound in the broadcast shape; of the network with noise, not of the one without.
     Assumes: Loss in [0, M]; given everything up to theta_{i-1} the rows are independent.
     Source: derived here, THEORY.md statement 85 (after McAllester 1999, Catoni 2007).

@@ -85,12 +85,12 @@ def bias_noise_drift(
     Returns: BiasNoise, its parts [..., G+1], in the unit of the distance.
     Assumes: A Hilbert norm; batch and seed independent of the past given the last generation and
         the real rows; the target g known after generation 0.
-    Source: derived here, THEORY.md statement 90.
+    Source: derived here, THEORY.md statement 86.
     """
     first, own, spread, real_share, follow = checked(
         start=start, bias=bias, noise=noise, alpha=alpha, kappa_c=kappa_c
     )
-    biases, noises = np.broadcast_arrays(*np.atleast_1d(own, spread))
+    biases, noises = _same_generations(own, spread)
     ratio, shape = (1 - real_share) * follow, biases.shape[:-1]
     shape = np.broadcast_shapes(shape, first.shape, ratio.shape)
     parts = [(first, first, 0.0, 0.0)]
@@ -105,6 +105,17 @@ def bias_noise_drift(
     return BiasNoise(total, kept + added + squares, kept, added, squares, record)
 
 
+def _same_generations(bias: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    biases, noises = np.atleast_1d(bias, noise)
+    counts = biases.shape[-1], noises.shape[-1]
+    if counts[0] != counts[1] and 1 not in counts:
+        raise ValueError(
+            f"bias has {counts[0]} generations and noise {counts[1]}, outside the admissible "
+            "range: equally many, or one number for all"
+        )
+    return tuple(np.broadcast_arrays(biases, noises))  # type: ignore[return-value]
+
+
 @to_infinity
 def bias_noise_limit(bias: Num, noise: Num, alpha: Num, *, kappa_c: Num = 1.0) -> Floats:
     r"""Where the recursion of `bias_noise_drift` ends, for equal biases c and noises s.
@@ -116,7 +127,7 @@ def bias_noise_limit(bias: Num, noise: Num, alpha: Num, *, kappa_c: Num = 1.0) -
         noise: s >= 0, likewise.
         kappa_c: as in `bias_noise_drift`.
     Returns: the limit in the broadcast shape; inf where r >= 1.
-    Source: derived here, THEORY.md statement 90.
+    Source: derived here, THEORY.md statement 86.
     """
     c, s, real_share, follow = checked(bias=bias, noise=noise, alpha=alpha, kappa_c=kappa_c)
     gap = one_minus_product(real_share, follow)
@@ -139,12 +150,12 @@ def plateau(
 ) -> Plateau:
     r"""The law of the plateau: what a constant real share amplifies, and what it does not.
 
-    |f_i - f*| <= a + (lam o + q/alpha)(1 - rho^i) + s sqrt((1 - rho^{2i})/(alpha (2-alpha)))
+    |f_i - f_B| <= a + (lam o + q/alpha)(1 - rho^i) + s sqrt((1 - rho^{2i})/(alpha (2-alpha)))
     + rho^i start, rho = 1-alpha, lam = rho/alpha; a + (o + q) i + s sqrt(i) + start at alpha = 0.
 
     Args:
-        a: |g - f*|, of the target g to the Bayes predictor f*. A fixed real set: g = f_0, and a is
-            the error of the first fit. New real rows: g = A(f*), and a is the bias of a fit.
+        a: |g - f_B|, of the target g to the Bayes predictor f_B. A fixed real set: g = f_0, and a
+            is the error of the first fit. New real rows: g = A(f_B), and a is the bias of a fit.
         o: largest refit error |A(f_j) - f_j|, j < i, of the learner fitting its own output; for one
             a generation give rho o_j + q as the biases of `bias_noise_drift` and add a.
         q: mixing defect, largest |E[f_j | past] - alpha g - rho A(f_{j-1})|; 0 for new real rows
@@ -155,7 +166,7 @@ def plateau(
         a + `bias_noise_drift` (start, rho o + q, s, alpha), in the limit `bias_noise_limit`.
     Assumes: As `bias_noise_drift`; |.| is the root mean square over loops and inputs of D_0, and A
         the mean fit of N rows labelled by its argument.
-    Source: derived here, THEORY.md statement 91.
+    Source: derived here, THEORY.md statement 87.
     """
     error, lost, defect, spread, away = (
         nonnegative(name, value)
@@ -175,9 +186,9 @@ def plateau(
     return Plateau(first, refit, mixing, noise, kept, total, record)
 
 
-def _noises(real_share: Floats, i: Floats) -> Floats:
-    """sqrt(1 + rho^2 + ... + rho^{2(i-1)})."""
-    return np.sqrt(geometric((1 - real_share) ** 2, real_share * (2 - real_share), i).total)
+def _noises(gap: Floats, i: Floats) -> Floats:
+    """sqrt(1 + r^2 + ... + r^{2(i-1)}), r = 1 - gap."""
+    return np.sqrt(geometric((1 - gap) ** 2, gap * (2 - gap), i).total)
 
 
 @to_infinity
@@ -190,35 +201,37 @@ def plateau_affine(
     s: Num,
     start: Num,
     spread: Num,
+    kappa_c: Num = 1.0,
     provenance: Provenance = "measured",
 ) -> SquarePlateau:
     r"""The plateau of a learner that is affine in the labels, with new real rows: a true square.
 
-    |f_i - f*|^2 <= [a + lam o (1 - rho^i) + rho^i start]^2
-    + s^2 (1 - rho^{2i})/(alpha (2-alpha)) + rho^{2i} spread^2, f* the Bayes predictor.
+    |f_i - f_B|^2 <= [a + lam o (1 - rho^i) + rho^i start]^2
+    + s^2 (1 - r^{2i})/(1 - r^2) + r^{2i} spread^2, r = rho kappa_c, f_B the Bayes predictor.
 
     Args:
-        a: |A(f*) - f*|, the bias of a fit.
+        a: |A(f_B) - f_B|, the bias of a fit.
         o: largest refit error of mean predictors, |A(E f_j) - E f_j|, j < i.
         s: largest noise |f_j - E[f_j | past]|.
-        start: |E f_0 - A(f*)|.
+        start: |E f_0 - A(f_B)|.
         spread: |f_0 - E f_0|, the standard deviation of the first fit.
+        kappa_c: |A(f) - A(f')| <= kappa_c |f - f'|; with 1 where a fit stretches differences the
+            bound is false.
     Returns: SquarePlateau in the broadcast shape, in the unit of the prediction; ``total`` is the
         root of the sum of the squares of its parts.
-    Assumes: As `plateau`; A is affine and its linear part stretches nothing in L2(D_0), without
-        which the noise may grow in every generation and the bound is false.
-    Source: derived here, THEORY.md statement 92.
+    Assumes: As `plateau`; A is affine.
+    Source: derived here, THEORY.md statement 88.
     """
-    mean = plateau(alpha, generation, a=a, o=o, s=s, start=start, provenance=provenance)
-    real_share, i, first = checked(alpha=alpha, generation=generation, spread=spread)
-    series = geometric(1 - real_share, real_share, i)
+    mean = plateau(alpha, generation, a=a, o=o, start=start, provenance=provenance)
+    real_share, i, own = checked(alpha=alpha, generation=generation, s=s)
+    first, follow = checked(spread=spread, kappa_c=kappa_c)
+    gap = one_minus_product(real_share, follow)
+    kept = geometric(1 - gap, gap, i).power
     bias, noise = common_shape(
-        mean.first + mean.refit + mean.start, np.hypot(mean.noise, times(first, series.power))
+        mean.total, np.hypot(times(own, _noises(gap, i)), times(first, kept))
     )
-    record = tuple(entry for entry in mean.constants if entry.name != "q")
-    return SquarePlateau(
-        bias, noise, np.hypot(bias, noise), (*record, *constants(provenance, spread=first))
-    )
+    given = constants(provenance, a=a, o=o, s=own, start=start, spread=first, kappa_c=follow)
+    return SquarePlateau(bias, noise, np.hypot(bias, noise), given)
 
 
 def plateau_prediction(alpha: Num, generation: Num, *, a: Num, o: Num) -> Floats:
@@ -232,9 +245,41 @@ def plateau_prediction(alpha: Num, generation: Num, *, a: Num, o: Num) -> Floats
         a: root of the excess squared error of the first fit.
         o: refit error of the loop's own predictors.
     Returns: x_i in the broadcast shape, the root of the excess squared error.
-    Source: derived here, THEORY.md statement 91.
+    Source: derived here, THEORY.md statement 87.
     """
     return plateau(alpha, generation, a=a, o=o).total
+
+
+@to_infinity
+def plateau_in_squares(
+    alpha: Num, generation: Num, *, a: Num, o: Num, s: Num, first_noise: Num = 0.0
+) -> Floats:
+    r"""Where a loop is expected if refit errors point anywhere: a prediction, no bound.
+
+    x_i^2 = a^2 - s_0^2 (1 - rho^{2i}) + (rho^2 o^2 + s^2)(1 - rho^{2i})/(alpha (2-alpha)),
+    rho = 1-alpha; a^2 + (o^2 + s^2) i at alpha = 0. With s_0 = s it is a^2 + rho^2 (o^2 + s^2)
+    (1 - rho^{2i})/(alpha (2-alpha)): a constant share amplifies the squared error of a refit by
+    rho^2/(1 - rho^2), where `plateau_prediction` amplifies its root by lam.
+
+    Args:
+        a: root of the excess squared error of the first fit, its noise included.
+        o: refit error of the loop's own predictors.
+        s: noise of a later generation given the real set and the one before.
+        first_noise: s_0, noise of the first fit given the real set, at most a.
+    Returns: x_i in the broadcast shape, the root of the excess squared error.
+    Assumes: No mixing defect; what is lost by a refit is uncorrelated in L2(D_0) with the error of
+        the mean fit to the real set, and from generation to generation.
+    Source: derived here, THEORY.md statement 95.
+    """
+    error, lost, spread, first = (
+        nonnegative(name, value)
+        for name, value in (("a", a), ("o", o), ("s", s), ("first_noise", first_noise))
+    )
+    real_share, i = checked(alpha=alpha, generation=generation)
+    kept = geometric((1 - real_share) ** 2, real_share * (2 - real_share), i)
+    added = times(((1 - real_share) * lost) ** 2 + spread**2, kept.total)
+    away = times(first**2, 1 - kept.power)
+    return np.sqrt(np.maximum(error**2 - away + added, 0.0))[()]
 
 
 @to_infinity
@@ -248,12 +293,12 @@ def mixture_kl_cap(alpha: Num, kl: Num = np.inf) -> Floats:
     Args:
         kl: K >= 0, nats; inf if nothing is known of it.
     Returns: the cap in nats, in the broadcast shape; inf at alpha = 0 and K = inf.
-    Source: derived here, THEORY.md statement 93.
+    Source: derived here, THEORY.md statement 89.
     """
     real_share, k = checked(alpha=alpha, kl=kl)
-    kept = real_share + (1 - real_share) * np.exp(-k)
+    log_kept = np.logaddexp(np.log(real_share), np.log1p(-real_share) - k)
     near = np.log1p((1 - real_share) * np.expm1(-k))
-    return (0.0 - np.where(kept > 0.5, near, np.log(kept)))[()]
+    return (0.0 - np.where(near > -0.5, near, log_kept))[()]
 
 
 @to_infinity
@@ -276,12 +321,13 @@ def kept_inputs_limit(
     Returns: KeptInputsLimit in the broadcast shape, squared units of the weights. The rate is of no
         use, theta is nearly 1; the limit is.
     Assumes: New labels are made from all inputs, the context before and seeds alone. Any predictor.
-    Source: derived here, THEORY.md statement 94.
+    Source: derived here, THEORY.md statement 90.
     """
     apart, largest, g = checked(distance=distance, reach=reach, generation=generation)
     ratio = largest / positive("noise", noise)
     gap = np.asarray(_erfc(ratio / math.sqrt(2)), np.float64)
-    lost, limit, theta = common_shape(geometric(1 - gap, gap, g).deficit, apart**2 / 4, 1 - gap)
+    lost = np.where(np.isinf(g), 1.0, geometric(1 - gap, gap, g).deficit)  # theta < 1, if rounded
+    lost, limit, theta = common_shape(lost, apart**2 / 4, 1 - gap)
     record = constants(provenance, distance=apart, reach=largest, noise=noise)
     return KeptInputsLimit(limit * lost, limit, theta, record)
 

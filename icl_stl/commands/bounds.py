@@ -14,5 +14,5 @@ __all__ = ["Arguments", "main"]
 class Arguments:
     """Bounds for self-consuming training loops: every term, never capped."""
 
-    command: tyro.conf.Positional[Literal["drift", "gap", "stability", "optimum"]]
+    command: tyro.conf.Positional[Literal["drift", "gap", "plateau", "stability", "optimum"]]
     """What to bound; see `icl-stl bounds COMMAND --help`."""

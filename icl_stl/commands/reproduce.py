@@ -95,7 +95,12 @@ def measure(
             shares = [regime for regime in ordered if 0 < regime.share(1) < 1]
             with console.progress("pairs of fits") as report:
                 pairs = runs.pairs_of_fits(
-                    job, shares, seed=arguments.seed, folder=folder, report=report
+                    job,
+                    shares,
+                    seed=arguments.seed,
+                    folder=folder,
+                    places=preset.pairs,
+                    report=report,
                 )
     wanted = [experiment for claim in claims for experiment in claim.experiments(preset)]
     with console.progress("experiments") as report:

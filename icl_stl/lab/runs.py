@@ -535,18 +535,16 @@ def run_loops(
     return {name: LoopResult(chosen[name], n, loop.observations) for name, loop in loops.items()}
 
 
-PLACES = ("first", "last")
-"""Generations of a loop beside which pairs of fits are made: 0, and the last."""
-
-
 @lru_cache(maxsize=16)
 def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     """Pairs of fits beside one generation of loops: what a generation that follows it adds.
 
-    Function of (replicates, θ_0, θ_j, numbers, j): of each replicate, with g the predicted means of
-    θ_0, f those of θ_j, f' and f'' two fits to the real set and what θ_j writes, h' and h'' two
-    fits of as many rows that θ_j alone writes, all on the held-out prompts,
+    Function of (replicates, θ_0, θ_j, numbers, j): of each replicate, with f* the predicted means
+    of the best predictor, f_0, f those of θ_0, θ_j, f_0' a second fit to the real set, f' and f''
+    two fits to it and what θ_j writes, h' and h'' two fits of as many rows that θ_j alone writes,
+    and g = E[f_0 | real set], all on the held-out prompts:
 
+    `first`: ||g - f*||²; `first_noise`: E ||f_0 - g||²;
     `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
     `mixing`: q² = ||E f' - α g - (1 - α) E h||², how far mixing is from averaging;
     `noise`: s² = E ||f' - E f'||²; `refit_noise`: E ||h - E h||²;
@@ -554,14 +552,14 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     each by `measure.pair_bias` and `pair_variance`, unbiased.
 
     Args:
-        problem: One whose learner predicts.
+        problem: One whose learner predicts, and whose best predictor is known.
         regime: With places for N = n + n_syn synthetic rows beside the real set.
     """
 
     def step(
         replicate: Replicate, first: Params, previous: Params, numbers: Numbers, index: Any
     ) -> dict[str, Any]:
-        learner, (test, _) = problem.learner, replicate.held_out
+        learner, (test, best) = problem.learner, replicate.held_out
         share, samples, n_syn = numbers[:3]
 
         def means(params: Params) -> Any:
@@ -573,13 +571,18 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
             args = own, learner, regime, replicate.real, previous, index + 1
             return means(next_generation(*args, sizes=sizes).params)
 
-        made, shares = jnp.stack([n_syn, n_syn + samples]), jnp.stack([share, 0.0])
-        of = jnp.arange(4), jnp.repeat(made, 2), jnp.repeat(shares, 2)
-        one, other, refit, refit_other = jax.lax.map(fitted, of)
-        base, own, rho = share * means(first), means(previous), 1 - share
+        made = jnp.stack([0 * n_syn, n_syn, n_syn, n_syn + samples, n_syn + samples])
+        shares = jnp.stack([jnp.ones_like(share), share, share, 0 * share, 0 * share])
+        again, one, other, refit, refit_other = jax.lax.map(fitted, (jnp.arange(5), made, shares))
+        base, own, rho = means(first), means(previous), 1 - share
+        nothing = jnp.zeros_like(base)
         return {
+            "first": pair_bias(base, again, best.mean),
+            "first_noise": pair_variance(base, again),
             "refit": pair_bias(refit, refit_other, own),
-            "mixing": pair_bias(one - rho * refit, other - rho * refit_other, base),
+            "mixing": pair_bias(
+                one - share * base - rho * refit, other - share * again - rho * refit_other, nothing
+            ),
             "noise": pair_variance(one, other),
             "refit_noise": pair_variance(refit, refit_other),
         }
@@ -593,10 +596,18 @@ def pairs_of_fits(
     *,
     seed: int,
     folder: Folder,
-    places: Sequence[str] = PLACES,
+    places: Sequence[str] = ("first", "last"),
     report: Report = lambda text, done, total: None,
 ) -> dict[str, Arrays]:
     """`fits_in_pairs` beside finished loops of `run_loops`, by the label of their regime.
+
+    Args:
+        job: The job whose loops are in the folder.
+        regimes: Regimes of these loops.
+        seed: Their seed.
+        folder: Their folder.
+        places: Beside which generations: `first`, generation 0, and `last`.
+        report: Called before each.
 
     Returns:
         Arrays `[R, places]` by name.

@@ -5,7 +5,7 @@ from D_θ). In-context learners also `predict`; learners of labels also `relabel
 Everything is written for one seed.
 
 ================  ==================================================================
-``in_context``    networks trained by NAdam, the exact Bayes predictor
+``in_context``    networks trained by Muon or NAdam, the exact Bayes predictor
 ``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form

@@ -24,8 +24,9 @@ class Fitted(NamedTuple):
     """Trained parameters and how the training went."""
 
     weights: Params
+    """Those of the last step, or the average of the last ones."""
     loss: Float[Array, ""]
-    """Mean training loss of the last tenth of the steps, nats a label."""
+    """Mean training loss of the last tenth of the steps, nats a label: of their own weights."""
     diverged_at: Int[Array, ""]
     """The first step with a loss that is not finite; -1 if there is none."""
 
@@ -84,8 +85,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _OTHERS = 3.0
 """Rate of what is no matrix beside that of matrices."""
 
-
-_LAST_RATE = 0.2
+_LAST_RATE = 0.1
 """Rate at the end beside its peak, where weights are averaged: they have to move."""
 
 
@@ -173,14 +173,19 @@ def _muon(sides: Any, others: optax.GradientTransformation) -> optax.GradientTra
     return optax.GradientTransformation(init, update)
 
 
+def _direction(sides: Any) -> optax.GradientTransformation:
+    """What the optimiser makes of the gradients of parameters parted, before decay and rate."""
+    adam: optax.GradientTransformation = optax.scale_by_adam(b2=0.95, nesterov=True)
+    return adam if sides is None else _muon(sides, adam)
+
+
 def _optimiser(training: Training, rates: Rates, sides: Any) -> optax.GradientTransformation:
     """Of parameters parted, their matrices with these larger sides."""
     warmup = min(round(training.warmup * training.steps), training.steps - 1)
     end = _LAST_RATE if training.average else 0.0
     shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, training.steps, end)
-    direction = optax.scale_by_adam(b2=0.95, nesterov=True)
     return optax.chain(
-        direction if sides is None else _muon(sides, direction),
+        _direction(sides),
         optax.add_decayed_weights(rates.weight_decay),
         optax.scale_by_learning_rate(lambda step: rates.learning_rate * shape(step)),
     )
@@ -273,6 +278,25 @@ def query_trainer(
     return fit
 
 
+def rows_read(
+    training: Training, row_weights: Float[Array, " N"], jitter: Float[Array, "steps batch"]
+) -> Int[Array, "steps batch"]:
+    """The rows of every batch: the k-th of b points lies in the k-th part of the unit interval.
+
+    Part of the cumulated weights, at the place in it that the jitter says; or, if rows are read
+    `once`, at (t + 1/2)/steps in step t, so that steps · batch rows of equal weight are read in
+    turn. Sums of weights are rounded: up to about a million rows.
+    """
+    cumulated = cumulated_shares(row_weights)
+    cumulated = cumulated / cumulated[-1]
+    if training.once:
+        jitter = (jnp.arange(training.steps)[:, None] + 0.5) / training.steps
+    points = (jnp.arange(training.batch)[None] + jitter) / training.batch
+    # A point may round up to 1: it belongs to the last row that has a weight.
+    last = jnp.searchsorted(cumulated, 1.0)
+    return jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
+
+
 def adam_transformer(
     task: LinearRegression,
     architecture: Architecture | QueryArchitecture,
@@ -302,17 +326,10 @@ def adam_transformer(
 
     def fit(key: PRNGKeyArray, prompts: Prompts, row_weights: Float[Array, " N"]) -> Fitted:
         key_init, key_batches = jax.random.split(key)
-        cumulated = cumulated_shares(row_weights)
-        cumulated = cumulated / cumulated[-1]
         columns = training.batch + task.context
         drawn = jax.random.uniform(key_batches, (training.steps, columns))
         jitter, ranks = jnp.split(drawn, [training.batch], axis=1)
-        if training.once:
-            jitter = (jnp.arange(training.steps)[:, None] + 0.5) / training.steps
-        points = (jnp.arange(training.batch)[None] + jitter) / training.batch
-        # A point may round up to 1: it belongs to the last row that has a weight.
-        last = jnp.searchsorted(cumulated, 1.0)
-        rows = jnp.minimum(jnp.searchsorted(cumulated, points, side="right"), last)
+        rows = rows_read(training, row_weights, jitter)
         if training.shuffle_examples:
             order = jnp.argsort(ranks, axis=1)  # uniform among the permutations
         else:

@@ -302,7 +302,7 @@ def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, 
         at |= {"b": b, "kappa": kappa}
         words.append(
             f"b and κ, n times the largest changes of loss and law seen under one replaced prompt "
-            f"(n = {size}, loops of transformer_convergence)"
+            f"(n = {size}, loops of recursive_stability)"
         )
     else:
         assumed = ["κ", "b", *assumed]

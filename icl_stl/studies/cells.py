@@ -123,7 +123,7 @@ def jackknifed(statistic: Callable[[Bools], float], runs: int) -> Floats:
 
 
 def fitted_exponents(
-    mean: Callable[[int, Bools], float], points: Iterable[int], runs: int
+    mean: Callable[[int, Bools], float], points: Iterable[float], runs: int
 ) -> Floats:
     """Slope of log mean against log point: jackknife pseudo-values over groups of loops.
 

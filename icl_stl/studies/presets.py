@@ -15,6 +15,7 @@ from icl_stl.config import (
     flag,
     is_number,
     normalised,
+    one_of,
     positive,
     require,
     whole,
@@ -27,32 +28,46 @@ from icl_stl.regimes import Augment, Regime, Replace
 
 @dataclass(frozen=True)
 class StabilitySize:
-    """Loops of small transformers from neighbouring real sets. Steps are equal for every n."""
+    """Loops of the transformer from neighbouring real sets. Steps are equal for every n."""
 
-    task: LinearRegression = LinearRegression(context=4)
-    architecture: Architecture = Architecture(depth=1, width=16, heads=2)
-    training: Training = replace(NADAM, steps=200, learning_rate=1e-2)
-    samples: tuple[int, ...] = (60, 180, 540)
+    task: LinearRegression = LinearRegression(dim=1, context=4)
+    architecture: Architecture = Architecture()
+    training: Training = Training(steps=200)
+    samples: tuple[int, ...] = (250, 1000, 4000)
     """The sizes n of the real set."""
-    shares: tuple[float, ...] = (0.2, 0.5)
-    """The constant shares α of real prompts."""
-    generations: int = 5
+    shares: tuple[float, ...] = (0.5, 0.2)
+    """The constant shares α of real prompts; loops without real prompts are followed, too."""
+    everywhere: bool = False
+    """Whether there are loops of all shares at every n; else, but for the first share and none, at
+    the middle one alone."""
+    generations: int = 3
     replicates: int = 4
     """Whole loops, each with its neighbours."""
-    neighbours: int = 8
+    neighbours: int = 2
     """Random prompts that are replaced."""
-    searched: int = 4
+    searched: int = 0
     """Replacements that are searched for."""
-    passing: int = 2
-    """Random prompts that are replaced in generation 0 alone."""
-    held_out: int = 250
+    held_out: int = 500
     """Real prompts, and as many generated ones, on which neighbours are compared."""
+
+    @property
+    def middle(self) -> int:
+        """The n at which loops of all shares are compared."""
+        return sorted(self.samples)[len(self.samples) // 2]
+
+    def sizes(self, share: float) -> tuple[int, ...]:
+        """The n of the loops with this share."""
+        rest = self.samples if self.everywhere else (self.middle,)
+        return self.samples if share in (0, self.shares[0]) else rest
 
     def __post_init__(self) -> None:
         different = len(self.samples) > 1 and len(set(self.samples)) == len(self.samples)
         what = "at least two different sizes, to fit a slope to"
         require(different, "samples", self.samples, what)
-        counts(self, replicates=1, generations=1, neighbours=1, searched=0, passing=0, held_out=2)
+        counts(self, replicates=1, generations=1, neighbours=1, searched=0, held_out=2)
+        flag("everywhere", self.everywhere)
+        fine = bool(self.shares) and all(share > 0 for share in self.shares)
+        require(fine, "shares", self.shares, "at least one share above 0")
         for n in self.samples:
             whole("samples", n, 1)
             for share in self.shares:
@@ -63,20 +78,20 @@ class StabilitySize:
 class ArchitectureSize:
     """Loops from neighbouring real sets, for one architecture and what differs from it."""
 
-    task: LinearRegression = LinearRegression(context=3)
+    task: LinearRegression = LinearRegression(dim=1, context=3)
     base: QueryArchitecture = QueryArchitecture(depth=2, width=16, heads=2, mlp=32, norm=True)
-    training: Training = replace(NADAM, steps=200, batch=16, learning_rate=1e-2)
+    training: Training = Training(steps=200, batch=32)
     cap: float = 1.0
     """Cap of the spectral norms of the capped network."""
     samples: int = 500
     share: float = 0.5
+    """α; loops without real prompts are followed, too."""
     generations: int = 2
-    replicates: int = 3
-    neighbours: int = 3
-    searched: int = 1
-    passing: int = 2
+    replicates: int = 4
+    neighbours: int = 2
+    searched: int = 0
     held_out: int = 250
-    compared: int = 6
+    compared: int = 2
     """How many of the differences are tried, the last ones; each is a program to compile."""
 
     @property
@@ -99,7 +114,7 @@ class ArchitectureSize:
     def __post_init__(self) -> None:
         require(self.base.depth >= 2, "base", self.base, "of at least two layers")
         counts(self, samples=1, generations=1, replicates=1, neighbours=1)
-        counts(self, searched=0, passing=0, held_out=2)
+        counts(self, searched=0, held_out=2)
         known = self.compared in range(1, 7) and not isinstance(self.compared, bool)
         require(known, "compared", self.compared, "a whole number in 1..6")
         normalised(self, cap=positive)
@@ -179,14 +194,14 @@ class ContextSizes:
 
 @dataclass(frozen=True)
 class ConvergenceSize:
-    """The main job's learner at other real and synthetic sizes, in as many loops.
+    """The main job's learner at other real and synthetic sizes.
 
     Steps are equal for all sizes. Of the main job's own size there are its own loops.
     """
 
     samples: tuple[int, ...] = (250, 1000)
     """The sizes n of the real set at which loops with a constant share of it are followed."""
-    generations: int = 5
+    generations: int = 4
     """G, generations after generation 0."""
     without_real: bool = False
     """Whether loops without real data are followed, too, at all of these sizes."""
@@ -196,6 +211,10 @@ class ConvergenceSize:
     """Synthetic prompts per real one, λ; 0 for real prompts alone."""
     lam_generations: int = 3
     """Generations after generation 0 of these loops."""
+    replicates: int = 6
+    """Whole loops of each size n."""
+    lam_replicates: int = 10
+    """Whole loops of each amount of synthetic data."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("lam_samples", 0), ("lams", 2)):
@@ -205,7 +224,7 @@ class ConvergenceSize:
         fine = all(is_number(lam) and lam >= 0 for lam in self.lams)
         require(fine, "lams", self.lams, "numbers of at least 0")
         require(0 in self.lams, "lams", self.lams, "numbers with 0, real prompts alone, among them")
-        counts(self, generations=1, lam_generations=1)
+        counts(self, generations=1, lam_generations=1, replicates=3, lam_replicates=3)
         flag("without_real", self.without_real)
         for name in ("samples", "lam_samples"):
             for n in getattr(self, name):
@@ -221,7 +240,7 @@ class FitSizes:
 
     samples: tuple[int, ...] = (250, 1000, 4000, 16_000)
     """Real prompts of a fit; beside these, fits that see new prompts in every step."""
-    runs: int = 12
+    runs: int = 6
     """Independent fits of each size."""
     longer: int = 0
     """How many times as many steps a fit without limit of prompts has, too; 0 for none."""
@@ -251,6 +270,8 @@ class Preset:
     """The constant shares α of real prompts."""
     held_out: int = 2000
     """Fresh real prompts, and as many generated ones, on which a generation is measured."""
+    pairs: tuple[str, ...] = ("first",)
+    """Generations of a loop beside which pairs of fits are made: `first`, `last`, or both."""
     fits: FitSizes = FitSizes()
     """Single fits of the transformer."""
     solvable_runs: int = 10_000
@@ -270,6 +291,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)
+        for place in self.pairs:
+            one_of("pairs", place, ("first", "last"))
         once = len(set(self.shares)) == len(self.shares)
         require(once, "shares", self.shares, "different numbers, one loop for each")
         for regime in self.regimes:
@@ -277,9 +300,6 @@ class Preset:
         beside = self.convergence
         own = f"other sizes than the main job's ({self.samples})"
         require(self.samples not in beside.samples, "convergence.samples", beside.samples, own)
-        last = f"at most the generations of the main job ({self.generations})"
-        fine = beside.generations <= self.generations
-        require(fine, "convergence.generations", beside.generations, last)
 
     @property
     def regimes(self) -> tuple[Regime, ...]:

@@ -32,8 +32,14 @@ STRONG = 1.3
 ONE_INPUT = LinearRegression(dim=1, context=12, noise=0.5, inputs="sphere")
 """Inputs 1 and -1: the bound on the influence of a label is attained."""
 
+ONE_KEPT = LinearRegression(dim=2, context=16, noise=1.0, tasks="sphere")
+"""Three quarters keep their real labels, all of one input: half of the task is never seen."""
+
 NETWORK_TASK = LinearRegression(dim=2, context=10, noise=0.2, inputs="sphere")
 """The real law of the networks."""
+
+BLIND = "squared error in the direction that no kept input sees"
+"""At least `WITHIN` of its limit."""
 
 PATH = 0.01
 """Largest relative distance of a loop from its exact recursion."""
@@ -87,6 +93,15 @@ def _experiments(preset: Preset) -> dict[str, ContextLoops]:
             20,
             sizes.designs,
             change="first",
+        ),
+        "one kept": ContextLoops(
+            ONE_KEPT,
+            (("ridge", ONE_KEPT.noise**2),),
+            (3 * ONE_KEPT.context // 4,),
+            40,
+            sizes.designs,
+            relabel_noise=0.1,
+            one_input=True,
         ),
         "influence": ContextLoops(
             replace(TASK, inputs="sphere"),
@@ -498,6 +513,33 @@ def _influence(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
     return Judged(cells, control, [])
 
 
+def _one_kept(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
+    """Many real labels of one input: where it does not look, the error rises to its limit.
+
+    A task and its mirror image in the line of that input are equally likely and t = 2 |w_v| apart.
+    """
+    experiment = chosen["one kept"]
+    seen, (k,), noise = _seen(evidence, experiment), experiment.kept, experiment.relabel_noise
+    keys = _where("ridge", "one kept input", ONE_KEPT.context, k, experiment.generations)
+    off = seen["predictions"][:, 0, 0] - seen["task"][:, None]
+    sees = seen["xs"][:, 0] / _length(seen["xs"][:, :1])
+    blind = np.stack([-sees[:, 1], sees[:, 0]], axis=1)
+    found = []
+    for direction in (blind, sees):
+        error = np.einsum("rgd,rd->rg", off, direction) ** 2
+        apart = 2 * np.abs((seen["task"] * direction).sum(axis=1))
+        limit = bounds.kept_inputs_limit(apart, 1.0, noise, np.inf).limit
+        least, last = (1 - WITHIN) * limit, error[:, -1]
+        at = {**keys, "quantity": BLIND, "curve": error.mean(axis=0).tolist()}
+        at["limit_error"] = float(limit.mean())
+        found.append(Cell(last - least, last, float(least.mean()), at))
+        if direction is blind:
+            at = {**at, "direction": "at most", **_family("ridge", k, "it stays as it was")}
+            stays = Cell(error[:, 0] - last, last, float(error[:, 0].mean()), at)
+    seen_well = {**found[1].keys, **_family("ridge", k, "likewise where they look")}
+    return Judged(found[:1], [stays, replace(found[1], keys=seen_well)], [])
+
+
 def _networks(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
     """Trained networks beside ridge in the same prompts: findings."""
     experiment = chosen["network"]
@@ -569,6 +611,7 @@ PARTS = (
     _mean_square,
     _least_squares,
     _influence,
+    _one_kept,
     _networks,
 )
 
@@ -588,16 +631,18 @@ CLAIMS = (
         name="context_loop",
         statement="a frozen predictor relabels its own context but for a share alpha of real "
         "labels. Ridge goes to ridge on the kept examples, each mode by phi/(1+phi), noise on new "
-        "labels adds at most half of that of real ones, and alpha m >= d is needed; linear "
-        "attention with fixed inputs converges iff (1-alpha) rho < 1, with new ones it may be "
-        "stable in the mean and not in mean square; least squares follows rho_2; the influence of "
-        "one label is below its bound, attained for d = 1. Means within "
-        f"{WITHIN:.0%} of closed forms. Trained networks: findings",
+        "labels adds at most half of that of real ones. alpha m >= d is needed by every predictor: "
+        "where no kept input looks the error rises to its limit. Linear attention with fixed "
+        "inputs converges iff (1-alpha) rho < 1, with new ones it may be stable in the mean and "
+        "not in mean square; least squares follows rho_2; the influence of one label is below its "
+        f"bound, attained for d = 1. Means within {WITHIN:.0%} of closed forms. Trained networks: "
+        "findings",
         source="derived here: loops in the context. That transformers in context are recursively "
         "stable: paper, abstract-level claim",
         control="ridge goes to ridge on all examples; its rate is 1 - alpha; noise adds at most a "
         "quarter; without real labels the error stays; the threshold is rho < 1; the mean square "
-        "follows the mean; (1-alpha)^2 for rho_2; half the bound on the influence",
+        "follows the mean; (1-alpha)^2 for rho_2; half the bound on the influence; the error "
+        "where no kept input looks stays, and is as large where one does",
         experiments=lambda preset: tuple(_experiments(preset).values()),
         judge=_judge,
     ),

@@ -38,6 +38,8 @@ class ContextLoops(Experiment):
     change: Literal["none", "start", "first"] = "none"
     """What the second loop of a pair starts from: there is none; other labels on the examples that
     will be relabelled; a label of the first example that is one larger."""
+    one_input: bool = False
+    """Whether all kept examples have the first one's input; new labels are cut off then."""
     network: QueryArchitecture | None = None
     """A network, trained in every run, that loops before the ideal predictors."""
     training: Training | None = None
@@ -57,6 +59,12 @@ class ContextLoops(Experiment):
             "kept",
             self.kept,
             f"whole numbers in 0..{m}",
+        )
+        require(
+            not self.one_input or (len(self.kept) == 1 and self.fresh != "all"),
+            "one_input",
+            self.one_input,
+            "false, where several shares or new real examples are asked for",
         )
         law = self.task.noise_law
         require(law == "gaussian", "noise_law", law, "'gaussian' in a loop in the context")
@@ -79,4 +87,5 @@ class ContextLoops(Experiment):
     def words(self) -> str:
         names = ["network"] * (self.network is not None) + [name for name, _ in self.predictors]
         what = {"none": [], "inputs": ["fresh inputs"], "all": ["all fresh"]}[self.fresh]
+        what = [*what, *["one input"] * self.one_input]
         return ", ".join(["context", *names, *what, f"m{self.task.context}"]).replace("_", " ")

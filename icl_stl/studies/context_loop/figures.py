@@ -14,7 +14,7 @@ ERROR, INFLUENCE = "squared error", "influence of one label"
 LEFT = "distance to ridge on the kept examples, over that of the start"
 THRESHOLD = "loops on the wrong side of their threshold"
 RARE = "mean square of the weights, rare loops"
-LEAST_SQUARES = "squared error of the weights"
+BLIND = "squared error in the direction that no kept input sees"
 
 
 def _chosen(stored: Stored, loop: str, regime: str, quantity: str) -> list[Cell]:
@@ -102,16 +102,12 @@ def _draw_rare(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
     ax.legend(loc="upper left")
 
 
-def _draw_least_squares(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    cells = _chosen(stored, "least squares", "new examples", LEAST_SQUARES)
-    for k in sorted({cell["kept"] for cell in cells}):
-        own = [cell for cell in cells if cell["kept"] == k]
-        x = [cell["generation"] for cell in own]
-        points(ax, own, x, PALETTE[looks[k]], _share(own[0]), MARKERS[looks[k]])
-        bound = [cell["bound"] for cell in own]
-        ax.plot(x, bound, "--", color=PALETTE[looks[k]], linewidth=1.3)
-    _generations(ax, "least squares, new examples", "squared error of the weights")
-    ax.legend(loc="upper left")
+def _draw_one_kept(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
+    for cell in _chosen(stored, "ridge", "one kept input", BLIND):
+        _curve(ax, cell, looks[cell["kept"]], f"{_share(cell)}, all of one input", cell["curve"])
+        _dashed(ax, [cell["limit_error"]] * len(cell["curve"]), looks[cell["kept"]])
+    _generations(ax, "ridge, where no kept input looks; limit for all", "squared error")
+    ax.legend(loc="lower right")
 
 
 def _draw_influence(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
@@ -143,20 +139,13 @@ def _draw_networks(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
     ax.legend(loc="upper left", fontsize=8)
 
 
-PANELS = (
-    _draw_ridge,
-    _draw_attention,
-    _draw_rare,
-    _draw_least_squares,
-    _draw_influence,
-    _draw_networks,
-)
+PANELS = (_draw_ridge, _draw_attention, _draw_rare, _draw_one_kept, _draw_influence, _draw_networks)
 
 
 def _draw(stored: Stored) -> Figure:
-    """A frozen predictor relabels its own context, but for a share α of real labels. Ridge and
-    least squares converge as theory says (dashed); linear attention explodes where (1 - α)ρ
-    exceeds 1. Networks beside ridge are findings.
+    """A frozen predictor relabels its own context, but for a share α of real labels. Ridge
+    converges as theory says (dashed), but nothing is learned where no kept input looks; linear
+    attention explodes where (1 - α)ρ exceeds 1. Networks are findings.
     """
     figure = Figure(figsize=(13.2, 7.6))
     looks = _looks(stored)

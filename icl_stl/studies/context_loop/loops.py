@@ -102,6 +102,10 @@ def context_loops(
     key_prompt, key_loop = jax.random.split(key)
     # One draw for all that a prompt needs: each costs a second of compilation.
     normals = standard_normal(key_prompt, count + QUERIES + 1, d + 2)
+    if experiment.one_input:
+        rows = jnp.arange(count)
+        rows = jnp.where(rows < experiment.kept[0], 0, rows)
+        normals = normals.at[:count, :d].set(normals[rows, :d])
 
     def inputs_of(drawn: Float[Array, "n e"]) -> Float[Array, "n d"]:
         return _scaled(task.inputs, d**0.5, drawn[:, :d])
@@ -140,7 +144,7 @@ def context_loops(
             kept=kept,
             observe=observe,
             noise=experiment.relabel_noise,
-            clip=None if experiment.network is None else CLIP * task.label_variance**0.5,
+            clip=CLIP * task.label_variance**0.5 if cut_off else None,
             draw_inputs=None if experiment.fresh == "none" else draw_inputs,
             draw_real=draw_real if experiment.fresh == "all" else None,
         )
@@ -157,6 +161,7 @@ def context_loops(
         changed = both["predictions"][1]
         return {**jax.tree.map(lambda a: a[0], both), "changed": changed}
 
+    cut_off = experiment.one_input or experiment.network is not None
     kept = jnp.array(experiment.kept)
     found = [jax.vmap(partial(pair, predict))(kept) for predict in predictors]
     inputs = {"inputs": found[0]["inputs"]} if "inputs" in found[0] else {}
@@ -169,7 +174,7 @@ OTHER = 10.0
 """Deviation of what is added to the labels of a twin that starts elsewhere."""
 
 CLIP = 3.0
-"""Largest new label of a network, in deviations of a real one."""
+"""Largest new label where they are cut off, in deviations of a real one."""
 
 QUERIES = 8
 """Inputs of the real law that a network is asked at."""

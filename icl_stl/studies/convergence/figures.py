@@ -6,170 +6,134 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from icl_stl.studies.convergence.claims import WORDS
 from icl_stl.studies.drawing import (
     Cell,
     Stored,
     cells_of,
     column,
-    grouped,
+    interval,
     numbers,
     of_cells,
     points,
 )
 from icl_stl.style import MARKERS, PALETTE, plain_log
 
-CLAIM, SIZE = "transformer_convergence", "transformer_synthetic_size"
-
-WORDS = {
-    "own": "gap less its shift",
-    "gap": "generalization gap",
-    "excess": "excess risk over Bayes",
-    "kl": "excess NLL over Bayes, nats a label",
-}
+CLAIM, SIZE = "convergence", "transformer_synthetic_size"
 
 
-def _measured(stored: Stored, kind: str) -> list[Cell]:
-    """The findings of every generation: one n, not a comparison of two, nor an exponent."""
-    return [
-        cell
-        for cell in cells_of(stored, CLAIM)
-        if cell["kind"] == kind and cell["verdict"] == "finding" and not isinstance(cell["n"], list)
-    ]
+def _curves(stored: Stored, kind: str) -> dict[str, list[Cell]]:
+    """What is drawn over n: generation 0, and the last one with and without real data."""
+    shown = [c for c in cells_of(stored, CLAIM) if c.get("drawn") and c["kind"] == kind]
+    last = max(c["generation"] for c in shown)
+    found = {"generation 0": [c for c in shown if not c["generation"] and c["alpha"]]}
+    for share, words in ((0.5, "half of the prompts real"), (0.0, "no real prompts")):
+        own = [c for c in shown if c["generation"] == last and c["alpha"] == share]
+        found |= {f"generation {last:g}, {words}": own} if own else {}
+    return found
 
 
-def _exponents(stored: Stored, kind: str) -> list[Cell]:
-    return [cell for cell in cells_of(stored, CLAIM) if cell["kind"] == kind and "curve" in cell]
-
-
-def _over_generations(ax: Axes, cells: Sequence[Cell], kind: str) -> None:
-    """Measured means by n, and the formula at measured constants where there is one."""
-    for k, ((n,), own) in enumerate(grouped(cells, "n").items()):
-        x = column(own, "generation")
-        points(ax, own, x + 0.06 * (k - 1), PALETTE[k], f"n = {n}", MARKERS[k])
-        ax.plot(x, column(own, "measured"), color=PALETTE[k], linewidth=1)
-        if np.isfinite(own[0]["bound"]):
-            formula = column(own, "bound")
-            ax.plot(x[x >= 1], formula[x >= 1], "--", color=PALETTE[k], linewidth=1.1)
-    if np.isfinite(cells[0]["bound"]):
-        ax.plot([], [], "k--", linewidth=1.1, label="formula, constants measured")
-    ax.set_xlabel("generation")
-    ax.set_xticks(sorted({int(c["generation"]) for c in cells}))
+def _over_n(ax: Axes, stored: Stored, kind: str) -> None:
+    """Measured means by n, and where new prompts in every step leave them, dashed."""
+    for k, (words, cells) in enumerate(_curves(stored, kind).items()):
+        sized = sorted((c for c in cells if c["n"] != "streamed"), key=lambda c: float(c["n"]))
+        n = column(sized, "n")
+        points(ax, sized, n, PALETTE[k], words, MARKERS[k])
+        ax.plot(n, column(sized, "measured"), color=PALETTE[k], linewidth=1)
+        for cell in (c for c in cells if c["n"] == "streamed"):
+            ax.axhline(cell["measured"], color=PALETTE[k], linestyle="--", linewidth=1)
+            ax.axhspan(cell["low"], cell["high"], color=PALETTE[k], alpha=0.12, linewidth=0)
     ax.set_ylabel(WORDS[kind])
-    if kind == "gap":
-        ax.axhline(0, color="0.35", linewidth=0.8)
-        return
-    ax.set_yscale("log")
-    seen = numbers(column(cells, "measured"))
-    formulas = [c["bound"] for c in cells if c["bound"] > 0 and c["generation"]]
-    if seen.max() > 0:
-        ax.set_ylim(0.4 * seen[seen > 0].min(), 12 * max([seen.max(), *formulas[:1]]))
-    plain_log(ax.yaxis, (1,))
 
 
-def _over_exponents(ax: Axes, stored: Stored, kind: str) -> None:
-    """Fitted exponents in n by generation."""
-    for k, ((alpha,), own) in enumerate(grouped(_exponents(stored, kind), "alpha").items()):
-        seen = [c for c in own if np.isfinite(c["measured"])]
-        x = column(seen, "generation") + 0.09 * (k - 0.5)
-        points(ax, seen, x, PALETTE[3 + k], f"α = {alpha:g}", MARKERS[3 + k])
-    theory = _exponents(stored, kind)[0]["bound"]
-    ax.axhline(theory, color="black", linestyle="--", linewidth=1.1, label="-min(a, 1/2)")
-    ax.axhline(0, color="0.35", linewidth=0.8)
-    ax.set_xlabel("generation")
-    ax.set_xticks(sorted({int(c["generation"]) for c in _exponents(stored, kind)}))
-    ax.set_ylabel("exponent in n")
-    ax.set_title(f"exponents: {WORDS[kind].partition(',')[0]}")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
-    ax.legend(fontsize=8, loc="upper center", ncols=3)
+def _beyond(ax: Axes, stored: Stored) -> None:
+    """What limits by the data add: squared errors less those without limit, and the judged slope.
 
-
-ROWS = ("own", "gap", "excess")
+    Of the last generation with real data the slope is the claim's, in the title.
+    """
+    for k, cells in enumerate(_curves(stored, "squared").values()):
+        floor = [c["measured"] for c in cells if c["n"] == "streamed"]
+        sized = sorted((c for c in cells if c["n"] != "streamed"), key=lambda c: float(c["n"]))
+        if not floor:
+            continue
+        n, more = column(sized, "n"), column(sized, "measured") - floor[0]
+        ax.plot(n[more > 0], more[more > 0], MARKERS[k], color=PALETTE[k], ls="-", lw=1)
+        if k == 1 and (more > 0).any():
+            ax.plot(n, more[more > 0][0] * n[more > 0][0] / n, "k:", label="falls like 1/n")
+            ax.legend(fontsize=8)
+    judged = [c for c in cells_of(stored, CLAIM) if c.get("floor") == "streamed"]
+    for slope in [c for c in judged if c["kind"] == "squared"][-1:]:
+        ax.set_title(f"half real, generation {slope['generation']:g}: exponent {interval(slope)}")
+    ax.set_ylabel("squared error, less that of n = ∞")
 
 
 def _draw_convergence(stored: Stored) -> Figure:
-    """The transformer at a constant real share, by n: the gap less its shift, the gap, the
-    excess risk; right: exponents in n. Dashed: formulas at measured constants, which are no
-    bounds. Bars: 95 % intervals, each by itself.
+    """Does more data help? Left: squared error; right: excess NLL; dashed: where every step sees
+    new prompts. Middle: squared error less that. Bars and shades: 95 % intervals.
     """
-    shares = sorted({c["alpha"] for c in _measured(stored, "gap")})
-    figure = Figure(figsize=(4.2 * (len(shares) + 1), 3.6 * len(ROWS)))
-    axes = figure.subplots(len(ROWS), len(shares) + 1, squeeze=False)
-    for row, kind in zip(axes, ROWS, strict=True):
-        for ax, share in zip(row, shares, strict=False):
-            own = [c for c in _measured(stored, kind) if c["alpha"] == share]
-            _over_generations(ax, own, kind)
-            ax.set_title(f"real share α = {share:g}")
-        row[0].legend(fontsize=8)
-        _over_exponents(row[-1], stored, kind if kind != "gap" else "kl")
+    figure = Figure(figsize=(12.6, 4.1))
+    axes = figure.subplots(1, 3)
+    _over_n(axes[0], stored, "squared")
+    _beyond(axes[1], stored)
+    _over_n(axes[2], stored, "nll")
+    for ax in axes:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("real prompts n")
+        plain_log(ax.xaxis)
+        plain_log(ax.yaxis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
-def _regrets(stored: Stored) -> list[Cell]:
-    return [c for c in cells_of(stored, SIZE) if "prediction" in c]
-
-
-def _sweep(ax: Axes, own: Sequence[Cell]) -> None:
-    """One objective over λ in several generations, and what the bounds recommend for the last."""
-    generations = grouped(own, "generation")
-    for k, ((generation,), cells) in enumerate(generations.items()):
-        cell = cells[0]
-        x = np.arange(len(cell["lams"]))
-        ax.errorbar(
-            x + 0.06 * k,
-            cell["curve"],
-            yerr=cell["half_width"],
-            color=PALETTE[k],
-            marker=MARKERS[k],
-            markersize=5,
-            capsize=2.5,
-            label=f"generation {generation}",
-        )
-        if cell["best"] in cell["lams"]:
-            best = cell["lams"].index(cell["best"])
-            ax.plot(best + 0.06 * k, cell["curve"][best], "*", color=PALETTE[k], markersize=15)
-    last = list(generations.values())[-1]
-    for k, cell in enumerate(last):
-        lams = np.log1p(cell["lams"])
-        at, low, high = (
-            np.interp(np.log1p(v), lams, np.arange(len(lams)))
-            for v in (cell["prediction"][key] for key in ("lam", "low", "high"))
-        )
-        style = ("--", ":")[k]
-        colour = PALETTE[5 + k]
-        ax.axvline(at, color=colour, linestyle=style, label=f"formula, {cell['predicted_by']}")
-        if high > low:
-            ax.axvspan(low, high, color=colour, alpha=0.1, linewidth=0)
-    lams = last[0]["lams"]
-    ax.set_xticks(range(len(lams)), [f"{lam:g}" for lam in lams])
-    ax.set_xlabel("λ, synthetic prompts per real one")
+def _amounts(ax: Axes, cells: Sequence[Cell], k: int, words: str) -> None:
+    """One curve over λ, the best tried as a star, and formulas."""
+    cell = cells[0]
+    x = np.arange(len(cell["lams"])) + 0.06 * k
+    style = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 4.5, "capsize": 2.5}
+    ax.errorbar(x, cell["curve"], yerr=cell["half_width"], label=words, **style)
+    best = list(cell["lams"]).index(cell["best"])
+    ax.plot(x[best], cell["curve"][best], "*", color=PALETTE[k], markersize=15)
+    for formula in cells:
+        line = {"plateau": ":", "squares": "--"}[formula["predicted_by"]]
+        ax.plot(x, formula["prediction"], line, color=PALETTE[k], linewidth=1.2)
 
 
 def _draw_size(stored: Stored) -> Figure:
-    """Measured objectives by the amount of synthetic data, stars at the best tried; vertical
-    lines and bands: where the bounds' formulas at measured constants are least, for the last
-    generation. No theorem says that both must agree.
+    """Squared error of the last generation by λ; star: best tried; dashed: predicted, refit
+    errors in squares; dotted: Theorem R's prediction. Grey: averages and distillation of as many
+    fits to the real set. Bars: 95 % intervals.
     """
-    cells = _regrets(stored)
-    sizes = sorted({c["n"] for c in cells})
-    worlds = {"augment": "fixed real set", "fresh": "fresh real prompts"}
-    objectives = {name: words for name, words in WORDS.items() if name != "own"}
-    figure = Figure(figsize=(4.6 * 2 * len(sizes), 9.6))
-    axes = figure.subplots(len(objectives), 2 * len(sizes), squeeze=False)
-    for column_at, (n, regime) in enumerate((n, r) for n in sizes for r in worlds):
-        for row, (objective, words) in enumerate(objectives.items()):
-            ax = axes[row, column_at]
-            own = [
-                c for c in cells if (c["n"], c["regime"], c["objective"]) == (n, regime, objective)
-            ]
-            _sweep(ax, own)
-            ax.set_title(f"{worlds[regime]}, n = {n}")
-            if column_at == 0:
-                ax.set_ylabel(words)
-            if objective == "gap":
-                ax.axhline(0, color="0.35", linewidth=0.8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    cells = cells_of(stored, SIZE)
+    curves = [c for c in cells if "prediction" in c and c["objective"] == "squared"]
+    last = max(c["generation"] for c in curves)
+    curves = [c for c in curves if c["generation"] == last]
+    sizes = sorted({c["n"] for c in curves})[:3]
+    figure = Figure(figsize=(4.3 * len(sizes), 4.3))
+    for ax, n in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
+        worlds = {"augment": "fixed real set", "fresh": "fresh real prompts"}
+        for k, (regime, words) in enumerate(worlds.items()):
+            own = [c for c in curves if (c["n"], c["regime"]) == (n, regime)]
+            _amounts(ax, own, k, words)
+        instead = [c for c in cells if c.get("kind") == "instead" and c["objective"] == "squared"]
+        ways = {c["way"]: c["measured"] for c in instead if c["n"] == n}
+        average = next(value for way, value in ways.items() if way.startswith("average"))
+        distilled = numbers(v for way, v in ways.items() if way.startswith("distilled")).min()
+        for level, line, words in (
+            (average, "-.", "average of fits"),
+            (distilled, "-", "best distilled from them"),
+        ):
+            ax.axhline(level, color="0.5", linestyle=line, linewidth=1.1, label=words)
+        lams = curves[0]["lams"]
+        ax.set_xticks(range(len(lams)), [f"{lam:g}" for lam in lams])
+        ax.set_xlabel("λ, synthetic prompts per real one")
+        ax.set_title(f"n = {n:g}, generation {last:g}")
+        ax.set_yscale("log")
+        plain_log(ax.yaxis)
+    figure.axes[0].set_ylabel(WORDS["squared"])
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2 * len(sizes), fontsize=9)
     return figure
 
 

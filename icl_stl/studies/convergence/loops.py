@@ -157,7 +157,7 @@ def run_experiment(
 
     last = experiment.generations
     found = follow(step, replicates, program.nothing, numbers, last, kept, tell)
-    return {**found, **products(found.pop("errors"))}
+    return products(found.pop("errors")) | found
 
 
 @lru_cache(maxsize=4)

@@ -87,6 +87,22 @@ def _around(values: Floats, expected: Floats, keys: Json) -> list[Cell]:
     ]
 
 
+def _in_squares(result: LoopResult, alone: LoopResult) -> Cell:
+    """The same of squares, x_i² - ρ² x_{i-1}² over the mixture of its ends with 1 - ρ² and ρ²."""
+    share, rest = (errors(one) ** 2 for one in (result, alone))
+    kept = (1 - _alpha(result)) ** 2
+
+    def ratio(loops: Bools) -> float:
+        own, from_self = injected(share[loops], kept), injected(rest[loops], 1.0)
+        mixed = (1 - kept) * share[loops, 0] + kept * from_self
+        return float(own.mean() / mixed.mean())
+
+    ratios = jackknifed(ratio, len(share))
+    words = "injected squared error over (1 - rho^2) and rho^2 times those of its ends"
+    keys = _where(result, result.generations, "squares", words)
+    return Cell(ratios - 1, ratios, 1.0, keys, finding=True)
+
+
 def _judge_injected(evidence: Evidence) -> Judged:
     cells, control = [], []
     alone = _replace(evidence)
@@ -101,6 +117,7 @@ def _judge_injected(evidence: Evidence) -> Judged:
         cells += _around(own, mixed, keys)
         for name, other in (("real alone", from_real), ("replace", from_self)):
             control += _around(own, other, {**keys, "family": f"as {name}, alpha = {alpha:g}"})
+        cells.append(_in_squares(result, alone))
     return Judged(cells, control, _alphas(_shares(evidence)))
 
 
@@ -152,7 +169,7 @@ def _tolerances(evidence: Evidence) -> dict[str, float]:
     """Of a plateau, by label of the loops with real data."""
     found = {}
     for result in _shares(evidence):
-        level = predicted_level(result, evidence.pairs[result.label], np.s_[:])[-1]
+        level = predicted_level(result, evidence.pairs[result.label], np.s_[:])[0, -1]
         found[result.label] = float(min(FLAT, FLAT_PART * level))
     return found
 
@@ -220,9 +237,9 @@ def _judge_plateau(evidence: Evidence) -> Judged:
 
 def _upper(squares: Floats) -> float:
     """Root of an upper limit of the mean of squares, `[R]`: Student's, missed with a chance of
-    LEVEL/8, so that four of them leave half of the level to the test.
+    LEVEL/10, so that five of them leave half of the level to the test.
     """
-    half = t_half_width(squares.std(ddof=1) / squares.size**0.5, squares.size, LEVEL / 8)
+    half = t_half_width(squares.std(ddof=1) / squares.size**0.5, squares.size, LEVEL / 10)
     return float(np.sqrt(max(0.0, squares.mean() + half)))
 
 
@@ -231,78 +248,96 @@ def _root(squares: Floats) -> float:
     return float(np.sqrt(max(0.0, squares.mean())))
 
 
-def upper_constants(result: LoopResult, pairs: Mapping[str, Floats]) -> dict[str, float]:
-    """a, o, q, s of Theorem R at their upper limits; of o, q, s the largest of all places."""
-    first = errors(result)[:, 0] ** 2
-    worst = {
-        short: max(_upper(own) for own in np.asarray(pairs[name], float).T)
-        for short, name in (("o", "refit"), ("q", "mixing"), ("s", "noise"))
+SYMBOLS = {"a": "first", "s_0": "first_noise", "o": "refit", "q": "mixing", "s": "noise"}
+"""What pairs of fits measure, by the symbols of the theory."""
+
+
+def upper_constants(pairs: Mapping[str, Floats]) -> dict[str, float]:
+    """The constants of the law of the plateau at their upper limits, the largest of all places."""
+    return {
+        symbol: max(_upper(own) for own in np.asarray(pairs[name], float).T)
+        for symbol, name in SYMBOLS.items()
     }
-    return {"a": _upper(first), **worst}
+
+
+def level_bound(alpha: float, generations: int, known: Mapping[str, float]) -> bounds.BiasNoise:
+    """D_i, the distance to g, the mean of fits to the real set: x_i is at most a + D_i."""
+    each = np.ones(generations)
+    bias = ((1 - alpha) * known["o"] + known["q"]) * each
+    return bounds.bias_noise_drift(known["s_0"], bias, known["s"] * each, alpha)
 
 
 def predicted_level(result: LoopResult, pairs: Mapping[str, Floats], kept: Any) -> Floats:
-    """The prediction a + λ o (1 - ρ^i) of every generation, `[G + 1]`, from these loops.
+    """Predictions of x_i without a free parameter, `[2, G + 1]`, from these loops.
 
-    a is the root of the mean square of the first error, o that of the mean of o² over places.
+    First a + λ o (1 - ρ^i), a the root of the mean square of the first error: refit errors point
+    the same way. Then `bounds.plateau_in_squares`: they point anywhere, and add as noise does.
     """
-    first = errors(result)[kept, 0] ** 2
-    a, o = _root(first), _root(np.asarray(pairs["refit"], float)[kept])
-    i = np.arange(result.generations + 1)
-    return np.asarray(bounds.plateau_prediction(_alpha(result), i, a=a, o=o))
+    a = _root(errors(result)[kept, 0] ** 2)
+    own = {symbol: _root(np.asarray(pairs[name], float)[kept]) for symbol, name in SYMBOLS.items()}
+    alpha, i = _alpha(result), np.arange(result.generations + 1)
+    squares = {"a": a, "o": own["o"], "s": own["s"], "first_noise": own["s_0"]}
+    straight = bounds.plateau_prediction(alpha, i, a=a, o=own["o"])
+    return np.stack([straight, bounds.plateau_in_squares(alpha, i, **squares)])
 
 
 def _judge_level(evidence: Evidence) -> Judged:
     cells, control, constants = [], [], _alphas(_shares(evidence))
     for result in _shares(evidence):
         pairs, alpha = evidence.pairs[result.label], _alpha(result)
-        known, last = upper_constants(result, pairs), result.generations
-        bound = bounds.plateau(alpha, last, **known, provenance="measured")
+        known, last = upper_constants(pairs), result.generations
+        bound = level_bound(alpha, last, known)
         squares = errors(result)[:, -1] ** 2
-        words = f"mean square of the {WORDS}"
-        keys = _where(result, last, "level", words, direction="at most")
-        keys["parts"] = {n: float(getattr(bound, n)) for n in ("first", "refit", "mixing", "noise")}
-        limit = float(bound.total) ** 2
+        keys = _where(result, last, "level", f"mean square of the {WORDS}", direction="at most")
+        limit = (known["a"] + float(bound.total[-1])) ** 2
         cells.append(Cell(limit - squares, squares, limit, keys))
-        without = float(np.hypot(bound.first, bound.noise)) ** 2
-        keys = {**keys, "family": f"no refit error, alpha = {alpha:g}"}
-        control.append(Cell(without - squares, squares, without, keys))
-        cells += _prediction(result, pairs)
-        constants += [
-            constant(f"{n}, {result.label}, upper", v, "measured") for n, v in known.items()
-        ]
-        constants += _measured(result, pairs)
+        first = _upper(errors(result)[:, 0] ** 2) ** 2
+        keys = {**keys, "family": f"as the first fit, alpha = {alpha:g}"}
+        control.append(Cell(first - squares, squares, first, keys))
+        cells += _predictions(result, pairs)
+        constants += _measured(result, pairs, known)
     return Judged(cells, control, constants)
 
 
-def _measured(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Json]:
-    """What was measured by pairs, roots of means, at each place."""
+def _measured(
+    result: LoopResult, pairs: Mapping[str, Floats], known: Mapping[str, float]
+) -> list[Json]:
+    """What was measured by pairs, roots of means, at each place; and upper limits."""
     return [
         constant(
-            f"{name}, {result.label}, by place",
-            [_root(own) for own in np.asarray(pairs[name], float).T],
+            f"{symbol}, {result.label}",
+            {
+                "by_place": [_root(own) for own in np.asarray(pairs[name], float).T],
+                "upper": known[symbol],
+            },
             "measured",
         )
-        for name in ("refit", "mixing", "noise", "refit_noise")
+        for symbol, name in SYMBOLS.items()
     ]
 
 
-def _prediction(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Cell]:
+PREDICTIONS = {"straight": "a + lambda o (1 - rho^i)", "squares": "the law in squares"}
+"""Predictions of the level, by kind of their cells."""
+
+
+def _predictions(result: LoopResult, pairs: Mapping[str, Floats]) -> list[Cell]:
     """The error of every generation over what is predicted without a free parameter."""
     x, cells = errors(result), []
-    for i in range(1, result.generations + 1):
+    for row, (kind, words) in enumerate(PREDICTIONS.items()):
+        for i in range(1, result.generations + 1):
 
-        def ratio(kept: Bools, i: int = i) -> float:
-            return _root(x[kept, i] ** 2) / float(predicted_level(result, pairs, kept)[i])
+            def level(kept: Bools, row: int = row, i: int = i) -> float:
+                return float(predicted_level(result, pairs, kept)[row, i])
 
-        def level(kept: Bools, i: int = i) -> float:
-            return float(predicted_level(result, pairs, kept)[i])
+            def ratio(kept: Bools, level: Any = level, i: int = i) -> float:
+                return _root(x[kept, i] ** 2) / float(level(kept))
 
-        ratios, predicted = jackknifed(ratio, len(x)), jackknifed(level, len(x))
-        half = t_half_width(predicted.std(ddof=1) / predicted.size**0.5, predicted.size, LEVEL / 2)
-        keys = _where(result, i, "prediction", f"{WORDS} over a + lambda o (1 - rho^i)")
-        keys |= {"predicted": float(predicted.mean()), "predicted_half": half}
-        cells.append(Cell(ratios - 1, ratios, 1.0, keys, finding=True))
+            ratios, predicted = jackknifed(ratio, len(x)), jackknifed(level, len(x))
+            stderr = predicted.std(ddof=1) / predicted.size**0.5
+            keys = _where(result, i, kind, f"{WORDS} over {words}")
+            keys |= {"predicted": float(predicted.mean())}
+            keys |= {"predicted_half": t_half_width(stderr, predicted.size, LEVEL / 2)}
+            cells.append(Cell(ratios - 1, ratios, 1.0, keys, finding=True))
     return cells
 
 
@@ -372,17 +407,16 @@ def _fits(preset: Preset) -> tuple[Experiment, ...]:
     return (*fits(preset).values(), *larger(preset).values())
 
 
-MEASURED = "at constants that are measured on the same loops by pairs of fits"
-
 CLAIMS = (
     Claim(
         name="plateau_level",
-        statement="with a constant share of real prompts x_G is at most a + lambda o (1 - rho^G) + "
-        f"q (1 - rho^G)/alpha + s/sqrt(alpha (2 - alpha)), {MEASURED}, at their upper limits; "
-        "beside it a + lambda o (1 - rho^i), a prediction without a free parameter",
-        source="derived here: THEORY.md, the law of the plateau",
-        control="nothing is lost by fitting the model's own output: o = q = 0, and noise is "
-        "independent of the first fit",
+        statement="with a constant share of real prompts x_G is at most a + D_G, D_i^2 = (rho "
+        "(D_{i-1} + o) + q)^2 + s^2, D_0 = s_0: the law of the plateau, its constants at upper "
+        "limits, measured on the same loops by pairs of fits; beside it two predictions without a "
+        "free parameter, a + lambda o (1 - rho^i) and the law in squares",
+        source="derived here: THEORY.md statements 90, 91 and 95",
+        control="x_G is at most the error of the first fit: nothing is lost by fitting what the "
+        "loop itself wrote",
         regimes=_loops,
         judge=_judge_level,
         pairs=True,

@@ -23,7 +23,7 @@ from icl_stl.studies.drawing import (
     points,
 )
 from icl_stl.studies.plateau.claims import errors
-from icl_stl.style import MARKERS, PALETTE, plain_log
+from icl_stl.style import MARKERS, PALETTE, pale, plain_log
 
 
 def _kind(stored: Stored, claim: str, kind: str) -> list[Cell]:
@@ -31,9 +31,9 @@ def _kind(stored: Stored, claim: str, kind: str) -> list[Cell]:
 
 
 def _draw_level(stored: Stored) -> Figure:
-    """Does a constant share prevent collapse? Left: error; shaded: predicted, a + λ o (1 - ρ^i);
-    dashes: bound. Middle: divergence (solid), its part of the mixture (dashed), cap (dotted).
-    Right: total variation. Bands: 95 %.
+    """Does a constant share prevent collapse? Left: error, predicted in squares (dark) and by
+    a + λ o (1 - ρ^i) (hatched), bound (dash). Middle: divergence, the mixture's part (dashed), cap
+    (dotted). Bands: 95 %.
     """
     figure = Figure(figsize=(12.4, 3.9))
     axes = figure.subplots(1, 3)
@@ -68,11 +68,16 @@ def _draw_level(stored: Stored) -> Figure:
 
 
 def _draw_predicted(ax: Axes, stored: Stored, alpha: float, look: Look) -> None:
-    """The predicted level with its interval, and the bound on the last generation."""
-    own = [c for c in _kind(stored, "plateau_level", "prediction") if c["alpha"] == alpha]
-    if own:
-        i, mean, half = (column(own, key) for key in ("generation", "predicted", "predicted_half"))
-        ax.fill_between(i, mean - half, mean + half, color=look.colour, alpha=0.35, linewidth=0)
+    """The predicted levels with their intervals, and the bound on the last generation."""
+    for kind, style in (
+        ("straight", {"facecolor": "none", "edgecolor": pale(look.colour), "hatch": "///"}),
+        ("squares", {"facecolor": look.colour, "alpha": 0.45}),
+    ):
+        own = [c for c in _kind(stored, "plateau_level", kind) if c["alpha"] == alpha]
+        if own:
+            keys = ("generation", "predicted", "predicted_half")
+            i, mean, half = (column(own, key) for key in keys)
+            ax.fill_between(i, mean - half, mean + half, linewidth=0, **style)
     for cell in _kind(stored, "plateau_level", "level"):
         if cell["alpha"] == alpha:
             bound = {"marker": "_", "markersize": 16, "color": look.colour, "linestyle": ""}
@@ -85,7 +90,7 @@ def _draw_injected(stored: Stored) -> Figure:
     """
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
-    cells = [c for c in cells_of(stored, "injected_error") if c["direction"] == "at most"]
+    cells = [c for c in _kind(stored, "injected_error", "injected") if c["direction"] == "at most"]
     points(ax, cells, column(cells, "alpha"), PALETTE[0], "measured")
     ends = [(c["from_self"], c["from_real"]) for c in cells][:1] or [(0.0, 0.0)]
     line = np.array(ends[0])

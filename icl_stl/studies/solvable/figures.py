@@ -170,7 +170,7 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
 def _draw_generalization_gap(stored: Stored) -> Figure:
     """The gap's 95 % quantile (solid), its bound by stability or certificate (dashed) and the
     localised one (dotted), each with probability 95 %; below, bound over measured: 1 is attained.
-    Of bits the tightest and loosest loop a loss. Crosses: vacuous.
+    Of bits: tightest and loosest loop a loss. Crosses: vacuous.
     """
     bits, others, rest = gap_series(stored)
     sharp = [c for c in cells_of(stored, "generalization_gap") if c.get("form") == "localised"]

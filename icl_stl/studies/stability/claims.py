@@ -4,9 +4,9 @@ Solvable loops are judged, against recursions that are attained or proved; loops
 measured beside the same recursion and shown as findings: no theorem speaks of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,16 @@ from icl_stl.config import Architecture, QueryArchitecture
 from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.problems import Bernoulli, Categorical, InContext, LinearAttention, Ols
-from icl_stl.regimes import Augment, real_share
+from icl_stl.regimes import Augment, Replace, real_share
 from icl_stl.studies.cells import (
     SLOPE_TOLERANCE,
     Bools,
     constant,
     equal,
     exponent_cell,
+    finite,
     fitted_exponents,
+    half_widths,
     run_count,
     together,
     where,
@@ -48,10 +50,12 @@ ATTENTION = LinearAttention(2, 8, penalty=1e-2)
 """Linear attention, fitted by ridge."""
 
 QUANTITIES = {
-    "parameters": "distance of the weights, over their length",
+    "predictions": "distance of predictions, root mean square, units of a label",
+    "tv_short": "total variation between the generators, at most 2 labels",
     "tv": "total variation between the generators, whole prompts",
     "loss_mean": "mean change of the bounded loss",
     "loss_max": "largest change of the bounded loss seen",
+    "parameters": "distance of the weights, over their length",
 }
 """What is compared of two transformers."""
 
@@ -76,32 +80,27 @@ def _attention(preset: Preset, n: int, *, contraction: bool = False) -> Neighbou
 def _neighbours(
     size: StabilitySize | ArchitectureSize,
     architecture: Architecture | QueryArchitecture,
-    share: float,
-    n: int,
-) -> NeighbouringTransformers:
-    sizes = [(share, n)]
-    if isinstance(size, StabilitySize):  # one program for all of them
-        sizes = [(share, n) for share in size.shares for n in size.samples]
-    most = max(Augment(share).synthetic_size(n) for share, n in sizes)
-    return NeighbouringTransformers(
-        InContext(size.task, architecture, size.training, size.held_out),
-        LoopSize(n, Augment(share).synthetic_size(n)),
-        LoopSize(max(n for _, n in sizes), most),
-        size.replicates,
-        size.generations,
-        size.neighbours,
-        size.searched,
-        size.passing,
-    )
+    sizes: Sequence[tuple[int, float]],
+) -> dict[tuple[int, float], NeighbouringTransformers]:
+    """Loops by n and share, 0 for those without real prompts: one program for all of them."""
+    loops = {(n, share): LoopSize(n, _synthetic(n, share), float(share)) for n, share in sizes}
+    places = LoopSize(max(n for n, _ in sizes), max(size.n_syn for size in loops.values()))
+    problem = InContext(size.task, architecture, size.training, size.held_out)
+    last, swaps = size.generations, (size.neighbours, size.searched)
+    return {
+        place: NeighbouringTransformers(problem, loop, places, size.replicates, last, *swaps)
+        for place, loop in loops.items()
+    }
+
+
+def _synthetic(n: int, share: float) -> int:
+    return (Augment(share) if share else Replace()).synthetic_size(n)
 
 
 def _transformers(preset: Preset) -> dict[tuple[int, float], NeighbouringTransformers]:
     size = preset.stability
-    return {
-        (n, share): _neighbours(size, size.architecture, share, n)
-        for share in size.shares
-        for n in size.samples
-    }
+    places = [(n, share) for share in (*size.shares, 0.0) for n in size.sizes(share)]
+    return _neighbours(size, size.architecture, places)
 
 
 def _recursion_experiments(preset: Preset) -> tuple[Experiment, ...]:
@@ -127,7 +126,8 @@ def _attained(evidence: Evidence) -> Judged:
         theory = n * np.broadcast_to(known.gamma, LAST + 1)
         wrong = np.array([n * kappa * _direct_of_n(n, alpha, kappa, i) for i in range(LAST + 1)])
         for i in SHOWN:
-            keys = where(experiment, i, quantity=f"n gamma, {words}", family=words)
+            keys = where(experiment, i, kind="attained", quantity=f"n gamma, {words}")
+            keys["family"] = words
             if i == LAST:
                 keys |= {"curve": measured.mean(0).tolist(), "theory": theory.tolist()}
             cells.append(equal(measured[:, i], float(theory[i]), keys, ATTAINED))
@@ -151,6 +151,7 @@ def _common_numbers(evidence: Evidence) -> list[Cell]:
     for name, words in (("tv", "n gamma"), ("rows", "n times the share of rows that differ")):
         measured = n * wide(evidence, experiment, name)
         keys = where(experiment, LAST, quantity=f"{words}, common random numbers")
+        keys["kind"] = f"common {name}"
         keys |= {"curve": measured.mean(0).tolist(), "theory": [1.0] * (LAST + 1)}
         cells.append(Cell(measured[:, LAST] - 1, measured[:, LAST], 1.0, keys, finding=True))
     return cells
@@ -170,6 +171,7 @@ def _contracted(evidence: Evidence) -> Judged:
         keys = where(
             experiment,
             i,
+            kind="contraction",
             quantity="n times the distance of Gamma, common random numbers",
             direction="at most",
             family="linear attention",
@@ -187,27 +189,28 @@ def _contracted(evidence: Evidence) -> Judged:
 
 
 def _moved(evidence: Evidence, experiment: NeighbouringTransformers, name: str) -> Floats:
-    """A comparison of transformers, `[R, G + 1, K]`; total variation that of whole prompts."""
-    values = wide(evidence, experiment, name)
-    return values[..., -1] if name == "tv" else values
+    """What one swap moves, of `QUANTITIES`: `[R, G + 1, K]`, random swaps before searched ones."""
+    values = wide(evidence, experiment, "tv" if name == "tv_short" else name)
+    if name == "tv_short":
+        return values[..., 1 if values.shape[-1] > 2 else 0]
+    return np.sqrt(values) if name == "predictions" else values[..., -1] if name == "tv" else values
 
 
-def _kinds(experiment: NeighbouringTransformers, values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of swaps: mean over the random ones, `[R, G + 1]`; maximum over all; mean over passing ones.
+def _mean(evidence: Evidence, experiment: NeighbouringTransformers, name: str) -> Floats:
+    """The same, mean over random swaps: `[R, G + 1]`."""
+    return np.asarray(_moved(evidence, experiment, name)[..., : experiment.neighbours].mean(-1))
 
-    The maximum over the swaps that were tried, `[G + 1]`, is a lower bound on the supremum.
-    """
-    random = experiment.neighbours
-    lasting = random + experiment.searched
-    passing = values[:, :, lasting:].mean(-1)
-    return values[:, :, :random].mean(-1), values[:, :, :lasting].max((0, 2)), passing
+
+def _most(evidence: Evidence, experiment: NeighbouringTransformers, name: str) -> Floats:
+    """The largest of all swaps that were tried, `[G + 1]`: a lower bound on the supremum."""
+    return np.asarray(_moved(evidence, experiment, name).max((0, 2)))
 
 
 def _in_words(experiment: NeighbouringTransformers, generation: int, **more: Any) -> Json:
     size = experiment.size
     return {
         "loop": "transformer",
-        "regime": Augment(size.share).name,
+        "regime": (Augment if size.share else Replace).name,
         "alpha": size.share,
         "generation": generation,
         "n": size.samples,
@@ -215,33 +218,64 @@ def _in_words(experiment: NeighbouringTransformers, generation: int, **more: Any
     }
 
 
+class Constants(NamedTuple):
+    """Constants of stability of the transformer at one n, measured: they certify nothing."""
+
+    b: float
+    """Largest change of the loss seen under one replaced prompt, times n: a lower bound on b."""
+    kappa: float
+    """Largest total variation between neighbours seen, whole prompts, times n: a lower bound on κ,
+    but for the noise of its estimate."""
+    omega: float
+    """Mean distance of predictions under one replaced prompt, times n."""
+    kappa_f: float
+    """Share of a distance of predictions that the generator passes on, all rows being generated."""
+
+
+def measured_constants(evidence: Evidence) -> dict[int, Constants]:
+    """The constants of stability by n: of one fit, and of what its generator passes on."""
+    found = {}
+    for n in evidence.preset.stability.samples:
+        experiment = _transformers(evidence.preset)[n, 0.0]
+        moved = _mean(evidence, experiment, "predictions").mean(0)
+        b, kappa = (n * float(_most(evidence, experiment, one)[0]) for one in ("loss_max", "tv"))
+        found[n] = Constants(b, kappa, n * float(moved[0]), float(moved[1] / moved[0]))
+    return found
+
+
+def _passed_on(evidence: Evidence, experiment: NeighbouringTransformers, **more: Any) -> Cell:
+    """κ_f by loop: of loops without real prompts, where all of a distance was passed on."""
+    moved = _mean(evidence, experiment, "predictions")
+    keys = _in_words(experiment, 1, kind="kappa", **more)
+    keys["quantity"] = "kappa_f, share of a distance of predictions that is passed on"
+    return Cell(moved[:, 1] / moved[:, 0], moved[:, 1] / moved[:, 0], np.nan, keys, finding=True)
+
+
 def _measured_recursion(evidence: Evidence) -> Judged:
-    """The transformer beside the recursion in parameters, with its constants measured."""
+    """The transformer beside the recursion in function space, its constants measured.
+
+    The recursion of parameters holds in any distance of theirs, that of their predictions too.
+    """
     cells, constants = [], []
+    known = measured_constants(evidence)
+    for n, own in known.items():
+        cells.append(_passed_on(evidence, _transformers(evidence.preset)[n, 0.0]))
+        symbols = {"b": "b", "kappa": "kappa", "omega": "Omega_f", "kappa_f": "kappa_f"}
+        for name, symbol in symbols.items():
+            constants.append(constant(f"{symbol}, n = {n}", getattr(own, name), "measured"))
     for (n, share), experiment in _transformers(evidence.preset).items():
         generations = np.arange(experiment.generations + 1)
+        training = experiment.problem.training
         for name, words in QUANTITIES.items():
-            mean, most, passing = _kinds(experiment, _moved(evidence, experiment, name))
+            mean, most = (of(evidence, experiment, name) for of in (_mean, _most))
             theory = np.full(len(generations), np.nan)
-            if name == "parameters":
-                omega = n * float(mean[:, 0].mean())
-                # The swap of generation 0 alone: what is left later came through the generator.
-                left = passing.mean(0)
-                kappa = float(left[1] / left[0] / (1 - share))
-                theory = bounds.parameter_stability(n, share, kappa, generations, omega)
-                each = passing[:, 1] / passing[:, 0] / (1 - share)
-                keys = _in_words(experiment, 1, kind="kappa")
-                keys["quantity"] = "kappa_c, how much of a distance the generator passes on"
-                cells.append(Cell(each, each, np.nan, keys, finding=True))
-                place = f"transformer, alpha = {share:g}, n = {n}"
-                constants.append(constant(f"Omega, {place}", omega, "measured"))
-                constants.append(constant(f"kappa_c, {place}", kappa, "measured"))
+            if name == "predictions":
+                passed, omega = known[n].kappa_f, known[n].omega
+                theory = bounds.parameter_stability(n, share, passed, generations, omega)
             for i in generations:
                 keys = _in_words(experiment, int(i), quantity=words, kind=name)
-                keys |= {"most": float(most[i]), "passing": float(passing[:, i].mean())}
-                rows = n if i == 0 else n / share
-                drawn = experiment.problem.training.steps * experiment.problem.training.batch
-                keys["visits"] = drawn / rows
+                visits = training.steps * training.batch / n * (share if i else 1)
+                keys |= {"most": float(most[i]), "visits": visits}
                 bound = float(theory[i])
                 cells.append(Cell(bound - mean[:, i], mean[:, i], bound, keys, finding=True))
     return Judged(cells, [], constants)
@@ -281,14 +315,6 @@ def _rate_experiments(preset: Preset) -> tuple[Experiment, ...]:
     return (*loops, *_transformers(preset).values())
 
 
-def _slopes(x: Iterable[float], values: Floats) -> Floats:
-    """Slope of log values `[R, X]` in log x, for each of R replicates."""
-    logs = np.log(np.array(list(x), np.float64))
-    centred = logs - logs.mean()
-    slopes: Floats = np.log(values) @ centred / (centred @ centred)
-    return slopes
-
-
 def _judge_stability_rate(evidence: Evidence) -> Judged:
     cells, control = [], []
     late = range(RATE_LAST // 2, RATE_LAST + 1)
@@ -303,7 +329,12 @@ def _judge_stability_rate(evidence: Evidence) -> Judged:
         sizes = [experiment.samples for experiment in group]
         slopes = fitted_exponents(at_last, sizes, len(values[0]))
         keys = where(group[0], RATE_LAST, quantity=f"exponent in n, {words}", family=words)
-        keys |= {"n": sizes, "curve": [float(v[:, -1].mean()) for v in values]}
+        keys |= {
+            "kind": "in n",
+            "of": words,
+            "n": sizes,
+            "curve": [float(v[:, -1].mean()) for v in values],
+        }
         # The recursion is an equality for bits and symbols; elsewhere there is an upper bound.
         proved = name == "tv"
         cells.append(replace(exponent_cell(slopes, -1.0, keys, SLOPE_TOLERANCE), proved=proved))
@@ -315,6 +346,7 @@ def _judge_stability_rate(evidence: Evidence) -> Judged:
         slopes = fitted_exponents(late_mean, late, len(values[-1]))
         family = f"{words}, generations {late[0]} to {late[-1]}"
         keys = where(group[-1], RATE_LAST, quantity=f"exponent in i, {family}", family=family)
+        keys |= {"kind": "in i", "of": words}
         cells.append(replace(exponent_cell(slopes, 0.0, keys, SLOPE_TOLERANCE), proved=proved))
         control.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
     shares = [
@@ -329,55 +361,67 @@ def _judge_stability_rate(evidence: Evidence) -> Judged:
 
 def _transformer_slopes(evidence: Evidence) -> list[Cell]:
     """What the transformer does, beside -1 in n and 0 in i."""
-    cells = []
     size, chosen = evidence.preset.stability, _transformers(evidence.preset)
-    for share in size.shares:
-        group = [chosen[n, share] for n in size.samples]
+    cells = []
+    for share in (*size.shares, 0.0):
+        group = [chosen[n, share] for n in size.sizes(share)]
+        sizes = [e.size.samples for e in group]
         for name, words in QUANTITIES.items():
-            means = np.stack([_kinds(e, _moved(evidence, e, name))[0] for e in group], axis=1)
-            for i in (0, size.generations):  # means: [R, sizes, G + 1]
-                slopes = _slopes(size.samples, means[:, :, i])
-                keys = _in_words(group[0], i, quantity=f"exponent in n, {words}", kind=name)
-                keys |= {"n": list(size.samples), "curve": means[:, :, i].mean(0).tolist()}
-                cells.append(Cell(slopes + 1, slopes, -1.0, keys, finding=True))
-            if size.generations > 1:
+            means = np.stack([_mean(evidence, e, name) for e in group], axis=1)
+            most = np.stack([_most(evidence, e, name) for e in group])
+            for i in (0, size.generations) if len(group) > 1 else ():
+                cell = _slope(means[:, :, i], sizes, -1.0, _in_words(group[0], i, kind="in n"))
+                cell.keys.update(of=name, quantity=f"exponent in n, {words}", n=sizes)
+                cell.keys.update(curve=means[:, :, i].mean(0).tolist(), most=most[:, i].tolist())
+                cell.keys["widths"] = [finite(w) for w in half_widths(means[:, :, i])]
+                cells.append(cell)
+            for k, experiment in enumerate(group if size.generations > 1 else ()):
+                keys = _in_words(experiment, size.generations, kind="in i", of=name)
+                keys["quantity"] = f"exponent in i, {words}"
                 steps = range(1, size.generations + 1)
-                for k in range(len(size.samples)):
-                    slopes = _slopes(steps, means[:, k, 1:])
-                    keys = _in_words(group[k], size.generations, kind=name)
-                    keys |= {"quantity": f"exponent in i, {words}"}
-                    cells.append(Cell(slopes, slopes, 0.0, keys, finding=True))
+                cells.append(_slope(means[:, k, 1:], steps, 0.0, keys))
     return cells
 
 
-def _architectures(preset: Preset) -> dict[str, NeighbouringTransformers]:
+def _slope(values: Floats, points: Sequence[int], beside: float, keys: Json) -> Cell:
+    """The exponent of means over loops, `[R, X]`, in X points: a finding beside another one."""
+
+    def mean(index: int, kept: Bools) -> float:
+        return float(values[kept, index].mean())
+
+    slopes = fitted_exponents(mean, points, len(values))
+    return replace(exponent_cell(slopes, beside, keys, SLOPE_TOLERANCE), finding=True)
+
+
+def _architectures(preset: Preset) -> dict[str, dict[float, NeighbouringTransformers]]:
+    """Loops by architecture and share."""
     size = preset.architectures
+    both = [(size.samples, share) for share in (size.share, 0.0)]
     return {
-        words: _neighbours(size, architecture, size.share, size.samples)
+        words: {share: e for (_, share), e in _neighbours(size, architecture, both).items()}
         for words, architecture in size.variants.items()
     }
 
 
+def _architecture_experiments(preset: Preset) -> tuple[Experiment, ...]:
+    return tuple(e for group in _architectures(preset).values() for e in group.values())
+
+
 def _judge_architecture(evidence: Evidence) -> Judged:
     cells = []
-    for words, experiment in _architectures(evidence.preset).items():
-        alpha = experiment.size.share
-        for name, what in QUANTITIES.items():
-            mean, most, passing = _kinds(experiment, _moved(evidence, experiment, name))
-            for i in (0, experiment.generations):
-                keys = _in_words(experiment, i, quantity=what, kind=name, architecture=words)
-                keys["most"] = float(most[i])
-                cells.append(Cell(mean[:, i], mean[:, i], np.nan, keys))
-            if name == "parameters":
-                kappa = passing[:, 1] / passing[:, 0] / (1 - alpha)
-                keys = _in_words(experiment, 1, kind="kappa", architecture=words)
-                keys["quantity"] = "kappa_c, how much of a distance the generator passes on"
-                cells.append(Cell(kappa, kappa, np.nan, keys))
-        excess = wide(evidence, experiment, "excess_nll")
+    for words, group in _architectures(evidence.preset).items():
+        experiment, alone = group.values()
         for i in (0, experiment.generations):
+            for name, what in QUANTITIES.items():
+                keys = _in_words(experiment, i, quantity=what, kind=name, architecture=words)
+                keys["most"] = float(_most(evidence, experiment, name)[i])
+                moved = _mean(evidence, experiment, name)[:, i]
+                cells.append(Cell(moved, moved, np.nan, keys))
+            excess = wide(evidence, experiment, "excess_nll")[:, i]
             keys = _in_words(experiment, i, kind="kl", architecture=words)
             keys["quantity"] = "excess negative log-likelihood, nats a label"
-            cells.append(Cell(excess[:, i], excess[:, i], np.nan, keys))
+            cells.append(Cell(excess, excess, np.nan, keys))
+        cells.append(_passed_on(evidence, alone, architecture=words))
     return Judged(cells, [], [constant("alpha", evidence.preset.architectures.share, "certified")])
 
 
@@ -387,8 +431,8 @@ CLAIMS = (
         statement="what one replaced real row moves obeys chi_i = alpha/n + (1 - alpha) kappa "
         f"chi_{{i-1}}: attained within {ATTAINED:.0%} by the amplifier and the bootstrap under the "
         "maximal coupling; linear attention with common random numbers stays below its "
-        "contraction in every pair of loops. Transformers beside the recursion in parameters, with "
-        "Omega and kappa_c measured: a finding",
+        "contraction in every pair of loops. Transformers beside the recursion in their "
+        "predictions, with Omega and kappa measured: a finding",
         source="derived here: the recursion, its version in parameters, the contraction of linear "
         "attention. The notion: paper, abstract-level claim",
         control="a real row counts 1/n in every training set instead of 1/N; linear attention "
@@ -416,7 +460,7 @@ CLAIMS = (
         "it how well each has learned",
         source="measured; no theorem speaks",
         control="",
-        experiments=lambda preset: tuple(_architectures(preset).values()),
+        experiments=_architecture_experiments,
         judge=_judge_architecture,
         finding=True,
     ),

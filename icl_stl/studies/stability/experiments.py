@@ -62,20 +62,16 @@ class NeighbouringTransformers(OfOneSize):
     runner: ClassVar[str] = "icl_stl.studies.stability.loops:run_transformers"
     generations: int
     """G, generations after generation 0."""
-    neighbours: int = 8
+    neighbours: int
     """Neighbours of a loop that swap a random prompt for a new one."""
-    searched: int = 4
-    """Neighbours whose swaps are searched for: `stability.searched_swaps`."""
-    passing: int = 2
-    """Neighbours that swap a prompt in generation 0 alone."""
+    searched: int = 0
+    """Neighbours whose swaps are searched for: `loops.searched_swaps`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("neighbours", self.neighbours, 1)
-        for name in ("generations", "searched", "passing"):
+        for name in ("generations", "searched"):
             whole(name, getattr(self, name), 0)
-        most = f"at most the neighbours ({self.neighbours})"
-        require(self.passing <= self.neighbours, "passing", self.passing, most)
         for name in ("neighbours", "searched"):
             value, n = getattr(self, name), self.size.samples
             require(value <= n, name, value, f"at most the samples ({n})")

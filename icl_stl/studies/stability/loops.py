@@ -6,7 +6,9 @@ maximum over the rows tried is a LOWER bound on the supremum that recursive stab
 can refute a constant and never certify one.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import QueryArchitecture
-from icl_stl.devices import many
+from icl_stl.devices import Spread, many, over_replicates
 from icl_stl.lab.results import Arrays
 from icl_stl.lab.solvable import batch_size
 from icl_stl.laws import LinearRegression
@@ -171,10 +173,8 @@ def neighbouring_transformers(
     """One transformer loop beside its neighbours: `[G + 1, K]`, the K of one loop side by side.
 
     Of the experiment all counts but its size, which is given by itself: one program serves all
-    sizes with the same places. The first `neighbours` swap a random real prompt for a new one, then
-    `searched` make the swaps of `searched_swaps`. The last `passing` make the first of these swaps
-    in generation 0 alone: what they differ by later came through the generator. What is recorded:
-    `measure.differences`.
+    sizes with the same places. The first `neighbours` swap a random real prompt for a new one, the
+    `searched` others make the swaps of `searched_swaps`. What is recorded: `measure.differences`.
     """
     problem, n = experiment.problem, experiment.places.samples
     task, learner = problem.task, problem.learner
@@ -205,39 +205,39 @@ def neighbouring_transformers(
         compared = differences(task, learner, generation.params, acting, test, bayes, fresh)
         return compared._asdict()
 
-    reals = swapped(real, rows, jnp.concatenate([places, found_places]))
-
-    def with_passing(again: slice) -> Prompts:
-        """The real sets, then those that the swaps of generation 0 are compared by."""
-        passing = jax.tree.map(
-            lambda a: jnp.broadcast_to(a[again], (experiment.passing, *a.shape[1:])), reals
-        )
-        both: Prompts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), reals, passing)
-        return both
-
     seen: dict[str, Any] = coupled(
         key_loop,
         learner,
-        with_passing(slice(1)),
+        swapped(real, rows, jnp.concatenate([places, found_places])),
         experiment.generations,
         regime=Augment.from_lam(experiment.places.n_syn / n),
         observe=observe,
         sizes=sizes,
-        first_reals=with_passing(slice(1, 1 + experiment.passing)),
+        over=_one_by_one if jax.default_backend() == "cpu" else jax.vmap,
     )
     return seen
+
+
+def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function mapped over the first axis of its arguments, one after the other."""
+    return lambda *args: jax.lax.map(lambda own: function(*own), args)
+
+
+@lru_cache(maxsize=16)
+def _program(experiment: NeighbouringTransformers) -> Spread:
+    """(replicate numbers, seed, sizes) -> what these loops show, whatever the size."""
+
+    def one(index: Any, seed: Any, sizes: Sizes) -> dict[str, Any]:
+        key = jax.random.fold_in(jax.random.key(seed), index)
+        return neighbouring_transformers(experiment, key, sizes)
+
+    return over_replicates(one, shared=2, quick_compilation=True)
 
 
 def run_transformers(experiment: NeighbouringTransformers, seed: int) -> Arrays:
     """What loops of transformers and their neighbours show: `[runs, G + 1, ...]`."""
     size = experiment.size
     sizes = Sizes(np.int32(size.samples), np.int32(size.n_syn), np.float32(size.share))
-    found: Arrays = many(
-        neighbouring_transformers,
-        replace(experiment, size=experiment.places),
-        experiment.runs,
-        sizes,
-        seed=seed,
-        batch=2,
-    )
-    return found
+    program = _program(replace(experiment, size=experiment.places))
+    found = program(np.arange(experiment.runs, dtype=np.int32), np.int32(seed), sizes)
+    return {name: np.asarray(values) for name, values in found.items()}

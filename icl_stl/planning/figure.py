@@ -84,7 +84,7 @@ def _ticks(last: float) -> list[float]:
 
 
 def _title(plan: Plan) -> str:
-    problem = plan.question
-    rows = "new real rows in every generation" if problem.fresh else "one real set, kept"
-    when = "i → ∞" if math.isinf(problem.generation) else f"i = {problem.generation:g}"
-    return f"{rows}: n = {problem.n:g}, {when}, κ = {problem.kappa:g}, b = {problem.b:g}"
+    question = plan.question
+    rows = "new real rows in every generation" if question.fresh else "one real set, kept"
+    when = "i → ∞" if math.isinf(question.generation) else f"i = {question.generation:g}"
+    return f"{rows}: n = {question.n:g}, {when}, κ = {question.kappa:g}, b = {question.b:g}"

@@ -60,6 +60,10 @@ def arguments_of(
     for option in {word for word in words if word[:2] == "--"} - {option for option, _ in said}:
         if get_origin(hints.get(field_of(option))) is tuple:
             refuse(f"{option} must have a value, or be left out")
+    for place, (option, value) in enumerate(said):
+        hint = hints.get(field_of(option))
+        if get_origin(hint) is tuple or not place or said[place - 1][0] != option:
+            _refuse_words(option, value, hint)  # what follows one value may be none of the option
     try:
         return tyro.cli(kind, prog=prog, args=words)
     except SystemExit as end:
@@ -71,6 +75,17 @@ def arguments_of(
 def field_of(option: str) -> str:
     """The field of an option."""
     return option.lstrip("-").replace("-", "_")
+
+
+def _refuse_words(option: str, value: str, hint: Any) -> None:
+    """Refuse what is no number where one is asked for."""
+    kinds = {hint, *get_args(hint)}
+    if kinds & {int, float} and str not in kinds and value != "None":
+        kind, right = (float, "a number") if float in kinds else (int, "a whole number")
+        try:
+            kind(value)
+        except ValueError:
+            refuse(f"{option} must be {right}, but it is {value!r}")
 
 
 def _suggest(hints: Mapping[str, Any], given: Sequence[tuple[str, str]]) -> None:

@@ -216,6 +216,26 @@ def start_of_loop(
     draw_real: DrawReal | None,
     generate_jointly: GenerateJointly | None = None,
 ) -> Start:
+    """What a loop starts from; what it would not show by itself is refused.
+
+    A fit that takes no weights is refused, and, where rows are known now, wrong weights of a mix
+    and a fit that takes notice of rows of weight 0.
+    """
+    start = _typed_start(key, learner, regime, real, generations, draw_real, generate_jointly)
+    check_mix(key, learner, regime, start.real, generations)
+    _check_weights(key, learner, regime, start.real, generations)
+    return start
+
+
+def _typed_start(
+    key: PRNGKeyArray,
+    learner: Learner,
+    regime: Regime,
+    real: Data,
+    generations: int,
+    draw_real: DrawReal | None,
+    generate_jointly: GenerateJointly | None,
+) -> Start:
     """Find types and shapes, without any computation; refuse a fit that takes no weights."""
     n = row_count(real)
     n_syn, keys = synthetic_size(regime, n), generation_keys(key, 0)
@@ -245,7 +265,7 @@ def start_of_loop(
     if types != [a.dtype for a in leaves]:
         typed = [a.astype(dtype) for a, dtype in zip(leaves, types, strict=True)]
         other = jax.tree.unflatten(structure, typed)
-        return start_of_loop(key, learner, regime, other, generations, draw_real, generate_jointly)
+        return _typed_start(key, learner, regime, other, generations, draw_real, generate_jointly)
 
     used = {id(var) for step in program.jaxpr.eqns for var in step.invars}
     used |= {id(var) for var in program.jaxpr.outvars}
@@ -349,7 +369,7 @@ _HEEDING: "WeakKeyDictionary[Any, set[Any]]" = WeakKeyDictionary()
 """Fits that were seen to take no notice of rows of weight 0, with the shapes of rows."""
 
 
-def check_weights(
+def _check_weights(
     key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, generations: int
 ) -> None:
     """Refuse a fit whose generator changes with what rows of weight 0 hold.
@@ -357,18 +377,12 @@ def check_weights(
     Four fits, of one program, and only where rows are known now (not under `jit` or `vmap`); once
     for each fit and shape of rows. Places of weight 0 hold the first real row, then another one. A
     fit that changes as much with the last digits of the weights, such as a quantile, is let pass.
-
-    Args:
-        key: Key of the loop.
-        learner: The learner.
-        regime: The data regime: it says how many places there are.
-        real: The real set.
-        generations: G.
     """
-    count = row_count(real)
+    count, rows = row_count(real), [_known(leaf) for leaf in jax.tree.leaves(real)]
+    if any(leaf is None for leaf in rows):
+        return
     empty = _places(key, learner, regime, real, generations) - count
-    rows = [_known(leaf) for leaf in jax.tree.leaves(real)]
-    if not empty or any(leaf is None for leaf in rows):
+    if not empty:
         return
     shape = empty, *((leaf.shape, leaf.dtype) for leaf in rows)
     with suppress(TypeError):  # not everything can be remembered
@@ -408,20 +422,8 @@ def check_weights(
         _HEEDING.setdefault(learner.fit, set()).add(shape)
 
 
-def checked_start(
-    key: PRNGKeyArray,
-    learner: Learner,
-    regime: Regime,
-    real: Data,
-    generations: int,
-    draw_real: DrawReal | None,
-    generate_jointly: GenerateJointly | None = None,
-) -> Start:
-    """`start_of_loop`, and `check_weights`, `check_mix` on rows of its type."""
-    start = start_of_loop(key, learner, regime, real, generations, draw_real, generate_jointly)
-    check_mix(key, learner, regime, start.real, generations)
-    check_weights(key, learner, regime, start.real, generations)
-    return start
+checked_start = start_of_loop
+"""The same."""
 
 
 def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
@@ -687,7 +689,7 @@ def self_consume(
     synthetic_size(regime, n)
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
-    real, params = checked_start(key, learner, regime, real, generations, draw_real)
+    real, params = start_of_loop(key, learner, regime, real, generations, draw_real)
 
     # One program for all generations, the first one too: a fit is compiled once.
     def advance(carry: tuple[Params, Data], index: Any) -> tuple[tuple[Params, Data], Observations]:
@@ -789,7 +791,7 @@ def coupled(
     _check(learner, regime, draw_real, sizes)
     shares = None if sizes else _shares(regime, n, generations)
     first = jax.tree.map(lambda a: a[0], reals)
-    real, params = checked_start(
+    real, params = start_of_loop(
         key, learner, regime, first, generations, draw_real, generate_jointly
     )
     reals = jax.tree.map(lambda a, b: a.astype(b.dtype), reals, real)

@@ -37,7 +37,7 @@ LEARNERS: Mapping[str, type[Problem]] = {
 """Words that stand for a problem, each with options of its own: `Problem.flat`."""
 
 
-def load_file(path: Path | str) -> ModuleType:
+def load_file(path: Path | str, option: str = "the file") -> ModuleType:
     """The module that a file of Python is; the same object for the same content.
 
     Its name carries a digest of its content, so that what it defines is told from what another
@@ -47,8 +47,9 @@ def load_file(path: Path | str) -> ModuleType:
         ValueError: If there is no such file, or importing it fails; the message says how.
     """
     file = Path(path).expanduser().resolve()
-    fine = file.suffix == ".py" and file.is_file()
-    require(fine, "the file", str(path), "a file of Python that exists, as mine.py")
+    require(file.suffix == ".py", option, str(path), "a file of Python, as mine.py")
+    if not file.is_file():
+        raise ValueError(f"{option} must name a file that exists, but there is no file {path}")
     name = f"{file.stem}_{sha256(file.read_bytes()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -87,7 +88,7 @@ def member(
         right = f"one of {', '.join(known)}, or FILE.py:NAME{meant(words, known)}"
         require(words in known, option, words, right)
         return known[words]
-    module = load_file(path)
+    module = load_file(path, option)
     own = [n for n, a in vars(module).items() if isinstance(a, type) and issubclass(a, kind)]
     own = [n for n in own if vars(module)[n].__module__ == module.__name__]
     found = getattr(module, name, None)

@@ -21,8 +21,7 @@ def test_transformers_are_findings(name) -> None:
     """And common random numbers, which are the wrong coupling for symbols; nothing else is."""
     claim = stored.claim(name)
     for cell in claim["cells"]:
-        found = cell["loop"] == "transformer" or "common random" in cell["quantity"]
-        found = found and "Gamma" not in cell["quantity"]
+        found = cell["loop"] == "transformer" or cell["kind"].startswith("common")
         assert (cell["verdict"] == "finding") == found
     for value in claim["constants"]:
         assert value["provenance"] in ("certified", "measured", "assumed")
@@ -30,8 +29,8 @@ def test_transformers_are_findings(name) -> None:
 
 def test_the_recursion_is_attained(ledger) -> None:
     """Bits and symbols, under the maximal coupling, within 1 %."""
-    for cell in [c for c in cells_of("recursive_stability") if c.get("test") == "equal"]:
-        words = cell["quantity"].removeprefix("n gamma, ")
+    for cell in cells_of("recursive_stability", kind="attained"):
+        words = cell["family"]
         kappa = float(words.removeprefix("kappa = ")) if "kappa" in words else 1.0
         theory = kappa * influence(cell["alpha"], kappa, cell["generation"])[0]
         assert cell["bound"] == pytest.approx(theory, rel=1e-9)
@@ -49,7 +48,7 @@ def test_the_recursion_is_attained(ledger) -> None:
 
 def test_common_random_numbers_are_the_wrong_coupling_for_symbols(ledger) -> None:
     """First symbol for last of ten: one interval, and one more for each symbol seen between."""
-    (rows,) = cells_of("recursive_stability", "share of rows", "common random")
+    (rows,) = cells_of("recursive_stability", kind="common rows")
     n, alpha = rows["n"], rows["alpha"]
     first = rows["curve"][1]
     seen_between = 8 * (1 - 0.9 ** (n - 1))
@@ -62,7 +61,7 @@ def test_common_random_numbers_are_the_wrong_coupling_for_symbols(ledger) -> Non
 
 def test_linear_attention_contracts(ledger) -> None:
     """Every committed pair is below its bound; a direct ridge loop in float64 attests it again."""
-    cells = cells_of("recursive_stability", "Gamma")
+    cells = cells_of("recursive_stability", kind="contraction")
     for cell in cells:
         assert cell["worst"] <= 1
         assert cell["measured"] <= cell["bound"]
@@ -117,16 +116,16 @@ def test_the_contraction_is_false_in_the_euclidean_norm(ledger) -> None:
 
 def test_exponents_of_solvable_loops_are_those_of_their_curves(ledger) -> None:
     """The fitted exponent in n is the slope of the committed means; theory says -1 and 0."""
-    for cell in cells_of("stability_rate", "exponent in n"):
+    for cell in cells_of("stability_rate", kind="in n"):
         slope = np.polyfit(np.log(cell["n"]), np.log(cell["curve"]), 1)[0]
         assert cell["bound"] == -1
-        if cell["verdict"] == "finding":  # the mean over loops of the slope of each
+        if cell["verdict"] == "finding":
             assert cell["low"] <= slope <= cell["high"]
         else:
             assert cell["measured"] == pytest.approx(slope, abs=0.02)
             far = abs(cell["measured"] + 0.5) > cell["tolerance"]
             ledger.record(f"{cell['quantity']}, beside -1", cell["verdict"], slope, far)
-    for cell in cells_of("stability_rate", "exponent in i"):
+    for cell in cells_of("stability_rate", kind="in i"):
         assert cell["bound"] == 0
         if cell["verdict"] != "finding":
             far = abs(cell["measured"] - 1) > cell["tolerance"]
@@ -134,26 +133,40 @@ def test_exponents_of_solvable_loops_are_those_of_their_curves(ledger) -> None:
 
 
 def test_the_recursion_beside_the_transformer_is_that_of_its_constants(ledger) -> None:
-    """Drawn over, never judged: Omega chi_i with both constants measured on the same loops."""
+    """Drawn over, never judged: Omega chi_i in function space, both constants measured."""
     constants = {c["name"]: c for c in stored.claim("recursive_stability")["constants"]}
-    ratios = []
-    for cell in cells_of("recursive_stability", loop="transformer", kind="parameters"):
-        place = f"transformer, alpha = {cell['alpha']:g}, n = {cell['n']}"
-        omega, kappa = (constants[f"{name}, {place}"] for name in ("Omega", "kappa_c"))
+    ratios, shares = [], set()
+    for cell in cells_of("recursive_stability", kind="predictions"):
+        n, alpha = cell["n"], cell["alpha"]
+        omega, kappa = (constants[f"{name}, n = {n}"] for name in ("Omega_f", "kappa_f"))
         assert omega["provenance"] == kappa["provenance"] == "measured"
-        chi = influence(cell["alpha"], kappa["value"], cell["generation"])[0] / cell["n"]
+        chi = influence(alpha, kappa["value"], cell["generation"])[0] / n
         assert cell["bound"] == pytest.approx(omega["value"] * chi, rel=1e-9)
         assert cell["most"] >= cell["measured"]
-        if cell["generation"]:
+        shares.add(alpha)
+        if cell["generation"] and alpha:
             ratios.append(cell["measured"] / cell["bound"])
+    assert 0 in shares
     shown = f"measured over drawn: {min(ratios):.2g} to {max(ratios):.2g}"
     ledger.record("11 beside the transformer", "finding", shown, None)
+
+
+def test_constants_are_the_largest_changes_times_n(ledger) -> None:
+    """B and kappa by n; times n they do not fall if one prompt moves a fit by more than 1/n."""
+    constants = {c["name"]: c["value"] for c in stored.claim("recursive_stability")["constants"]}
+    found = {}
+    for name, kind in (("b", "loss_max"), ("kappa", "tv")):
+        for cell in cells_of("recursive_stability", kind=kind, generation=0, alpha=0):
+            found[name, cell["n"]] = constants[f"{name}, n = {cell['n']}"]
+            assert found[name, cell["n"]] == pytest.approx(cell["n"] * cell["most"], rel=1e-9)
+    shown = ", ".join(f"{name} {value:.3g} at {n}" for (name, n), value in found.items())
+    ledger.record("15 constants of the transformer by n", "finding", shown, None)
 
 
 def test_every_architecture_is_shown_with_how_well_it_learned(ledger) -> None:
     cells = cells_of("architecture")
     names = {cell["architecture"] for cell in cells}
-    kinds = {"parameters", "tv", "loss_mean", "loss_max", "kappa", "kl"}
+    kinds = {"predictions", "tv", "tv_short", "loss_mean", "loss_max", "parameters", "kappa", "kl"}
     for name in names:
         assert {c["kind"] for c in cells if c["architecture"] == name} == kinds
     assert stored.claim("architecture")["verdict"] == "finding"

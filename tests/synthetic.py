@@ -155,10 +155,10 @@ def shapes(experiment):
             names = ("parameters", "rows", "tv", "distance", "contraction", "injected")
             return dict.fromkeys(names, (experiment.generations + 1,))
         case NeighbouringTransformers():
-            swaps = experiment.neighbours + experiment.searched + experiment.passing
-            several = (experiment.generations + 1, swaps)
+            several = experiment.generations + 1, experiment.neighbours + experiment.searched
+            names = "predictions", "parameters", "loss_mean", "loss_max"
             return {
-                **dict.fromkeys(("parameters", "loss_mean", "loss_max"), several),
+                **dict.fromkeys(names, several),
                 "tv": (*several, len(experiment.problem.task.prefixes)),
                 "excess_nll": several[:1],
             }

@@ -290,7 +290,7 @@ def test_the_figure_shows_the_cells(good):
     kept = [c for c in cells("linear attention", "wrong side") if c["kept"] in (0, 3)]
     loops = [cell[f"loop_{which}"] for cell in kept for which in ("largest", "typical")]
     assert solid(attention_panel) == loops
-    (blind,) = cells("ridge", "no kept input sees")
+    (blind,) = cells("ridge", "no kept input sees", regime="one kept input")
     assert solid(one_kept) == [blind["curve"]]
     (limit,) = (line for line in one_kept.lines if line.get_linestyle() == "--")
     assert set(limit.get_ydata()) == {blind["limit_error"]}

@@ -199,6 +199,40 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, error):
         running.start_jax()
     assert "\n" not in str(no.value)
     running.start_jax(used=False)
+    with pytest.raises(ValueError, match=r"^JAX_PLATFORMS must .* 'cuda'"):
+        running.start_jax(used=False, workers=True)
+
+
+def test_workers_without_their_devices_are_refused_before_any_work(tmp_path):
+    """Once, and not setting by setting: the folder has no results."""
+    (tmp_path / "grid.json").write_text('{"learner": "gaussian", "samples": [9, 10], "runs": 10}')
+    words = ("sweep", "grid.json", "--workers", 1, "--out", "out")
+    done = start(*words, cwd=tmp_path, JAX_PLATFORMS="cuda_of_nobody")
+    _, err = done.communicate(timeout=SECONDS)
+    assert done.returncode == 2
+    assert re.search(r"^error: JAX_PLATFORMS must .* 'cuda_of_nobody'", err, re.MULTILINE)
+    assert err.count("error:") == 1
+    assert not [*(tmp_path / "out").rglob("*.npz")]
+    assert not (tmp_path / "out" / "sweep.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("loop", "--samples", "abc"), "--samples must be a whole number, but it is 'abc'"),
+        (("loop", "--samples", "1e3"), "--samples must be a whole number, but it is '1e3'"),
+        (("loop", "--alpha=half"), "--alpha must be a number, but it is 'half'"),
+        (("plan", "--n", "abc"), "--n must be a number, but it is 'abc'"),
+        (("plan", "--sizes", "250", "x"), "--sizes must be a number, but it is 'x'"),
+        (("sweep", "grid.toml", "--workers", "a"), "--workers must be a whole number"),
+        (("reproduce", "--seed", "one"), "--seed must be a whole number, but it is 'one'"),
+    ],
+)
+def test_a_word_where_a_number_is_asked_for_is_refused(monkeypatch, capsys, words, said):
+    assert call(monkeypatch, *words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
 
 
 def test_a_benchmark_without_its_devices_is_refused(monkeypatch, capsys, tmp_path):

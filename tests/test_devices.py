@@ -46,7 +46,7 @@ def test_a_second_run_of_the_same_shapes_compiles_nothing(compilations, tmp_path
         NeighbouringLoops(Bernoulli(), half, 10, 2, 8),
         NeighbouringTransformers(
             *(InContext(TASK, ARCHITECTURE, Training(steps=2, batch=2), 4), LoopSize(8, 8)),
-            *(LoopSize(8, 8), 2, 1, 2, 1, 1),
+            *(LoopSize(8, 8), 2, 1, 2, 1),
         ),
     )
 

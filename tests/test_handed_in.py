@@ -474,7 +474,7 @@ def answered(function, **more):
     return loop(LEARNER, REAL, FreshReal(), 1, draw_real=function, **more)
 
 
-def joint(function=None, first=None):
+def joint(function):
     return coupled(
         KEY,
         LEARNER,
@@ -483,7 +483,6 @@ def joint(function=None, first=None):
         regime=Replace(),
         observe=params_of,
         generate_jointly=function,
-        first_reals=first,
     )
 
 
@@ -549,8 +548,6 @@ BELIEVED = {
         lambda: joint(lambda key, params, count: jnp.ones((2, 1))),
         "generate_jointly",
     ),
-    "first_reals of one loop": (lambda: joint(first=REAL[None]), "first_reals"),
-    "first_reals of one row": (lambda: joint(first=jnp.ones((2, 1))), "first_reals"),
     "draw_inputs of one": (
         lambda: context(draw_inputs=lambda key, count: jnp.ones((1, 2))),
         "draw_inputs",

@@ -83,7 +83,8 @@ class Some(Regime):
     def share(self, generation): return 0.5
 """
 REFUSED = [
-    ("", {"problem": "nowhere.py:Mine"}, "file must be a file of Python that exists.*nowhere.py"),
+    ("", {"problem": "nowhere.py:Mine"}, "^problem must name .* there is no file nowhere.py$"),
+    ("", {"regime": "nowhere.py:Mine"}, "^regime must name .* there is no file nowhere.py$"),
     ("x = (", {"problem": "mine.py:Mine"}, "mine.py cannot be imported: SyntaxError"),
     ("import nowhere_at_all", {"problem": "mine.py:M"}, "mine.py cannot be .*ModuleNotFoundError"),
     ("class Mine(Base): ...", {"problem": "mine.py:Mien"}, r"\(Mine\) \(did you mean 'Mine'\?\)"),

@@ -210,10 +210,10 @@ def test_one_loop_of_one_replicate_can_be_drawn(results):
 def test_only_what_the_results_suffice_for_is_drawn(results):
     assert list(drawings(results)) == list(DRAWINGS)
     bare = Stored(PRESET.task, {}, {})
-    assert list(drawings(bare)) == ["loop"]
+    assert list(drawings(bare)) == []
     alone = replace(bare, claims=results.claims)
     named = [name for name in drawings(alone) if name != "synthetic_curves"]
-    assert named == ["loop", "predictive_sampling", *SOLVABLE, COLLAPSE]
+    assert named == ["predictive_sampling", *SOLVABLE, COLLAPSE]
     assert vectors(DRAWINGS["predictive_sampling"], alone)
 
 

@@ -93,16 +93,29 @@ def test_a_mean_moves_by_the_swap_over_n_in_every_generation():
     assert np.all(rows[1:, 0, 6:] != rows[1:, 1, 6:])
 
 
-def test_a_swap_of_generation_0_alone_is_passed_on_by_the_generator():
-    """θ moves by Δ/n, then by (1 - α) of it, and so on."""
-    params, _, _ = pair(
-        jnp.asarray(REAL),
-        jnp.asarray(REAL),
-        Augment(0.25),
-        first_reals=jnp.stack([jnp.asarray(REAL), SWAPPED]),
+def test_without_real_rows_all_of_a_distance_is_passed_on():
+    """By numbers of the program, as loops of transformers have it: κ = 1 for a mean."""
+    reals = jnp.stack([jnp.asarray(REAL), SWAPPED])
+    params, weights = coupled(
+        KEY,
+        MEAN,
+        reals,
+        4,
+        regime=Augment(0.5),
+        observe=lambda key, g: (g.params, g.row_weights),
+        sizes=Sizes(6, 6, jnp.float32(0)),
     )
-    moved = (2.5 - REAL[0]) / 6 * 0.75 ** np.arange(5)
-    np.testing.assert_allclose(params[:, 1] - params[:, 0], moved, rtol=1e-3)
+    np.testing.assert_allclose(params[:, 1] - params[:, 0], (2.5 - REAL[0]) / 6, rtol=1e-4)
+    np.testing.assert_array_equal(weights[1:, :, :6], 0)
+
+
+def test_loops_one_after_the_other_are_those_side_by_side():
+    both = [
+        pair(jnp.asarray(REAL), SWAPPED, Augment(0.25), **more)
+        for more in ({}, {"over": stability._one_by_one})
+    ]
+    for a, b in zip(*both, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_coupled_loops_refuse_what_the_loop_refuses():
@@ -241,7 +254,6 @@ SMALL = NeighbouringTransformers(
     generations=2,
     neighbours=2,
     searched=1,
-    passing=1,
 )
 SIZES = Sizes(16, 16, 0.5)
 
@@ -292,18 +304,13 @@ def test_one_program_serves_all_sizes(monkeypatch):
 
 
 def test_neighbours_are_compared_side_by_side(seen):
-    assert seen["parameters"].shape == seen["loss_mean"].shape == (3, 4)
-    assert seen["tv"].shape == (3, 4, 2)
+    assert seen["predictions"].shape == seen["loss_mean"].shape == (3, 3)
+    assert seen["tv"].shape == (3, 3, 2)
     assert seen["excess_nll"].shape == (3,)
-    assert np.all(np.asarray(seen["parameters"]) > 0)
+    for name in ("parameters", "predictions"):
+        assert np.all(np.asarray(seen[name]) > 0)
     assert np.all(seen["loss_max"] >= seen["loss_mean"])
     assert np.all((seen["tv"] >= 0) & (seen["tv"] <= 1))
-
-
-def test_a_passing_swap_starts_as_the_lasting_one_and_then_parts_from_it(seen):
-    parameters = np.asarray(seen["parameters"])
-    assert parameters[0, 3] == pytest.approx(parameters[0, 0], rel=1e-5)
-    assert abs(parameters[1, 3] / parameters[1, 0] - 1) > 1e-3
 
 
 def test_searched_swaps_are_the_farthest_apart():
@@ -346,13 +353,15 @@ def test_a_model_differs_from_itself_by_nothing_and_from_others_as_it_should():
     found = differences(
         TASK, learner, params, lambda fitted: fitted.weights, prompts, bayes, prompts
     )
-    for values in found[:4]:
+    for values in found[:5]:
         np.testing.assert_array_equal(values[0], 0)
     leaves = [jax.tree.leaves(p.weights) for p in (own, other)]
     squares = sum(float(jnp.sum((a - b) ** 2)) for a, b in zip(*leaves, strict=True))
     length = sum(float(jnp.sum(a**2)) for a in leaves[0])
     assert found.parameters[1] == pytest.approx(np.sqrt(squares / length), rel=1e-5)
     laws = [learner.predict(p, prompts) for p in (own, other)]
+    squares = [(np.asarray(law.mean) - np.asarray(laws[0].mean)) ** 2 for law in laws]
+    np.testing.assert_allclose(found.predictions, np.mean(squares, axis=(1, 2)), rtol=1e-4)
     logs = [np.cumsum(law.log_density(prompts.ys), -1) for law in laws]
     tv = np.maximum(1 - np.exp(logs[1] - logs[0]), 0).mean(0)
     np.testing.assert_allclose(found.tv[1], tv, rtol=1e-4)
@@ -372,7 +381,6 @@ def test_distance_is_euclidean_over_all_leaves():
     [
         ({"neighbours": 0}, "neighbours must be a whole number of at least 1"),
         ({"neighbours": 17}, r"neighbours must be at most the samples \(16\)"),
-        ({"passing": 3}, r"passing must be at most the neighbours \(2\)"),
         ({"generations": -1}, "generations must be a whole number of at least 0"),
     ],
 )

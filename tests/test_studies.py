@@ -1,6 +1,8 @@
 """Studies of a user, from files outside the package: they count as much as ours."""
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 
 from icl_stl.commands import reproduce
+from icl_stl.problems import PROBLEMS
+from icl_stl.regimes import REGIMES
 from icl_stl.studies import Cell, Claim, Evidence, Judged, judge, load
 from icl_stl.studies.figures import check_folder, draw_folder
 from icl_stl.studies.presets import PRESETS
@@ -44,6 +48,21 @@ def job(folder, environment, *more):
 
 def written(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("run/checkpoints/*.npz")}
+
+
+def test_users_files_import_only_what_the_readme_promises_and_all_of_it():
+    readme = (EXTEND.parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"`from (icl_stl\.\w+) import ([\w, ]+)`", readme)
+    promised = {(room, name) for room, names in lines for name in names.split(", ")}
+    members = {("icl_stl.problems", kind.__name__) for kind in PROBLEMS.values()}
+    members |= {("icl_stl.regimes", kind.__name__) for kind in REGIMES.values()}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in EXTEND.glob("*.py")]
+    imports = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    ]
+    ours = [node for node in imports if node.module.startswith("icl_stl")]
+    found = {(node.module, alias.name) for node in ours for alias in node.names}
+    assert found - members == promised
 
 
 @pytest.fixture(scope="module")

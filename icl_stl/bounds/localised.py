@@ -286,8 +286,9 @@ def pac_bayes_risk(
         distance: D = |theta_i - theta_{i-1}| >= 0. From a centre that no data decided, 0 or the
             initial weights, all N rows are counted beside a kept set as well, with the largest
             variance under a law of the generator.
-        curvature: s >= 0, with noise sigma the mean empirical loss rises by at most s sigma^2: half
-            the trace of its second derivative, for small sigma.
+        curvature: s >= 0, with noise sigma the mean empirical loss rises by at most s sigma^2, for
+            sigma = 1, 1/2, 1/4, ...: the largest of what is measured there; half the trace of the
+            second derivative for small sigma.
     Returns: RiskBound in the broadcast shape; of the network with noise, not of the one without.
     Assumes: Loss in [0, M]; given everything up to theta_{i-1} the rows are independent.
     Source: derived here, THEORY.md statement 85 (after McAllester 1999, Catoni 2007).

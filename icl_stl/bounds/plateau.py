@@ -150,12 +150,12 @@ def plateau(
 ) -> Plateau:
     r"""The law of the plateau: what a constant real share amplifies, and what it does not.
 
-    |f_i - f*| <= a + (lam o + q/alpha)(1 - rho^i) + s sqrt((1 - rho^{2i})/(alpha (2-alpha)))
+    |f_i - f_B| <= a + (lam o + q/alpha)(1 - rho^i) + s sqrt((1 - rho^{2i})/(alpha (2-alpha)))
     + rho^i start, rho = 1-alpha, lam = rho/alpha; a + (o + q) i + s sqrt(i) + start at alpha = 0.
 
     Args:
-        a: |g - f*|, of the target g to the Bayes predictor f*. A fixed real set: g = f_0, and a is
-            the error of the first fit. New real rows: g = A(f*), and a is the bias of a fit.
+        a: |g - f_B|, of the target g to the Bayes predictor f_B. A fixed real set: g = f_0, and a
+            is the error of the first fit. New real rows: g = A(f_B), and a is the bias of a fit.
         o: largest refit error |A(f_j) - f_j|, j < i, of the learner fitting its own output; for one
             a generation give rho o_j + q as the biases of `bias_noise_drift` and add a.
         q: mixing defect, largest |E[f_j | past] - alpha g - rho A(f_{j-1})|; 0 for new real rows
@@ -206,14 +206,14 @@ def plateau_affine(
 ) -> SquarePlateau:
     r"""The plateau of a learner that is affine in the labels, with new real rows: a true square.
 
-    |f_i - f*|^2 <= [a + lam o (1 - rho^i) + rho^i start]^2
-    + s^2 (1 - r^{2i})/(1 - r^2) + r^{2i} spread^2, r = rho kappa_c, f* the Bayes predictor.
+    |f_i - f_B|^2 <= [a + lam o (1 - rho^i) + rho^i start]^2
+    + s^2 (1 - r^{2i})/(1 - r^2) + r^{2i} spread^2, r = rho kappa_c, f_B the Bayes predictor.
 
     Args:
-        a: |A(f*) - f*|, the bias of a fit.
+        a: |A(f_B) - f_B|, the bias of a fit.
         o: largest refit error of mean predictors, |A(E f_j) - E f_j|, j < i.
         s: largest noise |f_j - E[f_j | past]|.
-        start: |E f_0 - A(f*)|.
+        start: |E f_0 - A(f_B)|.
         spread: |f_0 - E f_0|, the standard deviation of the first fit.
         kappa_c: |A(f) - A(f')| <= kappa_c |f - f'|; with 1 where a fit stretches differences the
             bound is false.

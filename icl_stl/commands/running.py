@@ -87,11 +87,12 @@ def run_folder(out: Path, option: str = "out", *, fresh: bool = False) -> Iterat
             yield
 
 
-def start_jax(*, used: bool = True) -> None:
+def start_jax(*, used: bool = True, workers: bool = False) -> None:
     """JAX on all cores, programs kept between runs; loads it, so only for good arguments.
 
     Args:
         used: Whether this process computes, and not its workers alone.
+        workers: Whether workers of this machine do: one of them says what devices there are.
 
     Raises:
         ValueError: If the environment asks for devices that this machine does not have.
@@ -99,11 +100,15 @@ def start_jax(*, used: bool = True) -> None:
     import jax
 
     from icl_stl import devices
+    from icl_stl.lab.sweeps.executors import local_workers
 
     devices.use_all_cores(devices.default_cache())
     try:
         if used:
             jax.devices()
+        elif workers and os.environ.get("JAX_PLATFORMS", "cpu") not in ("", "cpu"):
+            with local_workers(1) as worker:
+                worker.submit(jax.device_count).result()
     except (AssertionError, RuntimeError) as error:  # of what JAX was not even installed for
         platforms = os.environ.get("JAX_PLATFORMS", "")
         why = str(error).partition("\n")[0] or "there is none"

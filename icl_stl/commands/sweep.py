@@ -136,7 +136,8 @@ def run(
     """Run what is missing; what becomes of it is added to the outcomes as soon as it is known."""
     where: AbstractContextManager[Executor | None] = nullcontext()
     workers = arguments.workers
-    start_jax(used=cluster is None and not workers)  # as workers do; numbers depend on it
+    alone = cluster is None and not workers
+    start_jax(used=alone, workers=cluster is None)  # as workers do; numbers depend on it
     from icl_stl.lab.sweeps import batches
 
     code = batches.code()

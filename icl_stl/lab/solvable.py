@@ -16,7 +16,7 @@ from icl_stl.devices import Report, many
 from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.results import Arrays
 from icl_stl.learners import Data
-from icl_stl.loops import Generation, Sizes, checked_start, generation_keys, self_consume
+from icl_stl.loops import Generation, Sizes, generation_keys, self_consume, start_of_loop
 from icl_stl.measure import of_whole_prompts
 from icl_stl.models.causal import Params
 from icl_stl.problems import InContext, Problem
@@ -223,10 +223,10 @@ def simulate(
 def check_fit(
     problem: Problem, regime: Regime, samples: int, generations: int, seed: int = 0
 ) -> None:
-    """`loops.checked_start` from one real set, since nothing is known inside of a program."""
+    """`loops.start_of_loop` from one real set, since nothing is known inside of a program."""
     key_loop, truth, real, _ = problem.start(jax.random.key(seed), samples)
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
-    checked_start(key_loop, problem.learner, regime, real, generations, draw)
+    start_of_loop(key_loop, problem.learner, regime, real, generations, draw)
 
 
 def _measured_loop(of: tuple[Problem, Regime, int, int], key: PRNGKeyArray) -> Any:

@@ -2,7 +2,8 @@
 
 A topic is a folder, found by being there: ``experiments`` (what is to be run, without JAX),
 ``loops`` (what only this topic runs), ``claims`` (statements, judged) and ``figures``. A user's
-study is a file: see `load`. From here alone it needs `Claim`, `Cell`, `Judged` and `Loops`.
+study is a file: see `load`. From here alone it needs `Claim`, `Cell`, `Judged` and `Loops`; for
+an experiment that is no loop of a problem, `Experiment`, whose members it derives from.
 
 ================  ===================================================================
 ``judging``       what a claim is and how it is judged

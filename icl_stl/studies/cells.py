@@ -70,6 +70,11 @@ def below(values: Floats, bound: Floats | float, keys: Json) -> Cell:
     return Cell(limits - values, values, float(limits.mean()), {**keys, "direction": "at most"})
 
 
+def above(values: Floats, bound: float, keys: Json) -> Cell:
+    """Measured values whose mean should be above the bound."""
+    return Cell(values - bound, values, bound, {**keys, "direction": "above"})
+
+
 def exact(
     value: float, bound: float, keys: Json, *, equal: bool = False, ceiling: float = np.inf
 ) -> Cell:

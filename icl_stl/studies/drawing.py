@@ -45,7 +45,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure; what to see in it, in at most 40 words, is what its function is documented by."""
+    """A figure; what to see in it, in at most 40 words, is what its function is documented by.
+
+    One that needs neither loops nor a claim is a sketch of the transformer's loop, drawn beside it.
+    """
 
     draw: Callable[[Stored], Figure]
     needs_loops: bool = True
@@ -128,6 +131,13 @@ def _part(stored: Stored, claim: str, part: str) -> list[Cell]:
 def cells_of(stored: Stored, claim: str) -> list[Cell]:
     """The judged cells of a claim; none if it was not judged."""
     return _part(stored, claim, "cells")
+
+
+def chosen(stored: Stored, claim: str, kind: str, **keys: Any) -> list[Cell]:
+    """The cells of a claim that are of a kind and have these values, in order."""
+    wanted = {"kind": kind, **keys}
+    found = cells_of(stored, claim)
+    return [cell for cell in found if all(cell.get(key) == v for key, v in wanted.items())]
 
 
 def constants_of(stored: Stored, claim: str) -> list[Cell]:

@@ -38,7 +38,7 @@ def drawings(stored: Stored, studies: Sequence[Study] = ()) -> dict[str, Drawing
     found = {
         name: drawing
         for name, drawing in DRAWINGS.items()
-        if (stored.loops or not drawing.needs_loops)
+        if (stored.loops or (drawing.needs_claim and not drawing.needs_loops))
         and (
             drawing.needs_claim is None
             or _judged(stored.claims.get(drawing.needs_claim, {}), drawing.needs_loops)
@@ -92,7 +92,7 @@ def draw_all(
     Returns:
         Names of the figures drawn.
     """
-    page = ["# Figures", "", "Drawn by `scripts/make_figures.py` from the files beside them.", ""]
+    page = ["# Figures", "", "Drawn by `icl-stl figures` from the files beside them.", ""]
     page += [*claims_markdown(list(stored.claims.values())), ""]
     drawn = drawings(stored, studies)
     files: dict[str, str] = {}

@@ -38,7 +38,7 @@ def load(path: Path | str) -> Study:
     Raises:
         ValueError: If there is none, or a part of it is not what it must be; the message says what.
     """
-    module, file = load_file(path), Path(path).name
+    module, file = load_file(path, "study"), Path(path).name
 
     def need(fine: bool, what: str, right: str, found: object) -> None:
         if not fine:

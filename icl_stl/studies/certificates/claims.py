@@ -14,6 +14,7 @@ from icl_stl import bounds
 from icl_stl.config import QueryArchitecture
 from icl_stl.lab.results import Floats
 from icl_stl.laws import LinearRegression
+from icl_stl.studies.cells import exact, formula
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
@@ -54,21 +55,17 @@ def networks(preset: Preset) -> dict[str, CertifiedNetworks]:
     }
 
 
-def _where(loop: str, quantity: str, m: int, **more: Any) -> Json:
+def _where(loop: str, kind: str, quantity: str, m: int, **more: Any) -> Json:
     return {
         "loop": loop,
         "regime": "in context",
         "alpha": 1.0,
         "generation": 0,
+        "kind": kind,
         "quantity": quantity,
         "context": m,
         **more,
     }
-
-
-def _equal(value: float, bound: float, keys: Json) -> Cell:
-    margin = np.array([-abs(value - bound)])
-    return Cell(margin, np.array([value]), bound, keys, "exact")
 
 
 def _at_most(
@@ -98,11 +95,11 @@ def _tight() -> tuple[list[Cell], list[Cell]]:
     control: list[Cell] = []
 
     def add(loop: str, m: int, value: float, bound: float, **wrong: float) -> None:
-        keys = _where(loop, "extremal prompt", m)
-        cells.append(_equal(value, bound, keys))
+        keys = _where(loop, "extremal", "extremal prompt", m)
+        cells.append(exact(value, bound, keys, equal=True))
         for words, other in wrong.items():
             family = f"{loop}, {m} examples: {words}"
-            control.append(_equal(value, other, {**keys, "family": family}))
+            control.append(exact(value, other, {**keys, "family": family}, equal=True))
 
     for m in (4, 40):
         for b in (1.0, 4.0):
@@ -160,9 +157,9 @@ def _causal_logarithm() -> list[Cell]:
             layers, tokens=m, position=1, radius=radius, readout=1.0, change=1.0
         )
         harmonic = float(np.sum(1 / np.arange(1, m + 1)))
-        keys = _where("causal certificate", "constant of the first example", m)
+        keys = _where("causal certificate", "constant", "constant of the first example", m)
         first = r * b_next + r_next * b + b * b_next * harmonic
-        cells.append(replace(_equal(known.constant / first, 1.0, keys), finding=True))
+        cells.append(formula(known.constant / first, 1.0, keys, equal=True))
     return cells
 
 
@@ -189,17 +186,27 @@ def _of_network(name: str, experiment: CertifiedNetworks, seen: Any, r: int) -> 
         **{key: seen[key][r].tolist() for key in ("scores", "values") if key in seen},
     }
 
-    def where(quantity: str, **more: Any) -> Json:
-        return _where(name, quantity, m, network=r, **more)
+    def where(kind: str, quantity: str, **more: Any) -> Json:
+        return _where(name, kind, quantity, m, network=r, **more)
 
     cells = [
-        _at_most(found, certified, where("worst change found, at most certified", **data), trivial),
+        _at_most(
+            found,
+            certified,
+            where("change", "worst change found, at most certified", **data),
+            trivial,
+        ),
         # No theorem says that a search finds more than chance.
-        _at_most(q99, found.max(), where("99 % quantile, at most the worst found"), proved=False),
+        _at_most(
+            q99,
+            found.max(),
+            where("quantile", "99 % quantile, at most the worst found"),
+            proved=False,
+        ),
     ]
     for key, what in (("kappa", "label sensitivity"), ("row_sum", "row sum")):
         limit, value = seen[key][r]
-        cells.append(_at_most(value, limit, where(f"{what} found, at most certified")))
+        cells.append(_at_most(value, limit, where(key, f"{what} found, at most certified")))
     return cells
 
 
@@ -213,12 +220,15 @@ def _judge(evidence: Evidence) -> Judged:
         for r in range(len(seen["typical"])):
             cells += _of_network(name, experiment, seen, r)
             typical = float(seen["typical_q99"][r])
-            keys = _where(name, "worst change found, at most typical", m, family=f"{name}: typical")
+            keys = _where(
+                name, "change", "worst change found, at most typical", m, family=f"{name}: typical"
+            )
             control.append(_at_most(seen["adversarial"][r].max(), typical, keys))
         curves = np.log(seen["by_context"].astype(np.float64))
         slopes = np.polyfit(np.log(experiment.contexts), curves.T, 1)[0]
         keys = _where(
             name,
+            "contexts",
             "exponent of the mean change in the context length",
             m,
             contexts=list(experiment.contexts),
@@ -226,9 +236,9 @@ def _judge(evidence: Evidence) -> Judged:
             certified_curve=seen["certified_by_context"].mean(0).tolist(),
             trivial=2 * experiment.label_bound,
         )
-        exact = name == "one linear layer"
-        cells.append(replace(_exponent(slopes, -1.0, keys), finding=not exact))
-        if exact:
+        proved = name == "one linear layer"
+        cells.append(replace(_exponent(slopes, -1.0, keys), finding=not proved))
+        if proved:
             control.append(_exponent(slopes, -0.5, {**keys, "family": f"{name}: exponent -1/2"}))
     sizes = {"B_x, inputs": experiment.task.dim**0.5, "B_y, labels": experiment.label_bound}
     for what, value in (*sizes.items(), ("slope of GELU", bounds.ACTIVATION_SLOPES["gelu_tanh"])):

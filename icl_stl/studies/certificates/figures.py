@@ -7,26 +7,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.drawing import Cell, Stored, cells_of, of_cells
+from icl_stl.studies.drawing import Cell, Stored, chosen, grouped, of_cells
 from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
 CLAIM = "context_certificate"
-FOUND = "worst change found, at most certified"
-SENSITIVITIES = ("label sensitivity", "row sum")
+SENSITIVITIES = {"kappa": "label sensitivity", "row_sum": "row sum"}
 
 
 def _networks(stored: Stored) -> dict[str, list[Cell]]:
     """The cells that compare certified and found changes, by architecture."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells_of(stored, CLAIM):
-        if cell["quantity"] == FOUND:
-            groups.setdefault(str(cell["loop"]), []).append(cell)
-    return groups
+    cells = chosen(stored, CLAIM, "change")
+    return {name: found for (name,), found in grouped(cells, "loop").items()}
 
 
 def _curves(stored: Stored) -> dict[str, Cell]:
-    return {str(c["loop"]): c for c in cells_of(stored, CLAIM) if "certified_curve" in c}
+    return {str(c["loop"]): c for c in chosen(stored, CLAIM, "contexts")}
 
 
 def _short(name: str) -> str:
@@ -103,14 +99,9 @@ def _draw_contexts(ax: Axes, stored: Stored) -> None:
 
 
 def _draw_sensitivities(ax: Axes, stored: Stored, names: Sequence[str]) -> None:
-    for w, what in enumerate(SENSITIVITIES):
-        quantity = f"{what} found, at most certified"
+    for w, (kind, what) in enumerate(SENSITIVITIES.items()):
         for g, name in enumerate(names):
-            cells = [
-                c
-                for c in cells_of(stored, CLAIM)
-                if c["loop"] == name and c["quantity"] == quantity
-            ]
+            cells = chosen(stored, CLAIM, kind, loop=name)
             x = g - 0.2 + 0.4 * w + np.linspace(-0.1, 0.1, len(cells))
             for key, marker, of in (("bound", "v", "certified"), ("measured", "o", "found")):
                 own: dict[str, Any] = {

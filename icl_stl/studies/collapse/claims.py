@@ -17,16 +17,13 @@ from icl_stl.problems import EmpiricalBayes, InContext, Shrinkage
 from icl_stl.references import attention
 from icl_stl.references import collapse as exact
 from icl_stl.regimes import Augment, Regime, Replace, real_share
-from icl_stl.studies.cells import below
+from icl_stl.studies.cells import WITHIN, above, below, equal, formula
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
 from icl_stl.studies.judging import Cell, Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
 
 ONE_STEP = 0.02
 """Relative tolerance after one generation."""
-
-WITHIN = 0.05
-"""Relative tolerance over generations; of a contraction factor, absolute."""
 
 BLIND = 0.01
 """Excess test error over that of Bayes below which squared error counts as blind."""
@@ -152,20 +149,6 @@ def _experiments(preset: Preset) -> dict[str, Experiment]:
     }
 
 
-def _equal(values: Floats, reference: float, keys: Json, tolerance: float) -> Cell:
-    return Cell(values - reference, values, reference, keys, "equal", tolerance=tolerance)
-
-
-def _above(values: Floats, bound: float, keys: Json) -> Cell:
-    return Cell(values - bound, values, bound, {**keys, "direction": "above"})
-
-
-def _same(value: float, reference: float, keys: Json) -> Cell:
-    """Two exact numbers, as their ratio: equal up to rounding."""
-    ratio = value / reference
-    return Cell(np.array([-abs(ratio - 1)]), np.array([ratio]), 1.0, keys, "exact")
-
-
 class _Seen:
     """What the experiments of a claim observed, in float64."""
 
@@ -178,13 +161,14 @@ class _Seen:
         return {key: values.astype(np.float64) for key, values in arrays.items()}
 
 
-def _of(loop: str, experiment: Any, generation: int, quantity: str, **more: Any) -> Json:
+def _of(loop: str, experiment: Any, generation: int, kind: str, quantity: str, **more: Any) -> Json:
     problem = experiment.problem
     return {
         "loop": loop,
         "regime": experiment.regime.name,
         "alpha": real_share(experiment.regime, experiment.samples, max(generation, 1)),
         "generation": generation,
+        "kind": kind,
         "quantity": quantity,
         "repeats": problem.repeats,
         "signal": _signal(problem.noise),
@@ -213,32 +197,36 @@ def _one_generation(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             kind: float(exact.posterior_variance(u, n, plug_in=kind)) / u for kind in (True, False)
         }
         generator = "plug-in" if plug_in else "predictive"
-        keys = _of("one generation", experiment, 0, POSTERIOR, generator=generator)
-        cells.append(_equal(measured, forms[plug_in], keys, ONE_STEP * forms[plug_in]))
+        keys = _of("one generation", experiment, 0, "posterior", POSTERIOR, generator=generator)
+        cells.append(equal(measured, forms[plug_in], keys, ONE_STEP))
         other = forms[not plug_in]
         family = f"{generator}, n = {n}, sigma = {noise:g}"
         wrong = {**keys, "family": f"{family}: the other variance"}
-        control.append(_equal(measured, other, wrong, ONE_STEP * other))
+        control.append(equal(measured, other, wrong, ONE_STEP))
         if plug_in:
             shifted = float(exact.posterior_variance(u, n)) + u**2 - 1 / (1 / u + n) ** 2
             wrong = {**keys, "family": f"{family}: trigamma shifted by one"}
-            control.append(_equal(measured, shifted / u, wrong, ONE_STEP * shifted / u))
+            control.append(equal(measured, shifted / u, wrong, ONE_STEP))
             inputs = np.tile(DIM**0.5 * np.eye(DIM), (n, 1))
             general = exact.divergences(inputs, noise, SCALE)
             closed = exact.design_divergences(u, n, DIM)
             for field in ("to_plug_in", "from_plug_in"):
                 what = {
                     **keys,
+                    "kind": "divergence",
                     "quantity": f"divergence {field.replace('_', ' ')}, chain rule / closed form",
                     "nats": getattr(closed, field),
                 }
-                # One formula beside another: nothing of a loop.
-                own = _same(getattr(general, field), getattr(closed, field), what)
-                cells.append(replace(own, finding=True))
+                ratio = getattr(general, field) / getattr(closed, field)
+                cells.append(formula(ratio, 1.0, what, equal=True))
             task = exact.task_covariance(inputs, noise, SCALE)[0, 0] * u / SCALE**2
-            what = {**keys, "quantity": f"{POSTERIOR}, recursion / closed form"}
-            own = _same(task, float(exact.posterior_variance(u, n)), what)
-            cells.append(replace(own, finding=True))
+            what = {
+                **keys,
+                "kind": "recursion",
+                "quantity": f"{POSTERIOR}, recursion / closed form",
+            }
+            ratio = task / float(exact.posterior_variance(u, n))
+            cells.append(formula(ratio, 1.0, what, equal=True))
     return cells, control
 
 
@@ -267,29 +255,34 @@ def _empirical_bayes(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         error = exact.excess_error(exact.shrinkage(right, n), u) / _bayes_error(u, n)
         excess = found["excess"] / noise**2 / _bayes_error(u, n)
         for i in range(GENERATIONS + 1):
-            keys = _of(loop, experiment, i, FITTED)
-            cells.append(_equal(fitted[:, i], float(right[i]), keys, WITHIN * float(right[i])))
-            at = {**keys, "quantity": ERROR, "infinite_data": float(error[i])}
+            keys = _of(loop, experiment, i, "fitted", FITTED)
+            cells.append(equal(fitted[:, i], float(right[i]), keys))
+            at = {**keys, "kind": "error", "quantity": ERROR, "infinite_data": float(error[i])}
             cells.append(Cell(excess[:, i], excess[:, i], np.nan, at, finding=True))
             if i == 0:
                 continue
             wrong = {**keys, "family": f"{loop}, alpha = {alpha:g}: the other recursion"}
-            control.append(_equal(fitted[:, i], float(other[i]), wrong, WITHIN * float(other[i])))
+            control.append(equal(fitted[:, i], float(other[i]), wrong))
             if alpha > 0:
                 wrong = {**keys, "family": f"{loop}: 1 - alpha dropped"}
-                control.append(_equal(fitted[:, i], dropped[i], wrong, WITHIN * dropped[i]))
+                control.append(equal(fitted[:, i], dropped[i], wrong))
             elif plug_in:
                 bound = float(exact.signal_bound(u, i)[-1])
-                what = {**keys, "quantity": f"{FITTED}, bound 1/(1/u_0 + g/2)"}
+                what = {**keys, "kind": "bound", "quantity": f"{FITTED}, bound 1/(1/u_0 + g/2)"}
                 cells.append(below(fitted[:, i], bound, what))
         if alpha > 0:
             low, high = exact.signal_limits(u, alpha)
             limit = exact.signal_limit(u, n, alpha)
             last = fitted[:, -1]
-            what = {**keys, "quantity": f"{FITTED}, near its limit", "limit": limit}
+            what = {
+                **keys,
+                "kind": "limit",
+                "quantity": f"{FITTED}, near its limit",
+                "limit": limit,
+            }
             cells += [
-                _equal(last, limit, what, WITHIN * limit),
-                _above(last, low, {**what, "quantity": f"{FITTED}, alpha u_0"}),
+                equal(last, limit, what),
+                above(last, low, {**what, "quantity": f"{FITTED}, alpha u_0"}),
                 below(last, high, {**what, "quantity": f"{FITTED}, alpha u_0 + (1-alpha) pi^2/6"}),
             ]
     return cells, control
@@ -316,16 +309,16 @@ def _least_squares(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         written = found["written"] * u / SCALE**2
         excess = found["excess"] / noise**2 / _bayes_error(u, n)
         for i in range(GENERATIONS + 1):
-            keys = _of("least squares, plug-in", experiment, i, WRITTEN)
-            cells.append(_equal(written[:, i], lost, keys, WITHIN * lost))
-            cells.append(below(excess[:, i], BLIND, {**keys, "quantity": ERROR}))
+            keys = _of("least squares, plug-in", experiment, i, "written", WRITTEN)
+            cells.append(equal(written[:, i], lost, keys))
+            cells.append(below(excess[:, i], BLIND, {**keys, "kind": "error", "quantity": ERROR}))
             family = f"least squares, {regime.name}"
             wrong = {**keys, "family": f"{family}: squared error blind, so is the task variance"}
-            control.append(_equal(written[:, i], u, wrong, WITHIN * u))
+            control.append(equal(written[:, i], u, wrong))
             if i:
                 going_on = float(fitted_again[i + 1])
                 wrong = {**keys, "family": f"{family}: loses more in every generation"}
-                control.append(_equal(written[:, i], going_on, wrong, WITHIN * going_on))
+                control.append(equal(written[:, i], going_on, wrong))
     return cells, control
 
 
@@ -354,13 +347,14 @@ def _read_again(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             "n": experiment.prompts,
             "signal": u,
             "limit": limit,
+            "kind": "task variance",
             "quantity": "task variance, m v/sigma^2",
         }
         shown = READ_SHOWN["sampled" if alpha else kind]
         for i in range(last + 1):
             at = {**keys, "generation": i}
             reference = float(path[i])
-            cell = _equal(values[:, i], reference, at, WITHIN * reference)
+            cell = equal(values[:, i], reference, at)
             cells.append(
                 cell
                 if i in shown
@@ -369,7 +363,7 @@ def _read_again(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
             if i in shown:
                 wrong = float(exact.regenerated(u, i)[-1]) if kind == "sampled" else u
                 family = {**at, "family": f"read again, {kind}, {alpha}: the other answer"}
-                control.append(_equal(values[:, i], wrong, family, WITHIN * wrong))
+                control.append(equal(values[:, i], wrong, family))
     return cells, control
 
 
@@ -393,22 +387,34 @@ def _linear_attention(seen: _Seen) -> tuple[list[Cell], list[Cell]]:
         squares = np.trace(layers[1:LABELS], axis1=1, axis2=2)  # q_k/k²
         for j in (1, LABELS // 2, LABELS - 1):
             values = found["squares"][:, 0, j - 1] / k[j - 1] ** 2
-            at = {**keys, "generation": 0, "k": j, "quantity": "q_k/k^2 of written prompts"}
+            at = {
+                **keys,
+                "generation": 0,
+                "k": j,
+                "kind": "square",
+                "quantity": "q_k/k^2 of written prompts",
+            }
             reference = float(squares[j - 1])
-            cells.append(_equal(values, reference, at, WITHIN * reference))
+            cells.append(equal(values, reference, at))
         energy = found["squares"][:, 0] @ (1 / k**2) / path.real_energy
         share = float(path.energy[0]) / path.real_energy
-        at = {**keys, "generation": 0, "quantity": "Q_0 of written over that of real prompts"}
-        cells.append(_equal(energy, share, at, WITHIN * share))
+        at = {
+            **keys,
+            "generation": 0,
+            "kind": "energy",
+            "quantity": "Q_0 of written over that of real prompts",
+        }
+        cells.append(equal(energy, share, at))
         for g in range(1, experiment.generations + 1):
             values = (found["gamma"][:, g - 1] - path.optimum) / away
             reference = float((path.gamma[g] - path.optimum) / away)
             what = "distance from the best gamma over that at the start"
-            at = {**keys, "generation": g, "quantity": what}
-            cells.append(_equal(values, reference, at, WITHIN))
+            at = {**keys, "generation": g, "kind": "distance", "quantity": what}
+            cells.append(replace(equal(values, reference, at), tolerance=WITHIN))  # absolute
             if generator == "plug-in":
                 wrong = {**at, "family": "linear attention: contraction by 1 - alpha"}
-                control.append(_equal(values, (1 - LAYER_SHARE) ** g, wrong, WITHIN))
+                cell = equal(values, (1 - LAYER_SHARE) ** g, wrong)
+                control.append(replace(cell, tolerance=WITHIN))
     return cells, control
 
 
@@ -433,6 +439,7 @@ def _transformer(seen: _Seen) -> list[Cell]:
                     "regime": "augment" if share else "replace",
                     "alpha": share,
                     "generation": i,
+                    "kind": name,
                     "quantity": quantity,
                 }
                 cells.append(Cell(values, values, np.nan, keys, finding=True))

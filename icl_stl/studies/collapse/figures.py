@@ -1,16 +1,17 @@
 """The figure of the claim about generators that forget their uncertainty, from its cells alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from icl_stl.studies.collapse.claims import TRANSFORMER
 from icl_stl.studies.drawing import (
     Cell,
     Stored,
     cells_of,
+    chosen,
     column,
     constants_of,
     grouped,
@@ -21,20 +22,11 @@ from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "predictive_collapse"
 GREY = "0.35"
-ERROR = "excess test error over that of Bayes"
-IMPLIED = "implied task variance over the prior's"
-SQUARED = "excess squared error over Bayes, mean over positions"
 
 
-def _cells(stored: Stored, loop: str, quantity: str, **keys: Any) -> list[Cell]:
-    """Cells of this loop and quantity, by generation."""
-    found = [
-        cell
-        for cell in cells_of(stored, CLAIM)
-        if cell["loop"] == loop
-        and cell["quantity"] == quantity
-        and all(cell.get(key) == value for key, value in keys.items())
-    ]
+def _cells(stored: Stored, loop: str, kind: str) -> list[Cell]:
+    """Cells of this loop and kind, by generation."""
+    found = chosen(stored, CLAIM, kind, loop=loop)
     return sorted(found, key=lambda cell: cell["generation"])
 
 
@@ -62,10 +54,8 @@ def _share(alpha: float) -> str:
 
 
 def _one_generation(ax: Axes, stored: Stored) -> None:
-    quantity = "variance of the posterior mean over the prior's"
-    cells = sorted(
-        _cells(stored, "one generation", quantity), key=lambda c: (c["signal"], c["repeats"])
-    )
+    cells = _cells(stored, "one generation", "posterior")
+    cells.sort(key=lambda c: (c["signal"], c["repeats"]))
     designs = list(grouped(cells, "signal", "repeats"))
     for k, generator in enumerate(("plug-in", "predictive")):
         own = [cell for cell in cells if cell["generator"] == generator]
@@ -81,16 +71,15 @@ def _one_generation(ax: Axes, stored: Stored) -> None:
 
 
 def _fitted(ax: Axes, stored: Stored) -> None:
-    quantity = "fitted task variance, u"
-    cells = _cells(stored, "empirical Bayes, plug-in", quantity)
+    cells = _cells(stored, "empirical Bayes, plug-in", "fitted")
     for k, (alpha, own) in enumerate(_shares(cells).items()):
         _curve(ax, own, k, f"plug-in, {_share(alpha)}")
         if alpha > 0:
             ax.axhline(alpha * own[0]["signal"], color=PALETTE[k], linestyle=":", linewidth=1)
-    bounds = _cells(stored, "empirical Bayes, plug-in", f"{quantity}, bound 1/(1/u_0 + g/2)")
+    bounds = _cells(stored, "empirical Bayes, plug-in", "bound")
     x = column(bounds, "generation")
     ax.plot(x, column(bounds, "bound"), "k--", linewidth=1, label="bound without real prompts")
-    kept = _cells(stored, "empirical Bayes, predictive", quantity)
+    kept = _cells(stored, "empirical Bayes, predictive", "fitted")
     _curve(ax, kept, 2, f"predictive, {_share(kept[0]['alpha'])}")
     _generations(ax, column(kept, "generation"))
     ax.set_yscale("log")
@@ -102,7 +91,7 @@ def _fitted(ax: Axes, stored: Stored) -> None:
 
 def _test_error(ax: Axes, stored: Stored) -> None:
     for k, loop in enumerate(("empirical Bayes, plug-in", "least squares, plug-in")):
-        cells = [cell for cell in _cells(stored, loop, ERROR) if cell["alpha"] == 0]
+        cells = [cell for cell in _cells(stored, loop, "error") if cell["alpha"] == 0]
         points(ax, cells, column(cells, "generation"), PALETTE[k], loop, MARKERS[k])
     ax.axhline(cells[0]["bound"], color="k", linestyle="--", linewidth=1, label="counted as blind")
     _generations(ax, column(cells, "generation"))
@@ -114,7 +103,7 @@ def _test_error(ax: Axes, stored: Stored) -> None:
 
 
 def _written(ax: Axes, stored: Stored) -> None:
-    cells = _cells(stored, "least squares, plug-in", "task variance of written prompts, u")
+    cells = _cells(stored, "least squares, plug-in", "written")
     for k, (alpha, own) in enumerate(_shares(cells).items()):
         _curve(ax, own, k, _share(alpha))
     ax.axhline(cells[0]["signal"], color=GREY, linewidth=0.8, label="real prompts")
@@ -133,7 +122,7 @@ def _read_again(ax: Axes, stored: Stored) -> None:
     }
     k = 0
     for loop, name in named.items():
-        every = _cells(stored, loop, "task variance, m v/sigma^2")
+        every = _cells(stored, loop, "task variance")
         for alpha, cells in _shares(every).items():
             label = f"{name}, {_share(alpha)}" if loop.endswith("fitted") else name
             _curve(ax, cells, k, label)
@@ -148,9 +137,8 @@ def _read_again(ax: Axes, stored: Stored) -> None:
 
 
 def _linear_attention(ax: Axes, stored: Stored) -> None:
-    what = "distance from the best gamma over that at the start"
     for k, generator in enumerate(("plug-in", "predictive")):
-        cells = _cells(stored, f"linear attention, {generator}", what)
+        cells = _cells(stored, f"linear attention, {generator}", "distance")
         _curve(ax, cells, k, generator)
     x = column(cells, "generation")
     alpha = cells[0]["alpha"]
@@ -161,13 +149,13 @@ def _linear_attention(ax: Axes, stored: Stored) -> None:
     ax.legend(loc="upper right")
 
 
-def _transformer(ax: Axes, stored: Stored, quantity: str) -> None:
-    cells = _cells(stored, "transformer, plug-in", quantity)
+def _transformer(ax: Axes, stored: Stored, kind: str) -> None:
+    cells = _cells(stored, "transformer, plug-in", kind)
     last = max(cell["generation"] for cell in cells)
     beside = [
         cell
         for cell in cells_of(stored, "quality")
-        if cell["quantity"] == quantity and cell["generation"] <= last
+        if cell["quantity"] == TRANSFORMER[kind] and cell["generation"] <= last
     ]
     for k, (alpha, own) in enumerate(_shares(cells).items()):
         _curve(ax, own, k, f"plug-in, {_share(alpha)}", line=False)
@@ -201,14 +189,14 @@ def _draw(stored: Stored) -> Figure:
     ):
         draw(ax, stored)
     shown, error = axes[1, 2], axes[1, 3]
-    _transformer(shown, stored, IMPLIED)
+    _transformer(shown, stored, "implied_task_variance")
     shown.axhline(1, color=GREY, linewidth=0.8)
     shown.set_ylim(0, 1.75)
     shown.axhline(_exact_plug_in(stored), color="k", linestyle=":", label="Bayes, plug-in")
     shown.set_ylabel("implied task variance over the prior's")
     shown.set_title("transformer: its prompts")
     shown.legend(loc="upper right")
-    _transformer(error, stored, SQUARED)
+    _transformer(error, stored, "excess_squared_risk")
     error.set_ylabel("excess squared error over Bayes")
     error.set_title("transformer: its test error")
     error.legend(loc="upper left")

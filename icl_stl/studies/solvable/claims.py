@@ -119,6 +119,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 "alpha": w,
                 "generation": i,
                 "n": loop.n,
+                "kind": "gap",
                 "parts": parts_exact,
             }
             cells.append(exact(parts.gap[i], total, keys, equal=True))
@@ -137,7 +138,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 share * float(seen[name][:, i].mean())
                 for name, share in zip(PARTS, shares, strict=True)
             ]
-            keys = where(experiment, i, parts=parts_seen)
+            keys = where(experiment, i, kind="gap", parts=parts_seen)
             tolerance = WITHIN * scale
             total = float(right.mean())
             cells.append(Cell(gap - right, gap, total, keys, "equal", tolerance))
@@ -151,7 +152,7 @@ def _judge_gap_identity(evidence: Evidence) -> Judged:
                 equal(
                     seen[name][:, i],
                     float(getattr(known, name)[i]),
-                    where(experiment, i, quantity=f"{name} part"),
+                    where(experiment, i, kind="part", quantity=f"{name} part"),
                 )
                 for name in PARTS
                 for i in range(1, experiment.generations + 1)
@@ -452,8 +453,8 @@ def _judge_rates(evidence: Evidence) -> Judged:
 
             slopes = fitted_exponents(mean, RATE_SIZES, len(last[0]))
             what = {"drift": "drift", "gap": "mean |gap|" if a == "1/2" else "|mean gap|"}[name]
-            keys = where(chosen[a][0], 3, quantity=f"exponent of the {what} in n, a = {a}")
-            keys["n"] = list(RATE_SIZES)
+            keys = where(chosen[a][0], 3, kind="in n", what=f"{what}, a = {a}")
+            keys |= {"quantity": f"exponent of the {what} in n, a = {a}", "n": list(RATE_SIZES)}
             keys["curve"] = [abs(float(values.mean())) for values in last]
             cells.append(exponent_cell(slopes, exponent, keys, SLOPE_TOLERANCE))
             wrong = exponent_cell(slopes, 2 * exponent, keys, SLOPE_TOLERANCE)
@@ -465,7 +466,8 @@ def _judge_rates(evidence: Evidence) -> Judged:
         range(1, growing.generations + 2),
         len(drift),
     )
-    keys = where(growing, growing.generations, quantity="exponent of the drift in i + 1")
+    keys = where(growing, growing.generations, kind="in i")
+    keys["quantity"] = "exponent of the drift in i + 1"
     keys["curve"] = drift.mean(0).tolist()
     cells.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
     control.append(of_family(exponent_cell(slopes, 0.5, keys, SLOPE_TOLERANCE), "growth"))
@@ -475,7 +477,8 @@ def _judge_rates(evidence: Evidence) -> Judged:
         ratio = wide(evidence, experiment, "drift") / injected
         known = references.one_sided_augment(injected, alpha, experiment.generations) / injected
         for i in (1, 2, 5, 10, 30):
-            keys = where(experiment, i, quantity="drift over injected error", limit=1 / alpha)
+            keys = where(experiment, i, kind="saturation", limit=1 / alpha)
+            keys["quantity"] = "drift over injected error"
             cells.append(equal(ratio[:, i], float(known[i]), keys))
         unlimited = float(experiment.generations + 1)
         wrong = equal(ratio[:, -1], unlimited, keys)
@@ -512,7 +515,7 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
         fresh: references.ols_accumulate_fresh_inputs(n, n, d, NOISE, last) / single,
     }
     unit = {mean: 0.01, subsample: 0.01, same: single, fresh: single}
-    quantity = {"quantity": "excess risk over that of one fit"}
+    quantity = {"kind": "excess", "quantity": "excess risk over that of one fit"}
     cells, control = [], []
     for experiment, curve in known.items():
         excess = wide(evidence, experiment, "excess") / unit[experiment]
@@ -520,7 +523,8 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
             equal(excess[:, i], float(curve[i]), where(experiment, i, **quantity)) for i in SHOWN
         ]
         if experiment is not subsample:
-            keys = where(experiment, last, quantity="closed form of the excess against pi^2/6")
+            keys = where(experiment, last, kind="limit of the excess")
+            keys["quantity"] = "closed form of the excess against pi^2/6"
             cells.append(formula(float(curve[last]), np.pi**2 / 6, keys))
         other, words = {
             mean: (known[subsample], "excess of the fixed budget"),
@@ -538,13 +542,14 @@ def _judge_accumulation(evidence: Evidence) -> Judged:
     attained = wide(evidence, biased, "drift") / injected
     for i in SHOWN:
         harmonic = float(bounds.drift_accumulate_constant(1.0, i).total)
-        keys = where(mean, i, quantity="drift over that of generation 0")
+        keys = where(mean, i, kind="drift", quantity="drift over that of generation 0")
         cells.append(equal(drift[:, i] / curve[0], float(curve[i] / curve[0]), keys))
-        keys = where(mean, i, quantity="closed form of that against H_{i+1}")
+        keys = where(mean, i, kind="limit of the drift")
+        keys["quantity"] = "closed form of that against H_{i+1}"
         cells.append(formula(float(curve[i] / curve[0]), harmonic, keys))
         wrong = equal(drift[:, i] / curve[0], harmonic, {**keys, "quantity": "drift"})
         control.append(of_family(wrong, "drift attains H_{i+1}"))
-        keys = where(biased, i, quantity="drift over injected error")
+        keys = where(biased, i, kind="drift", quantity="drift over injected error")
         cells.append(equal(attained[:, i], harmonic, keys))
         control.append(of_family(equal(attained[:, i], i + 1.0, keys), "drift grows like i + 1"))
     return Judged(
@@ -587,7 +592,8 @@ def _judge_real_share_threshold(evidence: Evidence) -> Judged:
         slopes = fitted_exponents(mean, sizes, len(gammas[0]))
         alpha = real_share(chosen[0].regime, chosen[0].samples, 1)
         r = (1 - alpha) * THRESHOLD_KAPPA
-        keys = where(chosen[0], 30, quantity=f"exponent of n gamma in n, (1-alpha) kappa = {r:.3g}")
+        keys = where(chosen[0], 30, kind="exponent", strength=r)
+        keys["quantity"] = f"exponent of n gamma in n, (1-alpha) kappa = {r:.3g}"
         keys |= {"n": sizes, "family": side}
         keys["curve"] = [gamma.mean(0).tolist() for gamma in gammas]
         flat = exponent_cell(slopes, 0.0, keys, SLOPE_TOLERANCE)
@@ -598,7 +604,7 @@ def _judge_real_share_threshold(evidence: Evidence) -> Judged:
             n = sizes[-1]
             for i in (1, 2, 5, 10, 30):
                 bound = float(bounds.recursive_stability(n, alpha, THRESHOLD_KAPPA, i).gamma) * n
-                keys = where(chosen[-1], i, quantity="n gamma")
+                keys = where(chosen[-1], i, kind="recursion", quantity="n gamma")
                 cells.append(equal(gammas[-1][:, i], bound, keys))
                 unamplified = float(bounds.recursive_stability(n, alpha, 1.0, i).gamma) * n
                 wrong = equal(gammas[-1][:, i], THRESHOLD_KAPPA * unamplified, keys)
@@ -646,13 +652,14 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
         # Generation 0 is the fit on real data alone, of the same real set.
         limit = {"fully synthetic": np.inf, "fresh data": 1.0, "fresh data, best weight": 1.0}
         allowed = limit.get(name, 1.5)
-        quantity = {"quantity": "excess risk over that of one fit", "mad": name}
+        quantity = {"kind": "excess", "quantity": "excess risk over that of one fit", "mad": name}
         for i in SHOWN:
             keys = where(experiment, i, **quantity)
             if np.isfinite(known[i]):
                 cells.append(equal(excess[:, i], float(known[i]), keys))
                 if np.isfinite(allowed):
-                    what = {**keys, "quantity": f"closed form of the excess against {allowed:g}"}
+                    words = f"closed form of the excess against {allowed:g}"
+                    what = {**keys, "kind": "limit", "quantity": words}
                     cells.append(formula(float(known[i]), allowed, what))
             else:  # synthetic augmentation of least squares with new inputs: a bound alone
                 cells.append(below(excess[:, i], allowed * excess[:, 0], keys))
@@ -668,7 +675,8 @@ def _judge_mad_loops(evidence: Evidence) -> Judged:
                 return float(excess[kept, index].mean())
 
             slopes = fitted_exponents(mean, range(1, experiment.generations + 2), len(excess))
-            keys = where(experiment, 20, quantity="exponent of the excess in i + 1", mad=name)
+            keys = where(experiment, 20, kind="exponent", mad=name)
+            keys["quantity"] = "exponent of the excess in i + 1"
             cells.append(exponent_cell(slopes, 1.0, keys, SLOPE_TOLERANCE))
             wrong = exponent_cell(slopes, 0.5, keys, SLOPE_TOLERANCE)
             control.append(of_family(wrong, "exponent 1/2"))

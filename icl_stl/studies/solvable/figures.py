@@ -12,6 +12,7 @@ from icl_stl.studies.drawing import (
     Cell,
     Stored,
     cells_of,
+    chosen,
     column,
     grouped,
     interval,
@@ -73,26 +74,19 @@ PARTS = (
 """The four parts as they are stacked: name, hatch, colour."""
 
 
-def _identity_loops(stored: Stored) -> dict[tuple[Any, ...], list[Cell]]:
-    cells = [cell for cell in cells_of(stored, "gap_identity") if "parts" in cell]
-    return grouped(cells, "loop")
-
-
 def _draw_gap_identity(stored: Stored) -> Figure:
     """The expected generalization gap (points) and, beside it, the four parts that add up to
     it; black lines: the parts in closed form. Bits have no sampling error; the stronger their
     amplifier, the more of the gap is shift.
     """
-    loops = _identity_loops(stored)
+    loops = grouped(chosen(stored, "gap_identity", "gap"), "loop")
     columns = min(3, len(loops))
     rows = -(-len(loops) // columns)
     figure = Figure(figsize=(3.3 * columns + 0.4, 2.75 * rows + 0.6))
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for ax in list(axes)[len(loops) :]:
         ax.set_axis_off()
-    known = grouped(
-        [c for c in cells_of(stored, "gap_identity") if "quantity" in c], "loop", "generation"
-    )
+    known = grouped(chosen(stored, "gap_identity", "part"), "loop", "generation")
     for k, ((name,), cells) in enumerate(loops.items()):
         ax = axes[k]
         x = column(cells, "generation")
@@ -111,10 +105,10 @@ def _draw_gap_identity(stored: Stored) -> Figure:
                 label=label,
             )
         for cell in cells:
-            forms = {c["quantity"]: c["bound"] for c in known.get((name, cell["generation"]), ())}
+            forms = [c["bound"] for c in known.get((name, cell["generation"]), ())]
             if len(forms) == len(PARTS):
                 shares = (cell["alpha"],) * 2 + (1 - cell["alpha"],) * 2
-                levels = np.cumsum([w * v for w, v in zip(shares, forms.values(), strict=True)])
+                levels = np.cumsum([w * v for w, v in zip(shares, forms, strict=True)])
                 start = cell["generation"] - 0.4
                 ax.hlines(levels, start, start + 0.52, color="k", linewidth=1.8)
         points(ax, cells, x + 0.26, "k", "gap, left side")
@@ -226,17 +220,6 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
     return figure
 
 
-def _rate_cells(stored: Stored) -> tuple[list[Cell], list[Cell], list[list[Cell]]]:
-    """Exponents in n, exponents in i + 1, saturation by share."""
-    cells = cells_of(stored, "rates")
-    curves = [cell for cell in cells if "curve" in cell]
-    return (
-        [cell for cell in curves if isinstance(cell["n"], list)],
-        [cell for cell in curves if not isinstance(cell["n"], list)],
-        list(grouped([cell for cell in cells if "limit" in cell], "alpha").values()),
-    )
-
-
 def _power(ax: Axes, x: np.ndarray, cell: Cell, k: int, label: str) -> None:
     """Points of a curve, the fitted power of x, and a guide line of the claimed one, set off."""
     y = np.array(cell["curve"])
@@ -255,12 +238,12 @@ def _draw_rates(stored: Stored) -> Figure:
     like the number of generations. Lines: fitted; dashed: claimed. Right: with real rows drift
     stops at 1/α times the injected error.
     """
-    in_n, in_i, saturation = _rate_cells(stored)
+    in_n, in_i = (chosen(stored, "rates", kind) for kind in ("in n", "in i"))
+    saturation = grouped(chosen(stored, "rates", "saturation"), "alpha").values()
     figure = Figure(figsize=(13.2, 4.7))
     axes = figure.subplots(1, 3)
     for k, cell in enumerate(in_n):
-        what = cell["quantity"].removeprefix("exponent of the ").replace(" in n", "")
-        label = f"{what} ({_loop(cell)}): {_interval(cell)}"
+        label = f"{cell['what']} ({_loop(cell)}): {_interval(cell)}"
         _power(axes[0], np.array(cell["n"], float), cell, k, label)
     for cell in in_n[:1]:
         axes[0].set_xscale("log")
@@ -313,15 +296,14 @@ def _kind(cell: Cell) -> str:
     return f"{_loop(cell)}: {KINDS.get(regime, regime)}{same}"
 
 
-def _accumulation(stored: Stored, quantity: str) -> list[list[Cell]]:
-    """Measured cells of a quantity by loop and regime."""
-    cells = [c for c in cells_of(stored, "accumulation") if c["quantity"].startswith(quantity)]
-    return list(grouped(cells, "loop", "regime").values())
+def _accumulation(stored: Stored, kind: str) -> list[list[Cell]]:
+    """Cells of a kind by loop and regime."""
+    return list(grouped(chosen(stored, "accumulation", kind), "loop", "regime").values())
 
 
-def _limits(stored: Stored, what: str) -> dict[int, float]:
+def _limits(stored: Stored, kind: str) -> dict[int, float]:
     """What closed forms are compared with, by generation."""
-    cells = [c for c in cells_of(stored, "accumulation") if c["quantity"].endswith(what)]
+    cells = chosen(stored, "accumulation", f"limit of the {kind}")
     return {cell["generation"]: cell["bound"] for cell in cells}
 
 
@@ -339,13 +321,13 @@ def _draw_accumulation(stored: Stored) -> Figure:
         points(left, cells, aside, PALETTE[k], _kind(cells[0]), MARKERS[k])
         left.plot(x, column(cells, "bound"), color=PALETTE[k], linestyle="--", linewidth=1.2)
         _generation_axis(left, x, log=True)
-    for limit in sorted(set(_limits(stored, "pi^2/6").values())):
+    for limit in sorted(set(_limits(stored, "excess").values())):
         left.axhline(limit, color="k", linestyle=":", linewidth=1.5)
     left.plot([], [], color="k", linestyle="--", linewidth=1.2, label="closed form")
     left.plot([], [], color="k", linestyle=":", linewidth=1.5, label="π²/6")
     left.set_ylabel("excess risk / that of one fit")
     left.set_title("excess risk")
-    harmonic = _limits(stored, "H_{i+1}")
+    harmonic = _limits(stored, "drift")
     for k, cells in enumerate(_accumulation(stored, "drift")):
         x, known = column(cells, "generation"), column(cells, "bound")
         colour, marker = (PALETTE[0], MARKERS[0]) if k == 0 else (PALETTE[7], MARKERS[4])
@@ -364,8 +346,8 @@ def _draw_accumulation(stored: Stored) -> Figure:
 
 def _sides_of_threshold(stored: Stored) -> dict[str, Cell]:
     """The exponent's cell below and above the threshold."""
-    cells = cells_of(stored, "real_share_threshold")
-    return {cell["family"]: cell for cell in cells if "curve" in cell}
+    cells = chosen(stored, "real_share_threshold", "exponent")
+    return {cell["family"]: cell for cell in cells}
 
 
 def _draw_real_share_threshold(stored: Stored) -> Figure:
@@ -390,14 +372,13 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
                 label=f"n = {n}",
             )
         if side == "below":
-            known = [c for c in cells_of(stored, "real_share_threshold") if "curve" not in c]
+            known = chosen(stored, "real_share_threshold", "recursion")
             x = column(known, "generation")
             points(ax, known, x, PALETTE[sizes.index(max(cell["n"]))], "", "")
             ax.plot(x, column(known, "bound"), "k--", linewidth=1.4, label="recursion", zorder=4)
-        strength = cell["quantity"].rpartition(" = ")[2]
         ax.set_title(
-            f"{side}: (1 - α)κ = {strength}, α = {cell['alpha']:.3g}\nexponent of nγ in n: "
-            f"{_interval(cell)}"
+            f"{side}: (1 - α)κ = {cell['strength']:.3g}, α = {cell['alpha']:.3g}\n"
+            f"exponent of nγ in n: {_interval(cell)}"
         )
         ax.set_xlabel("generation")
         ax.set_yscale("log")
@@ -409,7 +390,7 @@ def _draw_real_share_threshold(stored: Stored) -> Figure:
 
 def _mad(stored: Stored) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[Cell]]]:
     """Cells of the excess by problem, then by kind of loop."""
-    cells = [c for c in cells_of(stored, "mad_loops") if c["quantity"].startswith("excess")]
+    cells = chosen(stored, "mad_loops", "excess")
     return {problem: grouped(own, "mad") for problem, own in grouped(cells, "loop").items()}
 
 

@@ -238,8 +238,8 @@ def measured_constants(evidence: Evidence) -> dict[int, Constants]:
     for n in evidence.preset.stability.samples:
         experiment = _transformers(evidence.preset)[n, 0.0]
         moved = _mean(evidence, experiment, "predictions").mean(0)
-        largest = (n * float(_most(evidence, experiment, name)[0]) for name in ("loss_max", "tv"))
-        found[n] = Constants(*largest, n * float(moved[0]), float(moved[1] / moved[0]))
+        b, kappa = (n * float(_most(evidence, experiment, one)[0]) for one in ("loss_max", "tv"))
+        found[n] = Constants(b, kappa, n * float(moved[0]), float(moved[1] / moved[0]))
     return found
 
 
@@ -260,8 +260,8 @@ def _measured_recursion(evidence: Evidence) -> Judged:
     known = measured_constants(evidence)
     for n, own in known.items():
         cells.append(_passed_on(evidence, _transformers(evidence.preset)[n, 0.0]))
-        words = {"b": "b", "kappa": "kappa", "omega": "Omega_f", "kappa_f": "kappa_f"}
-        for name, symbol in words.items():
+        symbols = {"b": "b", "kappa": "kappa", "omega": "Omega_f", "kappa_f": "kappa_f"}
+        for name, symbol in symbols.items():
             constants.append(constant(f"{symbol}, n = {n}", getattr(own, name), "measured"))
     for (n, share), experiment in _transformers(evidence.preset).items():
         generations = np.arange(experiment.generations + 1)
@@ -431,8 +431,8 @@ CLAIMS = (
         statement="what one replaced real row moves obeys chi_i = alpha/n + (1 - alpha) kappa "
         f"chi_{{i-1}}: attained within {ATTAINED:.0%} by the amplifier and the bootstrap under the "
         "maximal coupling; linear attention with common random numbers stays below its "
-        "contraction in every pair of loops. Transformers beside the recursion in their predictions, "
-        "with Omega and kappa measured: a finding",
+        "contraction in every pair of loops. Transformers beside the recursion in their "
+        "predictions, with Omega and kappa measured: a finding",
         source="derived here: the recursion, its version in parameters, the contraction of linear "
         "attention. The notion: paper, abstract-level claim",
         control="a real row counts 1/n in every training set instead of 1/N; linear attention "

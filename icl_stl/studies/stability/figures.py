@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from icl_stl.studies.drawing import (
     Cell,
@@ -21,85 +22,76 @@ from icl_stl.studies.drawing import (
 from icl_stl.style import MARKERS, PALETTE, plain_log
 
 
-def _of(stored: Stored, claim: str, **keys: Any) -> list[Cell]:
+def _of(stored: Stored, claim: str, kind: str, **keys: Any) -> list[Cell]:
+    """Cells of a kind, with these values of other keys."""
+    wanted = {"kind": kind, **keys}
     return [
         cell
         for cell in cells_of(stored, claim)
-        if all(cell.get(key) == value for key, value in keys.items())
+        if all(cell.get(key) == value for key, value in wanted.items())
     ]
 
 
-def _shares(stored: Stored, claim: str) -> list[float]:
-    return sorted({cell["alpha"] for cell in _of(stored, claim, loop="transformer")})
-
-
 def _attained(ax: Axes, stored: Stored) -> None:
-    judged = [c for c in cells_of(stored, "recursive_stability") if "n gamma" in c["quantity"]]
-    for k, ((words,), cells) in enumerate(grouped(judged, "quantity").items()):
+    judged = _of(stored, "recursive_stability", "attained")
+    common = _of(stored, "recursive_stability", "common tv")
+    for k, ((words,), cells) in enumerate(grouped(judged, "family").items()):
         whole = next(c for c in cells if "curve" in c)
-        generations = np.arange(len(whole["curve"]))
-        label = words.removeprefix("n gamma, ")
-        label = f"bootstrap, {label}" if "kappa" not in label else label.replace("kappa", "κ")
-        if "common" in words:
-            ax.plot(generations, whole["curve"], ":", color=PALETTE[k], marker="x", label=label)
-            continue
-        label += f", α = {whole['alpha']:g}"
-        ax.plot(generations, whole["theory"], "k--", linewidth=1.1, zorder=4)
+        label = f"{words}, α = {whole['alpha']:g}".replace("kappa", "κ")
+        ax.plot(range(len(whole["curve"])), whole["theory"], "k--", linewidth=1.1, zorder=4)
         points(ax, cells, column(cells, "generation"), PALETTE[k], label, MARKERS[k])
+    for cell in common:
+        x = range(len(cell["curve"]))
+        ax.plot(x, cell["curve"], ":", color=PALETTE[-1], marker="x", label="common random numbers")
     ax.plot([], [], "k--", linewidth=1.1, label="recursion")
-    ax.set_ylabel("nγ, total variation times n")
-    ax.set_title("loops in which the recursion is attained")
+    ax.set_ylabel("n times total variation")
+    ax.set_title("bits (κ) and symbols")
     ax.legend(fontsize=8)
 
 
 def _contracted(ax: Axes, stored: Stored) -> None:
-    cells = [c for c in _of(stored, "recursive_stability", loop="linear attention") if "worst" in c]
+    cells = _of(stored, "recursive_stability", "contraction")
     whole = next(c for c in cells if "curve" in c)
-    generations = np.arange(len(whole["curve"]))
     points(ax, cells, column(cells, "generation"), PALETTE[0], "measured, mean over pairs")
-    ax.plot(generations, whole["theory"], "k--", linewidth=1.1, label="bound, mean over pairs")
+    x = range(len(whole["curve"]))
+    ax.plot(x, whole["theory"], "k--", linewidth=1.1, label="bound, mean over pairs")
     worst = numbers(c["worst"] for c in cells).max()
     ax.set_title(f"linear attention; largest measured/bound {worst:.2f}")
-    ax.set_ylabel("n times the distance of Γ")
+    ax.set_ylabel("n times the distance of predictions")
     ax.set_ylim(bottom=0)
     ax.legend(fontsize=8)
 
 
-def _transformer(ax: Axes, stored: Stored, share: float) -> None:
-    own = _of(stored, "recursive_stability", loop="transformer", kind="parameters", alpha=share)
-    for k, ((n,), cells) in enumerate(grouped(own, "n").items()):
-        x = column(cells, "generation")
-        points(ax, cells, x, PALETTE[k], f"n = {n}", MARKERS[k])
-        ax.plot(x, column(cells, "bound"), "--", color=PALETTE[k], linewidth=1.1)
-        ax.plot(x, column(cells, "most"), "_", color=PALETTE[k], markersize=9)
-    ax.plot([], [], "k--", linewidth=1.1, label="Ω χ, both constants measured")
-    ax.plot([], [], "k_", markersize=9, linestyle="none", label="largest of all swaps tried")
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
-    plain_log(ax.yaxis)
-    ax.set_title(f"transformer, real share α = {share:g}")
-    ax.set_ylabel("distance of the weights, relative")
-    ax.legend(fontsize=8, ncols=2, loc="upper left")
+def _transformer(ax: Axes, stored: Stored) -> None:
+    """At the n at which there are most shares."""
+    own = grouped(_of(stored, "recursive_stability", "predictions"), "n")
+    (n,), cells = max(own.items(), key=lambda one: len(one[1]))
+    for k, ((alpha,), some) in enumerate(grouped(cells, "alpha").items()):
+        x = column(some, "generation")
+        points(ax, some, x, PALETTE[k], _share(alpha), MARKERS[k])
+        ax.plot(x, column(some, "bound"), "--", color=PALETTE[k], linewidth=1.1)
+    ax.plot([], [], "k--", linewidth=1.1, label="recursion, Ω and κ measured")
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(f"transformer, n = {n} (a finding)")
+    ax.set_ylabel("distance of predictions, units of a label")
+    ax.legend(fontsize=8)
+
+
+def _share(alpha: float) -> str:
+    return f"α = {alpha:g}" if alpha else "no real prompts"
 
 
 def _draw_recursive_stability(stored: Stored) -> Figure:
-    """What one replaced real row moves. Above: loops that attain the recursion (dashed), and
-    linear attention below its bound. Below: transformers beside the recursion at measured
-    constants, a finding; ticks: the largest change of all swaps tried.
+    """What one replaced real row moves. Left: loops that attain the recursion; middle: linear
+    attention below its bound; right: transformers beside the recursion, its constants measured at
+    generation 0 and without real prompts. Bars: 95 %.
     """
-    shares = _shares(stored, "recursive_stability")
-    rows = 1 + -(-len(shares) // 2)
-    figure = Figure(figsize=(9.6, 3.9 * rows))
-    axes = figure.subplots(rows, 2).ravel()
-    _attained(axes[0], stored)
-    _contracted(axes[1], stored)
-    for ax, share in zip(axes[2:], shares, strict=False):
-        _transformer(ax, stored, share)
-    for ax in axes:
+    figure = Figure(figsize=(14, 4.2))
+    axes = figure.subplots(1, 3)
+    for ax, draw in zip(axes, (_attained, _contracted, _transformer), strict=True):
+        draw(ax, stored)
         ax.set_xlabel("generation")
-    for ax in axes[2 + len(shares) :]:
-        ax.set_axis_off()
     return figure
 
 
@@ -108,56 +100,24 @@ def _guide(ax: Axes, x: Any, start: float) -> None:
     ax.plot(x, start * x[0] / x, "k--", linewidth=1.1, label="slope -1")
 
 
-def _slopes_in_n(stored: Stored, loop: str | None) -> list[Cell]:
-    cells = [c for c in cells_of(stored, "stability_rate") if "exponent in n" in c["quantity"]]
-    return [c for c in cells if (c["loop"] == "transformer") == (loop == "transformer")]
-
-
-PANELS = {
-    "parameters": "distance of the weights, relative",
-    "tv": "total variation, whole prompts",
-    "loss_mean": "mean change of the loss",
-    "loss_max": "largest change of the loss seen",
-}
-
-
 def _draw_stability_rate(stored: Stored) -> Figure:
-    """How the influence of one real row falls with n (theory: slope -1, dashed), and whether it
-    grows with the generation. Transformers are a finding: a real prompt is drawn less often
-    where n is larger, part of the fall.
+    """How one real row's influence falls with n (dashed: slope -1) and changes with the generation
+    (dashed: 0). Transformers, trained with equally many steps at every n, are a finding; "b" and
+    "κ": the largest change of one fit. Bars: 95 %.
     """
-    figure = Figure(figsize=(13.2, 8.4))
-    axes = figure.subplots(2, 3).ravel()
-    for k, cell in enumerate(_slopes_in_n(stored, None)):
-        label = cell["quantity"].removeprefix("exponent in n, ").replace("kappa", "κ")
-        label = f"{label}: {interval(cell)}"
+    figure = Figure(figsize=(15, 4.8))
+    axes = figure.subplots(1, 3)
+    in_n = _of(stored, "stability_rate", "in n")
+    solvable = [c for c in in_n if c["loop"] != "transformer"]
+    for k, cell in enumerate(solvable):
+        label = f"{cell['of']}: {interval(cell)}".replace("kappa", "κ")
         axes[0].plot(cell["n"], cell["curve"], color=PALETTE[k], marker=MARKERS[k], label=label)
-        if k == 0:
-            _guide(axes[0], cell["n"], cell["curve"][0])
     axes[0].set_title("solvable loops, generation 10")
-    axes[0].set_ylabel("total variation, or distance")
-    measured = _slopes_in_n(stored, "transformer")
-    shares = _shares(stored, "stability_rate")
-    for ax, (kind, words) in zip(axes[1:], PANELS.items(), strict=False):
-        own = [c for c in measured if c["kind"] == kind]
-        for cell in own:
-            k = shares.index(cell["alpha"])
-            first = cell["generation"] == 0
-            label = f"α = {cell['alpha']:g}, generation {cell['generation']}: {interval(cell)}"
-            ax.plot(
-                cell["n"],
-                cell["curve"],
-                color=PALETTE[k],
-                linestyle=":" if first else "-",
-                marker=MARKERS[k],
-                markerfacecolor="white" if first else None,
-                label=label,
-            )
-        if own:
-            _guide(ax, own[0]["n"], own[0]["curve"][0])
-        ax.set_title("transformer")
-        ax.set_ylabel(words)
-    for ax in axes[:5]:
+    axes[0].set_ylabel("total variation, or distance of parameters")
+    _transformer_in_n(axes[1], [c for c in in_n if c["loop"] == "transformer"])
+    for ax, shown in zip(axes, (solvable, in_n[len(solvable) :]), strict=False):
+        if shown:
+            _guide(ax, shown[0]["n"], shown[0]["curve"][0])
         ax.set_xlabel("n, real rows")
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -167,80 +127,83 @@ def _draw_stability_rate(stored: Stored) -> Figure:
             ax.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend
         for axis in (ax.xaxis, ax.yaxis):
             plain_log(axis)
-    own = [c for c in cells_of(stored, "stability_rate") if "exponent in i" in c["quantity"]]
-    _draw_in_generations(axes[5], own)
+    _draw_in_generations(axes[2], _of(stored, "stability_rate", "in i"))
     return figure
+
+
+LARGEST = {"loss_max": "b/n: loss", "tv": "κ/n: total variation"}
+"""Quantities whose largest change at generation 0 gives a constant."""
+
+
+def _transformer_in_n(ax: Axes, cells: Sequence[Cell]) -> None:
+    moved = [c for c in cells if c["of"] == "predictions"]
+    first = [c for c in moved if not c["generation"]][:1]
+    later = [c for c in moved if c["generation"]]
+    for k, cell in enumerate((*first, *later)):
+        where = f"generation {cell['generation']}"
+        where += f", {_share(cell['alpha'])}" if cell["generation"] else ""
+        label = f"predictions, {where}: {interval(cell)}"
+        style: Any = {"marker": MARKERS[k], "capsize": 2.5, "color": PALETTE[k], "label": label}
+        ax.errorbar(cell["n"], cell["curve"], yerr=np.array(cell["widths"], float), **style)
+    for k, (kind, words) in enumerate(LARGEST.items()):
+        for cell in [c for c in cells if c["of"] == kind and not c["generation"]][:1]:
+            colour, marker = PALETTE[k + 4], MARKERS[k + 4]
+            ax.plot(cell["n"], cell["most"], ":", color=colour, marker=marker, label=words)
+    ax.set_title("transformer, one prompt replaced")
+    ax.set_ylabel("distance of predictions (units of a label), or change")
 
 
 def _draw_in_generations(ax: Axes, own: Sequence[Cell]) -> None:
     """Exponents in the generation, one a row."""
-    rows = [c for c in own if c["loop"] != "transformer" or c.get("kind") == "parameters"]
+    rows = [c for c in own if c["loop"] != "transformer" or c["of"] == "predictions"]
+    names = []
     for k, cell in enumerate(rows):
         found = cell["loop"] == "transformer"
         error = [[cell["measured"] - cell["low"]], [cell["high"] - cell["measured"]]]
         colour = PALETTE[1] if found else PALETTE[0]
         ax.errorbar(cell["measured"], -k, xerr=error, fmt="o", color=colour, capsize=2.5)
+        place = f"transformer, n = {cell['n']}, {_share(cell['alpha'])}"
+        names.append(place if found else str(cell["of"]).replace("kappa", "κ"))
     ax.axvline(0, color="black", linestyle="--", linewidth=1.1)
-    names = [
-        f"transformer, n = {c['n']}, α = {c['alpha']:g}"
-        if c["loop"] == "transformer"
-        else str(c["quantity"].split(", generations")[0].removeprefix("exponent in i, "))
-        for c in rows
-    ]
-    ax.set_yticks([-k for k in range(len(rows))], [n.replace("kappa", "κ") for n in names])
+    ax.set_yticks([-k for k in range(len(rows))], names)
     ax.tick_params(axis="y", labelsize=7)
     ax.set_xlabel("exponent in the generation")
-    ax.set_title("growth with the generation: beside 0")
+    ax.set_title("growth with the generation")
 
 
 MEASURED = {
-    "parameters": "distance of the weights",
-    "tv": "total variation",
-    "loss_max": "largest loss change",
-    "kappa": "κ_c, passed on",
+    "predictions": "distance of predictions, units of a label",
+    "kappa": "κ, share of it passed on",
     "kl": "excess NLL, nats a label",
 }
 
 
 def _draw_architecture(stored: Stored) -> Figure:
-    """A finding: what one replaced real prompt moves, for an architecture and one change of it
-    at a time; right: how well each has learned, without which stability is cheap. κ_c is the
-    share of a distance passed on.
+    """A finding: what one replaced real prompt moves, by architecture; the share of it that is
+    passed on without real prompts; and how well each has learned, without which stability is
+    cheap. Bars: 95 %.
     """
     cells = cells_of(stored, "architecture")
     names = list(dict.fromkeys(cell["architecture"] for cell in cells))
-    figure = Figure(figsize=(13, 1.6 + 0.42 * len(names)))
+    figure = Figure(figsize=(13, 2.2 + 0.42 * len(names)))
     axes = figure.subplots(1, len(MEASURED), sharey=True)
     for ax, (kind, title) in zip(axes, MEASURED.items(), strict=True):
-        own = grouped([c for c in cells if c["kind"] == kind], "generation")
-        for k, ((generation,), chosen) in enumerate(own.items()):
+        for k, ((i,), chosen) in enumerate(
+            grouped(_of(stored, "architecture", kind), "generation").items()
+        ):
             at = np.array([names.index(c["architecture"]) for c in chosen]) + 0.16 * (k - 0.5)
             measured, low, high = (column(chosen, key) for key in ("measured", "low", "high"))
             error = np.maximum([measured - low, high - measured], 0)
-            colour = PALETTE[2 if kind == "kappa" else k]
-            ax.errorbar(
-                measured,
-                at,
-                xerr=error,
-                fmt=MARKERS[k],
-                color=colour,
-                capsize=2,
-                markersize=4.5,
-                label=f"generation {generation}",
-            )
+            style: Any = {"color": PALETTE[2 if kind == "kappa" else k], "markersize": 4.5}
+            label = f"generation {i}"
+            ax.errorbar(measured, at, xerr=error, fmt=MARKERS[k], capsize=2, label=label, **style)
         if kind == "kappa":
             ax.axvline(1, color="black", linestyle=":", linewidth=1)
-            ax.set_xlim(left=0)
-        else:
-            ax.set_xscale("log", nonpositive="clip")
-            shown = column([c for c in cells if c["kind"] == kind], "measured")
-            if np.any(shown > 0):
-                ax.set_xlim(shown[shown > 0].min() / 4, shown[shown > 0].max() * 4)
-            plain_log(ax.xaxis, (1, 3))
-        ax.set_title(title)
+        ax.set_xlim(left=0)
+        ax.set_xlabel(title)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(-0.9, -0.04), ncols=2)
+    axes[0].legend(fontsize=8)
     return figure
 
 

@@ -130,8 +130,9 @@ def _place_cell(
 
     own = vertex(rho, extra_error(lams[chosen], generation))
     peaked = experiment.sizes[int(np.abs(lams - peak(generation)).argmin())]
-    found = _where(experiment, generation, peaked, quantity="lambda of the peak", **keys)
-    found |= {"lam": peak(generation), "own_parabola": own / (1 - own)}
+    found = _where(experiment, generation, peaked, kind="place", **keys)
+    found |= {"quantity": "lambda of the peak", "lam": peak(generation)}
+    found |= {"own_parabola": own / (1 - own)}
     del found["alpha"]
     return _place(jackknifed(place, len(over)), expected, found, PLACE * expected)
 
@@ -153,6 +154,7 @@ def _judge_phase(evidence: Evidence) -> Judged:
         sizes = experiment.sizes
         known = float(extra_error(lams[highest], i))
         keys = _where(experiment, i, sizes[highest]) | {
+            "kind": "height",
             "quantity": "height of the peak",
             "of": "one fit",
         }
@@ -168,13 +170,21 @@ def _judge_phase(evidence: Evidence) -> Judged:
             margins = values[:, highest] - values[:, index]
             expected = known - float(extra_error(lams[index], i))
             keys = _where(experiment, i, sizes[index]) | {
+                "kind": words,
                 "quantity": f"{words}: peak less this lambda",
                 "direction": "above",
                 "expected": expected,
             }
             cells.append(Cell(margins, margins, 0.0, keys))
         endless = float(lams[-1] / (1 + 2 * lams[-1]))
-        keys = _where(experiment, i, sizes[-1], quantity="limit", family=f"limit, generation {i}")
+        keys = _where(
+            experiment,
+            i,
+            sizes[-1],
+            kind="limit",
+            quantity="limit",
+            family=f"limit, generation {i}",
+        )
         control.append(equal(values[:, -1], endless, keys, HEIGHT))
         # That of generation 1 is at most 1/2.95 of the others, of which the last is farthest.
         other = peak(generations[-1 if at == 0 else 0])
@@ -241,7 +251,7 @@ def _judge_golden(evidence: Evidence) -> Judged:
             return vertex(weights, own[kept].mean(0))
 
         found = jackknifed(place, len(own))
-        keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k)
+        keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k, kind="weight")
         keys |= {"quantity": "best weight", "own_parabola": vertex(weights, limit)}
         keys |= {
             "weights": weights.tolist(),
@@ -254,7 +264,7 @@ def _judge_golden(evidence: Evidence) -> Judged:
         cells[-1].keys["equal_rows"] = equal_rows
         words = {"quantity": "best weight is that of equal rows", "family": f"k = {k:g}"}
         control.append(_place(found, equal_rows, {**keys, **words}, GOLDEN_PLACE))
-        keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k)
+        keys = _where(experiment, GOLDEN_GENERATIONS[-1], middle, k=k, kind="error")
         keys["quantity"] = "error at the best weight, over that of real rows alone"
         least = own[:, GOLDEN_STEPS.index(0.0)]
         cells.append(equal(least, best.weight, keys))
@@ -487,7 +497,8 @@ def _of_one_loop(
         at = numbers.index(predicted(problem, world, objective, i))
         better = best_set(values)
         keys = _where(experiment, i, sizes[at], objective=objective, case=case)
-        keys |= {"quantity": f"regret of the predicted size, {objective}", "direction": "at most"}
+        words = f"regret of the predicted size, {objective}"
+        keys |= {"kind": "regret", "quantity": words, "direction": "at most"}
         keys |= {"best": lams[int(values.mean(0).argmin())], "predicted_by": _source(proved)}
         keys |= {"best_set": [x for x, inside in zip(lams, better, strict=True) if inside]}
         if problem == "gaussian_mean":
@@ -501,22 +512,24 @@ def _of_one_loop(
             other = predicted(problem, "fresh", objective, i) / n
             wrong = int(np.abs(np.log1p(lams) - np.log1p(other)).argmin())
         keys = _where(experiment, i, sizes[wrong], objective=objective, family=case)
-        keys |= {"quantity": "regret of the other world's size", "against": lams[at]}
+        keys |= {
+            "kind": "regret",
+            "quantity": "regret of the other world's size",
+            "against": lams[at],
+        }
         # Beside one size that was named beforehand: nothing is chosen after looking.
         margins = REGRET * values[:, at] - values[:, wrong]
         control.append(Cell(margins, _regret(values, wrong), REGRET, keys))
         more = values - values[:, :1]
         keys = _where(experiment, i, sizes[at], objective=objective, case=case)
         if objective == "risk" and world == "fixed":
-            keys |= {"quantity": "never helps: excess less that without synthetic data"}
-            keys["direction"] = "above"
+            words = "never helps: excess less that without synthetic data"
+            keys |= {"kind": "never helps", "quantity": words, "direction": "above"}
             cell = worst_of(more[:, 1:], keys, 0.0, more[:, 1:].mean(1), lams[1:])
             cells.append(replace(cell, measured=cell.margins, proved=problem != "linear_attention"))
         if world == "fresh":
-            keys |= {
-                "quantity": f"helps: {objective} without synthetic data less that at this size"
-            }
-            keys["direction"] = "above"
+            words = f"helps: {objective} without synthetic data less that at this size"
+            keys |= {"kind": "helps", "quantity": words, "direction": "above"}
             cells.append(Cell(-more[:, at], -more[:, at], 0.0, keys, proved=proved))
         for k in (
             [numbers.index(round(lam * n)) for lam in AGREES_AT[objective]]
@@ -526,7 +539,7 @@ def _of_one_loop(
             known = closed_form(problem, world, objective, n, numbers[k])[i]
             if np.isfinite(known):
                 keys = _where(experiment, i, sizes[k], objective=objective, case=case)
-                keys["quantity"] = f"mean {objective} beside its closed form"
+                keys |= {"kind": "mean", "quantity": f"mean {objective} beside its closed form"}
                 cells.append(equal(values[:, k], float(known), keys))
                 mirror: World = "fresh" if world == "fixed" else "fixed"
                 wrong_mean = float(closed_form(problem, mirror, objective, n, numbers[k])[i])
@@ -635,10 +648,13 @@ def _certified_optimum(evidence: Evidence) -> Judged:
                 at, values = int(near.argmin()), seen[:, :, i]
                 keys = _where(experiment, i, sizes[at], objective=objective)
                 keys |= {"case": f"clipped mean, {world}, {objective}", "direction": "at most"}
-                keys["quantity"] = (
-                    "regret of the size that a bound with a fitted error law recommends"
-                )
-                keys |= {"best": lams[int(values.mean(0).argmin())], "recommended": found}
+                words = "regret of the size that a bound with a fitted error law recommends"
+                keys |= {
+                    "kind": "regret",
+                    "quantity": words,
+                    "best": lams[int(values.mean(0).argmin())],
+                    "recommended": found,
+                }
                 better = best_set(values)
                 keys["best_set"] = [x for x, inside in zip(lams, better, strict=True) if inside]
                 keys |= {

@@ -1,28 +1,19 @@
 """Figures of the claims about synthetic data, drawn from the claims' cells alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from icl_stl.studies.drawing import Cell, Drawing, Stored, cells_of, grouped, of_cells
+from icl_stl.studies.drawing import Cell, Drawing, Stored, chosen, grouped, of_cells
 from icl_stl.style import MARKERS, PALETTE
 
 GREY = "0.35"
 TICKS = (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
 NAMES = {"gaussian mean": "Gaussian mean", "ols": "least squares"}
 CLAIM = "optimal_synthetic_size"
-
-
-def _of(stored: Stored, claim: str, words: str, **keys: Any) -> list[Cell]:
-    return [
-        cell
-        for cell in cells_of(stored, claim)
-        if words in cell["quantity"] and all(cell.get(key) == v for key, v in keys.items())
-    ]
 
 
 def _lam_axis(ax: Axes, ticks: Sequence[float] = TICKS) -> None:
@@ -68,12 +59,12 @@ def _draw_phase(stored: Stored) -> Figure:
     """
     figure = Figure(figsize=(10.6, 4.6))
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    heights = _of(stored, "synthetic_phase", "height")
+    heights = chosen(stored, "synthetic_phase", "height")
     for k, cell in enumerate(heights):
         i, lams = cell["generation"], np.array(cell["lams"])
         _curve(left, cell, cell["lams"], k, f"generation {i}")
         left.plot(lams, cell["exact"], "--", color=PALETTE[k], linewidth=1.2)
-        (place,) = _of(stored, "synthetic_phase", "lambda of the peak", generation=i)
+        (place,) = chosen(stored, "synthetic_phase", "place", generation=i)
         left.plot(place["bound"], cell["bound"], "k|", markersize=14, zorder=5)
         if np.isfinite(place["measured"]):
             error = [[place["measured"] - place["low"]], [place["high"] - place["measured"]]]
@@ -102,16 +93,12 @@ def _draw_phase(stored: Stored) -> Figure:
     return figure
 
 
-def _golden(stored: Stored) -> list[Cell]:
-    return [c for c in _of(stored, "golden_weight", "best weight") if "curve" in c]
-
-
 def _draw_golden(stored: Stored) -> Figure:
     """Gaussian mean, new real rows beside the last generation's: the error by the weight of the
     real rows. The best weight is (√(k² + 4k) - k)/2, the golden section for k = 1, not that of
     equal rows.
     """
-    cells = _golden(stored)
+    cells = chosen(stored, "golden_weight", "weight")
     figure = Figure(figsize=(11.6, 4.3))
     axes = figure.subplots(1, len(cells), squeeze=False)[0]
     for j, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
@@ -143,11 +130,6 @@ TALK = 5
 """The generation of the figure of one loop."""
 
 
-def _sizes(stored: Stored, **keys: Any) -> list[Cell]:
-    """Cells of the regret, with their curves."""
-    return _of(stored, CLAIM, "regret", **keys)
-
-
 def _draw_optimum(stored: Stored) -> Figure:
     """How much synthetic data is best: Gaussian mean. Two terms add up to the closed form
     (dashed), beside measured means. Vertical: the predicted optimum; star: the best measured;
@@ -156,9 +138,8 @@ def _draw_optimum(stored: Stored) -> Figure:
     figure = Figure(figsize=(10.4, 8))
     axes = figure.subplots(2, 2, sharey="row")
     for ax, ((objective, world), title) in zip(axes.ravel(), PANELS.items(), strict=True):
-        (cell,) = _sizes(
-            stored, loop="gaussian mean", objective=objective, regime=world, generation=TALK
-        )
+        where = {"loop": "gaussian mean", "regime": world, "generation": TALK}
+        (cell,) = chosen(stored, CLAIM, "regret", objective=objective, **where)
         unit, lams = cell["exact"][0], np.array(cell["lams"])
         for k, (name, values) in enumerate(cell["terms"].items()):
             look = {"color": PALETTE[k + 1], "linestyle": ("-.", ":")[k], "linewidth": 1.8}
@@ -203,7 +184,7 @@ def _draw_curves(stored: Stored) -> Figure:
     forms; triangles: predicted best sizes. Below: the clipped mean and its certified bound
     (dotted), whose least need not be where what it bounds is least.
     """
-    by_loop = grouped(_sizes(stored), "loop")
+    by_loop = grouped(chosen(stored, CLAIM, "regret"), "loop")
     figure = Figure(figsize=(13.6, 2.9 * len(by_loop) + 0.7))
     axes = figure.subplots(len(by_loop), len(COLUMNS), squeeze=False)
     for row, ((loop,), cells) in zip(axes, by_loop.items(), strict=True):

@@ -10,6 +10,7 @@ from synthetic import around
 from icl_stl.lab.results import LoopResult
 from icl_stl.regimes import Augment, Replace
 from icl_stl.studies import Evidence, judge
+from icl_stl.studies.cells import jackknifed
 from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.convergence import claims as convergence
 from icl_stl.studies.convergence.experiments import Distilled
@@ -237,7 +238,7 @@ def test_regret_is_over_the_best_amount_and_signs_are_pairs():
         assert cell.measured.mean() == pytest.approx(own - beside[0])
 
 
-def test_bias_and_variance_make_the_squared_error_and_every_way_counts_its_fits():
+def test_bias_is_jackknifed_over_loops_and_every_way_counts_its_fits():
     entry = CLAIMS["transformer_synthetic_size"].judge(World().evidence())
     parts = [
         [c.measured.mean() for c in entry.cells if c.keys.get("kind") == kind]
@@ -245,6 +246,19 @@ def test_bias_and_variance_make_the_squared_error_and_every_way_counts_its_fits(
     ]
     assert len(parts[0]) == len(parts[1]) == 2 * 3 * len(SIZE.lams)
     assert np.all(np.array(parts[0]) > 0)
+
+    evidence, errors = World().evidence(), np.random.default_rng(2).standard_normal((R, 4, 50)) + 1
+    loops = convergence.sweeps(PRESET)["fixed", 16][4]
+    evidence.experiments[loops].update(products(errors))
+
+    def squared_bias(kept):
+        own = errors[kept, 2]
+        return ((own.sum(0) ** 2 - (own**2).sum(0)) / (len(own) * (len(own) - 1))).mean()
+
+    cells = CLAIMS["transformer_synthetic_size"].judge(evidence).cells
+    where = {"kind": "bias", "lam": 4, "generation": 2, "regime": "augment"}
+    (bias,) = [c for c in cells if all(c.keys.get(k) == v for k, v in where.items())]
+    np.testing.assert_allclose(bias.measured, jackknifed(squared_bias, R))
     ways = {c.keys["way"]: c.keys["fits"] for c in entry.cells if c.keys.get("kind") == "instead"}
     assert ways["one fit"] == ways["a quarter of the steps"] == 1
     assert ways["average of 3 fits"] == 3

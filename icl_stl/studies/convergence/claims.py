@@ -424,7 +424,9 @@ def _by_amount(evidence: Evidence, world: str, n: int, known: Known) -> list[Cel
         for at, experiment in enumerate(loops):
             square = wide(evidence, experiment, "own")[:, i, i]
             shared = wide(evidence, experiment, "others")[:, i]
-            bias = 2 * shared - shared.mean()  # each loop counts in its own and in others' products
+            count, mean = len(shared), shared.mean()
+            # Pseudo-values: each loop counts in its own product and in those of all others.
+            bias = mean + 2 * (count - 1) / (count - 2) * (shared - mean)
             for kind, own in (("bias", bias), ("variance", square - bias)):
                 words = {"bias": "squared bias", "variance": "variance"}[kind]
                 cells.append(Cell(own, own, np.nan, keys(at, words, kind=kind, lam=lams[at])))

@@ -184,7 +184,8 @@ def _distilling(problem: InContext, places: LoopSize, members: int) -> Spread:
         )
         laws = jax.lax.map(lambda fit: predictions(learner, fit, held_out.prompts), fits)
         mean = laws.mean.mean(0)
-        average = Normal(mean, jnp.sqrt(jnp.mean(laws.std**2 + (laws.mean - mean) ** 2, axis=0)))
+        apart = laws.mean - mean[None]
+        average = Normal(mean, jnp.sqrt(jnp.mean(laws.std**2 + apart**2, axis=0)))
         both = average, predictions(learner, new.params, held_out.prompts)
         seen = [quality(problem, held_out, laws) for laws in both]
         found = jax.tree.map(lambda *two: jnp.stack(two), *seen)

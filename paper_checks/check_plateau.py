@@ -261,3 +261,40 @@ def test_kl_of_a_loop_has_a_cap_for_ever(ledger) -> None:
         worst.append(paths[-1] / bound)
         exceeded += paths[-1] > max(etas) * 1.05  # as if errors did not add up
     ledger.record("89 KL of a loop", "holds", max(worst), exceeded == 3)
+
+
+def test_means_beside_a_fixed_real_set_add_in_squares(ledger) -> None:
+    """Means of labels lose nothing, and have noise: the law in squares is exact, statement 91."""
+    rng, runs, n, last, ratios, rejected = np.random.default_rng(5), 40_000, 10, 12, [], []
+    for lam in (1, 4):
+        alpha, rho = 1 / (1 + lam), lam / (1 + lam)
+        first = rng.normal(0, n**-0.5, runs)
+        f = first
+        for _ in range(last):
+            f = alpha * first + rho * (f + rng.normal(0, (lam * n) ** -0.5, runs))
+        noise = rho / math.sqrt(lam * n)
+        law = bounds.plateau_in_squares(alpha, last, a=n**-0.5, o=0.0, s=noise)
+        spread = 4 * (f**2).std() / math.sqrt(runs)
+        assert abs((f**2).mean() - law**2) < spread
+        ratios.append(math.sqrt((f**2).mean()) / law)
+        straight = bounds.plateau_prediction(alpha, last, a=n**-0.5, o=0.0)
+        rejected.append(abs((f**2).mean() - straight**2) > 2 * spread)
+    ledger.record("91 the law in squares", "equal", max(ratios), all(rejected))
+
+
+def test_growth_beyond_relaxation(ledger) -> None:
+    """Statement 92: nothing where injected errors are equal, something where they rise."""
+    rng, rejected = np.random.default_rng(6), []
+    for rho in (0.5, 0.8, 1.0):
+        for rises in (False, True):
+            u = np.sort(rng.uniform(0.1, 0.2, 40)) if rises else np.full(40, 0.15)
+            x = [0.3]
+            for own in u:
+                x.append(rho * x[-1] + own)
+            early, lag = range(16, 26), 15
+            w = np.mean([x[k + lag] - x[k] - rho**k * (x[lag] - x[0]) for k in early])
+            if rises:
+                rejected.append(w > 1e-3)
+            else:
+                assert abs(w) < 1e-13
+    ledger.record("92 growth beyond relaxation", "0 or more", 0.0, all(rejected))

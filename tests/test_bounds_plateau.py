@@ -255,3 +255,25 @@ def test_half_of_the_limit_at_six_deviations_takes_hundreds_of_millions_of_round
 def test_what_makes_no_sense_is_refused(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 0.2, 0.5, 1.0])
+def test_errors_that_point_anywhere_add_in_squares(alpha) -> None:
+    """Every refit error and every noise has a direction of its own: lengths, term by term."""
+    a, o, s, first = 0.4, 0.3, 0.2, 0.25
+    rho, added, kept = 1 - alpha, 0.0, first**2
+    for i in range(41):
+        found = bounds.plateau_in_squares(alpha, i, a=a, o=o, s=s, first_noise=first)
+        assert found == pytest.approx(math.sqrt(a**2 - first**2 + kept + added), rel=1e-12)
+        added = rho**2 * added + (rho * o) ** 2 + s**2
+        kept *= rho**2
+    limit = bounds.plateau_in_squares(alpha, INF, a=a, o=o, s=s, first_noise=first)
+    if alpha == 0:
+        assert limit == INF
+    elif alpha > 0.1:
+        assert limit == pytest.approx(math.sqrt(a**2 - first**2 + kept + added), rel=1e-3)
+    alike = bounds.plateau_in_squares(alpha, 5, a=a, o=o, s=s, first_noise=s)
+    share = rho**2 * sum(rho ** (2 * k) for k in range(5))
+    assert alike == pytest.approx(math.sqrt(a**2 + share * (o**2 + s**2)), rel=1e-8)
+    grid = bounds.plateau_in_squares([0.2, 0.5], [[1], [2], [3]], a=a, o=o, s=[[[s]], [[o]]])
+    assert grid.shape == (2, 3, 2)

@@ -269,7 +269,7 @@ def plateau_in_squares(
     Returns: x_i in the broadcast shape, the root of the excess squared error.
     Assumes: No mixing defect; what is lost by a refit is uncorrelated in L2(D_0) with the error of
         the mean fit to the real set, and from generation to generation.
-    Source: derived here, THEORY.md statement 95.
+    Source: derived here, THEORY.md statement 91.
     """
     error, lost, spread, first = (
         nonnegative(name, value)

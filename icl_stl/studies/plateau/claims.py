@@ -153,7 +153,7 @@ def excess_growth(values: Floats, inherited: float, at: Windows) -> Floats:
 
     0 where the injected error is the same in every generation, above 0 where it grows.
 
-    Source: derived here: THEORY.md statement 100.
+    Source: derived here: THEORY.md statement 92.
     """
     k = np.arange(values.shape[1])[at.middle]
     expected = np.mean(inherited**k) * (values[:, at.lag] - values[:, 0])
@@ -414,7 +414,7 @@ CLAIMS = (
         "(D_{i-1} + o) + q)^2 + s^2, D_0 = s_0: the law of the plateau, its constants at upper "
         "limits, measured on the same loops by pairs of fits; beside it two predictions without a "
         "free parameter, a + lambda o (1 - rho^i) and the law in squares",
-        source="derived here: THEORY.md statements 90, 91 and 95",
+        source="derived here: THEORY.md statements 86, 87 and 91",
         control="x_G is at most the error of the first fit: nothing is lost by fitting what the "
         "loop itself wrote",
         regimes=_loops,
@@ -436,7 +436,7 @@ CLAIMS = (
         name="relaxation",
         statement="with a constant share of real prompts the injected error does not grow from "
         f"generation to generation, up to {FLAT} or {FLAT_PART:.0%} of the predicted level",
-        source="derived here: THEORY.md statement 100, for a constant injected error; not proved "
+        source="derived here: THEORY.md statement 92, for a constant injected error; not proved "
         "for a trained transformer",
         control="the same of replace, for each share, where replace still grows",
         regimes=_loops,

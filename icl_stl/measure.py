@@ -214,7 +214,6 @@ def observation(
     generation: Generation,
     *,
     one_step: bool = True,
-    real_places: int | None = None,
 ) -> dict[str, Any]:
     """Everything that is recorded of a generation of prompts, by name.
 
@@ -226,14 +225,10 @@ def observation(
     Args:
         one_step: Whether the one-step error has a meaning: not where generations before the last
             are in the training law.
-        real_places: How many rows of the training set are places of real ones, which come first;
-            if given, the gap is measured by parts too: `gap`, and those of `GapParts`, the excess
-            as `bounded_excess`.
     """
     share = generation.real_share
-    key_fresh, key_written = (key, key) if real_places is None else jax.random.split(key)
     known = share if one_step else None
-    seen = measure_generation(task, learner, held_out, key_fresh, generation, real_share=known)
+    seen = measure_generation(task, learner, held_out, key, generation, real_share=known)
     named: dict[str, Any] = {}
     for name, value in seen._asdict().items():
         if isinstance(value, Estimate):
@@ -245,11 +240,6 @@ def observation(
     trained = isinstance(fitted, Fitted)
     named["training_loss"] = fitted.loss if trained else jnp.array(jnp.nan)
     named["diverged_at"] = fitted.diverged_at if trained else jnp.array(-1)
-    if real_places is not None:
-        parts = gap_parts(task, learner, held_out, key_written, generation, real_places)
-        later = {n: jnp.where(share < 1, getattr(parts, n), 0.0) for n in ("synthetic", "shift")}
-        named |= {"real": parts.real, "bounded_excess": parts.excess, **later}
-        named["gap"] = share * parts.real + (1 - share) * (later["synthetic"] + later["shift"])
     return named
 
 
@@ -262,86 +252,9 @@ def of_whole_prompts(seen: dict[str, Any]) -> dict[str, Any]:
     return found | {name: seen[name] for name in same}
 
 
-class GapParts(NamedTuple):
-    """The gap of one generation by parts, each an unbiased estimate of its mean over loops.
-
-    gap_i = α real + (1 - α) (synthetic + shift), α the share of the real law; no synthetic rows in
-    generation 0.
-    """
-
-    real: Float[Array, ""]
-    """Risk on the real law less the mean loss on the real rows."""
-    synthetic: Float[Array, ""]
-    """Risk on the law of the generation before less the mean loss on its rows."""
-    shift: Float[Array, ""]
-    """Risk on the real law less that on the law of the generation before: realised discrepancy."""
-    excess: Float[Array, ""]
-    """Risk on the real law less that of the Bayes predictor."""
-
-
-def own_risk(task: LinearRegression, laws: Normal) -> Float[Array, ""]:
-    """Bounded loss of laws on labels drawn from them: E min{1, c ξ²}, c = s²/(4 v), averaged.
-
-    With t = c^{-1/2}: c [erf(t/√2) - t √(2/π) e^{-t²/2}] + erfc(t/√2).
-    """
-    c = laws.std**2 / (4 * task.label_variance)
-    t = LOSS_RANGE**0.5 / jnp.sqrt(c)
-    inside = jax.scipy.special.erf(t / 2**0.5)
-    below = c * (inside - t * (2 / jnp.pi) ** 0.5 * jnp.exp(-(t**2) / 2))
-    return jnp.mean(below + LOSS_RANGE * (1 - inside))
-
-
-def gap_parts(
-    task: LinearRegression,
-    learner: Learner,
-    held_out: HeldOut,
-    key: PRNGKeyArray,
-    generation: Generation,
-    real_rows: int,
-) -> GapParts:
-    """Measure the gap by parts, with what is known of the laws taken out so that it varies less.
-
-    Losses are compared with those of the predictor that knows the law of the labels, the Bayes
-    predictor on real prompts and θ_{i-1} on what it wrote, whose own gap has mean 0; its risk is
-    the mean of `own_risk` over prompts.
-
-    Args:
-        key: Randomness of prompts from θ_{i-1}, as many as are held out.
-    Source: derived here: THEORY.md statement 13.
-    """
-    params, previous, rows, weights = generation[:4]
-    test, count = held_out.prompts, held_out.prompts.ys.shape[0]
-    written = learner.generate(key, previous, count)
-    real, synthetic = _cut(rows, slice(real_rows)), _cut(rows, slice(real_rows, None))
-    everything = joined(test, real, written, synthetic)
-    all_of, of_real, of_synthetic = jnp.full(count, True), weights[:real_rows], weights[real_rows:]
-    there = [all_of, of_real > 0, all_of, of_synthetic > 0]
-    by_bayes = jax.vmap(partial(bayes_predictive, task))
-    known = joined(
-        held_out.bayes,
-        in_chunks(by_bayes, real, there[1]),
-        predictions(learner, previous, joined(written, synthetic), jnp.concatenate(there[2:])),
-    )
-    laws = predictions(learner, params, everything, jnp.concatenate(there))
-    beyond = bounded_loss(task, laws, everything) - bounded_loss(task, known, everything)
-    on_test, beyond = jnp.mean(beyond[:count]), beyond[count:]
-    on_real, beyond = _weighted(of_real, beyond[:real_rows]), beyond[real_rows:]
-    on_written = jnp.mean(beyond[:count])
-    on_synthetic = _weighted(of_synthetic, beyond[count:])
-    own = _cut(known, slice(count + real_rows, 2 * count + real_rows))
-    shift = on_test + own_risk(task, held_out.bayes) - on_written - own_risk(task, own)
-    return GapParts(on_test - on_real, on_written - on_synthetic, shift, on_test)
-
-
 def _cut(tree: Any, rows: slice) -> Any:
     """These rows."""
     return jax.tree.map(lambda a: a[rows], tree)
-
-
-def _weighted(weights: Float[Array, " N"], values: Float[Array, " N"]) -> Float[Array, ""]:
-    """Mean of values by their weights; 0 where there are none."""
-    total = jnp.sum(weights)
-    return weights @ values / jnp.where(total > 0, total, 1.0)
 
 
 def pair_bias(

@@ -363,78 +363,28 @@ def test_measured_implied_task_variance_is_that_of_fresh_prompts(assert_close):
     assert_close(result.implied_task_variance, expected)
 
 
-# --- the gap by parts ----------------------------------------------------------------------------
+# --- the divergence of the mixture ---------------------------------------------------------------
 
 
-def test_own_risk_is_the_loss_of_labels_from_the_law(assert_mean):
-    key_std, key_ys = jax.random.split(jax.random.key(4))
-    std = jnp.exp(jax.random.normal(key_std, (5, TASK.context)))  # some losses are cut off
-    law = Normal(jnp.zeros_like(std), std)
-    ys = std[None] * jax.random.normal(key_ys, (20_000, *std.shape))
-    loss = jax.vmap(lambda labels: bounded_loss(TASK, law, Prompts(labels, labels)).mean())(ys)
-    assert_mean(loss, measure.own_risk(TASK, law))
-    assert measure.own_risk(TASK, law) < jnp.mean(std**2) / (4 * TASK.label_variance)
-
-
-def parts_of(shift, previous, key, *, count=400, real=30, synthetic=60):
-    """The parts of a generation whose rows have nothing to do with its parameter."""
-    learner = shifted_bayes(TASK)
-    keys = jax.random.split(key, 4)
-    rows = jax.tree.map(
-        lambda *leaves: jnp.concatenate(leaves),
-        sample_prompts(TASK, keys[0], real),
-        learner.generate(keys[1], previous, synthetic),
-    )
-    weights = jnp.full(real + synthetic, 1 / (real + synthetic))
-    generation = Generation(shift, previous, rows, weights)
-    held_out = measure.draw_held_out(TASK, keys[2], count)
-    parts = measure.gap_parts(TASK, learner, held_out, keys[3], generation, real)
-    plain = measure.measure_generation(
-        TASK, learner, held_out, keys[3], generation, real_share=None
-    )
-    return parts, plain.risk - plain.training_risk
-
-
-def test_the_parts_of_the_gap_are_unbiased(assert_mean):
-    shift, previous = jnp.array(0.8), jnp.array(-0.5)
-    many = jax.jit(jax.vmap(lambda key: parts_of(shift, previous, key)))
-    parts, plain = many(jax.random.split(jax.random.key(5), 300))
-    # Rows that were never learned from have no gap but the shift of their law.
-    assert_mean(parts.real, 0.0)
-    assert_mean(parts.synthetic, 0.0)
-    risks = [risk_of(shift, written_by, key=k) for k, written_by in enumerate((0.0, previous))]
-    expected = risks[0].mean() - risks[1].mean()
-    error = sum(r.var() / r.size for r in risks) ** 0.5
-    spread = np.asarray(parts.shift, np.float64)
-    own = spread.std(ddof=1) / spread.size**0.5
-    assert abs(spread.mean() - expected) <= STANDARD_ERRORS * (own**2 + error**2) ** 0.5
-    gap = parts.real / 3 + 2 / 3 * (parts.synthetic + parts.shift)
-    assert_mean(gap - plain, 0.0)
-
-
-def test_parts_vary_less_near_the_laws_that_are_known():
-    many = jax.jit(jax.vmap(lambda key: parts_of(jnp.array(0.2), jnp.array(0.1), key)))
-    parts, plain = many(jax.random.split(jax.random.key(7), 300))
-    gap = parts.real / 3 + 2 / 3 * (parts.synthetic + parts.shift)
-    assert gap.std() < 0.5 * plain.std()
-
-
-def risk_of(shift, written_by, *, key, count=200_000):
-    """Losses of a shifted predictor on prompts of another."""
-    learner = shifted_bayes(TASK)
-    prompts = learner.generate(jax.random.key(100 + key), jnp.asarray(written_by), count)
-    law = jax.jit(predictions, static_argnums=0)(learner, shift, prompts)
-    return np.asarray(bounded_loss(TASK, law, prompts), np.float64)
-
-
-def test_the_excess_is_that_of_the_bounded_loss():
-    shift = jnp.array(0.8)
-    parts, _ = parts_of(shift, shift, jax.random.key(6), count=4000)
-    held_out = measure.draw_held_out(TASK, jax.random.split(jax.random.key(6), 4)[2], 4000)
-    law = predictions(shifted_bayes(TASK), shift, held_out.prompts)
-    losses = [bounded_loss(TASK, one, held_out.prompts) for one in (law, held_out.bayes)]
-    np.testing.assert_allclose(parts.excess, losses[0].mean() - losses[1].mean(), rtol=1e-4)
-    assert parts.excess > 0
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_the_divergence_of_the_mixture_is_that_of_normal_laws_on_a_line(share):
+    """The residuals of real labels are N(0, 1), those that θ_{i-1} wrote N(c, 1): their sum over
+    the root of their number says all.
+    """
+    learner, previous = shifted_bayes(TASK), jnp.array(0.7)
+    held_out = measure.draw_held_out(TASK, jax.random.key(8), 40_000)
+    rows = sample_prompts(TASK, jax.random.key(9), 4)
+    generation = Generation(jnp.array(0.3), previous, rows, jnp.full(4, 0.25))
+    found = measure.measure_generation(TASK, learner, held_out, KEY, generation, real_share=share)
+    t, density = np.linspace(-12, 12, 20_001), np.exp(-(np.linspace(-12, 12, 20_001) ** 2) / 2)
+    for j, own in zip(TASK.prefixes, np.asarray(found.mixture_kl, float), strict=True):
+        moved = 0.7 * j**0.5
+        ratio = share + (1 - share) * np.exp(moved * t - moved**2 / 2)
+        exact = -(density * np.log(ratio)).sum() / density.sum()
+        spread = np.sqrt((density * np.log(ratio) ** 2).sum() / density.sum() / 40_000)
+        assert abs(own - exact) < STANDARD_ERRORS * spread
+        if share:
+            assert own < -np.log(share)
 
 
 def test_a_traced_share_gives_the_errors_of_a_known_one():

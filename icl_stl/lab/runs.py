@@ -51,7 +51,7 @@ from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.problems.in_context import InContext
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share, synthetic_size
-from icl_stl.rows import Data, row_count
+from icl_stl.rows import Data
 
 FORMAT = 3
 """Version of the run folder; another version is refused."""
@@ -149,7 +149,7 @@ def numbers_of_size(size: Any, *, fresh: bool = False) -> Numbers:
 
 
 @lru_cache(maxsize=32)
-def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Spread:
+def generation_step(problem: Problem, regime: Regime) -> Spread:
     """One generation of all replicates: (replicates, state, numbers, i) -> state, observations.
 
     Whoever follows loops from outside a program follows this: whole jobs, loops of many sizes,
@@ -166,8 +166,6 @@ def generation_step(problem: Problem, regime: Regime, parts: bool = False) -> Sp
             of = problem.make_learner(numbers.learning_rate, numbers.weight_decay)
         if numbers.samples is not None:
             sizes = Sizes(numbers.samples, numbers.n_syn, numbers.share)
-        if parts:
-            more["real_places"] = row_count(real)
         own: Any = {"sizes": sizes, "share": numbers.share, "fresh": numbers.fresh}
         own |= {"kept": previous.kept, "from_first": True}
         own["draw_real"] = lambda key, count: problem.draw(key, truth, count)

@@ -32,8 +32,8 @@ def _kind(stored: Stored, claim: str, kind: str) -> list[Cell]:
 
 def _draw_level(stored: Stored) -> Figure:
     """Does a constant share prevent collapse? Left: error, predicted in squares (dark) and by
-    a + λ o (1 - ρ^i) (hatched), bound (dash). Middle: divergence, the mixture's part (dashed), cap
-    (dotted). Bands: 95 %.
+    a + λ o (1 - ρ^i) (hatched), bound (dash at the end). Middle: divergence; dashed, of the mixture
+    that was learned from. Bands: 95 %.
     """
     figure = Figure(figsize=(12.4, 3.9))
     axes = figure.subplots(1, 3)
@@ -47,8 +47,6 @@ def _draw_level(stored: Stored) -> Figure:
         mixed = result["mixture_kl"][..., -1].mean(0)
         if isinstance(result.regime, Augment):
             axes[1].plot(x[1:], mixed[1:], "--", color=look.colour, linewidth=1.2)
-            cap = -np.log(float(result.regime.share(1)))
-            axes[1].axhline(cap, linestyle=":", color=look.colour, linewidth=1)
         generations(axes[2], result)
         band(axes[2], x, result["drift"][..., -1], look, "")
         band(axes[2], x, result["drift"][..., 0], Look(look.colour, ""), "")

@@ -53,7 +53,7 @@ def test_pairs_beside_a_generation_are_those_of_its_learner(share):
     places = Augment.from_lam((N + n_syn + 8) / N)  # more than any fit here needs
     numbers = runs.Numbers(np.float32(share), np.int32(N), np.int32(n_syn)).each(COUNT)
     program = runs.fits_in_pairs(PROBLEM, places)
-    found = program(replicates, start, previous, numbers, np.int32(4))
+    found = program(replicates, previous, numbers, np.int32(4))
     scaled = {name: np.asarray(values) / variance for name, values in found.items()}
     mean_is(scaled["refit"], INJECTED**2, INJECTED**2)
     mean_is(scaled["noise"], (1 - share) ** 2 / (n_syn * 4), 0.01)

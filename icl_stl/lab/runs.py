@@ -537,10 +537,10 @@ def run_loops(
 def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     """Pairs of fits beside one generation of loops: what a generation that follows it adds.
 
-    Function of (replicates, θ_0, θ_j, numbers, j): of each replicate, with f* the predicted means
-    of the best predictor, f_0, f those of θ_0, θ_j, f_0' a second fit to the real set, f' and f''
-    two fits to it and what θ_j writes, h' and h'' two fits of as many rows that θ_j alone writes,
-    and g = E[f_0 | real set], all on the held-out prompts:
+    Function of (replicates, θ_j, numbers, j): of each replicate, with f* the predicted means
+    of the best predictor, f those of θ_j, f_0' and f_0'' two more fits to the real set,
+    which θ_j knows nothing of, f' and f'' two fits to it and what θ_j writes, h' and h'' two fits
+    of as many rows that θ_j alone writes, and g = E[f_0 | real set], all on the held-out prompts:
 
     `first`: ||g - f*||²; `first_noise`: E ||f_0 - g||²;
     `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
@@ -555,7 +555,7 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     """
 
     def step(
-        replicate: Replicate, first: Params, previous: Params, numbers: Numbers, index: Any
+        replicate: Replicate, previous: Params, numbers: Numbers, index: Any
     ) -> dict[str, Any]:
         learner, (test, best) = problem.learner, replicate.held_out
         share, samples, n_syn = numbers[:3]
@@ -569,17 +569,18 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
             args = own, learner, regime, replicate.real, previous, index + 1
             return means(next_generation(*args, sizes=sizes).params)
 
-        made = jnp.stack([0 * n_syn, n_syn, n_syn, n_syn + samples, n_syn + samples])
-        shares = jnp.stack([jnp.ones_like(share), share, share, 0 * share, 0 * share])
-        again, one, other, refit, refit_other = jax.lax.map(fitted, (jnp.arange(5), made, shares))
-        base, own, rho = means(first), means(previous), 1 - share
-        nothing = jnp.zeros_like(base)
+        made = jnp.repeat(jnp.stack([0 * n_syn, n_syn, n_syn + samples]), 2)
+        shares = jnp.repeat(jnp.stack([jnp.ones_like(share), share, 0 * share]), 2)
+        fits = jax.lax.map(fitted, (jnp.arange(6), made, shares))
+        again, more, one, other, refit, refit_other = fits
+        own, rho = means(previous), 1 - share
+        nothing = jnp.zeros_like(own)
         return {
-            "first": pair_bias(base, again, best.mean),
-            "first_noise": pair_variance(base, again),
+            "first": pair_bias(again, more, best.mean),
+            "first_noise": pair_variance(again, more),
             "refit": pair_bias(refit, refit_other, own),
             "mixing": pair_bias(
-                one - share * base - rho * refit, other - share * again - rho * refit_other, nothing
+                one - share * again - rho * refit, other - share * more - rho * refit_other, nothing
             ),
             "noise": pair_variance(one, other),
             "refit_noise": pair_variance(refit, refit_other),
@@ -636,7 +637,7 @@ def pairs_of_fits(
             if own is None:
                 share = np.float32(real_share(regime, n, 1))
                 numbers = Numbers(share, np.int32(n), np.int32(synthetic_size(regime, n)))
-                args = first, previous, numbers.each(job.replicates), np.int32(index)
+                args = previous, numbers.each(job.replicates), np.int32(index)
                 own = jax.tree.map(np.asarray, program(replicates, *args))
                 folder.save(file, own, made)
             seen.append(own)

@@ -264,6 +264,8 @@ class Training:
         counts(self, steps=1, batch=1)
         normalised(self, learning_rate=positive, weight_decay=nonnegative, warmup=share)
         normalised(self, prior_rows=nonnegative, average=share)
+        most = "at most 0.25, or the average would remember the start"
+        require(self.average <= 0.25, "average", self.average, most)
         one_of("optimiser", self.optimiser, ("muon", "nadam"))
         for name in ("shuffle_examples", "once"):
             flag(name, getattr(self, name))

@@ -298,7 +298,7 @@ def test_what_is_vacuous_or_true_by_definition_is_never_judged():
     assert found(vacuous, beyond, defined, shown) == ["finding"] * 4
     assert found(cell(right, bound=0.99, ceiling=1.0)) == ["holds"]
     entry = judged([vacuous, defined])
-    assert entry["verdict"] == "inconclusive"
+    assert entry["verdict"] == "finding"
     assert [one.get("vacuous", False) for one in entry["cells"]] == [True, False]
     assert [one.get("by_definition", False) for one in entry["cells"]] == [False, True]
     # Wrong, they do not count either, and take nothing of Holm's level.
@@ -310,7 +310,7 @@ def test_what_is_vacuous_or_true_by_definition_is_never_judged():
     ("cells", "verdict"),
     [
         ([], "inconclusive"),
-        (["finding"], "inconclusive"),
+        (["finding"], "finding"),
         (["finding", "holds"], "holds"),
         (["holds", "inconclusive"], "inconclusive"),
         (["inconclusive", "holds", "violated"], "violated"),

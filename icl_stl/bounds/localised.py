@@ -88,7 +88,8 @@ def localised_gap(
 
     Gap_i <= (1-alpha) [R_{D_0} - R_{D_{i-1}}](theta_i) + beta(v_a, r_a, ln(2/delta))
     + |u(theta_i) - u*| beta(v_b, r_b, ln(4/delta)), beta(v, r, L) = sqrt(2 v L/N) + r L/(3 N),
-    N = n/alpha, with probability at least 1 - delta; i >= 1.
+    N = n/alpha, with probability at least 1 - delta; i >= 1. alpha = 0 is the limit of endlessly
+    many synthetic rows beside n real ones, not a loop without real data.
 
     Args:
         v_a: >= 0, Var_P <u*, phi> <= v_a for P = D_0 and every law P of the generator; in both

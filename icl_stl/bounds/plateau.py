@@ -120,7 +120,7 @@ def _same_generations(bias: Floats, noise: Floats) -> tuple[Floats, Floats]:
 def bias_noise_limit(bias: Num, noise: Num, alpha: Num, *, kappa_c: Num = 1.0) -> Floats:
     r"""Where the recursion of `bias_noise_drift` ends, for equal biases c and noises s.
 
-    [r c + sqrt(c^2 + (1-r^2) s^2)]/(1-r^2), r = (1-alpha) kappa_c, from every start.
+    [r c + sqrt(c^2 + (1-r^2) s^2)]/(1-r^2), r = (1-alpha) kappa_c < 1, from every start.
 
     Args:
         bias: c >= 0, of every generation.

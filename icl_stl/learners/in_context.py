@@ -90,7 +90,7 @@ _LAST_RATE = 0.1
 
 
 def orthogonalised(matrices: Float[Array, "k r c"], steps: int = 3) -> Float[Array, "k r c"]:
-    """U f(S) Vᵀ of every matrix U S Vᵀ, r <= c, f(S) near 1: steps of Newton and Schulz.
+    """U f(S) Vᵀ of every matrix U S Vᵀ, r <= c, f(S) nearer to 1: steps of Newton and Schulz.
 
     They are polynomials in X Xᵀ times X: all but the last product is of small square matrices.
     """

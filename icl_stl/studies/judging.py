@@ -118,7 +118,10 @@ class Cell:
 
     @property
     def family(self) -> str:
-        """Cells of one kind, whose margins are of one shape: regime, share, quantity."""
+        """Cells of one kind, whose margins are of one shape: regime, share, quantity.
+
+        Margins of the other side of a statement are mirrored: their skew is pooled apart.
+        """
         places = ("loop", "regime", "alpha", "quantity")
         named = self.keys.get("family")
         return str([self.keys.get(place) for place in places] if named is None else named)
@@ -221,7 +224,7 @@ def _tested_means(cells: Sequence[Cell]) -> list[Tested]:
     tests = mean_tests(
         np.stack([cell.margins for cell in cells], axis=1, dtype=np.float64),
         np.array([np.abs(cell.measured).max() for cell in cells]),
-        [f"{cell.test}, {cell.family}" for cell in cells],
+        [f"{cell.test}, {cell.family}, {cell.keys.get('direction')}" for cell in cells],
     )
     tolerance = np.array([cell.tolerance if cell.test == "equal" else 0.0 for cell in cells])
     equal = np.array([cell.test == "equal" for cell in cells])

@@ -154,7 +154,9 @@ WORDS = {
 
 WELL_BELOW = 1 / 50
 """Part of the prompts that a training sees up to which n limits a fit: each is then seen fifty
-times at least. A fit to 4000 prompts, seen 13 times each, is no worse than one without limit."""
+times at least. Chosen when a trial had shown that a fit to 4000 prompts, each seen 13 times, is no
+worse than one without limit. The decay of weights falls with n too, as the pull of a prior does:
+the exponent is that of a learner with its regularisation."""
 
 EXPONENT, OTHER = -1.0, -0.5
 """In n, of what a learner without limit of prompts does not have: that of a variance; and that of
@@ -227,7 +229,9 @@ def _followed(preset: Preset) -> int:
 
 
 def _exponent_cells(evidence: Evidence) -> tuple[list[Cell], list[Cell]]:
-    """Exponents above and with the floor, of every generation; of the last one judged."""
+    """Exponents above and with the floor, of every generation; of the last one judged, where
+    loops without real data are followed too.
+    """
     last, cells, control = evidence.preset.convergence.generations, [], []
     for kind in ("squared", "nll"):
         found = curves(evidence, SHARE, kind)
@@ -239,9 +243,11 @@ def _exponent_cells(evidence: Evidence) -> tuple[list[Cell], list[Cell]]:
                 words = f"{WORDS[kind]}{', less that of n = ∞' * (floor == 'streamed')}"
                 keys = _place(SHARE, inf, i, kind, f"exponent in n of the {words}", floor=floor)
                 keys |= {"n": sizes, "curve": [float(now[n].mean()) for n in sizes]}
-                judged = floor == "streamed" and i == last and kind == "squared"
+                decides = i == last and kind == "squared"
+                decides = decides and evidence.preset.convergence.without_real
+                judged = decides and floor == "streamed"
                 cells.append(_exponent(slopes, EXPONENT, keys, finding=not judged))
-                if i == last and kind == "squared":
+                if decides:
                     family = {"family": "exponent -1/2" if judged else "without the floor"}
                     expected = OTHER if judged else EXPONENT
                     control.append(_exponent(slopes, expected, keys | family))

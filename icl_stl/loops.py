@@ -422,10 +422,6 @@ def _check_weights(
         _HEEDING.setdefault(learner.fit, set()).add(shape)
 
 
-checked_start = start_of_loop
-"""The same."""
-
-
 def _same_generator(one: tuple[Params, Data], other: tuple[Params, Data]) -> bool:
     """Whether parameters are the same but for rounding, or if not, what is generated is."""
     return _alike(one[0], other[0]) or _alike(one[1], other[1])

@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     variance: Float[Array, "*n"]
 
 
-def _estimate(values: Float[Array, "E *n"]) -> Estimate:
+def _estimate(values: Float[Array, " E *n"]) -> Estimate:
     return Estimate(jnp.mean(values, axis=0), jnp.var(values, axis=0, ddof=1))
 
 

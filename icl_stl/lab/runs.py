@@ -39,7 +39,6 @@ from icl_stl.learners import Learner
 from icl_stl.loops import (
     Sizes,
     check_mix,
-    checked_start,
     generation_keys,
     next_generation,
     real_rows,
@@ -473,7 +472,7 @@ def run_loops(
         if isinstance(problem, InContext):  # of ours, whose fits take long
             check_mix(key_loop, problem.learner, regime, real_rows(real), last)
         else:
-            checked_start(key_loop, problem.learner, regime, real_rows(real), last, draw)
+            start_of_loop(key_loop, problem.learner, regime, real_rows(real), last, draw)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:

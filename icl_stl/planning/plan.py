@@ -48,7 +48,7 @@ What is bounded, at the size of those tried that is nearest to the recommended o
 that any size has. Clipped mean of a normal law: M, b and kappa certified, the error law fitted,
 n = 20, up to 32 synthetic rows per real one, generations 1, 2, 5 and 10, a fixed real set and new
 real rows in every generation. Source: cells of the claim `optimal_synthetic_size`,
-`figures/claims.json` and `figures/long/claims.json`, rounded to three digits.
+`figures/claims.json`, rounded to three digits.
 """
 DECIDES = (
     "The risk decides about quality; the gap says only how far the training loss can be trusted."

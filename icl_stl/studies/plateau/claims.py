@@ -299,9 +299,9 @@ def _judge_level(evidence: Evidence) -> Judged:
         without = (known["a"] + float(level_bound(alpha, last, least).total[-1])) ** 2
         other = {**keys, "kind": "without_refit", "quantity": f"{keys['quantity']}, o = 0"}
         cells.append(Cell(without - squares, squares, without, other, finding=True))
-        first = _upper(errors(result)[:, 0] ** 2) ** 2
-        keys = {**keys, "family": f"as the first fit, alpha = {alpha:g}"}
-        control.append(Cell(first - squares, squares, first, keys))
+        x = errors(result)
+        keys = {**keys, "quantity": WORDS, "family": f"as the first fit, alpha = {alpha:g}"}
+        control.append(Cell(x[:, 0] - x[:, -1], x[:, -1], float(x[:, 0].mean()), keys))
         cells += _predictions(result, pairs)
         constants += _measured(result, pairs, known)
     return Judged(cells, control, constants)

@@ -230,7 +230,7 @@ class Training:
 
     The defaults are a learner of d = 1, 4 examples that is limited by its data: excess over the
     Bayes predictor .010 nats a label at n = 4000, .066 at n = 250, total variation of whole prompts
-    .087 and .20, in .9 of the time of 1000 steps of 64 by NAdam, about half a core-second. At
+    .087 and .20, in .9 of the time of 1000 steps of 64 by NAdam, about a core-second. At
     n = 16,000 and for d = 2 more steps are worth their time, 1600 with .0056 and .065 at the
     former. Source: measured, `paper_checks/TRAINING.md`.
     """

@@ -176,7 +176,7 @@ def test_every_public_function_class_and_module_says_what_its_docstring_says(pag
                 silent.append(f"{module}.{name}")
             lost += [f"{module}.{name}: {own}" for own in pieces(docstring) if own not in shown]
     assert silent == []
-    assert lost == []
+    assert lost == [], "\n".join(lost)
 
 
 def test_annotations_of_arrays_are_written_out(pages):

@@ -86,7 +86,7 @@ def localised_gap(
 ) -> LocalisedGap:
     r"""Gap of a loss l(theta, z) = a(theta) + <u(theta), phi(z)>, around u* = u(theta*).
 
-    Gap_i <= (1-alpha) [R_{D_0} - R_{D_{i-1}}](theta_i) + beta(v_a, r_a, ln(2/delta))
+    Gap_i <= (1-alpha) (R_{D_0} - R_{D_{i-1}})(theta_i) + beta(v_a, r_a, ln(2/delta))
     + |u(theta_i) - u*| beta(v_b, r_b, ln(4/delta)), beta(v, r, L) = sqrt(2 v L/N) + r L/(3 N),
     N = n/alpha, with probability at least 1 - delta; i >= 1. alpha = 0 is the limit of endlessly
     many synthetic rows beside n real ones, not a loop without real data.
@@ -98,7 +98,7 @@ def localised_gap(
         v_b: >= 0, E_P |phi - E_P phi|^2 <= v_b, phi projected on the span of all u(theta) - u*.
         r_b: >= 0, |phi - E_P phi| <= r_b for the same projection.
         distance: realised |u(theta_i) - u*| >= 0.
-        shift: realised [R_{D_0} - R_{D_{i-1}}](theta_i), or what it is at most; any sign.
+        shift: realised (R_{D_0} - R_{D_{i-1}})(theta_i), or what it is at most; any sign.
     Returns: LocalisedGap in the broadcast shape.
     Assumes: theta* fixed before the data; n and n_syn fixed; the noise of generation i's batch
         independent of the past. Nothing else of learner or generator; fresh real rows as well.
@@ -186,7 +186,7 @@ def held_out_risk(
         empirical: mean loss of theta_i over them, >= 0.
         variance: v >= 0, of the loss of theta_i: alpha Var_{D_0} + (1-alpha) Var_{D_{i-1}}, or
             what it is at most.
-        shift: realised [R_{D_0} - R_{D_{i-1}}](theta_i), or what it is at most; any sign.
+        shift: realised (R_{D_0} - R_{D_{i-1}})(theta_i), or what it is at most; any sign.
         log_size: logarithm of the number of candidates between which these rows choose, as early
             stopping does.
     Returns: RiskBound in the broadcast shape.
@@ -283,7 +283,7 @@ def pac_bayes_risk(
         alpha: real share of those rows: 0 for the synthetic rows alone.
         empirical: mean loss of theta_i over them, >= 0.
         variance: v >= 0, mean over e of alpha Var_{D_0} + (1-alpha) Var_{D_{i-1}} of the loss.
-        shift: mean over e of [R_{D_0} - R_{D_{i-1}}](theta_i + e), or what it is at most.
+        shift: mean over e of (R_{D_0} - R_{D_{i-1}})(theta_i + e), or what it is at most.
         distance: D = |theta_i - theta_{i-1}| >= 0. From a centre that no data decided, 0 or the
             initial weights, all N rows are counted beside a kept set as well, with the largest
             variance under a law of the generator.
@@ -341,7 +341,7 @@ def network_risks(
         held_out_loss: mean loss over rows of the mixture that no generation was fitted to.
         held_out: how many those are, >= 1.
         variance: v >= 0, of the loss over rows of the mixture.
-        shift: [R_{D_0} - R_{D_{i-1}}](theta_i); any sign.
+        shift: (R_{D_0} - R_{D_{i-1}})(theta_i); any sign.
         dimension: weights of the network, >= 1.
         bits: binary digits of a rounded weight, >= 0.
         distance: |theta_i - theta_{i-1}| >= 0.

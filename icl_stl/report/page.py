@@ -145,6 +145,8 @@ def _link(claim: str) -> str:
 def _number(value: Any) -> str:
     """Four significant digits; counts in full; a dash for what is missing or not finite."""
     if isinstance(value, Mapping):
+        if len(value) == 1:
+            return _number(*value.values())
         return ", ".join(f"{key} {_number(one)}" for key, one in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_number(one) for one in value)

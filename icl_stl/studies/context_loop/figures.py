@@ -144,8 +144,8 @@ PANELS = (_draw_ridge, _draw_attention, _draw_rare, _draw_one_kept, _draw_influe
 
 def _draw(stored: Stored) -> Figure:
     """A frozen predictor relabels its own context, but for a share α of real labels. Ridge
-    converges as theory says (dashed), but nothing is learned where no kept input looks; linear
-    attention explodes where (1 - α)ρ exceeds 1. Networks are findings.
+    converges as predicted (dashed), but learns nothing where no kept input looks; linear attention
+    explodes where (1 - α)ρ exceeds 1. Networks are findings.
     """
     figure = Figure(figsize=(13.2, 7.6))
     looks = _looks(stored)

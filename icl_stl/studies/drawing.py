@@ -102,7 +102,7 @@ def generations(ax: Axes, result: LoopResult) -> np.ndarray:
     """An axis of generations; their numbers."""
     x = np.arange(result.generations + 1)
     ax.set_xlabel("generation")
-    ax.set_xticks(x if len(x) < 12 else x[::2])
+    ax.set_xticks(x if len(x) < 12 else x[:: max(2, -(-len(x) // 11))])
     return x
 
 

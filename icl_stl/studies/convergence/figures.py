@@ -80,7 +80,7 @@ def _draw_convergence(stored: Stored) -> Figure:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel("real prompts n")
-        plain_log(ax.xaxis)
+        plain_log(ax.xaxis, (1, 3))
         plain_log(ax.yaxis)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

@@ -155,7 +155,7 @@ def _draw_parts(stored: Stored) -> Figure:
                 ax.axhline(value, color=PALETTE[k], linestyle=style, linewidth=1)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    plain_log(ax.xaxis)
+    plain_log(ax.xaxis, (1, 3))
     plain_log(ax.yaxis, (1, 2, 5))
     ax.set_xlabel("real prompts n")
     ax.set_ylabel("squared units of a label")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from icl_stl import members
+from icl_stl.config import Training
 from icl_stl.lab import solvable
 from icl_stl.lab.sweeps import batches, grids
 from icl_stl.problems import PROBLEMS, GaussianMean, expected_excess
@@ -68,7 +69,7 @@ def test_every_learner_has_the_defaults_that_it_always_had():
     assert (made["lsa"].examples, made["empirical-bayes"].repeats) == (8, 4)
     assert made["categorical"].probabilities == (0.1,) * 10
     assert made["bayes"].architecture is None
-    assert made["transformer"].training.steps == 400
+    assert made["transformer"].training == Training()
 
 
 # --- what is refused -----------------------------------------------------------------------------

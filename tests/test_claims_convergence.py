@@ -103,6 +103,17 @@ def test_the_claim_holds_where_it_is_right():
     assert slope["measured"] == pytest.approx(-1, abs=0.02)
 
 
+def test_fewer_loops_than_twelve_are_shown_and_not_judged():
+    evidence = World().evidence()
+    few = replace(PRESET, convergence=replace(SIZE, replicates=11))
+    asked = {e: evidence.experiments[e] for e in evidence.experiments}
+    for (share, n), e in convergence.converging(few).items():
+        asked[e] = {name: a[:11] for name, a in World().arrays(share, n).items()}
+    entry = judge(CLAIMS["convergence"], replace(evidence, preset=few, experiments=asked))
+    assert entry["verdict"] == "finding"
+    assert entry["negative_control"]["families"] == []
+
+
 def test_sizes_near_the_prompts_that_a_training_sees_are_left_out():
     world = World()
     evidence = world.evidence()

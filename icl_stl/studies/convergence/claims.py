@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_stl import bounds
+from icl_stl.intervals import MANY
 from icl_stl.lab.experiments import Experiment, LoopSize
 from icl_stl.lab.results import Floats
 from icl_stl.planning.error_law import ErrorLaw, fit_error_law
@@ -228,10 +229,14 @@ def _followed(preset: Preset) -> int:
     return training.steps * training.batch
 
 
+def _decides(preset: Preset) -> bool:
+    """Whether the loops of a preset are judged: with and without real data, and enough of them."""
+    size = preset.convergence
+    return size.without_real and size.replicates >= MANY
+
+
 def _exponent_cells(evidence: Evidence) -> tuple[list[Cell], list[Cell]]:
-    """Exponents above and with the floor, of every generation; of the last one judged, where
-    loops without real data are followed too.
-    """
+    """Exponents above and with the floor, of every generation; that of the last may be judged."""
     last, cells, control = evidence.preset.convergence.generations, [], []
     for kind in ("squared", "nll"):
         found = curves(evidence, SHARE, kind)
@@ -244,7 +249,7 @@ def _exponent_cells(evidence: Evidence) -> tuple[list[Cell], list[Cell]]:
                 keys = _place(SHARE, inf, i, kind, f"exponent in n of the {words}", floor=floor)
                 keys |= {"n": sizes, "curve": [float(now[n].mean()) for n in sizes]}
                 decides = i == last and kind == "squared"
-                decides = decides and evidence.preset.convergence.without_real
+                decides = decides and _decides(evidence.preset)
                 judged = decides and floor == "streamed"
                 cells.append(_exponent(slopes, EXPONENT, keys, finding=not judged))
                 if decides:
@@ -269,7 +274,8 @@ def _growth_cells(evidence: Evidence, share: float, **more: str) -> list[Cell]:
         if more:
             keys["family"] = f"{more['family']}, n = {keys['n']}"
         own, limit = whole - half, GROWTH * half
-        cells.append(Cell(own - limit, own, float(limit.mean()), keys))
+        shown = not _decides(evidence.preset)
+        cells.append(Cell(own - limit, own, float(limit.mean()), keys, finding=shown))
     return cells
 
 
@@ -314,6 +320,7 @@ def _judge_convergence(evidence: Evidence) -> Judged:
     cells, control = _exponent_cells(evidence)
     if evidence.preset.convergence.without_real:
         cells += _growth_cells(evidence, ALONE)
+    if _decides(evidence.preset):
         control += _growth_cells(evidence, SHARE, family="grows with real data")
     words = "eps(N) = floor + c N^-a, whole prompts"
     constants = law_constants(words, fitted_law(evidence, "drift"))

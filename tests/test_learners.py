@@ -248,14 +248,14 @@ def test_decay_falls_like_that_of_a_prior_with_the_rows_there_are(
 
 
 def test_weights_are_averaged_while_the_rate_falls_to_a_tenth(fit_with, assert_close):
-    # Decay alone moves the level, by rates that the cosine gives; the memory is of two steps.
-    training = replace(NADAM, steps=8, batch=1, warmup=0.0, average=0.25)
+    # Decay alone moves the level, by rates that the cosine gives; the memory is of three steps.
+    training = replace(NADAM, steps=12, batch=1, warmup=0.0, average=0.25)
     fit = fit_with(level_model(2.0), replace(training, learning_rate=1e-6, weight_decay=5e5))
     level = fit(jax.random.key(0), constant_labels([2.0]), even(1)).weights
     own = mean = 2.0
-    for t in range(8):
-        own *= 1 - 0.5 * (0.1 + 0.9 * (1 + np.cos(np.pi * t / 8)) / 2)
-        mean += (own - mean) / 2
+    for t in range(12):
+        own *= 1 - 0.5 * (0.1 + 0.9 * (1 + np.cos(np.pi * t / 12)) / 2)
+        mean += (own - mean) / 3
     assert_close(level, mean)
 
 

@@ -89,3 +89,10 @@ def test_laws_are_normal_unless_asked_otherwise():
 )
 def test_prefixes_double_up_to_the_whole_prompt(context, prefixes):
     assert LinearRegression(context=context).prefixes == prefixes
+
+
+def test_every_preset_has_loops_enough_to_judge():
+    """Of fewer than three nothing is decided: `judge`."""
+    for preset in PRESETS.values():
+        for size in (preset, preset.stability, preset.architectures, preset.convergence):
+            assert size.replicates >= 3

@@ -271,7 +271,7 @@ def test_a_lean_file_is_the_same_picture(name, results):
                 np.testing.assert_allclose(*numbers, rtol=0, atol=0.00501)
                 words = [NUMBER.sub("", both).split() for both in words]
             assert words[0] == words[1]
-    assert len(set(targets.values())) == len(targets) > 5
+    assert len(set(targets.values())) == len(targets) > 8
     ids = set(re.findall(r' id="([^"]*)"', small))
     assert ids == set(targets)
 

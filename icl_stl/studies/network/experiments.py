@@ -10,7 +10,7 @@ BITS = (3, 4, 6, 8)
 """Digits of a rounded weight, tried one after the other."""
 
 RANGE = 2.0
-"""Rounded weights lie on 2^bits points in [-RANGE, RANGE], the same for every network and weight."""
+"""Rounded weights lie on 2^bits points in [-RANGE, RANGE], the same for every network."""
 
 NOISE = tuple(2.0**-k for k in range(2, 8))
 """Deviations of noise on all weights, of those that `bounds.pac_bayes_risk` chooses from."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from icl_stl.rows import joined
 from icl_stl.studies.convergence.loops import Compared, shared
 from icl_stl.studies.network.experiments import BITS, NOISE, PART, RANGE, MeasuredNetworks
 
-FEW = 256
+FEW = 128
 """Rows of each kind on which a changed network is compared with the network itself."""
 
 
@@ -65,8 +66,8 @@ class Measured(Compared):
         left = -(-half // PART)
         key_real, key_made, key_noise = jax.random.split(key, 3)
         made = learner.generate(key_made, generation.previous, left + test)
-        ends = np.cumsum((half, half, left, left, test, test))
-        kinds = [slice(end - size, end) for end, size in zip(ends, np.diff(ends, prepend=0))]
+        ends = np.cumsum((0, half, half, left, left, test, test))
+        kinds = [slice(int(start), int(end)) for start, end in pairwise(ends)]
         pool = joined(
             rows,
             self.draw(key_real, truth, left),
@@ -93,7 +94,8 @@ class Measured(Compared):
         some = joined(*(jax.tree.map(lambda a, k=k: a[k], pool) for k in few))
         seen = jnp.concatenate([there[k] for k in few])
         of_changed = jax.lax.map(
-            lambda one: losses(_with(fitted, together(one)), some, seen), changed(key_noise, weights)
+            lambda one: losses(_with(fitted, together(one)), some, seen),
+            changed(key_noise, weights),
         )
         cuts = np.cumsum([k.stop - k.start for k in few])[:-1]
         parts = list(zip(jnp.split(of_changed, cuts, axis=1), jnp.split(seen, cuts), strict=True))

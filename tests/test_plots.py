@@ -808,6 +808,25 @@ def test_the_weight_figure_shows_predicted_measured_and_equal_rows(results):
         assert {cell["bound"], cell["equal_rows"]} <= set(upright)
 
 
+def test_the_network_figure_shows_each_bound_the_risk_and_what_is_to_blame(results):
+    left, right = drawn("network_bound", results).axes
+    cells = results.claims["network_bound"]["cells"]
+    sizes = [*PRESET.network.samples]
+    curves = [[*line.get_ydata()] for line in left.lines]
+    for kind in network.KINDS:
+        own = [cell for cell in cells if cell["kind"] == kind]
+        assert [cell["n"] for cell in own] == sizes
+        assert [cell["bound"] for cell in own] in curves
+        assert [cell["measured"] for cell in own] in curves
+    assert [network.M] * len(sizes) in curves
+    shown = [line.get_xdata()[0] for line in right.lines]
+    last = [c for c in cells if c["n"] == sizes[-1]]
+    for cell in last:
+        if cell["kind"] == "without":
+            assert cell["measured"] in shown
+    assert {c["bound"] for c in last if c["kind"] in network.KINDS} <= {*shown}
+
+
 def unjudged(name, results):
     """The entry of a claim with too few replicates to be judged."""
     two = {e: {k: v[:2] for k, v in observed(e).items()} for e in CLAIMS[name].experiments(PRESET)}

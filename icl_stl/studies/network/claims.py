@@ -183,12 +183,12 @@ def _judge(evidence: Evidence) -> Judged:
 CLAIMS = (
     Claim(
         name="network_bound",
-        statement="bounds on the risk (clipped squared error of a prompt, in [0, 1]) of the trained "
-        "transformer in generation 1 at alpha = 1/2, with probability 95 % each: by a fifth as many "
-        "rows, held out beside the training set; by rounded weights; by PAC-Bayes around 0 and "
-        "around the weights of generation 0, where weights have noise. What they ask for is measured "
-        "on the loops themselves: no theorem certifies that variance, shift and curvature are no "
-        "larger, so that nothing is judged",
+        statement="bounds on the risk (clipped squared error of a prompt, in [0, 1]) of the "
+        "trained transformer in generation 1 at alpha = 1/2, with probability 95 % each: by a "
+        "fifth as many rows, held out beside the training set; by rounded weights; by PAC-Bayes "
+        "around 0 and around the weights of generation 0, where weights have noise. What they ask "
+        "for is measured on the loops themselves: no theorem certifies that variance, shift and "
+        "curvature are no larger, so that nothing is judged",
         source="derived here: THEORY.md statements 84 and 85, with constants that are measured",
         control="",
         experiments=lambda preset: tuple(networks(preset).values()),

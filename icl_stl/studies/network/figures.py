@@ -1,7 +1,5 @@
 """The figure of the bounds on the risk of a network, from the claim's cells alone."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,7 +27,7 @@ def _draw(stored: Stored) -> Figure:
         ends.append((bound[-1], words, PALETTE[k]))
         _without(right, stored, k, kind, sizes[-1], bound[-1])
     left.plot(sizes, risk, color="0.35")
-    left.axhline(M, color="k", linewidth=1)
+    left.plot(sizes, np.full(sizes.shape, M), color="k", linewidth=1)
     left.set_xscale("log")
     left.set_xticks(sizes, [f"{n:g}" for n in sizes])
     left.minorticks_off()

@@ -25,10 +25,10 @@ SHOWN = 8
 class Arguments:
     """Measure how far generated rows are from real ones, whatever generated them."""
 
-    real: Annotated[str, tyro.conf.Positional]
+    real: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REAL")]
     """Real rows that the model was not trained on: a file (.csv, .npy, .npz, .txt), or a shipped
     table."""
-    generated: Annotated[str, tyro.conf.Positional]
+    generated: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GENERATED")]
     """Generated rows, a file with the same columns."""
     level: float = 0.95
     """Of the certified bound, and of each interval."""

@@ -31,7 +31,7 @@ SAMPLES = (".csv", ".npy", ".npz", ".txt")
 class Arguments:
     """Say whether a loop still grows; as often as you like, after every generation."""
 
-    losses: Annotated[Path, tyro.conf.Positional]
+    losses: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER_OR_TABLE")]
     """A table (.csv) with the columns generation, loss and stderr, and runs, the loops that these
     were estimated from, if they are few; or with a line for each generation of each loop: loop,
     generation, loss. A run folder of icl-stl loop. Or a folder with a file of samples for each
@@ -79,7 +79,7 @@ def losses_of(arguments: Arguments) -> "Losses":
     require(real is None, "real", real, "left out without samples")
     if path.is_dir() and not loops.exists():
         require(column is None, "column", column, "left out where there is no loops.csv")
-        return watching.of_result(tables.read(result, "losses", tables.json_of))
+        return tables.read(result, "losses", lambda t: watching.of_result(tables.json_of(t)))
     if path.is_dir():
         path = loops
     tables.kind_of(path, "losses", (".csv",))

@@ -22,7 +22,7 @@ class Markov(Generative):
     them.
 
     Source: published (a hierarchical Dirichlet language model; MacKay and Bauman Peto 1995, with
-    the weights of every order fixed). Loops: THEORY.md, statement 94.
+    the weights of every order fixed). Loops: THEORY.md, statement 96.
     """
 
     symbols: int

@@ -15,12 +15,15 @@ ROUND = 50
 """Steps between two looks at the held-out rows."""
 HELD = 0.2
 """Share of the rows that is held out."""
+MEMORY = 100
+"""Steps that the averaged parameters remember."""
 
 
 class _State(NamedTuple):
     rounds: Array
     waited: Array
     params: Params
+    mean: Params
     optimiser: Any
     best: Params
     value: Array
@@ -41,9 +44,10 @@ def early_stopped(
 ) -> Params:
     """Minimise a mean loss by Adam on batches of rows, drawn by their weights.
 
-    A fifth of the rows, drawn by lot, is held out. Their weighted loss is seen before the first
-    step and every 50 steps; the parameters with the least are kept, and `patience` looks without a
-    better one end the training. Where all weight is on one side of the lot, all rows are on both.
+    A fifth of the rows, drawn by lot, is held out. Their weighted loss under the parameters'
+    exponential average over 100 steps is seen before the first step and every 50 steps; the average
+    with the least is kept, and `patience` looks without a better one end the training. Where all
+    weight is on one side of the lot, all rows are on both.
 
     Args:
         loss: parameters, key, rows -> loss of every row.
@@ -68,26 +72,30 @@ def early_stopped(
     def seen(params: Params) -> Array:
         return held @ held_loss(params, key_held, rows) / jnp.sum(held)
 
-    def step(carry: tuple[Params, Any], key: PRNGKeyArray) -> tuple[tuple[Params, Any], None]:
-        params, state = carry
+    def step(carry: tuple[Params, Params, Any], key: PRNGKeyArray) -> tuple[Any, None]:
+        params, mean, state = carry
         key_rows, key_loss = jax.random.split(key)
         points = (jnp.arange(batch) + jax.random.uniform(key_rows, (batch,))) / batch
         some = rows[chosen(points, learned)]
         grads = jax.grad(lambda params: jnp.mean(loss(params, key_loss, some)))(params)
         updates, state = optimiser.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), None
+        params = optax.apply_updates(params, updates)
+        return (params, optax.incremental_update(params, mean, 1 / MEMORY), state), None
 
     def one_round(now: _State) -> _State:
         keys = jax.random.split(jax.random.fold_in(key_steps, now.rounds), ROUND)
-        (params, state), _ = jax.lax.scan(step, (now.params, now.optimiser), keys)
-        value = seen(params)
+        start = now.params, now.mean, now.optimiser
+        (params, mean, state), _ = jax.lax.scan(step, start, keys)
+        value = seen(mean)
         better = value < now.value
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, now.best)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), mean, now.best)
         waited = jnp.where(better, 0, now.waited + 1)
-        return _State(now.rounds + 1, waited, params, state, best, jnp.minimum(value, now.value))
+        value = jnp.minimum(value, now.value)
+        return _State(now.rounds + 1, waited, params, mean, state, best, value)
 
     def goes_on(now: _State) -> Array:
         return (now.rounds < -(-steps // ROUND)) & (now.waited < patience)
 
-    first = _State(jnp.array(0), jnp.array(0), start, optimiser.init(start), start, seen(start))
+    nothing, state = jnp.array(0), optimiser.init(start)
+    first = _State(nothing, nothing, start, start, state, start, seen(start))
     return jax.lax.while_loop(goes_on, one_round, first).best

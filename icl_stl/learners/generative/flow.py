@@ -1,6 +1,7 @@
 """A normalizing flow."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ class FlowFit(NamedTuple):
 
     units: Units
     networks: Any
-    """Parameters of the networks of all layers."""
+    """Parameters of the networks of all layers, stacked."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Flow(Generative):
     """Hidden units of a layer of a network; there are two."""
     bins: int = 8
     """Of a spline."""
-    steps: int = 1500
+    steps: int = 2000
     """Steps of training, at most."""
     batch: int = 128
     """Rows a step."""
     learning_rate: float = 3e-3
     """Of Adam."""
-    patience: int = 5
+    patience: int = 10
     """Looks at the held-out rows without a better loss, 50 steps apart, that end the training."""
     smoothing: float = 0.02
     """Deviation of noise on the rows it learns from, in units of the columns' deviations: without
@@ -52,27 +53,24 @@ class Flow(Generative):
         from icl_stl.learners.stopping import early_stopped
         from icl_stl.models.rows import Mlp, spline
 
-        parts = []  # of every layer: the columns that it reads, those that it bends
-        for layer in range(self.layers):
-            order = np.random.default_rng(layer // 2).permutation(columns)
-            first, second = order[: columns // 2], order[columns // 2 :]
-            parts.append((second, first) if layer % 2 and columns > 1 else (first, second))
         each = 3 * self.bins - 1
-        networks = [Mlp(len(bent) * each, self.width, 2) for _, bent in parts]
+        network = Mlp(columns * each, self.width, 2)
+        reads = np.zeros((self.layers, columns), bool)  # the columns that a layer leaves
+        for layer, read in enumerate(reads):
+            order = np.random.default_rng(layer // 2).permutation(columns)
+            half = columns // 2
+            read[order[half:] if layer % 2 and half else order[:half]] = True
 
-        def bent(layer: int, params: Any, z: Array, *, inverse: bool = False) -> Any:
-            read, moved = parts[layer]
-            raw = networks[layer].apply(params[layer], z[:, read])
-            raw = raw.reshape(len(z), len(moved), each)
-            value, log_slope = spline(z[:, moved], raw, inverse=inverse)
-            return z.at[:, moved].set(value), jnp.sum(log_slope, axis=1)
+        def bent(z: Array, layer: Any, *, inverse: bool = False) -> tuple[Array, Array]:
+            params, read = layer
+            raw = network.apply(params, jnp.where(read[None], z, 0)).reshape(*z.shape, each)
+            value, log_slope = spline(z, raw, inverse=inverse)
+            value = jnp.where(read[None], z, value)
+            return value, jnp.sum(jnp.where(read[None], 0, log_slope), axis=1)
 
         def log_density_of(params: Any, z: Array) -> Array:
-            total = jnp.zeros(len(z))
-            for layer in range(self.layers):
-                z, log_slope = bent(layer, params, z)
-                total += log_slope
-            return total - jnp.sum(0.5 * z**2 + LOG_ROOT, axis=1)
+            z, slopes = jax.lax.scan(bent, z, (params, reads))
+            return jnp.sum(slopes, axis=0) - jnp.sum(0.5 * z**2 + LOG_ROOT, axis=1)
 
         def loss(params: Any, key: Any, z: Array) -> Array:
             return -log_density_of(params, z + self.smoothing * jax.random.normal(key, z.shape))
@@ -80,12 +78,8 @@ class Flow(Generative):
         def fit(key: Any, rows: Array, weights: Array) -> FlowFit:
             own, z = units(rows, weights)
             key_start, key_train = jax.random.split(key)
-            start = [
-                network.init(key, z[:1, read])
-                for network, key, (read, _) in zip(
-                    networks, jax.random.split(key_start, self.layers), parts, strict=True
-                )
-            ]
+            keys = jax.random.split(key_start, self.layers)
+            start = jax.vmap(network.init)(keys, jnp.zeros((self.layers, 1, columns)))
             best = early_stopped(
                 loss,
                 start,
@@ -102,8 +96,8 @@ class Flow(Generative):
 
         def generate(key: Any, law: FlowFit, count: int) -> Array:
             z = jax.random.normal(key, (count, columns))
-            for layer in reversed(range(self.layers)):
-                z, _ = bent(layer, law.networks, z, inverse=True)
+            back = partial(bent, inverse=True)
+            z, _ = jax.lax.scan(back, z, (law.networks, reads), reverse=True)
             return law.units.back(z)
 
         def log_density(law: FlowFit, rows: Array) -> Array:

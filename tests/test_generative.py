@@ -74,10 +74,10 @@ def test_members_are_found_and_described_without_jax():
 @pytest.mark.parametrize("name", GENERATIVE)
 def test_rows_without_weight_are_not_there(name):
     """Nothing changes with what stands in their places, be it no number."""
-    learner, rows = made(name), some_rows(name, 30)
-    weights = jnp.concatenate([even(20), jnp.zeros(10)])
-    other = rows.at[20:].set(7 if name == "markov" else jnp.nan)
-    fits = [fitted(learner, own, weights) for own in (rows, other, other.at[25:].set(-(2**30)))]
+    learner, rows = made(name), some_rows(name, 40)
+    weights = jnp.concatenate([even(30), jnp.zeros(10)])
+    other = rows.at[30:].set(7 if name == "markov" else jnp.nan)
+    fits = [fitted(learner, own, weights) for own in (rows, other, other.at[35:].set(-(2**30)))]
     first, *others = [written(learner, fit, 50) for fit in fits]
     for fit, wrote in zip(fits[1:], others, strict=True):
         same(fits[0], fit, rtol=1e-6)
@@ -234,7 +234,7 @@ def box_of(rows, wide=1.5, cells=250):
 @pytest.mark.parametrize("name", [n for n in TABLES if n != "diffusion"])
 def test_a_density_has_mass_one_and_is_that_of_what_is_generated(name):
     """Shares of 20,000 generated rows in 25 parts of the plane, within standard errors."""
-    learner, rows = made(name), clouds(60)
+    learner, rows = made(name), clouds(40)
     law = fitted(learner, rows)
     cells, area = box_of(rows)
     log = jax.jit(learner.log_density)(law, jnp.asarray(cells, jnp.float32))
@@ -261,5 +261,5 @@ def test_a_constant_column_stays_and_spoils_nothing(name):
     np.testing.assert_allclose(written(learner, law, 9)[:, 2], 1234.567, rtol=1e-6)
     if learner.log_density:
         assert np.isfinite(learner.log_density(law, rows)).all()
-    alone = fitted(learner, rows[:1])
+    alone = fitted(learner, rows, jnp.eye(40)[0])
     np.testing.assert_allclose(written(learner, alone, 9), rows[:1].repeat(9, 0), rtol=1e-6)

@@ -63,8 +63,8 @@ class Flow(Generative):
 
         def bent(z: Array, layer: Any, *, inverse: bool = False) -> tuple[Array, Array]:
             params, read = layer
-            raw = network.apply(params, jnp.where(read[None], z, 0)).reshape(*z.shape, each)
-            value, log_slope = spline(z, raw, inverse=inverse)
+            raw: Array = network.apply(params, jnp.where(read[None], z, 0))
+            value, log_slope = spline(z, raw.reshape(*z.shape, each), inverse=inverse)
             value = jnp.where(read[None], z, value)
             return value, jnp.sum(jnp.where(read[None], 0, log_slope), axis=1)
 

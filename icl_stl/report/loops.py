@@ -10,6 +10,7 @@ squared distance and the real share is constant, the law in squares x_i^2 = x_0^
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -392,11 +393,9 @@ def _page(content: Json, set_to: Json, rows: Sequence[Json]) -> str:
     regime, samples = _regime(set_to), set_to["samples"]
     label = set_to["regime"] if regime is None else results.label(regime, samples)
     name = f"{_name(set_to)}, {label}, n = {samples}"
-    draw = {
-        _words(key).replace(" ", "_"): lambda key=key: _drawn(key, curves[key], rows, known)
-        for key in curves
-    }
-    captions = {_words(key).replace(" ", "_"): _caption(key, known) for key in curves}
+    named = {_words(key).replace(" ", "_"): key for key in curves}
+    draw = {one: partial(_drawn, key, curves[key], rows, known) for one, key in named.items()}
+    captions = {one: _caption(key, known) for one, key in named.items()}
     own = {key: value for key, value in set_to.items() if value is not None}
     sections = {
         "title": escaped(f"Self-consuming loop: {name}"),

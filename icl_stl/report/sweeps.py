@@ -7,6 +7,8 @@ for each value of the colour setting, one figure for each value of what else var
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +43,10 @@ DERIVED = ("seed", "runs", "n_syn", "real_share")
 FIGURES, LINES, ROWS, NAMED = 12, 24, 2000, 10
 """Most figures, lines of one, rows of the table, and names in a sentence."""
 
-Value = float | str | None
+LETTERS = 22
+"""Of a word in a legend of two columns."""
+
+Value = int | float | str | None
 Row = Mapping[str, Value]
 
 
@@ -90,12 +95,19 @@ Lines = Mapping[tuple[Value, ...], Mapping[Value, Sequence[Point]]]
 
 def _value(text: str) -> Value:
     """A number where it is one; None for an empty cell."""
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text or None
+
+
+def _number(value: Value) -> float | None:
+    return None if value is None or isinstance(value, str) else value
+
+
+def _loops(row: Row) -> int:
+    """Loops of a setting: one where it does not say how many."""
+    return int(_number(row.get("runs")) or 1)
 
 
 def _distinct(rows: Iterable[Row], *names: str) -> list[Any]:
@@ -106,7 +118,7 @@ def _distinct(rows: Iterable[Row], *names: str) -> list[Any]:
 
 
 def _rank(value: Value) -> tuple[int, float, str]:
-    if isinstance(value, float):
+    if isinstance(value, int | float):
         return 0, value, ""
     return (2, 0.0, "") if value is None else (1, 0.0, value)
 
@@ -114,7 +126,7 @@ def _rank(value: Value) -> tuple[int, float, str]:
 def _count(rows: Sequence[Row], name: str) -> int:
     """How many numbers a column has; 0 where one of its values is no number."""
     values = [value for value in _distinct(rows, name) if value is not None]
-    return len(values) if all(isinstance(value, float) for value in values) else 0
+    return len(values) if all(isinstance(value, int | float) for value in values) else 0
 
 
 def _one_of(name: str, value: str, known: Sequence[str], what: str) -> str:
@@ -141,7 +153,9 @@ def choose(rows: Sequence[Row], asked: Axes) -> Chosen:
     varying = [name for name in told if name != y and len(_distinct(rows, name)) > 1]
     known = varying + several
     first = [name for name in varying if _count(rows, name) and name not in DERIVED]
-    usual = max(first, key=lambda name: _count(rows, name), default=(several + varying + [""])[0])
+    usual = max(
+        first, key=lambda name: _count(rows, name), default=[*several, *varying, "generation"][0]
+    )
     x = usual if asked.x is None else _one_of("x", asked.x, known, "a setting that varies")
     others = _apart(rows, varying, x)
     colour = next((one for one in others if len(_distinct(rows, one)) <= LINES), None)
@@ -165,39 +179,41 @@ def _generation(rows: Sequence[Row], x: str, asked: str | None) -> str:
         right = "left out, since it is what is drawn along the axis"
         require(asked is None, "generation", asked, right)
         return "every"
-    known = ["last", *(f"{value:.0f}" for value in _distinct(rows, "generation"))]
+    known = ["last", *map(str, _distinct(rows, "generation"))]
     return "last" if asked is None else _one_of("generation", asked, known, "one of those there")
 
 
 def _apart(rows: Sequence[Row], varying: Sequence[str], *drawn: str) -> tuple[str, ...]:
     """The settings that vary beside what is drawn, without seeds and what follows from others."""
-    kept = [name for name in drawn if name]
-    found: list[str] = []
+    kept, found = [*drawn], list[str]()
     for name in sorted(varying, key=DERIVED.__contains__):
         more = [*kept, name]
-        if name != "seed" and len(_distinct(rows, *more)) > len(_distinct(rows, *kept or [name])):
+        if name != "seed" and len(_distinct(rows, *more)) > len(_distinct(rows, *kept)):
             kept, found = more, [*found, name]
     return tuple(found)
 
 
 def _drawn_rows(rows: Sequence[Row], chosen: Chosen) -> list[Row]:
-    """The rows of the generation that is drawn, as far as both numbers are there."""
-    known = [row for row in rows if row[chosen.y] is not None and row.get(chosen.x) is not None]
+    """The rows of the generation that is drawn."""
     if chosen.generation == "every":
-        return known
+        return [*rows]
     if chosen.generation != "last":
-        return [row for row in known if row["generation"] == float(chosen.generation)]
+        return [row for row in rows if row["generation"] == int(chosen.generation)]
     told, _ = _told_and_all(rows)
-    last: dict[Any, Row] = {}
-    for row in known:
-        last[tuple(row[name] for name in told)] = row  # generations are in order
+    last = {tuple(row[name] for name in told): row for row in rows}  # generations are in order
     return [*last.values()]
+
+
+def _is_known(row: Row, chosen: Chosen) -> bool:
+    return row[chosen.x] is not None and row[chosen.y] is not None
 
 
 def lines_of(rows: Sequence[Row], chosen: Chosen) -> Lines:
     """The points that are drawn."""
     found: dict[Any, dict[Value, dict[Value, list[Row]]]] = {}
     for row in _drawn_rows(rows, chosen):
+        if not _is_known(row, chosen):
+            continue
         place = tuple(row[name] for name in chosen.others)
         colour = None if chosen.colour is None else row[chosen.colour]
         own = found.setdefault(place, {}).setdefault(colour, {})
@@ -218,20 +234,19 @@ def _point(y: str, x: Value, rows: Sequence[Row]) -> Point:
     """
     parts = []
     for row in rows:
-        error, runs = row.get(f"{y}_stderr"), row.get("runs")
-        count = int(runs) if isinstance(runs, float) and isinstance(error, float) else 1
-        parts.append((float(row[y] or 0), float(error or 0) if count > 1 else 0.0, count))
-    loops = sum(count for _, _, count in parts)
-    mean = math.fsum(value * count for value, _, count in parts) / loops
+        value, error, runs = (_number(row.get(k)) for k in (y, f"{y}_stderr", "runs"))
+        own = (1, 0.0) if error is None or runs is None else (int(runs), error)
+        parts.append((value or 0.0, *own))
+    units = sum(count for _, count, _ in parts)
+    mean = math.fsum(value * count for value, count, _ in parts) / units
     half = None
-    alone = len(rows) == 1 and isinstance(rows[0].get("runs"), float)
-    if loops > 1 and not (alone and parts[0][2] == 1):
-        within = math.fsum(error**2 * count * (count - 1) for _, error, count in parts)
-        between = math.fsum(count * (value - mean) ** 2 for value, _, count in parts)
-        stderr = math.sqrt((within + between) / (loops - 1) / loops)
-        half = t_half_width(stderr, loops, LEVEL / 2)
-    known = [row.get(f"{y}_closed_form") for row in rows]
-    exact = [value for value in known if isinstance(value, float)]
+    if units > 1:
+        within = math.fsum(error**2 * count * (count - 1) for _, count, error in parts)
+        between = math.fsum(count * (value - mean) ** 2 for value, count, _ in parts)
+        half = t_half_width(math.sqrt((within + between) / (units - 1) / units), units, LEVEL / 2)
+    loops = sum(_loops(row) for row in rows)
+    known = (_number(row.get(f"{y}_closed_form")) for row in rows)
+    exact = [value for value in known if value is not None]
     closed = math.fsum(exact) / len(exact) if len(exact) == len(rows) else None
     return Point(x, mean, half, loops, closed)
 
@@ -240,50 +255,65 @@ def _point(y: str, x: Value, rows: Sequence[Row]) -> Point:
 
 
 def _told(name: str, value: Value) -> str:
-    return f"{name} {'none' if value is None else number(value)}"
+    return f"{name} {'none' if value is None else value}"
 
 
-def _figure(lines: Mapping[Value, Sequence[Point]], chosen: Chosen, title: str) -> "Figure":
-    """The points of one figure, lines by colour, closed forms dashed."""
+def _short(text: str) -> str:
+    """A word that fits below a figure."""
+    return text if len(text) <= 2 * LETTERS else f"{text[:LETTERS]}…{text[1 - LETTERS :]}"
+
+
+def _figure(
+    lines: Mapping[Value, Sequence[Point]], chosen: Chosen, colours: Sequence[Value]
+) -> "Figure":
+    """The points of one figure, a line for each of its colours, closed forms dashed.
+
+    Args:
+        lines: Points by colour.
+        chosen: What they are.
+        colours: Those of all figures: each is drawn the same in all.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415  (a run's page draws nothing)
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     from icl_stl.report.loops import SIZE  # noqa: PLC0415
     from icl_stl.style import MARKERS, PALETTE, literal, plain_log  # noqa: PLC0415
 
-    rows = -(-(len(lines) + 1) // 2)
-    drawing = Figure(figsize=(SIZE[0], SIZE[1] + 0.2 * max(0, rows - 1)))
+    words = {colour: _short("none" if colour is None else str(colour)) for colour in lines}
+    columns = 1 if max(map(len, words.values())) > LETTERS else 2
+    drawing = Figure(figsize=(SIZE[0], SIZE[1] + 0.2 * (len(lines) // columns)))
     ax = drawing.subplots()
     every = [point for points in lines.values() for point in points]
     names = sorted({point.x for point in every}, key=_rank)
-    numeric = all(isinstance(name, float) for name in names)
-    for k, (colour, points) in enumerate(lines.items()):
+    numeric = all(isinstance(name, int | float) for name in names)
+    for colour, points in lines.items():
+        k = colours.index(colour)
         at: list[Any] = [point.x if numeric else names.index(point.x) for point in points]
         half = [point.half or 0.0 for point in points]
         look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 4.5, "linewidth": 1.2}
-        words = "measured" if chosen.colour is None else literal(_told(chosen.colour, colour))
+        label = "measured" if chosen.colour is None else literal(words[colour])
         means = [point.mean for point in points]
-        ax.errorbar(at, means, half if any(half) else None, capsize=2.5, label=words, **look)
+        ax.errorbar(at, means, half if any(half) else None, capsize=2.5, label=label, **look)
         exact = [math.nan if point.closed is None else point.closed for point in points]
         ax.plot(at, exact, "--", marker="_", color=PALETTE[k], linewidth=1.2)
     if any(point.closed is not None for point in every):
         ax.plot([], [], "--", color="0.35", label="closed form")
     if not numeric:
-        ax.set_xticks(range(len(names)), [literal(str(name)) for name in names], rotation=20)
-    elif all(isinstance(one, float) and one.is_integer() for one in names) and not _spreads(
-        names, 8
-    ):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xticks(
+            range(len(names)), [literal(_short(str(name))) for name in names], rotation=20
+        )
     elif _spreads(names, 8):
         ax.set_xscale("log")
         plain_log(ax.xaxis)
+    elif all(isinstance(name, int) for name in names):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if _spreads([point.mean - (point.half or 0.0) for point in every], 30):
         ax.set_yscale("log")
         plain_log(ax.yaxis)
     ax.set_xlabel(literal(chosen.x))
     ax.set_ylabel(literal(chosen.y))
-    ax.set_title(literal(title), fontsize=9)
-    drawing.legend(loc="outside lower center", ncols=2)
+    title = None if chosen.colour is None else literal(chosen.colour)
+    drawing.legend(loc="outside lower center", ncols=columns, title=title)
     return drawing
 
 
@@ -318,7 +348,7 @@ def _settings(rows: Sequence[Row]) -> str:
     values = {name: _distinct(rows, name) for name in _told_and_all(rows)[0]}
     return settings(
         {
-            name: ", ".join("none" if one is None else number(one) for one in own[:LINES])
+            name: ", ".join("none" if one is None else str(one) for one in own[:LINES])
             + (f", … ({len(own)} values)" if len(own) > LINES else "")
             for name, own in values.items()
             if own != [None]
@@ -374,7 +404,7 @@ def _said(
 ) -> Iterable[tuple[str, str]]:
     """What was run and what is shown, in words."""
     first = [row for row in rows if row["generation"] == 0]
-    loops = sum(int(row.get("runs") or 1) for row in first)
+    loops = sum(map(_loops, first))
     yield "Run", f"{len(first)} settings, {loops} loops"
     count, reasons = _failed(folder)
     if count:
@@ -383,10 +413,10 @@ def _said(
     at_generation = when.get(chosen.generation, f"generation {chosen.generation}")
     colour = "" if chosen.colour is None else f", a line for each {chosen.colour}"
     others = f", a figure for each {', '.join(chosen.others)}" if chosen.others else ""
-    yield "Shown", f"{chosen.y} against {chosen.x or 'nothing'}, {at_generation}{colour}{others}"
-    unknown = [row for row in rows if row[chosen.y] is None]
-    if unknown:
-        yield "Not shown", f"{len(unknown)} rows of {len(rows)}, whose {chosen.y} is unknown"
+    yield "Shown", f"{chosen.y} against {chosen.x}, {at_generation}{colour}{others}"
+    drawn = _drawn_rows(rows, chosen)
+    if left := sum(not _is_known(row, chosen) for row in drawn):
+        yield "Not shown", f"{left} of {len(drawn)} rows, whose {chosen.x} or {chosen.y} is unknown"
     if len(lines) > FIGURES:
         yield "Left out", f"{len(lines) - FIGURES} figures: their numbers are in the table"
 
@@ -403,28 +433,27 @@ def page(folder: Path, asked: Axes = USUAL) -> str:
     rows = [{name: _value(text) for name, text in row.items()} for row in cells]
     chosen = choose(rows, asked)
     lines = lines_of(rows, chosen)
-    name = " against ".join(one.replace("_", " ") for one in (chosen.y, chosen.x) if one)
+    name = f"{chosen.y} against {chosen.x}".replace("_", " ")
     caption = (
         f"{name[0].upper()}{name[1:]}: means over loops with 95 % intervals"
         + ("" if chosen.colour is None else f", a line for each {chosen.colour}")
         + "."
     )
+    colours = sorted({colour for own in lines.values() for colour in own}, key=_rank)
     draw: dict[str, Callable[[], Figure]] = {}
-    for place, colours in islice(lines.items(), FIGURES):
-        title = ", ".join(map(_told, chosen.others, place))
-        key = f"{name}, {title}" if title else name
-        draw[key] = lambda colours=colours, title=title: _figure(colours, chosen, title)  # type: ignore[misc]
+    for place, own in islice(lines.items(), FIGURES):
+        key = ", ".join([name, *map(_told, chosen.others, place)])
+        draw[key] = partial(_figure, own, chosen, colours)
     sections = {
         "title": escaped(f"Sweep of self-consuming loops: {name}"),
         "heading": "A sweep of self-consuming loops",
         "headline": escaped(f"{name[0].upper()}{name[1:]}."),
         "run": definitions(_said(rows, lines, chosen, folder)),
+        "figures": pictures(draw, dict.fromkeys(draw, caption)),
         "numbers": _numbers(lines, chosen),
         "configuration": _settings(rows),
         "reproduce": _again(folder, chosen),
     }
-    if chosen.x:
-        sections["figures"] = pictures(draw, dict.fromkeys(draw, caption))
     if made := _made_with(folder):
         sections["environment"] = environment(made.items())
     return filled(sections)

@@ -411,7 +411,7 @@ def _said(
         yield "Failed", f"{count} settings, left out here (failures.csv): {reasons}"
     when = {"every": "every generation", "last": "the last generation of each setting"}
     at_generation = when.get(chosen.generation, f"generation {chosen.generation}")
-    colour = "" if chosen.colour is None else f", a line for each {chosen.colour}"
+    colour = "" if chosen.colour is None else f", a line for each value of {chosen.colour}"
     others = f", a figure for each {', '.join(chosen.others)}" if chosen.others else ""
     yield "Shown", f"{chosen.y} against {chosen.x}, {at_generation}{colour}{others}"
     drawn = _drawn_rows(rows, chosen)
@@ -436,7 +436,7 @@ def page(folder: Path, asked: Axes = USUAL) -> str:
     name = f"{chosen.y} against {chosen.x}".replace("_", " ")
     caption = (
         f"{name[0].upper()}{name[1:]}: means over loops with 95 % intervals"
-        + ("" if chosen.colour is None else f", a line for each {chosen.colour}")
+        + ("" if chosen.colour is None else f", a line for each value of {chosen.colour}")
         + "."
     )
     colours = sorted({colour for own in lines.values() for colour in own}, key=_rank)

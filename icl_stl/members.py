@@ -11,23 +11,23 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from icl_stl.config import Architecture, Training, meant, require
+from icl_stl.data import Command, FromFile, load_file
 from icl_stl.laws import LinearRegression
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.problems import PROBLEMS, InContext, Problem
+from icl_stl.problems.in_context import OF_NETWORK, OF_TRAINING
+from icl_stl.problems.table import Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 
 Kind = TypeVar("Kind")
-COMMON = (
-    *("learner", "problem", "regime", "samples", "generations", "runs", "seed"),
-    *("json", "fresh", "help"),
-)
+NAMED = ("learner", "problem", "regime", "real", "command", "prompts_from")
+"""The options that name what a loop is of."""
+COMMON = (*NAMED, "samples", "generations", "runs", "seed", "json", "fresh", "help")
 """The options of a command: no field of a member has such a name."""
 LEARNERS: Mapping[str, type[Problem]] = {
     word: kind
@@ -35,38 +35,6 @@ LEARNERS: Mapping[str, type[Problem]] = {
     for word in kind.flat
 }
 """Words that stand for a problem, each with options of its own: `Problem.flat`."""
-
-
-def load_file(path: Path | str, option: str = "the file") -> ModuleType:
-    """The module that a file of Python is; the same object for the same content.
-
-    Its name carries a digest of its content, so that what it defines is told from what another
-    version of the file defined. It may import the files beside it.
-
-    Raises:
-        ValueError: If there is no such file, or importing it fails; the message says how.
-    """
-    file = Path(path).expanduser().resolve()
-    require(file.suffix == ".py", option, str(path), "a file of Python, as mine.py")
-    if not file.is_file():
-        raise ValueError(f"{option} must name a file that exists, but there is no file {path}")
-    name = f"{file.stem}_{sha256(file.read_bytes()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(file.parent))
-    return module
 
 
 def member(
@@ -175,6 +143,10 @@ def docs_of(kind: type) -> Mapping[str, str]:
 OF_BASE: Mapping[type, tuple[str, ...]] = {
     Problem: ("learner", "real_law", "name"),
     Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real"),
+    object: (
+        *("real", "model", "words", "digest", "options", "symbols"),
+        *("prompts_from", "architecture", "training"),
+    ),
 }
 """What may be a field of a member, but is no option: its base asks for it."""
 
@@ -185,7 +157,8 @@ def fields_of(kind: type) -> dict[str, Option]:
     Raises:
         ValueError: If a field has the name of something else that its base has.
     """
-    base = Problem if issubclass(kind, Problem) else Regime
+    bases = (Problem, Regime) if kind not in (Table, TablePrompts) else ()
+    base = next((one for one in bases if issubclass(kind, one)), object)
     hints, docs = get_type_hints(kind), docs_of(kind)
     found = {}
     for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
@@ -271,7 +244,9 @@ class Named(NamedTuple):
         return found
 
 
-def _named(option: str, words: str, kind: type, options: Mapping[str, Option], make: Any) -> Named:
+def _named(
+    option: str, words: str, kind: type, options: Mapping[str, Option], make: Any, title: str = ""
+) -> Named:
     unsaid = {name: one for name, one in options.items() if not sayable(one.kind)}
     for name, one in options.items():
         known = f"no option of the command ({', '.join(COMMON[:-1])})"
@@ -280,12 +255,11 @@ def _named(option: str, words: str, kind: type, options: Mapping[str, Option], m
         right = "a type that an option can say (numbers, text, choices, tuples), or a default"
         require(fine, f"the field {name} of {option} {words}", one.kind, right)
     path, colon, name = words.rpartition(":")
-    title = words
-    if colon and path.endswith(".py"):
+    if not title and colon and path.endswith(".py"):
         title = f"{Path(path).name}:{name}#{kind.__module__.rpartition('_')[2]}"
         words = f"{Path(path).expanduser().resolve()}:{name}"
     said = {name: one for name, one in options.items() if name not in unsaid}
-    return Named(option, words, title, said, unsaid, kind, make)
+    return Named(option, words, title or words, said, unsaid, kind, make)
 
 
 def learner(words: str) -> Named:
@@ -295,6 +269,8 @@ def learner(words: str) -> Named:
         ValueError: If there is none.
     """
     known = f"one of {', '.join(LEARNERS)}{meant(words, LEARNERS)}"
+    if words in GENERATIVE or ".py" in words:
+        known = f"{known}; this one learns from rows: give real"
     require(words in LEARNERS, "learner", words, known)
     kind = LEARNERS[words]
     own, docs = fields_of(kind), dict(kind.flat_help)
@@ -307,6 +283,74 @@ def learner(words: str) -> Named:
         for name, default in kind.flat[words].items()
     }
     return _named("learner", words, kind, options, lambda **given: kind.from_flat(words, **given))
+
+
+def table(given: Mapping[str, Any]) -> Named:
+    """What `--real` names, and the model that learns from it: `--learner` or `--command`.
+
+    Raises:
+        ValueError: If there is no such model, or a field of it cannot be an option.
+    """
+    known = f"{', '.join(GENERATIVE)}, or FILE.py:NAME"
+    for name in ("learner", "command"):
+        require(isinstance(given.get(name, ""), str), name, given.get(name), "a text")
+    if ("learner" in given) == ("command" in given):
+        both = "both" if "learner" in given else "neither"
+        raise ValueError(
+            f"exactly one of learner and command must be given with real, but {both} is: the "
+            f"learner is one of {known}"
+        )
+    option = "command" if "command" in given else "learner"
+    words = title = given[option]
+    own: Mapping[str, Option] = {}
+    of_table, of_fit = fields_of(Table), fields_of(Command)
+    kind: Any
+    made: Callable[[dict[str, Any], dict[str, Any]], Any]
+    if option == "command":
+        command = Command.named(words)
+        kind, made = Command, lambda own, fit: dataclasses.replace(command, **fit)
+    elif ".py" in words:
+        found = FromFile.named(words)
+        title = words.rpartition("/")[2]
+        kind, words = found.kind, found.words
+        made = lambda own, fit: dataclasses.replace(found, options=tuple(own.items()), **fit)  # noqa: E731
+        if found.is_learner:
+            kind, of_fit = type(kind), {}
+        else:
+            own = fields_of(kind)
+    else:
+        require(words in GENERATIVE, "learner", words, f"one of {known}{meant(words, GENERATIVE)}")
+        kind, of_fit = GENERATIVE[words], {}
+        own, made = fields_of(kind), lambda own, fit: kind(**own)
+    twice = sorted({*own} & {*of_table, *of_fit})
+    require(not twice, f"the fields of {words}", twice, "no options of a table or a fit")
+
+    def make(**options: Any) -> Table:
+        parts = [{n: options[n] for n in some if n in options} for some in (own, of_fit, of_table)]
+        return Table(given["real"], made(*parts[:2]), **parts[2])
+
+    return _named(option, words, kind, {**of_table, **own, **of_fit}, make, title)
+
+
+def prompts(given: Mapping[str, Any]) -> Named:
+    """What `--prompts-from` names: prompts of a file, and the transformer.
+
+    Raises:
+        ValueError: If the learner is another.
+    """
+    words = given.get("learner", "transformer")
+    require(words == "transformer", "learner", words, "'transformer' with prompts_from")
+    usual = learner("transformer").options
+    of_network = {name: usual[name] for name in (*OF_NETWORK, *OF_TRAINING)}
+
+    def make(**options: Any) -> TablePrompts:
+        network = Architecture(**{name: options.pop(name) for name in OF_NETWORK})
+        training = Training(**{name: options.pop(name) for name in OF_TRAINING})
+        options |= {"architecture": network, "training": training}
+        return TablePrompts(given["prompts_from"], **options)
+
+    options = {**fields_of(TablePrompts), **of_network}
+    return _named("learner", words, TablePrompts, options, make)
 
 
 def problem(words: str) -> Named:
@@ -375,8 +419,13 @@ class Chosen(NamedTuple):
                         "option can say: give it a default in a class of your own, FILE.py:NAME"
                     )
             named = self.regime if name in REGIME_OPTIONS else self.problem
-            elsewhere = name in {*REGIME_OPTIONS, *FLAT_OPTIONS} and name not in self.options
+            known = {*REGIME_OPTIONS, *FLAT_OPTIONS, *OF_TABLES}
+            elsewhere = name in known and name not in self.options
             right = f"left out with the {named.option} {named.words!r}"
+            if name in fields_of(Table):
+                right = ALONE
+            if name == "target":
+                right = "left out without prompts_from"
             require(not elsewhere, name, value, right)
 
 
@@ -391,22 +440,39 @@ REGIME_OPTIONS = ("alpha", "lam", "weight")
 """The options of the regimes of the package."""
 
 
+ALONE = "left out without real, the rows to learn from"
+OF_TABLES = tuple(
+    dict.fromkeys(
+        name
+        for kind in (Table, TablePrompts, Command, *GENERATIVE.values())
+        for name in fields_of(kind)
+    )
+)
+"""The options of tables and of what learns from them."""
+
+
 def chosen(given: Mapping[str, Any]) -> Chosen:
-    """What the options `learner` or `problem`, and `regime`, name.
+    """What the options `learner` or `problem`, `real` and `regime`, name.
 
     Raises:
         ValueError: If there is no such thing, both are given, or a field of one is a field of the
             other, too.
     """
-    for name in ("learner", "problem", "regime"):
+    for name in NAMED:
         require(isinstance(given.get(name, ""), str), name, given.get(name), "a name")
-    if "learner" in given and "problem" in given:
-        raise ValueError("learner and problem say the same thing: give one of them")
-    what = (
-        problem(given["problem"])
-        if "problem" in given
-        else learner(given.get("learner", next(iter(LEARNERS))))
-    )
+    for name in ("learner", "real", "command", "prompts_from"):
+        for other in ("problem", *(("real",) if name == "prompts_from" else ())):
+            if name in given and other in given:
+                raise ValueError(f"{name} and {other} say the same thing: give one of them")
+    require("real" in given or "command" not in given, "command", given.get("command"), ALONE)
+    if "real" in given:
+        what = table(given)
+    elif "prompts_from" in given:
+        what = prompts(given)
+    elif "problem" in given:
+        what = problem(given["problem"])
+    else:
+        what = learner(given.get("learner", next(iter(LEARNERS))))
     found = Chosen(what, regime(given.get("regime", "augment")))
     both = sorted({*what.options, *what.unsaid} & {*found.regime.options, *found.regime.unsaid})
     where = f"{what.option} {what.words} and regime {found.regime.words}"

@@ -56,7 +56,9 @@ _PACKED = {
     b"\xfd7zXZ": "compressed by xz",
 }
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+"""How a number is written."""
+_NUMBER = re.compile(NUMBER)
 _BLANKS = " \t"
 
 
@@ -211,6 +213,25 @@ def _short(line: str) -> str:
     return repr(line if len(line) < 80 else f"{line[:77]}...")
 
 
+def _by_commas(first: int, header: str) -> None:
+    """Refuse other separators."""
+    for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if separator in header:
+            raise ValueError(
+                f"line {first}: columns must be separated by commas, and decimals written with "
+                f"points, but there are {word}: {_short(header)}"
+            )
+
+
+def cells_of(text: str) -> list[tuple[int, list[str]]]:
+    """The values on each line that is not empty, with its number; at least one line."""
+    lines = _lines(text)
+    if not lines:
+        raise ValueError("it must hold values separated by commas, but it is empty")
+    _by_commas(*lines[0])
+    return [(number, _cells(number, line)) for number, line in lines]
+
+
 def rows_of(
     text: str, needed: Sequence[str], optional: Sequence[str] = (), *, more: bool = False
 ) -> list[Row]:
@@ -221,12 +242,7 @@ def rows_of(
     if not lines:
         raise ValueError(f"its first line must name the columns {in_words}, but it is empty")
     (first, header), *rest = lines
-    for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if separator in header:
-            raise ValueError(
-                f"line {first}: columns must be separated by commas, and decimals written with "
-                f"points, but there are {word}: {_short(header)}"
-            )
+    _by_commas(first, header)
     names = _cells(first, header)
     for place, name in enumerate(names, 1):
         here = f"line {first}: column {place}"
@@ -257,21 +273,28 @@ def list_of(text: str) -> list[tuple[int, str]]:
     return [(number, line.strip(_BLANKS)) for number, line in _lines(text)]
 
 
-def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
-    """What a file says."""
+def read_bytes(
+    path: Path, option: str, parse: Callable[[bytes], Content], most: int = MOST_BYTES
+) -> Content:
+    """What a file holds, of at most so many bytes."""
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"it must hold at most {MOST_BYTES} bytes, but it holds more")
-        return parse(text_of(content))
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"it must hold at most {most} bytes, but it holds more")
+        return parse(content)
     except OSError as error:
         reason = error.strerror
     except ValueError as error:
         reason = str(error)
     raise ValueError(f"{option} must be a readable file, but {path} is not: {reason}")
+
+
+def read(path: Path, option: str, parse: Callable[[str], Content]) -> Content:
+    """What a file of text says."""
+    return read_bytes(path, option, lambda content: parse(text_of(content)))
 
 
 def kind_of(path: Path, option: str, kinds: Sequence[str]) -> str:

@@ -544,7 +544,7 @@ def test_a_damaged_checkpoint_is_left_out_and_the_run_ends_the_same(whole, tmp_p
 
 def test_a_replicate_that_diverges_is_reported_and_left_out(whole, tmp_path, monkeypatch):
     """In replicate 1 the training of generation 2 of `replace` breaks down at step 2."""
-    add = runs._Loop.add
+    add = runs.FollowedLoop.add
 
     def break_down(self, params, observation):
         of_replace = self.kept.load.args[0].startswith("replace")
@@ -556,7 +556,7 @@ def test_a_replicate_that_diverges_is_reported_and_left_out(whole, tmp_path, mon
             }
         add(self, params, observation)
 
-    monkeypatch.setattr(runs._Loop, "add", break_down)
+    monkeypatch.setattr(runs.FollowedLoop, "add", break_down)
     loops = run(tmp_path)
     assert loops["replace"].failures == (Failure("replace", 1, 2, 2, "diverged_at"),)
     assert loops["augment-0.5"].failures == ()

@@ -21,27 +21,41 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from rich.live import Live
-from rich.table import Table
+from rich.table import Table as Shown
 
 from icl_stl import console, members
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.cores import memory
+from icl_stl.data import SHIPPED
 from icl_stl.lab import results
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
 from icl_stl.problems import PROBLEMS, InContext, expected_excess
+from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
 Row = dict[str, Any]
 
 NAMES = {
-    "learner": "What is trained, with options of its own: " + ", ".join(members.LEARNERS),
+    "learner": "What is trained, with options of its own: "
+    + ", ".join(members.LEARNERS)
+    + "; with --real one of "
+    + ", ".join(GENERATIVE)
+    + ", or FILE.py:NAME, a class with "
+    "fit(rows, weights=None) and sample(count, seed).",
     "problem": f"Instead of a learner: {', '.join(PROBLEMS)}, or FILE.py:NAME, a class that "
     "derives from icl_stl.problems.Problem; its fields are options.",
     "regime": f"What a generation is trained on: {', '.join((*REGIMES, *MAD_LOOPS))}, or "
     "FILE.py:NAME, a class that derives from icl_stl.regimes.Regime; its fields are options.",
+    "real": "Rows to learn from, a part of them held out: a file (.csv, .npy, .npz, .txt) or one "
+    f"of {', '.join(SHIPPED)}.",
+    "command": "Instead of a learner, with --real: a program that reads rows from {train} and "
+    "writes {count} rows to {out}; {seed} is a number.",
+    "prompts_from": "Prompts of rows of such a file, the label the column --target, for the "
+    "transformer.",
 }
 FRESH = tyro.conf.FlagCreatePairsOff[bool]
 
@@ -61,9 +75,13 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     words = _without(words, idle)
     of.refuse_others({name: value for name, value in given.items() if name not in idle})
     runs = f"Independent loops; {getattr(of.problem.kind, 'usual_runs', 1)} if not given."
+    common = {name: grids.COMMON[name] for name in ("samples", "generations", "seed")}
+    if "real" in given:
+        all_of_them = "n, real rows; all that are not held out if not given."
+        common["samples"] = Option(int | None, None, all_of_them)
     options = {
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
-        **{name: grids.COMMON[name] for name in ("samples", "generations", "seed")},
+        **common,
         **{"runs": Option(int | None, None, runs), **of.options},
         "json": Option(Path | None, None, "Write the result here too."),
         "fresh": Option(FRESH, False, "Forget what the run folder holds and start anew."),
@@ -115,7 +133,15 @@ def settings_of(arguments: Any) -> tuple[Setting, Row]:
     usual = type(arguments).__dataclass_fields__
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
-    if "problem" in given:
+    said |= {"samples": setting.samples}
+    for name in ("real", "command", "prompts_from"):
+        if said[name] is None:
+            del said[name]
+    if "real" in given or "prompts_from" in given:
+        said = {n: v for n, v in said.items() if n != "problem" and (n != "learner" or v)}
+        said["rows"] = getattr(setting.problem, "digest", None)
+        said |= {} if "real" in given else {"learner": setting.learner}
+    elif "problem" in given:
         del said["learner"]
     else:
         others = dict.fromkeys((*members.FLAT_OPTIONS, *members.REGIME_OPTIONS))
@@ -149,6 +175,12 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
+    if isinstance(setting.problem, Table | TablePrompts):
+        for name in ("held_out_loss", "energy"):
+            mean, error = mean_of(seen.get(name))
+            row[name] = {"mean": mean, "stderr": error}
+        value, low = (mean_of(seen.get(name))[0] for name in ("tv_value", "tv_low"))
+        row["tv_lower"] = {"value": value, "low": low, "level": LEVEL}
     if "risk" in seen:
         mean, error = mean_of(seen["risk"])
         row["risk"] = {"mean": mean, "stderr": error}
@@ -198,6 +230,11 @@ PROMPTS = {
     **{"excess squared error": ("excess_risk", ".4f"), "gap": ("gap", "+.4f")},
     "implied task variance": ("implied_task_variance", ".3f"),
 }
+ROWS = {
+    **{"rows": ("n_train", "d"), "held-out loss": ("held_out_loss", ".5g")},
+    **{"gap": ("gap", "+.4g"), "energy distance": ("energy", ".4f")},
+    **{"TV at least": ("tv_low", ".3f")},
+}
 OTHERS = {
     **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
@@ -206,11 +243,12 @@ OTHERS = {
 """Columns of a table: what they show of a row, and how."""
 
 
-def table(rows: Sequence[Row], title: str, setting: Setting) -> Table:
+def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     """The generations so far; without columns of which nothing is known."""
 
     def cell(row: Row, name: str, style: str) -> str:
         value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
+        value = row["tv_lower"]["low"] if name == "tv_low" else value
         error = None
         if isinstance(value, dict):
             value, error = value["mean"], value["stderr"]
@@ -220,13 +258,14 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Table:
         return f"{value:{style}}{shown}"
 
     columns = PROMPTS if setting.prompts else OTHERS
+    columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]
-    shown = Table(title=title, title_justify="left")
+    shown = Shown(title=title, title_justify="left")
     for name in cells:
         shown.add_column(name, justify="right")
     for own in zip(*cells.values(), strict=True):
@@ -235,7 +274,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Table:
 
 
 def loops_of(
-    setting: Setting, folder: Any, show: Callable[[results.LoopResult], Table], title: str
+    setting: Setting, folder: Any, show: Callable[[results.LoopResult], Shown], title: str
 ) -> results.LoopResult:
     """The loops, run or taken from the folder.
 
@@ -255,26 +294,44 @@ def loops_of(
         return results.LoopResult(regime, n, known)
     job, screen = Job(problem, n, last, setting.runs), console.console()
     options = {"seed": setting.seed, "folder": folder}
+
+    def run(**more: Any) -> results.LoopResult:
+        if isinstance(problem, Table) and problem.outside:
+            from icl_stl.lab import outside
+
+            return outside.run_loops(job, regime, **options, **more)
+        (found,) = runs.run_loops(job, [regime], **options, **more).values()
+        return found
+
     if not screen.is_terminal:
         with console.progress(title) as report:
-            (found,) = runs.run_loops(job, [regime], report=report, **options).values()
-            return found
+            return run(report=report)
     with Live(console=screen, auto_refresh=False, transient=True) as live:
 
         def watch(result: results.LoopResult) -> None:
             live.update(console.fitted(show(result), screen), refresh=True)
 
-        (found,) = runs.run_loops(job, [regime], watch=watch, **options).values()
-        return found
+        return run(watch=watch)
+
+
+def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
+    """The first loops that failed, and why, where a model outside JAX has said so."""
+    from icl_stl.lab.outside import reason
+
+    some = failures[: results.MOST_NAMED]
+    return [": ".join(filter(None, (str(one), reason(out, one)))) for one in some]
 
 
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
     label = results.label(setting.regime, setting.samples)
-    what = settings.get("learner") or setting.problem.name
+    what = settings.get("learner") or settings.get("command") or setting.problem.name
+    source = settings.get("real") or settings.get("prompts_from")
+    what += f" of {source}" if source else ""
     kept = json.dumps([settings, setting.identity], sort_keys=True).encode()
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", f"loop-{what}-{label}-{sha256(kept).hexdigest()[:10]}")
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", f"{what[:60]}-{label}")
+    name = f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
     out = Path("runs") / name
     if arguments.json is not None:
         results.check_file(arguments.json, "json")
@@ -290,20 +347,23 @@ def main(arguments: Any) -> int:
 
         of = setting.experiment
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
-        module = f"icl_stl.lab.{'solvable' if setting.solvable else 'runs'}"
+        outside = isinstance(of.problem, Table) and of.problem.outside
+        runner = "solvable" if setting.solvable else "outside" if outside else "runs"
+        module = f"icl_stl.lab.{runner}"
         identity = runs.identity({"setting": setting.identity}, setting.runs, setting.seed, module)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
 
-        def shown(result: results.LoopResult) -> Table:
+        def shown(result: results.LoopResult) -> Shown:
             return table(summary(result, setting, closed), title, setting)
 
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
+        named = in_words(out, failures)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,
             "versions": identity["versions"],
-            "failed": [str(failure) for failure in failures[: results.MOST_NAMED]],
+            "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
         }
@@ -322,8 +382,8 @@ def main(arguments: Any) -> int:
             write_figure(lambda: excess_curve(rows, title), out / figure)
         page = write_report(out)
     console.show(table(rows, title, setting))
-    for failure in failures[: results.MOST_NAMED]:
-        print(f"failed: {failure}")
+    for one in named:
+        print(f"failed: {one}")
     if failures:
         print(f"failed: {results.failed_in_words(failures, setting.runs, what)}")
     print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if rows else "") + f", {page}")

@@ -189,7 +189,7 @@ def follow(
 
     Loops that are `kept` go on after their last finished generation; each that begins is told.
     """
-    loop = _Loop(kept, state)
+    loop = FollowedLoop(kept, state)
     while (index := loop.generations) <= generations:
         tell(index)
         own = numbers(index) if callable(numbers) else numbers
@@ -394,7 +394,7 @@ MADE_BY = "made_by"
 """The array of a checkpoint that says what it was made by."""
 
 
-class _Loop:
+class FollowedLoop:
     """The replicates of one regime, generation by generation, in memory and where it is kept."""
 
     def __init__(self, kept: Kept, state: State):
@@ -414,7 +414,7 @@ class _Loop:
         """How many generations are done."""
         return next(iter(self.observations.values())).shape[1] if self.observations else 0
 
-    def start_from(self, other: "_Loop", regime: Regime) -> None:
+    def start_from(self, other: "FollowedLoop", regime: Regime) -> None:
         """Take over generation 0 of another regime."""
         self.state = State(other.state.params, self.empty.kept)
         self.observations = {
@@ -437,7 +437,7 @@ class _Loop:
         self.kept.save({**leaves, **self.observations})
 
 
-def _made_by(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
+def origin(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
     """What a checkpoint of loops is, beside what its folder is; None is generation 0 of all."""
     return {
         "sizes": key((job.samples, job.replicates)),
@@ -469,7 +469,7 @@ def run_loops(
     key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
     draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
     for regime in chosen.values():
-        if isinstance(problem, InContext):  # of ours, whose fits take long
+        if problem.costly:
             check_mix(key_loop, problem.learner, regime, real_rows(real), last)
         else:
             start_of_loop(key_loop, problem.learner, regime, real_rows(real), last, draw)
@@ -478,9 +478,9 @@ def run_loops(
     def empty(regime: Regime) -> State:
         return before_generation_0(problem, regime, replicates, last)
 
-    def kept(name: str, regime: Regime | None, state: State) -> _Loop:
+    def kept(name: str, regime: Regime | None, state: State) -> FollowedLoop:
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(folder.kept(file, _made_by(job, seed, regime)), state)
+        return FollowedLoop(folder.kept(file, origin(job, seed, regime)), state)
 
     first = kept("generation-0", None, empty(RealOnly()))
     loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
@@ -506,10 +506,8 @@ def run_loops(
         return program.compiled(replicates, empty(regime), numbers(regime, 0), np.int32(0))
 
     def next_of(regime: Regime, state: State, index: int) -> tuple[State, Arrays]:
-        made: tuple[State, Arrays] = step(regime)(
-            replicates, state, numbers(regime, index), np.int32(index)
-        )
-        return made
+        made, seen = step(regime)(replicates, state, numbers(regime, index), np.int32(index))
+        return made, problem.completed(replicates.held_out, seen)
 
     with ThreadPoolExecutor() as threads:
         list(threads.map(step, programs.values()))
@@ -617,7 +615,7 @@ def pairs_of_fits(
     def state(name: str, regime: Regime | None) -> State:
         empty = before_generation_0(problem, RealOnly(), replicates, 0)
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
-        return _Loop(folder.kept(file, _made_by(job, seed, regime)), empty).state
+        return FollowedLoop(folder.kept(file, origin(job, seed, regime)), empty).state
 
     first, found = state("generation-0", None).params, {}
     most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)
@@ -627,7 +625,7 @@ def pairs_of_fits(
         seen = []
         for place in places:
             report(f"{name}, pairs of fits beside its {place} generation", done, total)
-            file, made = f"pairs-{place}-{name}-{key(regime)[:16]}", _made_by(job, seed, regime)
+            file, made = f"pairs-{place}-{name}-{key(regime)[:16]}", origin(job, seed, regime)
             index, previous = 0, first
             if place == "last":
                 index, previous = job.generations, state(name, regime).params
@@ -673,7 +671,7 @@ def implied_variances_by_generator(
     require(isinstance(problem, InContext), "problem", problem, "one of prompts")
     assert isinstance(problem, InContext)
     name = f"predictive_sampling-{count}"
-    trained = _made_by(job, seed, None)
+    trained = origin(job, seed, None)
     stored = folder.load(name, trained)
     if stored is not None:
         return stored
@@ -684,7 +682,7 @@ def implied_variances_by_generator(
         of = replace(problem, architecture=architecture)
         state = before_generation_0(of, RealOnly(), replicates, 0)
         if state.params:
-            state = _Loop(folder.kept("generation-0", trained), state).state
+            state = FollowedLoop(folder.kept("generation-0", trained), state).state
         learners = tuple(replace(of, plug_in=plug_in).learner for plug_in in (False, True))
         predictive, plug_in = _both_generators(problem.task, learners, count)(keys, state.params)
         found[f"{known}_predictive"] = np.asarray(predictive)

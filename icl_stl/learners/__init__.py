@@ -2,7 +2,7 @@
 
 `fit` is the learning algorithm A (data -> θ), `generate` the generative model it returns (θ -> data
 from D_θ). In-context learners also `predict`; learners of labels also `relabel` given inputs.
-Everything is written for one seed.
+Everything is written for one seed. Needs no JAX until a learner is used.
 
 ================  ==================================================================
 ``in_context``    networks trained by Muon or NAdam, the exact Bayes predictor
@@ -10,28 +10,52 @@ Everything is written for one seed.
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
 ``orthogonal``    empirical Bayes and free shrinkage where inputs visit each direction in turn
+``generative``    laws of rows of a table: one file a member, with options (`GENERATIVE`)
+``stopping``      early stopping of what is trained by gradients
 ================  ==================================================================
 """
 
-from icl_stl.learners.attention import linear_attention
-from icl_stl.learners.in_context import (
-    Fitted,
-    adam_transformer,
-    bayes_learner,
-    fit_query_model,
-    in_context_model,
-    query_batches,
-    query_trainer,
-)
-from icl_stl.learners.laws import bernoulli, categorical, gaussian, gaussian_mean, maximal_coupling
-from icl_stl.learners.learner import Data, Learner
-from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
-from icl_stl.learners.regression import ols, ridge
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from icl_stl.learners.generative import GENERATIVE, Generative
+
+if TYPE_CHECKING:
+    from icl_stl.learners.attention import linear_attention
+    from icl_stl.learners.in_context import (
+        Fitted,
+        adam_transformer,
+        bayes_learner,
+        fit_query_model,
+        in_context_model,
+        query_batches,
+        query_trainer,
+    )
+    from icl_stl.learners.laws import (
+        bernoulli,
+        categorical,
+        gaussian,
+        gaussian_mean,
+        maximal_coupling,
+    )
+    from icl_stl.learners.learner import Data, Learner
+    from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
+    from icl_stl.learners.regression import ols, ridge
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for room in ("learner", "laws", "regression", "attention", "orthogonal", "in_context"):
+            found = vars(import_module(f"{__name__}.{room}"))
+            globals().update({one: found[one] for one in __all__ if one in found})
+        return globals()[name]
+
 
 # fmt: off
 __all__ = [
-    "Data", "Fitted", "Learner", "adam_transformer", "bayes_learner", "bernoulli",
-    "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
+    "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
+    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
     "in_context_model", "linear_attention", "maximal_coupling", "ols", "query_batches",
     "query_trainer", "ridge", "shrinkage",
 ]

@@ -29,6 +29,8 @@ class Learner:
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+    log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
+    """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
 
 
 def writer(

@@ -62,6 +62,19 @@ class Problem:
         """Rows that a fit needs."""
         return 1
 
+    @property
+    def costly(self) -> bool:
+        """Whether its fits are of this package and take long: they are not tried out first."""
+        return False
+
+    @property
+    def usual_samples(self) -> int | None:
+        """Real rows, where nobody says how many."""
+        return None
+
+    def check(self, regime: Regime, samples: int, generations: int) -> None:
+        """Refuse loops that cannot be, with a `ValueError`; needs no JAX."""
+
     def size(self, rows: float, runs: float) -> float:
         """About how many numbers there are at once, for so many rows of each of so many loops."""
         return rows * runs
@@ -109,6 +122,15 @@ class Problem:
         from icl_stl.problems.observed import numbers
 
         return numbers(self, key, truth, held_out, generation, one_step=one_step)
+
+    def completed(self, held_out: Any, seen: dict[str, Any]) -> dict[str, Any]:
+        """What was observed of a generation of many loops, with what no program can measure.
+
+        Args:
+            held_out: Their held-out rows, `[R, ...]`.
+            seen: What `observe` returned of each: arrays `[R, ...]`.
+        """
+        return seen
 
     risk: ClassVar[Any] = None
     """truth, θ -> E ℓ(θ, z) under the real law."""

@@ -61,6 +61,10 @@ class InContext(Problem):
         scores = training.batch * network.heads * task.context**2
         return prompts + weights + training.steps * training.batch + scores
 
+    @property
+    def costly(self) -> bool:
+        return True
+
     def __post_init__(self) -> None:
         whole("held_out", self.held_out, 2)
         flag("plug_in", self.plug_in)

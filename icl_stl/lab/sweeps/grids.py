@@ -38,7 +38,7 @@ from icl_stl.config import meant, require
 from icl_stl.descriptions import Json, canonical, describe
 from icl_stl.lab.experiments import Loops
 from icl_stl.members import Chosen, Option, typed
-from icl_stl.problems import InContext, Problem
+from icl_stl.problems import InContext, Problem, Solvable
 from icl_stl.regimes import REGIMES, Augment, Regime, Replace, real_share, synthetic_size
 from icl_stl.tables import read_options
 
@@ -52,6 +52,9 @@ COMMON: Mapping[str, Option] = {
     "learner": Option(str, "transformer", ""),
     "problem": Option(str, "", ""),
     "regime": Option(str, "augment", ""),
+    "real": Option(str, "", ""),
+    "command": Option(str, "", ""),
+    "prompts_from": Option(str, "", ""),
     "samples": Option(int, 1000, "n, real rows."),
     "generations": Option(int, 5, "Generations after generation 0."),
     "seed": Option(int, 0, "Seed of everything."),
@@ -116,12 +119,13 @@ class Setting:
     @property
     def solvable(self) -> bool:
         """Whether its problem is one of this package that is solved exactly."""
-        return is_own(type(self.problem).__module__) and not self.prompts
+        return is_own(type(self.problem).__module__) and isinstance(self.problem, Solvable)
 
     @property
     def learner(self) -> str:
         """What its problem is called."""
-        return str(self.columns.get("learner") or self.columns["problem"])
+        named = ("learner", "command", "problem")
+        return str(next(self.columns[name] for name in named if self.columns.get(name)))
 
     @property
     def n_syn(self) -> int:
@@ -167,6 +171,9 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
         ValueError: If an option has no such value, two of them contradict each other, or nothing
             has a use for one; the message names it and what would be right.
     """
+    for name in ("real", "command", "prompts_from"):
+        single = "left out in a sweep: give each setting to icl-stl loop"
+        require(name not in given or not one, name, given.get(name), single)
     of = members.chosen(given)
     known = {**COMMON, **of.options}
     of.refuse_others(given)
@@ -175,7 +182,8 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
             close = meant(name, known).strip(" ()") or f"there are {', '.join(known)}"
             raise ValueError(f"{name!r} is no option of a setting: {close}")
     values = {name: typed(name, value, known[name].kind) for name, value in given.items()}
-    common = {name: values.get(name, known[name].default) for name in list(COMMON)[3:]}
+    numbers = [*COMMON][len(members.NAMED) :]
+    common = {name: values.get(name, known[name].default) for name in numbers}
     for name, fine, right in (
         ("seed", 0 <= common["seed"] < 2**31, "a whole number in [0, 2^31)"),
         ("generations", common["generations"] >= 0, "at least 0"),
@@ -184,11 +192,14 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
         require(fine, name, common[name], right)
     missing = [n for n, one in of.options.items() if one.default is MISSING and n not in values]
     require(not missing, ", ".join(missing), "not there", "given, since there is no default")
+    own = {n: values.get(n, one.default) for n, one in of.problem.options.items()}
+    problem = of.problem.made(own)
+    if "samples" not in values:
+        common["samples"] = problem.usual_samples or common["samples"]
     given_to_it = {name: value for name, value in values.items() if name in of.regime.options}
     regime = of.regime.made(given_to_it)
     n_syn = _synthetic(regime, common["samples"], given_to_it)
-    own = {n: values.get(n, one.default) for n, one in of.problem.options.items()}
-    problem = of.problem.made(own)
+    problem.check(regime, common["samples"], common["generations"])
     alone = isinstance(problem, InContext) and one
     word = f"left out with the {of.problem.option} {of.problem.words!r}"
     require(not alone or "runs" not in given, "runs", given.get("runs"), word)
@@ -260,6 +271,7 @@ def _columns(
 ) -> dict[str, Any]:
     """What a setting is, by column."""
     own = {of.problem.option: of.problem.title, **common}
+    own |= {name: values[name] for name in ("real", "prompts_from") if name in values}
     ours = type(regime) in REGIMES.values()
     options = of.problem.options if ours else of.options
     own |= {name: values.get(name, one.default) for name, one in options.items()}

@@ -451,13 +451,22 @@ DRAWINGS = of_cells(
 )
 
 
+SHOWN = {
+    **{"excess_risk": "excess risk", "risk": "risk on held-out rows"},
+    **{"held_out_loss": "loss of held-out rows, nats a row"},
+    "energy": "energy distance from held-out rows",
+}
+"""What a loop of one's own is drawn by: the first of these that is known, and in words."""
+
+
 def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Excess risk of a loop by generation, beside its closed form; or its risk."""
+    """Excess risk of a loop by generation, beside its closed form; or what is `SHOWN` instead."""
     figure = Figure(figsize=(5.6, 3.9))
     ax = figure.subplots()
     x = np.array([row["generation"] for row in rows])
-    known = rows[0]["excess_risk"]["mean"] is not None
-    risks = [row["excess_risk" if known else "risk"] for row in rows]
+    none = {"mean": None}
+    name = next(name for name in SHOWN if rows[0].get(name, none)["mean"] is not None)
+    known, risks = name == "excess_risk", [row[name] for row in rows]
     mean = np.array([risk["mean"] for risk in risks])
     error = 2 * np.array([risk["stderr"] or 0.0 for risk in risks])
     ax.errorbar(
@@ -468,7 +477,7 @@ def excess_curve(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     if known and np.isfinite(closed).any():
         ax.plot(x, closed, "k--", marker="_", linewidth=1.2, label="closed form")
     ax.set_xlabel("generation")
-    ax.set_ylabel("excess risk" if known else "risk on held-out rows")
+    ax.set_ylabel(SHOWN[name])
     ax.set_ylim(0 if known else None, None)
     ax.set_title(title)
     ax.legend()

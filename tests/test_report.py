@@ -836,7 +836,7 @@ def test_the_script_writes_the_page(small, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--results", "nowhere"], "error: nowhere/config.json does not exist"),
+        (["--results", "nowhere"], "error: results must be the folder of a run, a loop or a sweep"),
         (["--results", "small", "--out", "small"], "error: out must be a file"),
         (["--results", "small", "--out", "folder.html"], "error: out must be a file"),
         (["--results", "small", "--out", ""], "error: --out must have a value"),

@@ -26,7 +26,8 @@ from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 Kind = TypeVar("Kind")
 NAMED = ("learner", "problem", "regime", "real", "command")
 """The options that name what a loop is of."""
-COMMON = (*NAMED, "samples", "generations", "runs", "seed", "json", "fresh", "help")
+REPLACED = ("replace_rows", "replace_draws")
+COMMON = (*NAMED, "samples", "generations", "runs", "seed", *REPLACED, "json", "fresh", "help")
 """The options of a command: no field of a member has such a name."""
 LEARNERS: Mapping[str, type[Problem]] = {
     word: kind

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, make_dataclass
 from hashlib import sha256
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from icl_stl import console, members
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.cores import memory
 from icl_stl.data import SHIPPED
-from icl_stl.lab import results
+from icl_stl.lab import replaced, results
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
@@ -39,8 +39,11 @@ from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 Row = dict[str, Any]
 
 NAMES = {
-    "learner": "What is trained, with options of its own: " + ", ".join(members.LEARNERS)
-    + "; with --real one of " + ", ".join(members.GENERATIVE) + ", or FILE.py:NAME, a class with "
+    "learner": "What is trained, with options of its own: "
+    + ", ".join(members.LEARNERS)
+    + "; with --real one of "
+    + ", ".join(members.GENERATIVE)
+    + ", or FILE.py:NAME, a class with "
     "fit(rows, weights=None) and sample(count, seed).",
     "problem": f"Instead of a learner: {', '.join(PROBLEMS)}, or FILE.py:NAME, a class that "
     "derives from icl_stl.problems.Problem; its fields are options.",
@@ -52,6 +55,15 @@ NAMES = {
     "writes {count} rows to {out}; {seed} is a number.",
 }
 FRESH = tyro.conf.FlagCreatePairsOff[bool]
+REPLACED = {
+    "replace_rows": Option(
+        tuple[float, ...] | None,
+        None,
+        "Measure κ and b too, by fits to real sets with these shares of the rows replaced; "
+        f"{' '.join(map(str, replaced.SHARES))} if none is named.",
+    ),
+    "replace_draws": Option(int, 4, "Real sets to replace rows of."),
+}
 
 
 def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
@@ -77,6 +89,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
         **common,
         **{"runs": Option(int | None, None, runs), **of.options},
+        **REPLACED,
         "json": Option(Path | None, None, "Write the result here too."),
         "fresh": Option(FRESH, False, "Forget what the run folder holds and start anew."),
     }
@@ -123,7 +136,8 @@ Arguments = arguments_for(())[0]
 
 def settings_of(arguments: Any) -> tuple[Setting, Row]:
     """The setting that was asked for, and its options: null where only other learners have one."""
-    said = {n: v for n, v in vars(arguments).items() if n not in ("json", "fresh")}
+    apart = ("json", "fresh", *REPLACED)  # what the loop does not depend on
+    said = {n: v for n, v in vars(arguments).items() if n not in apart}
     usual = type(arguments).__dataclass_fields__
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
@@ -266,6 +280,32 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     return shown
 
 
+def changes(row: Row) -> Shown:
+    """What replaced rows changed."""
+    noise = row["seed_noise"] or {"generation_0": nan, "generation_1": nan}
+    title = (
+        f"{row['of']}: root mean square change, by {row['draws']} draws; of another seed "
+        "{generation_0:.3g} and {generation_1:.3g}".format(**noise)
+    )
+    shown = Shown(title=title, title_justify="left")
+    for name in ("share", "rows", "generation 0", "generation 1", "b", "κ"):
+        shown.add_column(name, justify="right")
+
+    def changed(own: Row) -> str:
+        return f"{own['change']:.3g}" + " (below noise)" * own["below_seed_noise"]
+
+    for own in row["by_share"]:
+        both = (changed(own[f"generation_{g}"]) for g in (0, 1))
+        ends = f"{own['b']:.3g}", "-" if own["kappa"] is None else f"{own['kappa']:.2f}"
+        shown.add_row(f"{own['share']:.3g}", str(own["rows"]), *both, *ends)
+    ends = (
+        "-" if one["value"] is None else "{value:.3g} [{low:.3g}, {high:.3g}]".format(**one)
+        for one in (row["b"], row["kappa"])
+    )
+    shown.add_row("all", "", "", "", *ends)
+    return shown
+
+
 def loops_of(
     setting: Setting, folder: Any, show: Callable[[results.LoopResult], Shown], title: str
 ) -> results.LoopResult:
@@ -310,6 +350,10 @@ def loops_of(
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
+    plan, stability = None, None
+    if arguments.replace_rows is not None:
+        asked = arguments.replace_rows, arguments.replace_draws
+        plan = replaced.Replacement.of(*asked, setting.problem, setting.regime, setting.samples)
     label = results.label(setting.regime, setting.samples)
     what = settings.get("learner") or settings.get("command") or setting.problem.name
     what += f" of {settings['real']}" if "real" in settings else ""
@@ -319,6 +363,8 @@ def main(arguments: Any) -> int:
     out = Path("runs") / name
     if arguments.json is not None:
         results.check_file(arguments.json, "json")
+    if plan is not None:
+        print(f"κ and b take {plan.words}", flush=True)
     title = f"{what}, {label}, n = {setting.samples}, {setting.runs} loops"
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
@@ -345,7 +391,14 @@ def main(arguments: Any) -> int:
         if isinstance(of.problem, Table) and of.problem.outside:
             from icl_stl.lab.outside import reason
 
-            named = [f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)]
+            named = [
+                f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)
+            ]
+        if plan is not None:
+            from icl_stl.lab.retrained import retrain
+
+            with console.progress("κ and b") as report:
+                stability = retrain(plan, seed=setting.seed, folder=folder, report=report)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,
@@ -353,6 +406,7 @@ def main(arguments: Any) -> int:
             "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
+            **({} if stability is None else {"stability": stability}),
         }
         for path in (out / "loop.json", arguments.json):
             if path is not None:
@@ -368,6 +422,9 @@ def main(arguments: Any) -> int:
             figure = "excess"
             write_figure(lambda: excess_curve(rows, title), out / figure)
     console.show(table(rows, title, setting))
+    if stability is not None:
+        console.show(changes(stability))
+        print(f"{replaced.sentence(stability)}; {stability['note']}")
     for one in named:
         print(f"failed: {one}")
     if failures:

@@ -136,6 +136,16 @@ class Table(Problem):
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         return jax.random.permutation(key, truth.rows)[:count]
 
+    def most_samples(self, share: float) -> int | None:
+        return int(self.usual_samples / (1 + share))
+
+    def draw_others(self, key: Any, truth: Any, samples: int, count: int) -> Any:
+        return jax.random.permutation(key, truth.rows[samples:])[:count]
+
+    def loss(self, params: Any, rows: Any) -> Any:
+        """-ln p of each row, in the units of the learner."""
+        return -self.learner.log_density(params, rows)
+
     def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
         """Key of the loop, its rows that are not held out, the first n of these, held-out rows."""
         sheet, held = self.sheet, self.held_out

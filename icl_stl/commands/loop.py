@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, make_dataclass
 from hashlib import sha256
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,16 +24,18 @@ from rich.live import Live
 from rich.table import Table as Shown
 
 from icl_stl import console, members
+from icl_stl.commands import replacing
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.cores import memory
 from icl_stl.data import SHIPPED
-from icl_stl.lab import replaced, results
+from icl_stl.lab import results
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
 from icl_stl.problems import PROBLEMS, InContext, expected_excess
-from icl_stl.problems.table import LEVEL, Table
+from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
 Row = dict[str, Any]
@@ -42,7 +44,7 @@ NAMES = {
     "learner": "What is trained, with options of its own: "
     + ", ".join(members.LEARNERS)
     + "; with --real one of "
-    + ", ".join(members.GENERATIVE)
+    + ", ".join(GENERATIVE)
     + ", or FILE.py:NAME, a class with "
     "fit(rows, weights=None) and sample(count, seed).",
     "problem": f"Instead of a learner: {', '.join(PROBLEMS)}, or FILE.py:NAME, a class that "
@@ -53,17 +55,10 @@ NAMES = {
     f"of {', '.join(SHIPPED)}.",
     "command": "Instead of a learner, with --real: a program that reads rows from {train} and "
     "writes {count} rows to {out}; {seed} is a number.",
+    "prompts_from": "Prompts of rows of such a file, the label the column --target, for the "
+    "transformer.",
 }
 FRESH = tyro.conf.FlagCreatePairsOff[bool]
-REPLACED = {
-    "replace_rows": Option(
-        tuple[float, ...] | None,
-        None,
-        "Measure κ and b too, by fits to real sets with these shares of the rows replaced; "
-        f"{' '.join(map(str, replaced.SHARES))} if none is named.",
-    ),
-    "replace_draws": Option(int, 4, "Real sets to replace rows of."),
-}
 
 
 def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
@@ -89,7 +84,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
         **common,
         **{"runs": Option(int | None, None, runs), **of.options},
-        **REPLACED,
+        **replacing.OPTIONS,
         "json": Option(Path | None, None, "Write the result here too."),
         "fresh": Option(FRESH, False, "Forget what the run folder holds and start anew."),
     }
@@ -136,18 +131,19 @@ Arguments = arguments_for(())[0]
 
 def settings_of(arguments: Any) -> tuple[Setting, Row]:
     """The setting that was asked for, and its options: null where only other learners have one."""
-    apart = ("json", "fresh", *REPLACED)  # what the loop does not depend on
+    apart = ("json", "fresh", *replacing.OPTIONS)  # what the loop does not depend on
     said = {n: v for n, v in vars(arguments).items() if n not in apart}
     usual = type(arguments).__dataclass_fields__
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
     said |= {"samples": setting.samples}
-    for name in ("real", "command"):
+    for name in ("real", "command", "prompts_from"):
         if said[name] is None:
             del said[name]
-    if "real" in given:
+    if "real" in given or "prompts_from" in given:
         said = {n: v for n, v in said.items() if n != "problem" and (n != "learner" or v)}
-        said["rows"] = setting.problem.digest
+        said["rows"] = getattr(setting.problem, "digest", None)
+        said |= {} if "real" in given else {"learner": setting.learner}
     elif "problem" in given:
         del said["learner"]
     else:
@@ -182,7 +178,7 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
-    if isinstance(setting.problem, Table):
+    if isinstance(setting.problem, Table | TablePrompts):
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
             row[name] = {"mean": mean, "stderr": error}
@@ -265,7 +261,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
         return f"{value:{style}}{shown}"
 
     columns = PROMPTS if setting.prompts else OTHERS
-    columns = ROWS if isinstance(setting.problem, Table) else columns
+    columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
@@ -277,32 +273,6 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
         shown.add_column(name, justify="right")
     for own in zip(*cells.values(), strict=True):
         shown.add_row(*own)
-    return shown
-
-
-def changes(row: Row) -> Shown:
-    """What replaced rows changed."""
-    noise = row["seed_noise"] or {"generation_0": nan, "generation_1": nan}
-    title = (
-        f"{row['of']}: root mean square change, by {row['draws']} draws; of another seed "
-        "{generation_0:.3g} and {generation_1:.3g}".format(**noise)
-    )
-    shown = Shown(title=title, title_justify="left")
-    for name in ("share", "rows", "generation 0", "generation 1", "b", "κ"):
-        shown.add_column(name, justify="right")
-
-    def changed(own: Row) -> str:
-        return f"{own['change']:.3g}" + " (below noise)" * own["below_seed_noise"]
-
-    for own in row["by_share"]:
-        both = (changed(own[f"generation_{g}"]) for g in (0, 1))
-        ends = f"{own['b']:.3g}", "-" if own["kappa"] is None else f"{own['kappa']:.2f}"
-        shown.add_row(f"{own['share']:.3g}", str(own["rows"]), *both, *ends)
-    ends = (
-        "-" if one["value"] is None else "{value:.3g} [{low:.3g}, {high:.3g}]".format(**one)
-        for one in (row["b"], row["kappa"])
-    )
-    shown.add_row("all", "", "", "", *ends)
     return shown
 
 
@@ -347,24 +317,27 @@ def loops_of(
         return run(watch=watch)
 
 
+def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
+    """The first loops that failed, and why, where a model outside JAX has said so."""
+    from icl_stl.lab.outside import reason
+
+    some = failures[: results.MOST_NAMED]
+    return [": ".join(filter(None, (str(one), reason(out, one)))) for one in some]
+
+
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
-    plan, stability = None, None
-    if arguments.replace_rows is not None:
-        asked = arguments.replace_rows, arguments.replace_draws
-        plan = replaced.Replacement.of(*asked, setting.problem, setting.regime, setting.samples)
+    asked = replacing.plan(arguments, setting)
     label = results.label(setting.regime, setting.samples)
     what = settings.get("learner") or settings.get("command") or setting.problem.name
-    what += f" of {settings['real']}" if "real" in settings else ""
+    source = settings.get("real") or settings.get("prompts_from")
+    what += f" of {source}" if source else ""
     kept = json.dumps([settings, setting.identity], sort_keys=True).encode()
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", f"{what[:60]}-{label}")
-    name = f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
-    out = Path("runs") / name
+    out = Path("runs") / f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
     if arguments.json is not None:
         results.check_file(arguments.json, "json")
-    if plan is not None:
-        print(f"κ and b take {plan.words}", flush=True)
     title = f"{what}, {label}, n = {setting.samples}, {setting.runs} loops"
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
@@ -376,9 +349,9 @@ def main(arguments: Any) -> int:
 
         of = setting.experiment
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
-        module = f"icl_stl.lab.{'solvable' if setting.solvable else 'runs'}"
-        if isinstance(of.problem, Table) and of.problem.outside:
-            module = "icl_stl.lab.outside"
+        outside = isinstance(of.problem, Table) and of.problem.outside
+        runner = "solvable" if setting.solvable else "outside" if outside else "runs"
+        module = f"icl_stl.lab.{runner}"
         identity = runs.identity({"setting": setting.identity}, setting.runs, setting.seed, module)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
 
@@ -387,18 +360,8 @@ def main(arguments: Any) -> int:
 
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
-        named = [str(failure) for failure in failures[: results.MOST_NAMED]]
-        if isinstance(of.problem, Table) and of.problem.outside:
-            from icl_stl.lab.outside import reason
-
-            named = [
-                f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)
-            ]
-        if plan is not None:
-            from icl_stl.lab.retrained import retrain
-
-            with console.progress("κ and b") as report:
-                stability = retrain(plan, seed=setting.seed, folder=folder, report=report)
+        named = in_words(out, failures)
+        stability = replacing.measured(asked, setting.seed, folder)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,
@@ -406,7 +369,7 @@ def main(arguments: Any) -> int:
             "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
-            **({} if stability is None else {"stability": stability}),
+            **stability,
         }
         for path in (out / "loop.json", arguments.json):
             if path is not None:
@@ -422,9 +385,7 @@ def main(arguments: Any) -> int:
             figure = "excess"
             write_figure(lambda: excess_curve(rows, title), out / figure)
     console.show(table(rows, title, setting))
-    if stability is not None:
-        console.show(changes(stability))
-        print(f"{replaced.sentence(stability)}; {stability['note']}")
+    replacing.show(stability)
     for one in named:
         print(f"failed: {one}")
     if failures:

@@ -125,7 +125,8 @@ class Problem:
 
     def to_score(self, key: Any, truth: Any, held_out: Any) -> Any:
         """Real rows whose `loss` is looked at, which no generation sees."""
-        return self.draw(key, truth, HELD_OUT) if isinstance(held_out, tuple) else held_out
+        there = jax.tree.leaves(held_out)
+        return held_out if there else self.draw(key, truth, HELD_OUT)
 
     def observe(
         self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True

@@ -27,7 +27,10 @@ from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 Kind = TypeVar("Kind")
 NAMED = ("learner", "problem", "regime", "real", "command", "prompts_from")
 """The options that name what a loop is of."""
-COMMON = (*NAMED, "samples", "generations", "runs", "seed", "json", "fresh", "help")
+COMMON = (
+    *(*NAMED, "samples", "generations", "runs", "seed", "replace_rows", "replace_draws"),
+    *("json", "fresh", "help"),
+)
 """The options of a command: no field of a member has such a name."""
 LEARNERS: Mapping[str, type[Problem]] = {
     word: kind

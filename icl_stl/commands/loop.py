@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.table import Table as Shown
 
 from icl_stl import console, members
+from icl_stl.commands import replacing
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.cores import memory
 from icl_stl.data import SHIPPED
@@ -83,6 +84,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
         **common,
         **{"runs": Option(int | None, None, runs), **of.options},
+        **replacing.OPTIONS,
         "json": Option(Path | None, None, "Write the result here too."),
         "fresh": Option(FRESH, False, "Forget what the run folder holds and start anew."),
     }
@@ -129,7 +131,8 @@ Arguments = arguments_for(())[0]
 
 def settings_of(arguments: Any) -> tuple[Setting, Row]:
     """The setting that was asked for, and its options: null where only other learners have one."""
-    said = {n: v for n, v in vars(arguments).items() if n not in ("json", "fresh")}
+    apart = ("json", "fresh", *replacing.OPTIONS)  # what the loop does not depend on
+    said = {n: v for n, v in vars(arguments).items() if n not in apart}
     usual = type(arguments).__dataclass_fields__
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
@@ -325,14 +328,14 @@ def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
+    asked = replacing.plan(arguments, setting)
     label = results.label(setting.regime, setting.samples)
     what = settings.get("learner") or settings.get("command") or setting.problem.name
     source = settings.get("real") or settings.get("prompts_from")
     what += f" of {source}" if source else ""
     kept = json.dumps([settings, setting.identity], sort_keys=True).encode()
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", f"{what[:60]}-{label}")
-    name = f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
-    out = Path("runs") / name
+    out = Path("runs") / f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
     if arguments.json is not None:
         results.check_file(arguments.json, "json")
     title = f"{what}, {label}, n = {setting.samples}, {setting.runs} loops"
@@ -359,6 +362,7 @@ def main(arguments: Any) -> int:
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
         named = in_words(out, failures)
+        stability = replacing.measured(asked, setting.seed, folder)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,
@@ -366,6 +370,7 @@ def main(arguments: Any) -> int:
             "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
+            **stability,
         }
         for path in (out / "loop.json", arguments.json):
             if path is not None:
@@ -382,6 +387,7 @@ def main(arguments: Any) -> int:
             write_figure(lambda: excess_curve(rows, title), out / figure)
         page = write_report(out)
     console.show(table(rows, title, setting))
+    replacing.show(stability)
     for one in named:
         print(f"failed: {one}")
     if failures:

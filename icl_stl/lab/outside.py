@@ -7,11 +7,11 @@ that a stopped run needs and nothing is unpickled. Commands run beside each othe
 classes one after the other, since they share the random states of their packages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,38 +88,76 @@ def _run(
     name = f"{label(regime, n)}-{key(regime)[:16]}"
     loop = FollowedLoop(folder.kept(name, origin(job, seed, regime)), state)
     while (index := loop.generations) <= last:
-        rows, weights, history = real, np.full(real.shape[:2], 1 / n), loop.state.kept
-        if index:
-            share = np.float64(real_share(regime, n, index))
-            own = replicates, loop.state, share, np.int32(index)
-            rows, weights, history = on_host(mixing(problem, regime)(*own))
-        alive = np.isfinite(loop.state.params).all(axis=(1, 2))
-        tasks = {}
-        for r in np.flatnonzero(alive).tolist():
-            place = place_of(folder.path, index, r)
-            there = weights[r] > 0
-            own_weights = _own_weights(problem.model, regime, index, weights[r][there])
-            of = (seed, r, index), problem.sheet, held_out[r], place
-            tasks[r] = Task(rows[r][there], own_weights, pool.shape[1], *of)
-        pool = np.full(pool.shape, np.nan)
-        losses = np.full(count, np.nan)
-        for done, (r, made) in enumerate(_fitted(problem.model, tasks)):
-            words = f"generation {index}, run {r}"
+
+        def tell(words: str, done: int, index: int = index) -> None:
             report(words, index * count + done, (last + 1) * count)
-            if isinstance(made, Written):
-                pool[r] = made.rows
-                losses[r] = np.nan if made.losses is None else made.losses.mean()
-            else:
-                tell = f"{words}: {problem.model.words}: {made}\n"
-                path = reason_path(tasks[r].place)
-                path.parent.mkdir(exist_ok=True)
-                write_atomically(path, tell.encode())
-        seen: Arrays = {"held_out_loss": losses} if problem.model.has_density else {}
+
+        of = problem, regime, index, replicates, loop.state
+        pool, losses, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
+        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1)}
         seen = problem.completed(held_out, {**seen, "rows": pool[:, n_syn:]})
         loop.add(State(pool, history), seen)
         watch(LoopResult(regime, n, loop.observations))
     report("measured", (last + 1) * count, (last + 1) * count)
     return LoopResult(regime, n, loop.observations)
+
+
+class Fitted(NamedTuple):
+    """What the models of one generation wrote; NaN where one could not be fitted."""
+
+    rows: Any
+    """`[R, count, columns]`."""
+    losses: Any
+    """-ln p of the held-out rows, `[R, H]`; None without a density."""
+    kept: Any
+    """The rows of all generations so far, for a regime that keeps them."""
+
+
+def fit_generation(
+    problem: Any,
+    regime: Regime,
+    index: int,
+    replicates: Replicate,
+    state: State,
+    *,
+    seed: int,
+    out: Path,
+    tell: Callable[[str, int], None],
+) -> Fitted:
+    """Fit one generation of all replicates whose rows in `state` are finite.
+
+    Args:
+        state: What the generation before wrote, as many rows as are to be written.
+        out: Where models leave what they leave behind.
+        tell: Called with each fit that is finished, and how many were before.
+    """
+    _, _, real, held_out = on_host(replicates)
+    n = real.shape[1]
+    rows, weights, history = real, np.full(real.shape[:2], 1 / n), state.kept
+    if index:
+        share = np.float64(real_share(regime, n, index))
+        own = replicates, state, share, np.int32(index)
+        rows, weights, history = on_host(mixing(problem, regime)(*own))
+    tasks = {}
+    for r in np.flatnonzero(np.isfinite(state.params).all(axis=(1, 2))).tolist():
+        place, there = place_of(out, index, r), weights[r] > 0
+        own_weights = _own_weights(problem.model, regime, index, weights[r][there])
+        of = (seed, r, index), problem.sheet, held_out[r], place
+        tasks[r] = Task(rows[r][there], own_weights, state.params.shape[1], *of)
+    pool = np.full(state.params.shape, np.nan)
+    losses = np.full(held_out.shape[:2], np.nan) if problem.model.has_density else None
+    for done, (r, made) in enumerate(_fitted(problem.model, tasks)):
+        words = f"generation {index}, run {r}"
+        tell(words, done)
+        if isinstance(made, Written):
+            pool[r] = made.rows
+            if losses is not None:
+                losses[r] = made.losses
+        else:
+            path = reason_path(tasks[r].place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, f"{words}: {problem.model.words}: {made}\n".encode())
+    return Fitted(pool, losses, history)
 
 
 def _own_weights(model: Any, regime: Regime, index: int, weights: Any) -> Any:

@@ -115,6 +115,19 @@ class Problem:
             held_out = drawn(jax.random.fold_in(key, 2**31 - 1), HELD_OUT)
         return key_loop, truth, real, held_out
 
+    def most_samples(self, share: float) -> int | None:
+        """Largest n of which such a share can be replaced by other real rows; None for any."""
+        return None
+
+    def draw_others(self, key: Any, truth: Any, samples: int, count: int) -> Any:
+        """So many real rows that are none of the n of the loop."""
+        return self.draw(key, truth, count)
+
+    def to_score(self, key: Any, truth: Any, held_out: Any) -> Any:
+        """Real rows whose `loss` is looked at, which no generation sees."""
+        there = jax.tree.leaves(held_out)
+        return held_out if there else self.draw(key, truth, HELD_OUT)
+
     def observe(
         self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
     ) -> dict[str, Any]:

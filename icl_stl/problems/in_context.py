@@ -105,6 +105,9 @@ class InContext(Problem):
         real = self.draw(key_real, (), samples)
         return key_loop, (), real, self.draw_held_out(key_held_out, ())
 
+    def to_score(self, key: Any, truth: Any, held_out: Any) -> Any:
+        return held_out[0]
+
     def observe(
         self, key: Any, truth: Any, held_out: Any, generation: Any, **more: Any
     ) -> dict[str, Scalar]:

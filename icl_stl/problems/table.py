@@ -137,6 +137,16 @@ class Table(Problem):
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         return jax.random.permutation(key, truth.rows)[:count]
 
+    def most_samples(self, share: float) -> int | None:
+        return int(self.usual_samples / (1 + share))
+
+    def draw_others(self, key: Any, truth: Any, samples: int, count: int) -> Any:
+        return jax.random.permutation(key, truth.rows[samples:])[:count]
+
+    def loss(self, params: Any, rows: Any) -> Any:
+        """-ln p of each row, in the units of the learner."""
+        return -self.learner.log_density(params, rows)
+
     def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
         """Key of the loop, its rows that are not held out, the first n of these, held-out rows."""
         sheet, held = self.sheet, self.held_out
@@ -302,6 +312,13 @@ class TablePrompts(Problem):
         chosen = jnp.asarray(rows, jnp.float32)[jax.vmap(one)(jax.random.split(key, count))]
         return Prompts(chosen[..., :-1], chosen[..., -1])
 
+    def loss(self, params: Any, rows: Any) -> Any:
+        """The mean of -ln p of a label of each prompt."""
+        from icl_stl.measure import predictions
+
+        laws = predictions(self.learner, params, rows)
+        return self.parts[2] - jnp.mean(laws.log_density(rows.ys), axis=-1)
+
     def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
         """Key of the loop, nothing, n prompts, prompts of held-out rows."""
         key_loop, key_real, key_held_out = jax.random.split(key, 3)
@@ -312,14 +329,10 @@ class TablePrompts(Problem):
         self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
     ) -> dict[str, Any]:
         """Held-out loss, and how much that of the training set is less."""
-        from icl_stl.measure import predictions
-
-        def losses(prompts: Any) -> Any:
-            laws = predictions(self.learner, generation.params, prompts)
-            return self.parts[2] - jnp.mean(laws.log_density(prompts.ys), axis=-1)
-
-        loss, weights = jnp.mean(losses(held_out)), generation.row_weights
-        training = weights @ jnp.where(weights > 0, losses(generation.training_set), 0)
+        params, weights = generation.params, generation.row_weights
+        loss = jnp.mean(self.loss(params, held_out))
+        own = self.loss(params, generation.training_set)
+        training = weights @ jnp.where(weights > 0, own, 0)
         return {"held_out_loss": loss, "gap": loss - training}
 
 

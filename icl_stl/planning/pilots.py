@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from icl_stl.bounds._kinds import Num
 from icl_stl.bounds._series import geometric
 from icl_stl.config import require
 from icl_stl.intervals import Floats
@@ -57,6 +58,8 @@ QUANTITIES = {
 """The columns of a table of pilots, and what stands in them."""
 SPREAD = 1e4
 """Largest ratio of standard errors: a more precise pilot would be the only one that counts."""
+ROUNDED = 1e9
+"""Largest loss in standard errors: of a more precise one rounding would be seen."""
 KEPT = tuple(k / 10 for k in range(10, -1, -1))
 """k that are tried: 1, a refit that keeps every error, is as likely as all others together."""
 RATES = (0.25, 0.5, 0.75, 1.0)
@@ -113,6 +116,10 @@ class PilotPlan(NamedTuple):
     """Real rows that are planned for."""
     generation: float
     """i that is planned for."""
+    fresh: bool
+    """Whether every generation draws n new real rows."""
+    largest: float
+    """Synthetic rows per real one of the pilot with most."""
     lam: float
     """Where the fitted loss is least, synthetic rows per real one; see `plan_pilots`."""
     low: float
@@ -169,9 +176,9 @@ def read_pilots(path: Path) -> Pilots:
         right = "0 in generation 0, which learns from real rows alone"
         require(fine, f"{place}n_synthetic", cells["n_synthetic"], right)
     pilots = Pilots(*np.array(found).T)
-    spread = pilots.stderr.max() / SPREAD
+    spread = max(pilots.stderr.max() / SPREAD, np.abs(pilots.loss).max() / ROUNDED)
     for (line, cells), value in zip(rows, pilots.stderr, strict=True):
-        right = f"at least {spread:g}, 1/{SPREAD:g} of the largest"
+        right = f"at least {spread:.3g}: 1/{SPREAD:g} of the largest, and 1/{ROUNDED:g} of a loss"
         require(value >= spread, f"{path}, line {line}: stderr", cells["stderr"], right)
     _points(pilots, str(path))
     return pilots
@@ -190,14 +197,14 @@ def _points(pilots: Pilots, place: str) -> int:
     return len(places)
 
 
-def terms(
-    form: Form, fresh: bool, size: Floats, lam: Floats, generation: Floats, unit: float
-) -> Floats:
+def terms(form: Form, fresh: bool, size: Num, lam: Num, generation: Num, unit: float) -> Floats:
     """What each constant adds, `[..., constants]`: least, data, (seed,) and those of refits.
 
     Data and seed are in the loss of a fit to ``unit`` real rows, so that they are comparable.
     """
-    size, lam, i = np.broadcast_arrays(*map(np.float64, (size, lam, generation)))
+    size, lam, i = np.broadcast_arrays(
+        *(np.asarray(x, np.float64) for x in (size, lam, generation))
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         alpha = 1 / (1 + lam)
         rho = np.where(np.isinf(lam), 1.0, lam / (1 + lam))
@@ -213,7 +220,7 @@ def terms(
             "straight": [2 * rho * whole.total, (rho * whole.total) ** 2],
         }
         columns = [np.ones_like(rho), *([seed] if fresh else [data, seed]), *refits[form.name]]
-        return np.nan_to_num(np.stack(columns, axis=-1), nan=MOST, posinf=MOST)
+        return np.asarray(np.nan_to_num(np.stack(columns, axis=-1), nan=MOST, posinf=MOST))
 
 
 class _Family(NamedTuple):
@@ -262,7 +269,8 @@ def weights_of(prior: Floats, misfit: Floats) -> Floats:
     """
     score = prior - misfit / 2
     weights: Floats = np.exp(score - score.max())
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def _least_squares(design: Floats, values: Floats, free: bool) -> tuple[Floats, Floats]:
@@ -458,7 +466,7 @@ def plan_pilots(
         return value, *found.ends(of(curves), value)
 
     low, high = found.ends(lams[curves.argmin(-1)], lam)
-    forms = {name: 0.0 for name in FORMS}
+    forms = dict.fromkeys(FORMS, 0.0)
     for form, weight in zip(found.forms, found.weights.tolist(), strict=True):
         forms[form.name] += weight
     kept = np.array([form.kept for form in found.forms])
@@ -467,7 +475,7 @@ def plan_pilots(
     decided = low > 0 if lam > 0 else high == 0
     form, constants = found.forms[likeliest], found.constants[likeliest]
     return PilotPlan(
-        *(n, when, lam, low, high, known(lambda x: x[..., at])),
+        *(n, when, fresh, max(_ratios(pilots)), lam, low, high, known(lambda x: x[..., at])),
         known(lambda x: x[..., 0] - x[..., at]),
         (base, *found.ends(found.least, base)),
         None if best_loss is None else float(curve[at]) - best_loss,
@@ -543,3 +551,36 @@ def _otherwise(
     if smaller:
         said.append(f"refits that keep at most {smaller[0]:g} of an error, not {form.kept:g}")
     return " or ".join(said) or "nothing that this law knows"
+
+
+def in_words(made: PilotPlan) -> str:
+    """The plan in plain words."""
+    low, high = (_amount(end) for end in (made.low, made.high))
+    where = "new real rows" if made.fresh else "a fixed real set"
+    when = "in the limit" if math.isinf(made.generation) else f"in generation {made.generation:g}"
+    at = f"beside {where} of {made.n:,} rows, {when}"
+    apart = _amount(made.against)
+    if math.isinf(made.replicates):
+        more = f"no number of loops would tell it from {apart}, as far as is fitted"
+    else:
+        more = f"about {made.replicates:g} times the loops of each pilot would tell it from {apart}"
+    if made.nothing:
+        return (
+            f"Generate nothing {at}: 95 % of what the pilots allow has its best at 0. "
+            f"What would change it: {made.other}."
+        )
+    if made.lam == 0:
+        text = f"So far nothing is best {at}, but up to {high} per real row may be better (95 %)"
+        return f"{text}: {more}. What would change it: {made.other}."
+    text = f"Generate about {_amount(made.lam)} synthetic rows per real one {at} (95 % {low} to "
+    text += f"{high}), a real share of {made.share:.3g}"
+    saved, least, most = made.gain
+    text += f": the loss falls by {saved:.3g} (95 % {least:.3g} to {most:.3g})"
+    text += "." if made.low > 0 else f". Nothing may be as good: {more}."
+    if made.lam > made.largest:
+        text += f" No pilot has more than {made.largest:.3g} per real one: try the next ones first."
+    return text
+
+
+def _amount(lam: float) -> str:
+    return "no limit" if math.isinf(lam) else f"{lam:.3g}"

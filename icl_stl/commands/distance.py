@@ -42,7 +42,7 @@ class Arguments:
 def table(found: "Comparison", level: float) -> Table:
     """What was found, a line each."""
     shown = Table()
-    for name in ("", "value", f"{level:.4g} interval", "p if laws are equal", "status"):
+    for name in ("", "value", "and", "p if laws are equal", "status"):
         shown.add_column(name, justify="left" if name in ("", "status") else "right")
     bound = found.tv_lower
     shown.add_row(
@@ -53,7 +53,7 @@ def table(found: "Comparison", level: float) -> Table:
         f"certified (classifier: {bound.classifier})",
     )
     for name, one in (("energy distance", found.energy), ("MMD, squared", found.mmd)):
-        ends = f"{one.low:.4g} to {one.high:.4g}"
+        ends = f"{level:.4g} interval {one.low:.4g} to {one.high:.4g}"
         shown.add_row(name, f"{one.value:.4g}", ends, f"{one.p:.3f}", "measured")
     shown.add_row("precision", f"{found.precision:.3f}", "", "", "measured")
     shown.add_row("coverage", f"{found.coverage:.3f}", "", "", "measured")

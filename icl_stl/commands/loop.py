@@ -39,11 +39,8 @@ from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 Row = dict[str, Any]
 
 NAMES = {
-    "learner": "What is trained, with options of its own: "
-    + ", ".join(members.LEARNERS)
-    + "; with --real one of "
-    + ", ".join(members.GENERATIVE)
-    + ", or FILE.py:NAME, a class with "
+    "learner": "What is trained, with options of its own: " + ", ".join(members.LEARNERS)
+    + "; with --real one of " + ", ".join(members.GENERATIVE) + ", or FILE.py:NAME, a class with "
     "fit(rows, weights=None) and sample(count, seed).",
     "problem": f"Instead of a learner: {', '.join(PROBLEMS)}, or FILE.py:NAME, a class that "
     "derives from icl_stl.problems.Problem; its fields are options.",
@@ -348,9 +345,7 @@ def main(arguments: Any) -> int:
         if isinstance(of.problem, Table) and of.problem.outside:
             from icl_stl.lab.outside import reason
 
-            named = [
-                f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)
-            ]
+            named = [f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)]
         content = {
             "schema": results.SCHEMA,
             "settings": settings,

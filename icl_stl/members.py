@@ -20,11 +20,12 @@ from icl_stl.data import Command, FromFile, load_file
 from icl_stl.laws import LinearRegression
 from icl_stl.learners.generative import GENERATIVE
 from icl_stl.problems import PROBLEMS, InContext, Problem
-from icl_stl.problems.table import Table
+from icl_stl.problems.in_context import OF_NETWORK, OF_TRAINING
+from icl_stl.problems.table import Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
 
 Kind = TypeVar("Kind")
-NAMED = ("learner", "problem", "regime", "real", "command")
+NAMED = ("learner", "problem", "regime", "real", "command", "prompts_from")
 """The options that name what a loop is of."""
 COMMON = (*NAMED, "samples", "generations", "runs", "seed", "json", "fresh", "help")
 """The options of a command: no field of a member has such a name."""
@@ -142,7 +143,10 @@ def docs_of(kind: type) -> Mapping[str, str]:
 OF_BASE: Mapping[type, tuple[str, ...]] = {
     Problem: ("learner", "real_law", "name"),
     Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real"),
-    object: ("real", "model", "words", "digest", "options", "symbols"),
+    object: (
+        *("real", "model", "words", "digest", "options", "symbols"),
+        *("prompts_from", "architecture", "training"),
+    ),
 }
 """What may be a field of a member, but is no option: its base asks for it."""
 
@@ -153,7 +157,7 @@ def fields_of(kind: type) -> dict[str, Option]:
     Raises:
         ValueError: If a field has the name of something else that its base has.
     """
-    bases = (Problem, Regime) if kind is not Table else ()
+    bases = (Problem, Regime) if kind not in (Table, TablePrompts) else ()
     base = next((one for one in bases if issubclass(kind, one)), object)
     hints, docs = get_type_hints(kind), docs_of(kind)
     found = {}
@@ -297,42 +301,56 @@ def table(given: Mapping[str, Any]) -> Named:
             f"learner is one of {known}"
         )
     option = "command" if "command" in given else "learner"
-    words = given[option]
+    words = title = given[option]
+    own: Mapping[str, Option] = {}
+    of_table, of_fit = fields_of(Table), fields_of(Command)
     kind: Any
-    model: Any
+    made: Callable[[dict[str, Any], dict[str, Any]], Any]
     if option == "command":
-        found: Command | FromFile = Command.named(words)
-        kind, title = Command, words
+        command = Command.named(words)
+        kind, made = Command, lambda own, fit: dataclasses.replace(command, **fit)
     elif ".py" in words:
         found = FromFile.named(words)
+        title = words.rpartition("/")[2]
         kind, words = found.kind, found.words
-        title = f"{Path(words.rpartition(':')[0]).name}:{words.rpartition(':')[2]}"
+        made = lambda own, fit: dataclasses.replace(found, options=tuple(own.items()), **fit)  # noqa: E731
+        if found.is_learner:
+            kind, of_fit = type(kind), {}
+        else:
+            own = fields_of(kind)
     else:
         require(words in GENERATIVE, "learner", words, f"one of {known}{meant(words, GENERATIVE)}")
-        kind, title = GENERATIVE[words], words
-    own = fields_of(kind) if isinstance(kind, type) and kind is not Command else {}
-    of_table, of_fit = fields_of(Table), fields_of(Command)
-    outside = not (title == words and option == "learner")
-    if not outside:
-        of_fit = {}
-    elif isinstance(found, FromFile) and found.is_learner:
-        of_fit, kind = {}, type(kind)
-    both = sorted({*own} & {*of_table, *of_fit})
-    require(not both, f"the fields of {words}", both, "no options of a table or a fit")
+        kind, of_fit = GENERATIVE[words], {}
+        own, made = fields_of(kind), lambda own, fit: kind(**own)
+    twice = sorted({*own} & {*of_table, *of_fit})
+    require(not twice, f"the fields of {words}", twice, "no options of a table or a fit")
 
     def make(**options: Any) -> Table:
-        parts = [
-            {name: options[name] for name in some if name in options}
-            for some in (own, of_table, of_fit)
-        ]
-        made = kind(**parts[0]) if not outside else None
-        if made is None and own:
-            made = dataclasses.replace(found, options=tuple(parts[0].items()), **parts[2])
-        elif made is None:
-            made = dataclasses.replace(found, **parts[2])
-        return Table(given["real"], made, **parts[1])
+        parts = [{n: options[n] for n in some if n in options} for some in (own, of_fit, of_table)]
+        return Table(given["real"], made(*parts[:2]), **parts[2])
 
     return _named(option, words, kind, {**of_table, **own, **of_fit}, make, title)
+
+
+def prompts(given: Mapping[str, Any]) -> Named:
+    """What `--prompts-from` names: prompts of a file, and the transformer.
+
+    Raises:
+        ValueError: If the learner is another.
+    """
+    words = given.get("learner", "transformer")
+    require(words == "transformer", "learner", words, "'transformer' with prompts_from")
+    usual = learner("transformer").options
+    of_network = {name: usual[name] for name in (*OF_NETWORK, *OF_TRAINING)}
+
+    def make(**options: Any) -> TablePrompts:
+        network = Architecture(**{name: options.pop(name) for name in OF_NETWORK})
+        training = Training(**{name: options.pop(name) for name in OF_TRAINING})
+        options |= {"architecture": network, "training": training}
+        return TablePrompts(given["prompts_from"], **options)
+
+    options = {**fields_of(TablePrompts), **of_network}
+    return _named("learner", words, TablePrompts, options, make)
 
 
 def problem(words: str) -> Named:
@@ -406,6 +424,8 @@ class Chosen(NamedTuple):
             right = f"left out with the {named.option} {named.words!r}"
             if name in fields_of(Table):
                 right = ALONE
+            if name == "target":
+                right = "left out without prompts_from"
             require(not elsewhere, name, value, right)
 
 
@@ -423,7 +443,9 @@ REGIME_OPTIONS = ("alpha", "lam", "weight")
 ALONE = "left out without real, the rows to learn from"
 OF_TABLES = tuple(
     dict.fromkeys(
-        name for kind in (Table, Command, *GENERATIVE.values()) for name in fields_of(kind)
+        name
+        for kind in (Table, TablePrompts, Command, *GENERATIVE.values())
+        for name in fields_of(kind)
     )
 )
 """The options of tables and of what learns from them."""
@@ -438,12 +460,15 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
     """
     for name in NAMED:
         require(isinstance(given.get(name, ""), str), name, given.get(name), "a name")
-    for name in ("learner", "real", "command"):
-        if name in given and "problem" in given:
-            raise ValueError(f"{name} and problem say the same thing: give one of them")
+    for name in ("learner", "real", "command", "prompts_from"):
+        for other in ("problem", *(("real",) if name == "prompts_from" else ())):
+            if name in given and other in given:
+                raise ValueError(f"{name} and {other} say the same thing: give one of them")
     require("real" in given or "command" not in given, "command", given.get("command"), ALONE)
     if "real" in given:
         what = table(given)
+    elif "prompts_from" in given:
+        what = prompts(given)
     elif "problem" in given:
         what = problem(given["problem"])
     else:

@@ -195,6 +195,79 @@ REFUSED = [
     ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0", "at least 0"]),
     ("run_loop", "--learner bernoulli --kappa nan", ["kappa", "nan", "finite number"]),
     ("run_loop", "--learner gaussian --samples 1", ["samples", "1", "at least 2"]),
+    # rows of files, and models outside JAX
+    ("run_loop", "--real wine", ["exactly one of learner and command", "neither is", "normal, "]),
+    ("run_loop", "--real t.csv --learner kde --command x", ["exactly one of", "both is"]),
+    ("run_loop", "--real wien --learner normal", ["real", "'wien'", "did you mean 'wine'?"]),
+    ("run_loop", "--real no.csv --learner normal", ["real", "no.csv", "No such file"]),
+    ("run_loop", "--real file.xls --learner normal", ["real", "'file.xls'", ".csv or .npy"]),
+    ("run_loop", "--real empty.csv --learner normal", ["real", "empty.csv", "it is empty"]),
+    ("run_loop", "--real gap.csv --learner normal", ["gap.csv", "line 3, column 2 ('y')", "''"]),
+    ("run_loop", "--real na.csv --learner normal", ["na.csv", "line 4, column 1", "'NA'", "value"]),
+    ("run_loop", "--real word.csv --learner normal", ["line 3, column 1 ('x')", "'abc'", "number"]),
+    ("run_loop", "--real inf.csv --learner normal", ["line 2, column 2 ('y')", "'inf'"]),
+    ("run_loop", "--real large.csv --learner normal", ["line 5, column 1", "1e+300", "at most"]),
+    ("run_loop", "--real ragged.csv --learner normal", ["line 4", "2 values", "['5', '6', '7']"]),
+    ("run_loop", "--real semi.csv --learner normal", ["line 1", "commas", "semicolons"]),
+    ("run_loop", "--real twice.csv --learner normal", ["line 1", "column 1", "'x'", "no other"]),
+    ("run_loop", "--real few.csv --learner normal", ["few.csv", "at least 4 rows", "one of 3"]),
+    ("run_loop", "--real names.csv --learner normal", ["names.csv", "at least one row below"]),
+    ("run_loop", "--real utf16.csv --learner normal", ["utf16.csv", "UTF-8", "UTF-16"]),
+    ("run_loop", "--real nan.npy --learner normal", ["nan.npy", "row 2, column 1", "nan"]),
+    ("run_loop", "--real objects.npy --learner normal", ["objects.npy", "nothing is unpickled"]),
+    ("run_loop", "--real words.npy --learner normal", ["words.npy", "'<U1'", "one of numbers"]),
+    ("run_loop", "--real text.npz --learner normal", ["text.npz", "nothing is unpickled"]),
+    ("run_loop", "--real uneven.npz --learner normal", ["uneven.npz", "the same of all", "(5,)"]),
+    ("run_loop", "--real short.txt --learner markov", ["short.txt", "at least 4 rows of length"]),
+    ("run_loop", "--real poem.txt --learner normal", ["real", "'poem.txt'", "'markov'"]),
+    ("run_loop", "--real t.csv --learner markov", ["real", "'t.csv'", "a text (.txt)"]),
+    ("run_loop", "--real t.csv --learner normal --categories z", ["categories", "(x, y)", "'z'"]),
+    ("run_loop", "--real t.csv --learner normal --held-out-share 0", ["held_out_share", "(0, 1)"]),
+    ("run_loop", "--real t.csv --learner kde --held-out-share 1.5", ["held_out_share", "1.5"]),
+    ("run_loop", "--real t.csv --learner kde --held-out-share .01", ["at least 2 of 20 rows"]),
+    ("run_loop", "--real t.csv --learner normal --samples 17", ["samples", "at most 16", "17"]),
+    ("run_loop", "--real t.csv --learner normal --length 1", ["length", "at least 2", "is 1"]),
+    ("run_loop", "--real t.csv --learner nomral", ["learner", "did you mean 'normal'?"]),
+    ("run_loop", "--real t.csv --learner ols", ["learner", "normal, ", "'ols'"]),
+    ("run_loop", "--real t.csv --learner normal --components 3", ["components", "left out with"]),
+    ("run_loop", "--real t.csv --problem ols", ["real and problem", "one of them"]),
+    ("run_loop", "--real t.csv --learner no.py:Model", ["learner", "there is no file no.py"]),
+    (
+        "run_loop",
+        "--real t.csv --learner model.py:Modle",
+        ["'model.py:Modle'", "did you mean 'Mod"],
+    ),
+    ("run_loop", "--real t.csv --learner model.py:Fits", ["sample(count, seed)", "(Model)"]),
+    ("run_loop", "--real t.csv --learner model.py:Model --retries -1", ["retries", "at least 0"]),
+    ("run_loop", "--real t.csv --learner model.py:Model --time-limit 0", ["time_limit", "0.0"]),
+    (
+        "run_loop",
+        "--real t.csv --learner model.py:Model --regime anchored",
+        ["regime", "count alike", "takes no weights", "generation 2", "0.5 of the weight"],
+    ),
+    (
+        "run_loop",
+        "--real t.csv --command 'python model.py {train} {out} {count}' --weight .9",
+        ["regime", "count alike", "takes no weights", "generation 1", "0.9 of the weight"],
+    ),
+    ("run_loop", "--real t.csv --command 'python model.py {train} {out}'", ["{count}", "without"]),
+    ("run_loop", "--real t.csv --command 'no_such_program {train} {out} {count}'", ["a program"]),
+    ("run_loop", "--real t.csv --command 'python no.py {train} {out} {count}'", ["'no.py'", "exi"]),
+    (
+        "run_loop",
+        "--real t.csv --command 'python model.py {train} {out} {count} {sed}'",
+        ["command", "'{sed}'", "did you mean 'seed'?"],
+    ),
+    ("run_loop", '--real t.csv --command "python \'{train}"', ["command", "No closing quotation"]),
+    ("run_loop", "--command 'python model.py {train} {out} {count}'", ["command", "without real"]),
+    ("run_loop", "--learner normal", ["learner", "'normal'", "learns from rows: give real"]),
+    ("run_loop", "--held-out-share 0.3", ["held_out_share", "0.3", "left out without real"]),
+    ("run_loop", "--prompts-from t.csv", ["--target", "required"]),
+    ("run_loop", "--prompts-from t.csv --target z", ["target", "(x, y)", "'z'"]),
+    ("run_loop", "--prompts-from t.csv --target y --context 5", ["context", "at most 4", "is 5"]),
+    ("run_loop", "--prompts-from t.csv --target y --learner ols", ["learner", "'transformer'"]),
+    ("run_loop", "--prompts-from t.csv --target y --real t.csv", ["prompts_from and real"]),
+    ("sweep", "rows.toml", ["real", "'wine'", "left out in a sweep"]),
     ("sweep", "", ["GRID", "--merge"]),
     ("sweep", "nowhere.toml", ["grid", "nowhere.toml", "readable file", "No such file"]),
     ("sweep", "good.toml --nonsense 1", ["nonsense"]),
@@ -344,10 +417,33 @@ def folder(tmp_path, monkeypatch):
         "others/checkpoints/of-another-program.npz": "",
         "folder/file": "",
         "folder.toml/file": "",
+        "rows.toml": "real = 'wine'\nlearner = 'normal'\n",
+        "t.csv": "x,y\n" + "".join(f"{k},{k % 3}\n" for k in range(20)),
+        "file.xls": "",
+        "gap.csv": "x,y\n1,2\n3,\n5,6\n7,8\n",
+        "na.csv": "x,y\n1,2\n3,4\nNA,6\n7,8\n",
+        "word.csv": "x,y\n1,2\nabc,4\n5,6\n7,8\n",
+        "inf.csv": "x,y\n1,inf\n3,4\n5,6\n7,8\n",
+        "large.csv": "x,y\n1,2\n3,4\n5,6\n1e300,8\n",
+        "ragged.csv": "x,y\n1,2\n3,4\n5,6,7\n7,8\n",
+        "semi.csv": "x;y\n1;2\n",
+        "twice.csv": "x,x\n1,2\n3,4\n5,6\n7,8\n",
+        "few.csv": "x,y\n1,2\n3,4\n5,6\n",
+        "names.csv": "x,y\n",
+        "short.txt": "abc" * 30,
+        "poem.txt": "the rows of rows\n" * 30,
+        "text.npz": "no archive",
+        "model.py": "class Model:\n    def fit(self, rows): ...\n    def sample(self, count): ...\n"
+        "class Fits:\n    def fit(self, rows): ...\n",
     }
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+    (tmp_path / "utf16.csv").write_bytes("x,y\n1,2\n".encode("utf-16"))
+    np.save(tmp_path / "nan.npy", np.array([[1.0, 2.0], [NAN, 3.0], [1.0, 1.0], [2.0, 2.0]]))
+    np.save(tmp_path / "words.npy", np.array(["a", "b", "c", "d"]))
+    np.save(tmp_path / "objects.npy", np.array([{}, 1], object), allow_pickle=True)
+    np.savez(tmp_path / "uneven.npz", a=np.zeros(5), b=np.zeros(4))
     (tmp_path / "latin.toml").write_bytes("regime = 'größer'".encode("latin-1"))
     digest = {"config.json": "0" * 64, "claims.json": "1" * 64}
     write_json(
@@ -390,7 +486,12 @@ def without_jax(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
     """The libraries that need no JAX are imported before anything is timed."""
-    for name in ("tyro", "scipy.optimize", *(f"icl_stl.commands.{name}" for name in COMMANDS)):
+    for name in (
+        "tyro",
+        "scipy.optimize",
+        "sklearn.datasets",
+        *(f"icl_stl.commands.{name}" for name in COMMANDS),
+    ):
         import_module(name)
 
 

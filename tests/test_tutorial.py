@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icl_stl.members import load_file
+from icl_stl.data import load_file
 from icl_stl.studies import Evidence, judge
 from icl_stl.studies.presets import PRESETS
 

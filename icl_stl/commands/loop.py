@@ -31,16 +31,20 @@ from icl_stl.lab import results
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
 from icl_stl.problems import PROBLEMS, InContext, expected_excess
-from icl_stl.problems.table import LEVEL, Table
+from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
 Row = dict[str, Any]
 
 NAMES = {
-    "learner": "What is trained, with options of its own: " + ", ".join(members.LEARNERS)
-    + "; with --real one of " + ", ".join(members.GENERATIVE) + ", or FILE.py:NAME, a class with "
+    "learner": "What is trained, with options of its own: "
+    + ", ".join(members.LEARNERS)
+    + "; with --real one of "
+    + ", ".join(GENERATIVE)
+    + ", or FILE.py:NAME, a class with "
     "fit(rows, weights=None) and sample(count, seed).",
     "problem": f"Instead of a learner: {', '.join(PROBLEMS)}, or FILE.py:NAME, a class that "
     "derives from icl_stl.problems.Problem; its fields are options.",
@@ -50,6 +54,8 @@ NAMES = {
     f"of {', '.join(SHIPPED)}.",
     "command": "Instead of a learner, with --real: a program that reads rows from {train} and "
     "writes {count} rows to {out}; {seed} is a number.",
+    "prompts_from": "Prompts of rows of such a file, the label the column --target, for the "
+    "transformer.",
 }
 FRESH = tyro.conf.FlagCreatePairsOff[bool]
 
@@ -128,12 +134,13 @@ def settings_of(arguments: Any) -> tuple[Setting, Row]:
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
     said |= {"samples": setting.samples}
-    for name in ("real", "command"):
+    for name in ("real", "command", "prompts_from"):
         if said[name] is None:
             del said[name]
-    if "real" in given:
+    if "real" in given or "prompts_from" in given:
         said = {n: v for n, v in said.items() if n != "problem" and (n != "learner" or v)}
-        said["rows"] = setting.problem.digest
+        said["rows"] = getattr(setting.problem, "digest", None)
+        said |= {} if "real" in given else {"learner": setting.learner}
     elif "problem" in given:
         del said["learner"]
     else:
@@ -168,7 +175,7 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
-    if isinstance(setting.problem, Table):
+    if isinstance(setting.problem, Table | TablePrompts):
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
             row[name] = {"mean": mean, "stderr": error}
@@ -251,7 +258,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
         return f"{value:{style}}{shown}"
 
     columns = PROMPTS if setting.prompts else OTHERS
-    columns = ROWS if isinstance(setting.problem, Table) else columns
+    columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
@@ -307,12 +314,21 @@ def loops_of(
         return run(watch=watch)
 
 
+def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
+    """The first loops that failed, and why, where a model outside JAX has said so."""
+    from icl_stl.lab.outside import reason
+
+    some = failures[: results.MOST_NAMED]
+    return [": ".join(filter(None, (str(one), reason(out, one)))) for one in some]
+
+
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
     label = results.label(setting.regime, setting.samples)
     what = settings.get("learner") or settings.get("command") or setting.problem.name
-    what += f" of {settings['real']}" if "real" in settings else ""
+    source = settings.get("real") or settings.get("prompts_from")
+    what += f" of {source}" if source else ""
     kept = json.dumps([settings, setting.identity], sort_keys=True).encode()
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", f"{what[:60]}-{label}")
     name = f"loop-{name}-{sha256(kept).hexdigest()[:10]}"
@@ -330,9 +346,9 @@ def main(arguments: Any) -> int:
 
         of = setting.experiment
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
-        module = f"icl_stl.lab.{'solvable' if setting.solvable else 'runs'}"
-        if isinstance(of.problem, Table) and of.problem.outside:
-            module = "icl_stl.lab.outside"
+        outside = isinstance(of.problem, Table) and of.problem.outside
+        runner = "solvable" if setting.solvable else "outside" if outside else "runs"
+        module = f"icl_stl.lab.{runner}"
         identity = runs.identity({"setting": setting.identity}, setting.runs, setting.seed, module)
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
 
@@ -341,11 +357,7 @@ def main(arguments: Any) -> int:
 
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
-        named = [str(failure) for failure in failures[: results.MOST_NAMED]]
-        if isinstance(of.problem, Table) and of.problem.outside:
-            from icl_stl.lab.outside import reason
-
-            named = [f"{one}: {reason(out, why)}" for one, why in zip(named, failures, strict=False)]
+        named = in_words(out, failures)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,

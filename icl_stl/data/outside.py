@@ -58,7 +58,7 @@ class Task(NamedTuple):
     """`[N, columns]`, all of them with a weight."""
     weights: Rows | None
     """`[N]`, None where every row counts alike and the model takes none."""
-    count: int
+    wanted: int
     """Rows to write."""
     seed: tuple[int, ...]
     """Of this fit alone."""
@@ -154,7 +154,8 @@ class Outside:
         """
         for attempt in range(self.retries + 1):
             state = np.random.SeedSequence((*task.seed, attempt)).generate_state(3)
-            seeds = tuple(int(one) >> 1 for one in state)  # below 2^31, as many want them
+            first, second, third = (int(one) >> 1 for one in state)  # below 2^31, as many want
+            seeds = first, second, third
             try:
                 rows, losses = self.write(task, seeds)
                 rows = _fine_rows(rows, task)
@@ -171,7 +172,7 @@ class Outside:
 def _fine_rows(rows: Any, task: Task) -> Rows:
     """The rows that a model wrote, seen to be what was asked for."""
     found = _array(rows, "rows")
-    shape = task.count, task.rows.shape[1]
+    shape = task.wanted, task.rows.shape[1]
     if found.ndim == 1 and shape[1] == 1:
         found = found[:, None]
     if found.shape != shape:
@@ -285,16 +286,16 @@ class FromFile(Outside):
     def _write(self, task: Task, seeds: tuple[int, int, int]) -> Written:
         model = self.kind(**dict(self.options))
         _seed(model, seeds[0])
-        given = {} if task.weights is None else {self._weights: task.weights}
+        given = {} if task.weights is None else {str(self._weights): task.weights}
         model = _or_itself(model.fit(task.rows, **given), model)
         losses = model.score_samples(task.held_out) if self.has_density else None
         _seed(model, seeds[1])
         known = _parameters(model.sample)
         by_name = [name for name in ("seed", "random_state") if name in known]
         if by_name:
-            found = model.sample(task.count, **{by_name[0]: seeds[1]})
+            found = model.sample(task.wanted, **{by_name[0]: seeds[1]})
         else:
-            found = model.sample(task.count, *[seeds[1]] * (len(known) > 1))
+            found = model.sample(task.wanted, *[seeds[1]] * (len(known) > 1))
         return Written(found[0] if isinstance(found, tuple) else found, losses)
 
 
@@ -368,14 +369,18 @@ class Command(Outside):
         try:
             parts = shlex.split(words)
         except ValueError as error:
-            raise ValueError(f"{option} must be a command line, but of {words!r}: {error}") from None
+            raise ValueError(
+                f"{option} must be a command line, but of {words!r}: {error}"
+            ) from None
         found = [place for part in parts for place in PLACE.findall(part)]
         for place in found:
             known = f"of the places {', '.join(f'{{{one}}}' for one in PLACES)}"
             require(place in PLACES, option, f"{{{place}}}", f"{known}{meant(place, PLACES)}")
         said = {FILES.get(place, place) for place in found}
         for needed in ("train", "out", "count"):
-            right = f"a command line with {{train}}, {{out}} and {{count}}, without {{{needed}}} none"
+            right = (
+                f"a command line with {{train}}, {{out}} and {{count}}, without {{{needed}}} none"
+            )
             require(needed in said, option, words, right)
         program = shutil.which(parts[0])
         require(program is not None, option, parts[0], "a program that there is")
@@ -389,7 +394,7 @@ class Command(Outside):
         folder = task.place
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        values = {"count": str(task.count), "seed": str(seeds[0])}
+        values = {"count": str(task.wanted), "seed": str(seeds[0])}
         for place, name in FILES.items():
             values[place] = str(folder / f"{name}{'.npy' if place.endswith('.npy') else '.csv'}")
         parts = shlex.split(self.words)
@@ -415,7 +420,7 @@ def _run(words: list[str], log: Any, seconds: float | None) -> int:
     start = time.monotonic()
     quiet = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
     try:
-        process = subprocess.Popen(words, start_new_session=True, **quiet)  # type: ignore[call-overload]
+        process = subprocess.Popen(words, start_new_session=True, **quiet)
     except OSError as error:
         raise UnfitError(f"it cannot be started: {error.strerror}") from None
     _RUNNING.add(process.pid)

@@ -85,8 +85,7 @@ def read_rows(
         ValueError: If there is no such file, or it holds something else; the message says where.
     """
     if words in SHIPPED:
-        sheet = _shipped(words, option, target)
-        return _with_categories(sheet, categories)
+        return _with_categories(_shipped(words, option, target), categories)
     if not Path(words).suffix:
         known = f"a file, or one of {', '.join(SHIPPED)}{meant(words, SHIPPED)}"
         require(False, option, words, known)
@@ -171,12 +170,15 @@ def _known(categories: Iterable[str], names: Sequence[str]) -> None:
 
 
 def _finite(
-    rows: NDArray[Any], places: Sequence[int], columns: Sequence[tuple[int, str]], word: str = "line"
+    rows: NDArray[Any],
+    places: Sequence[int],
+    columns: Sequence[tuple[int, str]],
+    word: str = "line",
 ) -> None:
     bad = np.argwhere(~(np.abs(rows) <= LARGEST))
     if bad.size:
         row, column = bad[0]
-        here = _place(places[row], *columns[column], word)
+        here = _place(places[int(row)], *columns[int(column)], word)
         require(False, here, rows[row, column], f"a number of a size of at most {LARGEST:g}")
 
 
@@ -208,7 +210,9 @@ def _arrays(arrays: dict[str, NDArray[Any]]) -> Sheet:
         here = f"the array {name!r}" if name else "the array"
         fine = array.dtype.kind in "biuf" and array.dtype.names is None
         require(fine, f"{here}: its type", str(array.dtype), "one of numbers")
-        require(array.ndim >= 1 and array.size > 0, f"{here}: its shape", array.shape, "[rows, ...]")
+        require(
+            array.ndim >= 1 and array.size > 0, f"{here}: its shape", array.shape, "[rows, ...]"
+        )
         same = len(set(counts.values())) == 1
         require(same, "how many rows the arrays have", counts, "the same of all")
         flat = array.reshape(len(array), -1).astype(np.float64)
@@ -238,7 +242,7 @@ def _with_categories(sheet: Sheet, categories: Sequence[str]) -> Sheet:
 def _text(text: str, length: int) -> Sheet:
     """Rows of so many characters, one after the other; what is left at the end is left out."""
     text = text.replace("\r\n", "\n")
-    known, codes = np.unique(list(text), return_inverse=True) if text else ([], np.zeros(0, int))
+    known, codes = np.unique(np.array(list(text), str), return_inverse=True)
     few = 2 <= len(known) <= MOST_SYMBOLS
     require(few, "its different characters", len(known), f"from 2 to {MOST_SYMBOLS}")
     count = len(text) // length

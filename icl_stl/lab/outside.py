@@ -7,7 +7,7 @@ that a stopped run needs and nothing is unpickled. Commands run beside each othe
 classes one after the other, since they share the random states of their packages.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from icl_stl.descriptions import key
 from icl_stl.devices import Report, Spread, on_host, over_replicates
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.results import Arrays, Failure, LoopResult, label, write_atomically
-from icl_stl.lab.runs import FollowedLoop, Folder, Replicate, State, Watch, draw_replicates, origin
+from icl_stl.lab.runs import Folder, FollowedLoop, Replicate, State, Watch, draw_replicates, origin
 from icl_stl.learners import Learner
 from icl_stl.loops import check_mix, next_generation, real_rows, room_for_rows
 from icl_stl.problems import Problem

@@ -1,14 +1,16 @@
 """Rows of a file as a real law: what a loop learns from, and what is held out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from icl_stl.config import is_number, one_of, require, whole
+from icl_stl.config import Architecture, Training, is_number, one_of, require, whole
 from icl_stl.data import FromFile, Header, Outside, Sheet, read_rows, spread
+from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Problem, Scalar, learner_of
+from icl_stl.problems.in_context import NETWORK, TRAINING, InContext
 from icl_stl.regimes import Regime, real_share, training_size
 
 MOST_COMPARED = 1000
@@ -56,8 +58,7 @@ class Table(Problem):
 
     def __post_init__(self) -> None:
         share = self.held_out_share
-        require(is_number(share) and 0 < share < 1, "held_out_share", share, "in (0, 1)")
-        one_of("header", self.header, ("auto", "yes", "no"))
+        check_parting(share, self.header)
         whole("length", self.length, 2)
         object.__setattr__(self, "categories", tuple(self.categories))
         object.__setattr__(self, "digest", self.sheet.digest)
@@ -82,7 +83,7 @@ class Table(Problem):
     @property
     def held_out(self) -> int:
         """How many rows are held out."""
-        return round(self.held_out_share * len(self.sheet.rows))
+        return round(float(self.held_out_share) * len(self.sheet.rows))
 
     @property
     def usual_samples(self) -> int:
@@ -113,8 +114,8 @@ class Table(Problem):
         return 2
 
     def size(self, rows: float, runs: float) -> float:
-        count, columns = self.sheet.rows.shape
-        return runs * columns * (rows + 2 * count)
+        sheet = self.sheet
+        return runs * len(sheet.names) * (rows + 2 * len(sheet.rows))
 
     @property
     def learner(self) -> Any:
@@ -140,7 +141,8 @@ class Table(Problem):
         """Key of the loop, its rows that are not held out, the first n of these, held-out rows."""
         sheet, held = self.sheet, self.held_out
         key_loop, key_order = jax.random.split(key)
-        rows, log_scale = sheet.rows, 0.0
+        rows: Any = sheet.rows
+        log_scale: Any = 0.0
         as_they_are = self.outside or bool(sheet.symbols)
         if self.outside:
             rows = rows.astype(np.float64)
@@ -175,7 +177,7 @@ class Table(Problem):
         each = [self.distances(real[:MOST_COMPARED], made) for real, made in pairs]
         return seen | {name: np.array([one[name] for one in each]) for name in each[0]}
 
-    def distances(self, held_out: Any, rows: Any) -> dict[str, float]:
+    def distances(self, held_out: Any, rows: Any) -> dict[str, Any]:
         """How far rows that were generated are from held-out ones; nan if one is not finite."""
         from icl_stl.distances import energy, tv_lower
 
@@ -185,6 +187,146 @@ class Table(Problem):
             held_out, rows = (spread(self.sheet._replace(rows=a))[0] for a in (held_out, rows))
         bound = tv_lower(held_out, rows, level=LEVEL)
         return {"energy": energy(held_out, rows), "tv_value": bound.value, "tv_low": bound.low}
+
+
+@dataclass(frozen=True)
+class TablePrompts(Problem):
+    """Prompts of rows of a file, and a transformer that learns from them in context.
+
+    A prompt is m rows, no row twice: the inputs are all columns but one, the label is that one, all
+    of mean 0 and deviation 1 over the rows that are not held out. Which rows are held out is the
+    same in all loops; which prompts are drawn is not. Of what a loop generates the labels are the
+    model's, the inputs are drawn from rows that are not held out. Nothing is known of the law, so
+    there is no excess; the held-out loss is the mean of -ln p of a label given what precedes it, in
+    nats a label, in the units of the file.
+    """
+
+    prompts_from: str
+    """A file, or the name of a shipped table with `target` as a column."""
+    target: str
+    """The column that is the label."""
+    context: int = 8
+    """m, rows in a prompt."""
+    held_out_share: float = 0.2
+    """Share of the file's rows that no generation sees."""
+    categories: tuple[str, ...] = ()
+    """Columns whose values are words, though they may be numbers."""
+    header: Header = "auto"
+    """Whether the first line of a CSV file names the columns; auto: if none of it is a number."""
+    held_out: int = 500
+    """Prompts of held-out rows on which a generation is measured."""
+    architecture: Architecture = NETWORK
+    """The network."""
+    training: Training = TRAINING
+    """How one generation is fitted."""
+    digest: str = field(init=False, default="")
+    """Of the rows."""
+
+    name: ClassVar[str] = "prompts of a file"
+    usual_runs: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        check_parting(self.held_out_share, self.header)
+        whole("context", self.context, 2)
+        whole("held_out", self.held_out, 2)
+        sheet = self.sheet
+        object.__setattr__(self, "digest", sheet.digest)
+        require(not sheet.symbols, "prompts_from", self.prompts_from, "a table, and no text")
+        known = f"a column of {self.prompts_from} ({', '.join(sheet.names[:20])})"
+        require(self.target in sheet.names, "target", self.target, known)
+        others = f"one with columns beside the target {self.target!r}"
+        require(len(sheet.names) > 1, "prompts_from", self.prompts_from, others)
+        few = min(len(rows) for rows in self.parts[:2])
+        right = f"at most {few}, since the fewest of held-out rows and others are so many"
+        require(self.context <= few, "context", self.context, right)
+
+    @property
+    def costly(self) -> bool:
+        return True
+
+    @property
+    def sheet(self) -> Sheet:
+        """The rows of the file."""
+        own = {"categories": self.categories, "header": self.header}
+        return read_rows(self.prompts_from, "prompts_from", target=True, **own)
+
+    @property
+    def parts(self) -> tuple[Any, Any, float]:
+        """Rows that are not held out, the label last, held-out rows, ln of the label's unit."""
+        rows = self.sheet.rows
+        at = self.sheet.names.index(self.target)
+        rows = np.column_stack([np.delete(rows, at, axis=1), rows[:, at]])
+        order = np.random.default_rng(int(self.digest[:8], 16)).permutation(len(rows))
+        held = round(self.held_out_share * len(rows))
+        rows, scale = standardised(np, rows, rows[order[held:]])
+        return rows[order[held:]], rows[order[:held]], float(np.log(scale[0, -1]))
+
+    @property
+    def task(self) -> LinearRegression:
+        """What the network is made for: inputs and labels of deviation 1."""
+        d = len(self.sheet.names) - 1
+        return LinearRegression(d, self.context, 0.5, prior_scale=(0.75 / d) ** 0.5)
+
+    def size(self, rows: float, runs: float) -> float:
+        network = InContext(self.task, self.architecture, self.training, self.held_out)
+        return network.size(rows, runs)
+
+    @property
+    def learner(self) -> Any:
+        return learner_of(self)
+
+    def make_learner(self) -> Any:
+        """The transformer; inputs of what it generates are those of the file."""
+        from icl_stl.laws.prompts import Prompts
+        from icl_stl.learners import adam_transformer
+
+        learner = adam_transformer(self.task, self.architecture, self.training)
+
+        def generate(key: Any, params: Any, count: int) -> Any:
+            key_xs, key_ys = jax.random.split(key)
+            xs, ys = self.draw(key_xs, (), count)
+            assert learner.relabel is not None
+            return learner.relabel(key_ys, params, Prompts(xs, jnp.zeros_like(ys)))
+
+        return replace(learner, generate=generate)
+
+    def draw(self, key: Any, truth: Any, count: int) -> Any:
+        return self._prompts(key, self.parts[0], count)
+
+    def _prompts(self, key: Any, rows: Any, count: int) -> Any:
+        from icl_stl.laws.prompts import Prompts
+
+        def one(key: Any) -> Any:
+            return jax.random.choice(key, len(rows), (self.context,), replace=False)
+
+        chosen = jnp.asarray(rows, jnp.float32)[jax.vmap(one)(jax.random.split(key, count))]
+        return Prompts(chosen[..., :-1], chosen[..., -1])
+
+    def start(self, key: Any, samples: int) -> tuple[Any, Any, Any, Any]:
+        """Key of the loop, nothing, n prompts, prompts of held-out rows."""
+        key_loop, key_real, key_held_out = jax.random.split(key, 3)
+        held_out = self._prompts(key_held_out, self.parts[1], self.held_out)
+        return key_loop, (), self.draw(key_real, (), samples), held_out
+
+    def observe(
+        self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
+    ) -> dict[str, Any]:
+        """Held-out loss, and how much that of the training set is less."""
+        from icl_stl.measure import predictions
+
+        def losses(prompts: Any) -> Any:
+            laws = predictions(self.learner, generation.params, prompts)
+            return self.parts[2] - jnp.mean(laws.log_density(prompts.ys), axis=-1)
+
+        loss, weights = jnp.mean(losses(held_out)), generation.row_weights
+        training = weights @ jnp.where(weights > 0, losses(generation.training_set), 0)
+        return {"held_out_loss": loss, "gap": loss - training}
+
+
+def check_parting(share: Any, header: Any) -> None:
+    """Refuse a share of held-out rows that is none, before a file is read."""
+    require(is_number(share) and 0 < share < 1, "held_out_share", share, "in (0, 1)")
+    one_of("header", header, ("auto", "yes", "no"))
 
 
 LEVEL = 0.95

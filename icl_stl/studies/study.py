@@ -13,8 +13,8 @@ from typing import Any
 
 from icl_stl import code
 from icl_stl.config import meant
+from icl_stl.data import load_file
 from icl_stl.lab.experiments import Experiment
-from icl_stl.members import load_file
 from icl_stl.studies.judging import Claim
 from icl_stl.studies.presets import PRESETS, Preset
 

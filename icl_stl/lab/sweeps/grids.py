@@ -54,6 +54,7 @@ COMMON: Mapping[str, Option] = {
     "regime": Option(str, "augment", ""),
     "real": Option(str, "", ""),
     "command": Option(str, "", ""),
+    "prompts_from": Option(str, "", ""),
     "samples": Option(int, 1000, "n, real rows."),
     "generations": Option(int, 5, "Generations after generation 0."),
     "seed": Option(int, 0, "Seed of everything."),
@@ -170,9 +171,6 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
         ValueError: If an option has no such value, two of them contradict each other, or nothing
             has a use for one; the message names it and what would be right.
     """
-    for name in ("real", "command"):
-        single = "left out in a sweep: give each setting to icl-stl loop"
-        require(name not in given or not one, name, given.get(name), single)
     of = members.chosen(given)
     known = {**COMMON, **of.options}
     of.refuse_others(given)
@@ -270,7 +268,7 @@ def _columns(
 ) -> dict[str, Any]:
     """What a setting is, by column."""
     own = {of.problem.option: of.problem.title, **common}
-    own |= {"real": values["real"]} if "real" in values else {}
+    own |= {name: values[name] for name in ("real", "prompts_from") if name in values}
     ours = type(regime) in REGIMES.values()
     options = of.problem.options if ours else of.options
     own |= {name: values.get(name, one.default) for name, one in options.items()}
@@ -311,6 +309,9 @@ def _values(name: str, entry: Any, tuples: set[str]) -> list[Any]:
 
 def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Setting]:
     """The settings of one block, every one of them checked."""
+    for name in ("real", "command", "prompts_from"):
+        single = "left out in a sweep: give each setting to icl-stl loop"
+        require(name not in block, name, block.get(name), single)
     names = {
         name: [_beside(one, folder) for one in _values(name, block[name], set())]
         for name in ("learner", "problem", "regime")

@@ -199,12 +199,14 @@ def test_the_command_says_what_is_certified(monkeypatch, capsys, tmp_path):
     written = tmp_path / "new" / "distance.json"
     np.savez(tmp_path / "made.npz", a=np.load(made)[:, 0], b=np.load(made)[:, 1])
     made = tmp_path / "made.npz"
-    assert call(monkeypatch, "distance", real, made, "--json", written) == 0
+    more = "--previous", made, "--real-share", "0.5", "--json", written
+    assert call(monkeypatch, "distance", real, made, *more) == 0
     said = capsys.readouterr().out
-    assert said.count("certified") == 1
+    assert said.count("certified") == 2
     assert said.count("measured") == 6
     found = json.loads(written.read_text())
     assert found["tv_lower"].keys() == {"value", "low", "level", "classifier"}
+    assert 0.05 < found["one_step"]["low"] < found["tv_lower"]["low"]
     assert found["energy"].keys() == {"value", "low", "high", "p"} == found["mmd"].keys()
     assert found["w1"].keys() == {"a", "b"}
     assert found["rows"] == {"real": 200, "generated": 150}
@@ -239,6 +241,9 @@ def test_words_are_told_apart_and_not_measured(monkeypatch, tmp_path, capsys):
         ("real.csv real.csv --level high", ["--level", "'high'", "a number"]),
         ("real.csv real.csv --seed -1", ["seed", "-1", "[0, 2^31)"]),
         ("real.csv real.csv --json .", ["json", "a file"]),
+        ("real.csv real.csv --real-share 0.5", ["previous", "None", "with real_share"]),
+        ("real.csv real.csv --previous real.csv --real-share 2", ["real_share = 2.0", "[0, 1]"]),
+        ("real.csv real.csv --previous other.csv --real-share 0", ["previous", "a, c", "a, b"]),
         ("real.csv", ["required", "GENERATED"]),
         ("real.csv word.csv", ["word.csv", "'b'", "numbers"]),
     ],

@@ -232,7 +232,11 @@ REFUSED = [
     ("run_loop", "--real t.csv --learner normal --components 3", ["components", "left out with"]),
     ("run_loop", "--real t.csv --problem ols", ["real and problem", "one of them"]),
     ("run_loop", "--real t.csv --learner no.py:Model", ["learner", "there is no file no.py"]),
-    ("run_loop", "--real t.csv --learner model.py:Modle", ["'model.py:Modle'", "did you mean 'Mod"]),
+    (
+        "run_loop",
+        "--real t.csv --learner model.py:Modle",
+        ["'model.py:Modle'", "did you mean 'Mod"],
+    ),
     ("run_loop", "--real t.csv --learner model.py:Fits", ["sample(count, seed)", "(Model)"]),
     ("run_loop", "--real t.csv --learner model.py:Model --retries -1", ["retries", "at least 0"]),
     ("run_loop", "--real t.csv --learner model.py:Model --time-limit 0", ["time_limit", "0.0"]),
@@ -254,11 +258,11 @@ REFUSED = [
         "--real t.csv --command 'python model.py {train} {out} {count} {sed}'",
         ["command", "'{sed}'", "did you mean 'seed'?"],
     ),
-    ("run_loop", "--real t.csv --command 'python \\'{train}'", ["command", "No closing quotation"]),
+    ("run_loop", '--real t.csv --command "python \'{train}"', ["command", "No closing quotation"]),
     ("run_loop", "--command 'python model.py {train} {out} {count}'", ["command", "without real"]),
     ("run_loop", "--learner normal", ["learner", "'normal'", "learns from rows: give real"]),
     ("run_loop", "--held-out-share 0.3", ["held_out_share", "0.3", "left out without real"]),
-    ("run_loop", "--prompts-from t.csv", ["target", "given"]),
+    ("run_loop", "--prompts-from t.csv", ["--target", "required"]),
     ("run_loop", "--prompts-from t.csv --target z", ["target", "(x, y)", "'z'"]),
     ("run_loop", "--prompts-from t.csv --target y --context 5", ["context", "at most 4", "is 5"]),
     ("run_loop", "--prompts-from t.csv --target y --learner ols", ["learner", "'transformer'"]),
@@ -482,7 +486,12 @@ def without_jax(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
     """The libraries that need no JAX are imported before anything is timed."""
-    for name in ("tyro", "scipy.optimize", "sklearn.datasets", *(f"icl_stl.commands.{name}" for name in COMMANDS)):
+    for name in (
+        "tyro",
+        "scipy.optimize",
+        "sklearn.datasets",
+        *(f"icl_stl.commands.{name}" for name in COMMANDS),
+    ):
         import_module(name)
 
 

@@ -159,9 +159,10 @@ def test_bounds_are_those_of_the_theory_with_what_was_measured():
             curvature=rises[..., 1].max(1), **noisy,
         ).total,
     }  # fmt: skip
+    entry = entry_of()
     for kind, total in expected.items():
         np.testing.assert_allclose(own[kind].total(), total, rtol=1e-12)
-        (cell,) = cells_of(entry_of(), kind, n=n)
+        (cell,) = cells_of(entry, kind, n=n)
         assert cell["bound"] == pytest.approx(total.mean())
         assert cell["measured"] == pytest.approx(0.1 + n**-0.5)
         assert cell["tightest"] == (kind == min(expected, key=lambda k: expected[k].mean()))

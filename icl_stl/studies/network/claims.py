@@ -71,7 +71,7 @@ class Bound(NamedTuple):
 
 def _halves(values: Floats) -> Floats:
     """Mean of two kinds, real and synthetic rows."""
-    return values.mean(-1)
+    return np.asarray(values.mean(-1))
 
 
 def asked(seen: Arrays, n: int) -> dict[str, Bound]:

@@ -1,5 +1,7 @@
 """The figure of the bounds on the risk of a network, from the claim's cells alone."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,8 +56,8 @@ def _named(ax: Axes, x: float, ends: list[tuple[float, str, str]]) -> None:
     place = low
     for y, words, colour in sorted(ends):
         place = max(place + 0.055 * (high - low), np.log(y))
-        where = {"xytext": (7, 0), "textcoords": "offset points", "fontsize": 9}
-        ax.annotate(words, (x, np.exp(place)), va="center", color=colour, **where)
+        at: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points"}
+        ax.annotate(words, (x, np.exp(place)), **at, va="center", color=colour, fontsize=9)
 
 
 def _without(ax: Axes, stored: Stored, k: int, kind: str, n: float, bound: float) -> None:

@@ -28,7 +28,8 @@ FEW = 128
 def rounded(weights: Float[Array, " q"], bits: int) -> Float[Array, " q"]:
     """The nearest points of the grid of 2^bits points, the middles of equal parts of the range."""
     step = 2 * RANGE / 2**bits
-    return (jnp.clip(jnp.floor((weights + RANGE) / step), 0, 2**bits - 1) + 0.5) * step - RANGE
+    part = jnp.clip(jnp.floor((weights + RANGE) / step), 0, 2**bits - 1)
+    return jnp.asarray((part + 0.5) * step - RANGE)
 
 
 def changed(key: Any, weights: Float[Array, " q"]) -> Float[Array, "V q"]:

@@ -21,6 +21,7 @@ from icl_stl.config import require
 from icl_stl.intervals import LEVEL, t_half_width
 from icl_stl.lab import results
 from icl_stl.lab.results import Floats
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime, mixing_weights, real_share
 from icl_stl.report.pieces import (
@@ -128,12 +129,17 @@ PARTS = ("error of generation 0", "errors of generations between", "its own erro
 
 
 def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) -> Known:
-    """Closed form, bound and prediction, as far as they are known."""
+    """Closed form, bound and prediction, as far as they are known.
+
+    Bound and prediction are of means over the same loops in all generations: none if some failed.
+    """
     regime, samples = _regime(set_to), set_to["samples"]
+    if len({row["loops"] for row in rows}) > 1:
+        regime = None
     parts = predicted = None
     level = math.nan
     eps = curves["eps"].mean if "eps" in curves else np.array([math.nan])
-    if regime is not None and np.isfinite(eps).all():
+    if regime is not None and (eps >= 0).all():
         terms = bounds.drift_recursion(eps, mixing_weights(regime, samples, len(rows) - 1)).terms
         own = np.diag(terms) * (np.arange(len(rows)) > 0)
         first = terms[:, 0]
@@ -201,7 +207,8 @@ def _drawn(name: str, curve: Curve, rows: Sequence[Json], known: Known) -> "Figu
         _draw_excess(ax, x, known)
     low = _column(rows, name, "low")
     if np.isfinite(low).any():
-        ax.plot(x, low, "k--", marker="_", label="certified")
+        level = max(_column(rows, name, "level"))
+        ax.plot(x, low, "k--", marker="_", linewidth=1.2, label=f"certified, {level:.0%}")
     ax.set_xlabel("generation")
     ax.set_ylabel(literal(_words(name)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -274,7 +281,7 @@ def _name(set_to: Json) -> str:
 
 def _docs(set_to: Json) -> Iterable[tuple[str, str]]:
     """What learner and regime are, where this package says it."""
-    kinds: dict[str, Any] = {**PROBLEMS, **members.LEARNERS}
+    kinds: dict[str, Any] = {**PROBLEMS, **members.LEARNERS, **GENERATIVE}
     what = str(set_to.get("learner") or set_to.get("problem"))
     if what in kinds:
         yield "Learner", f"{what}: {str(kinds[what].__doc__).splitlines()[0]}"
@@ -362,7 +369,7 @@ def command_of(set_to: Json) -> str:
     """The command that runs the loop again."""
     words = ["icl-stl loop"]
     for name, value in set_to.items():
-        if value is None or name == "rows" or value is False:
+        if name == "rows" or value in (None, False, []):
             continue
         option = f"--{name.replace('_', '-')}"
         told = ",".join(map(str, value)) if isinstance(value, list) else str(value)

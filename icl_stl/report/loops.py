@@ -121,8 +121,8 @@ class Known(NamedTuple):
     """The bound on the drift by its parts `PARTS`: `[G + 1, 3]`."""
     predicted: Curve | None
     """The law in squares."""
-    level: float
-    """Where it ends."""
+    level: Curve | None
+    """Where it ends, a single number."""
 
 
 PARTS = ("error of generation 0", "errors of generations between", "its own error")
@@ -136,8 +136,7 @@ def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) ->
     regime, samples = _regime(set_to), set_to["samples"]
     if len({row["loops"] for row in rows}) > 1:
         regime = None
-    parts = predicted = None
-    level = math.nan
+    parts = predicted = level = None
     eps = curves["eps"].mean if "eps" in curves else np.array([math.nan])
     if regime is not None and (eps >= 0).all():
         terms = bounds.drift_recursion(eps, mixing_weights(regime, samples, len(rows) - 1)).terms
@@ -149,7 +148,7 @@ def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) ->
         alpha = real_share(regime, samples, 1)
         predicted = in_squares(alpha, curves["excess_risk"], np.arange(len(rows)))
         if 0 < alpha < 1:
-            level = float(in_squares(alpha, curves["excess_risk"], np.inf).mean)
+            level = in_squares(alpha, curves["excess_risk"], np.inf)
     return Known(_column(rows, "excess_risk", "closed_form"), parts, predicted, level)
 
 
@@ -226,8 +225,14 @@ def _draw_excess(ax: "Axes", x: Floats, known: Known) -> None:
         ax.plot(x, mean, ":", color=PALETTE[1], linewidth=1.8, label="law in squares")
         if np.isfinite(half).any():
             ax.fill_between(x, mean - half, mean + half, color=PALETTE[1], alpha=0.18, linewidth=0)
-    if math.isfinite(known.level):
-        ax.axhline(known.level, color=PALETTE[2], linestyle="-.", linewidth=1.2, label="its level")
+    if known.level is not None:
+        ax.axhline(
+            float(known.level.mean),
+            color=PALETTE[2],
+            linestyle="-.",
+            linewidth=1.2,
+            label="its level",
+        )
     ax.set_ylim(bottom=0)
 
 
@@ -324,9 +329,9 @@ def _said(content: Json, curves: Mapping[str, Curve], known: Known) -> Iterable[
         nothing = ", above 1, so that it says nothing" if bound > 1 else ""
         yield "Bound on the drift", f"{number(bound)}{nothing}: {words}"
     if known.predicted is not None:
-        pair = _pair(known.predicted.mean[-1], known.predicted.half[-1])
-        level = f", {number(known.level)} in the limit" if math.isfinite(known.level) else ""
-        yield "Law in squares", f"{pair} in generation {last}{level}"
+        words = f"{_pair(*(values[-1] for values in known.predicted))} in generation {last}"
+        words += "" if known.level is None else f", {_pair(*known.level)} in the limit"
+        yield "Law in squares, from generations 0 and 1: no bound", words
 
 
 def _share(regime: Regime, set_to: Json) -> Any:
@@ -335,7 +340,7 @@ def _share(regime: Regime, set_to: Json) -> Any:
     return sorted(ends, reverse=True)
 
 
-def _pair(mean: float, half: float) -> str:
+def _pair(mean: Any, half: Any) -> str:
     return number(float(mean)) + (f" ± {number(float(half))}" if math.isfinite(half) else "")
 
 

@@ -199,7 +199,9 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
         assert row["training_loss"] is None
     (folder,) = (tmp_path / "runs").iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {*("checkpoints", "config.json", "drift.svg", "loop.json", "loops.csv")}
+    made = ("drift.svg", "loop.json", "loops.csv", "report.html")
+    assert names == {"checkpoints", "config.json", *made}
+    assert f"{folder.relative_to(tmp_path)}/report.html" in done.stdout
     assert json.loads((folder / "loop.json").read_text()) == content
 
 

@@ -21,6 +21,7 @@ from icl_stl.config import require
 from icl_stl.intervals import LEVEL, t_half_width
 from icl_stl.lab import results
 from icl_stl.lab.results import Floats
+from icl_stl.learners.generative import GENERATIVE
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime, mixing_weights, real_share
 from icl_stl.report.pieces import (
@@ -120,20 +121,24 @@ class Known(NamedTuple):
     """The bound on the drift by its parts `PARTS`: `[G + 1, 3]`."""
     predicted: Curve | None
     """The law in squares."""
-    level: float
-    """Where it ends."""
+    level: Curve | None
+    """Where it ends, a single number."""
 
 
 PARTS = ("error of generation 0", "errors of generations between", "its own error")
 
 
 def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) -> Known:
-    """Closed form, bound and prediction, as far as they are known."""
+    """Closed form, bound and prediction, as far as they are known.
+
+    Bound and prediction are of means over the same loops in all generations: none if some failed.
+    """
     regime, samples = _regime(set_to), set_to["samples"]
-    parts = predicted = None
-    level = math.nan
+    if len({row["loops"] for row in rows}) > 1:
+        regime = None
+    parts = predicted = level = None
     eps = curves["eps"].mean if "eps" in curves else np.array([math.nan])
-    if regime is not None and np.isfinite(eps).all():
+    if regime is not None and (eps >= 0).all():
         terms = bounds.drift_recursion(eps, mixing_weights(regime, samples, len(rows) - 1)).terms
         own = np.diag(terms) * (np.arange(len(rows)) > 0)
         first = terms[:, 0]
@@ -143,7 +148,7 @@ def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) ->
         alpha = real_share(regime, samples, 1)
         predicted = in_squares(alpha, curves["excess_risk"], np.arange(len(rows)))
         if 0 < alpha < 1:
-            level = float(in_squares(alpha, curves["excess_risk"], np.inf).mean)
+            level = in_squares(alpha, curves["excess_risk"], np.inf)
     return Known(_column(rows, "excess_risk", "closed_form"), parts, predicted, level)
 
 
@@ -201,7 +206,8 @@ def _drawn(name: str, curve: Curve, rows: Sequence[Json], known: Known) -> "Figu
         _draw_excess(ax, x, known)
     low = _column(rows, name, "low")
     if np.isfinite(low).any():
-        ax.plot(x, low, "k--", marker="_", label="certified")
+        level = max(_column(rows, name, "level"))
+        ax.plot(x, low, "k--", marker="_", linewidth=1.2, label=f"certified, {level:.0%}")
     ax.set_xlabel("generation")
     ax.set_ylabel(literal(_words(name)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -219,8 +225,14 @@ def _draw_excess(ax: "Axes", x: Floats, known: Known) -> None:
         ax.plot(x, mean, ":", color=PALETTE[1], linewidth=1.8, label="law in squares")
         if np.isfinite(half).any():
             ax.fill_between(x, mean - half, mean + half, color=PALETTE[1], alpha=0.18, linewidth=0)
-    if math.isfinite(known.level):
-        ax.axhline(known.level, color=PALETTE[2], linestyle="-.", linewidth=1.2, label="its level")
+    if known.level is not None:
+        ax.axhline(
+            float(known.level.mean),
+            color=PALETTE[2],
+            linestyle="-.",
+            linewidth=1.2,
+            label="its level",
+        )
     ax.set_ylim(bottom=0)
 
 
@@ -274,7 +286,7 @@ def _name(set_to: Json) -> str:
 
 def _docs(set_to: Json) -> Iterable[tuple[str, str]]:
     """What learner and regime are, where this package says it."""
-    kinds: dict[str, Any] = {**PROBLEMS, **members.LEARNERS}
+    kinds: dict[str, Any] = {**PROBLEMS, **members.LEARNERS, **GENERATIVE}
     what = str(set_to.get("learner") or set_to.get("problem"))
     if what in kinds:
         yield "Learner", f"{what}: {str(kinds[what].__doc__).splitlines()[0]}"
@@ -317,9 +329,9 @@ def _said(content: Json, curves: Mapping[str, Curve], known: Known) -> Iterable[
         nothing = ", above 1, so that it says nothing" if bound > 1 else ""
         yield "Bound on the drift", f"{number(bound)}{nothing}: {words}"
     if known.predicted is not None:
-        pair = _pair(known.predicted.mean[-1], known.predicted.half[-1])
-        level = f", {number(known.level)} in the limit" if math.isfinite(known.level) else ""
-        yield "Law in squares", f"{pair} in generation {last}{level}"
+        words = f"{_pair(*(values[-1] for values in known.predicted))} in generation {last}"
+        words += "" if known.level is None else f", {_pair(*known.level)} in the limit"
+        yield "Law in squares, from generations 0 and 1: no bound", words
 
 
 def _share(regime: Regime, set_to: Json) -> Any:
@@ -328,7 +340,7 @@ def _share(regime: Regime, set_to: Json) -> Any:
     return sorted(ends, reverse=True)
 
 
-def _pair(mean: float, half: float) -> str:
+def _pair(mean: Any, half: Any) -> str:
     return number(float(mean)) + (f" ± {number(float(half))}" if math.isfinite(half) else "")
 
 
@@ -362,7 +374,7 @@ def command_of(set_to: Json) -> str:
     """The command that runs the loop again."""
     words = ["icl-stl loop"]
     for name, value in set_to.items():
-        if value is None or name == "rows" or value is False:
+        if name == "rows" or value in (None, False, []):
             continue
         option = f"--{name.replace('_', '-')}"
         told = ",".join(map(str, value)) if isinstance(value, list) else str(value)

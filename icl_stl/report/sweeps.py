@@ -144,6 +144,7 @@ def choose(rows: Sequence[Row], asked: Axes) -> Chosen:
     """
     told, header = _told_and_all(rows)
     measured = [name for name in header[len(told) + 2 :] if _count(rows, name)]
+    measured = [name for name in measured if not name.endswith(("_stderr", "_closed_form"))]
     columns = [name for name in header if name != asked.x and _count(rows, name)]
     first = sorted(measured or ["rows"], key=lambda name: name not in FIRST)
     usual = max(first, key=lambda name: sum(row[name] is not None for row in rows))

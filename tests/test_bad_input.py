@@ -260,6 +260,19 @@ REFUSED = [
     ),
     ("run_loop", '--real t.csv --command "python \'{train}"', ["command", "No closing quotation"]),
     ("run_loop", "--command 'python model.py {train} {out} {count}'", ["command", "without real"]),
+    *(
+        ("run_loop", f"--learner bernoulli --samples 100 {line}", named)
+        for line, named in (
+            ("--replace-rows 1.5", ["replace_rows", "in (0, 1)", "1.5"]),
+            ("--replace-rows .1 0", ["replace_rows", "in (0, 1)", "0.0"]),
+            ("--replace-rows nan", ["replace_rows", "in (0, 1)", "nan"]),
+            ("--replace-rows .009", ["replace_rows", "at least 1/100", "0.009"]),
+            ("--replace-rows .1 --replace-draws 1", ["replace_draws", "at least 2", "1"]),
+            ("--replace-rows --regime real-only", ["regime", "synthetic rows", "'real-only'"]),
+            ("--replace-rows --samples 4", ["replace_rows", "at least 1/4", "0.2"]),
+        )
+    ),
+    ("run_loop", "--real t.csv --learner normal --replace-rows .1 .2", ["samples", "at most 13"]),
     ("run_loop", "--learner normal", ["learner", "'normal'", "learns from rows: give real"]),
     ("run_loop", "--held-out-share 0.3", ["held_out_share", "0.3", "left out without real"]),
     ("run_loop", "--prompts-from t.csv", ["--target", "required"]),

@@ -75,7 +75,7 @@ class Replacement:
             require(is_number(share) and 0 < share < 1, "replace_rows", share, "in (0, 1)")
         row = 1 / samples - 1e-12
         chosen = shares or [share for share in SHARES if share >= row]
-        for share in chosen or SHARES[-1:]:
+        for share in sorted(chosen or SHARES[-1:], reverse=True):
             require(share >= row, "replace_rows", share, f"at least 1/{samples}, one of the rows")
             left = problem.most_samples(share)
             right = f"at most {left}, so that a share {share:g} of them can be replaced by others"

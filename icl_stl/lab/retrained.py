@@ -1,13 +1,10 @@
 """Fits to real sets with replaced rows, for `replaced`: of any problem, and of models outside JAX.
 
-Every copy is one call of the programs that loops use, `runs.generation_step` or
-`outside.fit_generation`, of all draws and seeds; it is kept in the run folder when it is finished.
+All draws and seeds of one number of replaced rows are fitted together, and kept in the run folder.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,22 +15,19 @@ from numpy.typing import NDArray
 from icl_stl import code
 from icl_stl.data import spread
 from icl_stl.devices import Report, Spread, on_host, over_replicates
-from icl_stl.lab import outside, replaced, runs
+from icl_stl.lab import outside, replaced
 from icl_stl.lab.experiments import Job
 from icl_stl.lab.replaced import SEEDS, Replacement, Row
-from icl_stl.lab.runs import Folder, Replicate, State
+from icl_stl.lab.runs import Folder, Replicate, State, draw_replicates, origin
+from icl_stl.loops import first_generation, next_generation, room_for_rows
 from icl_stl.problems import Problem
 from icl_stl.problems.table import Table, standardised
-from icl_stl.regimes import RealOnly, synthetic_size
+from icl_stl.regimes import Regime, synthetic_size
 
 COMPARED = 500
-"""Generated rows that stand for a law that has no density."""
+"""Generated rows that stand for a law without a density."""
 SEED, COPY = 2**28, 2**29
-"""What keys are folded with: + seed, + replaced rows."""
-
-Tell = Callable[[str, int], None]
-Both = Callable[[Any, Tell], list[Any]]
-"""(real sets, what is told of every step) -> what the models of both generations became."""
+"""Keys are folded with it: + seed, for fits; + replaced rows."""
 
 
 @lru_cache(maxsize=64)
@@ -50,82 +44,50 @@ def replacing(problem: Problem, samples: int, count: int) -> Spread:
 
 
 @lru_cache(maxsize=16)
-def scoring(problem: Problem) -> Spread:
-    """Replicates -> the rows whose losses are looked at."""
+def fitting(problem: Problem, regime: Regime, scored: bool) -> Spread:
+    """(replicates, seeds, real sets of generation 0) -> losses, or rows, of both generations."""
+    learner = problem.learner
 
-    def one(replicate: Replicate) -> Any:
-        key, truth, _, held_out = replicate
-        return problem.to_score(jax.random.fold_in(key, COPY), truth, held_out)
-
-    return over_replicates(one, quick_compilation=True)
-
-
-@lru_cache(maxsize=16)
-def losses(problem: Problem) -> Spread:
-    """(parameters, rows) -> their losses."""
-    return over_replicates(problem.loss, quick_compilation=True)
-
-
-@lru_cache(maxsize=16)
-def writing(problem: Problem) -> Spread:
-    """(keys, parameters) -> generated rows."""
-
-    def one(key: Any, params: Any) -> Any:
+    def one(replicate: Replicate, seed: Any, replaced: Any) -> Any:
+        key, (_, truth, real, held_out) = jax.random.fold_in(replicate.key, seed), replicate
+        rows = problem.to_score(replicate.key, truth, held_out) if scored else ()
+        more: dict[str, Any] = {"kept": room_for_rows(regime, real, 1)}
+        more["draw_real"] = lambda key, count: problem.draw(key, truth, count)
+        first = first_generation(key, learner, replaced).params
+        second = next_generation(key, learner, regime, real, first, 1, **more).params
+        if scored:
+            return tuple(problem.loss(params, rows) for params in (first, second))
         own = jax.random.fold_in(key, COPY)
-        return problem.learner.generate(own, params, COMPARED)
+        return tuple(learner.generate(own, params, COMPARED) for params in (first, second))
 
-    return over_replicates(one, quick_compilation=True)
-
-
-def _inside(plan: Replacement, chains: Replicate, rows: Any) -> Both:
-    problem, n = plan.problem, plan.samples
-    job = Job(problem, n, 1, len(chains.key))
-    state = runs.before_generation_0(problem, RealOnly(), chains, 1)
-    kept = runs.before_generation_0(problem, plan.regime, chains, 1).kept
-    smallest = synthetic_size(plan.regime, n)
-
-    def step(index: int, real: Any, state: State) -> State:
-        regime = plan.regime if index else RealOnly()
-        program, _ = runs.program_of(job, regime, smallest)
-        numbers = runs.numbers_of(job, regime, smallest, index)
-        args = chains._replace(real=real), state, numbers, np.int32(index)
-        return State(runs.generation_step(problem, program)(*args)[0].params, kept)
-
-    def both(real: Any, tell: Tell) -> list[Any]:
-        tell("generation 0", 0)
-        first = step(0, real, state)
-        tell("generation 1", job.replicates)
-        second = step(1, chains.real, first)
-        if rows is None:
-            return [writing(problem)(chains.key, one.params) for one in (first, second)]
-        return [losses(problem)(one.params, rows) for one in (first, second)]
-
-    return both
+    return over_replicates(one)
 
 
-def _outside(plan: Replacement, chains: Replicate, seed: int, out: Path) -> Both:
+def fit_outside(
+    plan: Replacement, chains: Replicate, replaced: Any, seed: int, folder: Folder, tell: Any
+) -> list[Any]:
+    """Losses, or rows, of both generations of models outside JAX."""
     problem: Any = plan.problem
-    n_syn = synthetic_size(plan.regime, plan.samples)
-    kept = runs.before_generation_0(problem, plan.regime, chains, 1).kept
-
-    def both(real: Any, tell: Tell) -> list[Any]:
-        runs_, found = len(chains.key), []
-        state = State(np.zeros((runs_, n_syn + COMPARED, real.shape[2])), kept)
-        for index, rows in enumerate((real, chains.real)):
-            of = problem, plan.regime, index, chains._replace(real=rows), state
-            fits = lambda words, done, g=index: tell(words, g * runs_ + done)  # noqa: E731
-            made = outside.fit_generation(*of, seed=seed, out=out, tell=fits)
-            state = State(made.rows, kept)
-            found.append(made.rows[:, n_syn:] if made.losses is None else made.losses)
-        return found
-
-    return both
+    count, n_syn = len(chains.key), synthetic_size(plan.regime, plan.samples)
+    pool = np.zeros((count, n_syn + COMPARED, replaced.shape[2]))
+    kept = [room_for_rows(plan.regime, jnp.asarray(rows), 1) for rows in chains.real]
+    state, found = State(pool, np.stack(kept) if plan.regime.keeps_history else ()), []
+    for index, real in enumerate((replaced, chains.real)):
+        made = outside.fit_generation(
+            *(problem, plan.regime, index, chains._replace(real=real), state),
+            seed=seed,
+            out=folder.path / "replaced",
+            tell=lambda text, done, g=index: tell(text, g * count + done),
+        )
+        state = state._replace(params=made.rows)
+        found.append(made.rows[:, n_syn:] if made.losses is None else made.losses)
+    return found
 
 
 def retrain(
     plan: Replacement, *, seed: int, folder: Folder, report: Report = lambda text, done, total: None
 ) -> Row:
-    """Fit what the plan says, or take it from the folder, and estimate: `replaced.estimated`."""
+    """Fit what the plan says, or take it from the folder: κ and b, by `replaced.estimated`."""
     problem: Any = plan.problem
     outer = isinstance(problem, Table) and problem.outside
     with jax.enable_x64(True) if outer else nullcontext():
@@ -147,31 +109,34 @@ def _points(
 ) -> NDArray[Any]:
     """What all models became: `[2 generations, copies + 1, seeds and draws, ...]`."""
     problem: Any = plan.problem
-    drawn = on_host(runs.draw_replicates(problem, plan.samples, plan.draws, seed))
+    drawn = on_host(draw_replicates(problem, plan.samples, plan.draws, seed))
+    seeds = np.repeat(SEED + np.arange(SEEDS), plan.draws)
 
-    def twice(tree: Any) -> Any:
-        return jax.tree.map(lambda a: np.concatenate([a] * SEEDS), tree)
+    def each(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jnp.concatenate([a] * SEEDS), tree)
 
-    keys = [jax.vmap(lambda k, s=s: jax.random.fold_in(k, s))(drawn.key) for s in (SEED, SEED + 1)]
-    chains = Replicate(jnp.concatenate(keys), *map(twice, drawn[1:]))
-    if outer:
-        both = _outside(plan, chains, seed, folder.path / "replaced")
-    else:
-        known = not isinstance(problem, Table) or problem.learner.log_density is not None
-        both = _inside(plan, chains, twice(on_host(scoring(problem)(drawn))) if known else None)
-    origin = runs.origin(Job(problem, plan.samples, 1, plan.draws), seed, plan.regime)
-    origin["source"] = code.digest(__name__)
+    chains = each(drawn)
+    scored = not isinstance(problem, Table) or (not outer and problem.learner.log_density)
+    program = None if outer else fitting(problem, plan.regime, bool(scored))
+    made_by = origin(Job(problem, plan.samples, 1, plan.draws), seed, plan.regime)
+    made_by["source"] = code.digest(__name__)
     found = []
     for j, count in enumerate((0, *plan.rows)):
-        kept = folder.kept(f"replaced-{count}-{plan.draws}-draws", origin, again=True)
+        kept = folder.kept(f"replaced-{count}-{plan.draws}-draws", made_by, again=True)
         own = kept.load()
         if own is None:
-            real = on_host(replacing(problem, plan.samples, count)(drawn)) if count else drawn.real
-            before = 2 * j * len(keys) * plan.draws
-            tell = lambda text, done, k=count, b=before: report(  # noqa: E731
-                f"{k} rows replaced, {text}", b + done, plan.fits
-            )
-            own = {"points": np.stack([np.asarray(a) for a in both(twice(real), tell)])}
+
+            def tell(text: str, done: int, j: int = j, count: int = count) -> None:
+                report(f"{count} rows replaced, {text}", 2 * j * len(seeds) + done, plan.fits)
+
+            tell("both generations", 0)
+            real = each(replacing(problem, plan.samples, count)(drawn)) if count else chains.real
+            if program is None:
+                keyed = chains._replace(key=jax.vmap(jax.random.fold_in)(chains.key, seeds))
+                both = fit_outside(plan, on_host(keyed), on_host(real), seed, folder, tell)
+            else:
+                both = program(chains, seeds, real)
+            own = {"points": np.stack([np.asarray(one) for one in both])}
             kept.save(own)
         found.append(own["points"])
     report("measured", plan.fits, plan.fits)

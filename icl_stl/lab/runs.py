@@ -226,15 +226,6 @@ def program_of(job: Job, regime: Regime, smallest: int) -> tuple[Regime, int | N
     return Augment.from_lam((n_syn or smallest) / job.samples), n_syn
 
 
-def numbers_of(job: Job, regime: Regime, smallest: int, index: int) -> Numbers:
-    """The numbers of generation i in the program of a regime."""
-    n_syn = program_of(job, regime, smallest)[1]
-    share = np.float32(real_share(regime, job.samples, max(index, 1)))
-    if n_syn is None:
-        return Numbers(share).each(job.replicates)
-    return Numbers(share, np.int32(job.samples), np.int32(n_syn)).each(job.replicates)
-
-
 def identity(
     settings: Mapping[str, Any], replicates: int, seed: int, module: str = "icl_stl.lab.runs"
 ) -> dict[str, Any]:
@@ -503,14 +494,19 @@ def run_loops(
     if programs:
         report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
 
+    def numbers(regime: Regime, index: int) -> Numbers:
+        n_syn = program_of(job, regime, smallest)[1]
+        share = np.float32(real_share(regime, n, max(index, 1)))
+        if n_syn is None:
+            return Numbers(share).each(job.replicates)
+        return Numbers(share, np.int32(n), np.int32(n_syn)).each(job.replicates)
+
     def step(regime: Regime) -> Ready:
         program = generation_step(problem, program_of(job, regime, smallest)[0])
-        own = numbers_of(job, regime, smallest, 0)
-        return program.compiled(replicates, empty(regime), own, np.int32(0))
+        return program.compiled(replicates, empty(regime), numbers(regime, 0), np.int32(0))
 
     def next_of(regime: Regime, state: State, index: int) -> tuple[State, Arrays]:
-        own = numbers_of(job, regime, smallest, index)
-        made, seen = step(regime)(replicates, state, own, np.int32(index))
+        made, seen = step(regime)(replicates, state, numbers(regime, index), np.int32(index))
         return made, problem.completed(replicates.held_out, seen)
 
     with ThreadPoolExecutor() as threads:

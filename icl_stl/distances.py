@@ -35,7 +35,8 @@ PAIRED, MOST = 2_000, 10_000
 """Rows of each sample, at most: where all pairs are looked at, and for classifiers."""
 FEWEST = 8
 """Rows of each sample, at least."""
-PERMUTATIONS = 499
+PERMUTATIONS, COLUMN_PERMUTATIONS = 499, 99
+"""Of the rows, for a p-value: for all columns together, and for each."""
 NEIGHBOURS = 5
 """The ball around a row reaches to this neighbour in its own sample: precision, coverage."""
 CROSSED = 20
@@ -93,9 +94,10 @@ def tv_lower(
 
     Both samples are cut to the same number of rows, 2 k at most `MOST`; one half trains, k rows of
     each are classified. A classifier that says "generated" on a set A is right with the mean chance
-    (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a quarter of
-    1 - level, for there are four: the nearest neighbour (which sees copies of rows), the majority
-    of about sqrt(2 k) neighbours, and logistic regression on columns and on their products.
+    (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a fifth of
+    1 - level, for there are five: the nearest neighbour among N training rows (which sees copies),
+    the majorities of about N^(1/3) and sqrt(N), and logistic regression on columns and on their
+    products.
 
     Assumes: rows are independent draws of P and of Q.
     Source: derived here, THEORY.md statement 93; the limit: Clopper and Pearson (1934), for trials
@@ -147,10 +149,9 @@ def _predictions(train: Floats, labels: NDArray[np.bool_], test: Floats) -> dict
 
     centre, spread = train.mean(0), _spread(train)
     train, test = (np.clip((rows - centre) / spread, -5, 5) for rows in (train, test))
-    near = 2 * int(len(train) ** 0.5 / 2) + 1
-    _, found = cKDTree(train).query(test, k=near)
-    votes = labels[found]
-    said = {"nearest neighbour": votes[:, 0], "neighbours": votes.mean(1) > 0.5}
+    odd = [2 * int(len(train) ** power / 2) + 1 for power in (0, 1 / 3, 1 / 2)]
+    _, found = cKDTree(train).query(test, k=range(1, odd[-1] + 1))
+    said = {f"{k} nearest": labels[found[:, :k]].mean(1) > 0.5 for k in odd}
     for name, features in (("linear", lambda z: z), ("quadratic", _with_products)):
         weights = _logistic(_with_one(features(train)), labels)
         said[name] = _with_one(features(test)) @ weights > 0
@@ -288,8 +289,10 @@ class W1(NamedTuple):
 
     value: float
     """Of the samples, as in `scipy.stats.wasserstein_distance`: above 0 for equal laws too."""
+    deviations: float
+    """The same in deviations of the real column."""
     p: float
-    """P-value against equal laws of this column, by permutations."""
+    """P-value against equal laws of this column, by permutations: the least is 0.01."""
 
 
 def _w1(first: Floats, second: Floats, rng: np.random.Generator) -> W1:
@@ -298,9 +301,10 @@ def _w1(first: Floats, second: Floats, rng: np.random.Generator) -> W1:
     order = np.argsort(pooled, kind="stable")
     gaps = np.diff(pooled[order])
     weights = np.repeat([1 / n, -1 / m], [n, m])
-    orders = [order, *(rng.permutation(n + m) for _ in range(PERMUTATIONS))]
+    orders = [order, *(rng.permutation(n + m) for _ in range(COLUMN_PERMUTATIONS))]
     found = np.array([np.abs(np.cumsum(weights[one])[:-1]) @ gaps for one in orders])
-    return W1(float(found[0]), _p_value(found))
+    deviation = float(_spread(first[:, None])[0])
+    return W1(float(found[0]), float(found[0]) / deviation, _p_value(found))
 
 
 class Comparison(NamedTuple):

@@ -92,12 +92,12 @@ def tv_lower(
 ) -> TvLower:
     """TV(P, Q) >= 2 L - 1 with L the Clopper-Pearson limit of a classifier's held-out accuracy.
 
-    Both samples are cut to the same number of rows, 2 k at most `MOST`; one half trains, k rows of
-    each are classified. A classifier that says "generated" on a set A is right with the mean chance
-    (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a fifth of
-    1 - level, for there are five: the nearest neighbour among N training rows (which sees copies),
-    the majorities of about N^(1/3) and sqrt(N), and logistic regression on columns and on their
-    products.
+    Both samples are cut to the same number of rows, at most `MOST`. A third of them trains, k rows
+    of each are classified. A classifier that says "generated" on a set A is right with the mean
+    chance (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a fifth
+    of 1 - level, for there are five: the nearest neighbour among N training rows (which sees
+    copies), the majorities of about N^(1/3) and sqrt(N), and logistic regression on columns and on
+    their products. Two of the first are one for few rows: the level is shared by those there are.
 
     Assumes: rows are independent draws of P and of Q.
     Source: derived here, THEORY.md statement 93; the limit: Clopper and Pearson (1934), for trials
@@ -106,14 +106,13 @@ def tv_lower(
     first, second = _both(real, generated)
     missing = 1 - float(probability("level", level))
     rng = np.random.default_rng(seed)
-    half = min(len(first), len(second), MOST) // 2
-    samples = [_some(rows, 2 * half, rng) for rows in (first, second)]
-    train, test = (
-        np.concatenate([rows[part] for rows in samples])
-        for part in (slice(half, None), slice(0, half))
-    )
-    is_generated = np.repeat([False, True], half)
-    said = _predictions(train, is_generated, test)
+    count = min(len(first), len(second), MOST)
+    samples = [_some(rows, count, rng) for rows in (first, second)]
+    third = count // 3
+    train = np.concatenate([rows[:third] for rows in samples])
+    test = np.concatenate([rows[third:] for rows in samples])
+    is_generated = np.repeat([False, True], count - third)
+    said = _predictions(train, np.repeat([False, True], third), test)
     right = {name: guess == is_generated for name, guess in said.items()}
     best = max(right, key=lambda name: int(right[name].sum()))
     low, _ = binomial_interval(right[best], missing / len(right))
@@ -275,7 +274,7 @@ def _distance(kernel: Floats, n: int, level: float, rng: np.random.Generator) ->
     across = zeroed.sum(1) @ chosen - within
     others = zeroed.sum() - within - 2 * across
     shuffled = within / (n * (n - 1)) + others / (m * (m - 1)) - 2 * across / (n * m)
-    return Distance(value, max(value - half, 0), max(value + half, 0), _p_value(shuffled))
+    return Distance(value, max(value - half, 0.0), max(value + half, 0.0), _p_value(shuffled))
 
 
 def _p_value(statistics: Floats) -> float:

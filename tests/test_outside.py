@@ -15,7 +15,7 @@ from icl_stl.lab.experiments import Job
 from icl_stl.problems.table import Table
 from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Replace
 
-ROWS = np.random.default_rng(0).normal(size=(30, 2)) * [1.0, 1e-3] + [1e9, 0.1]
+ROWS = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 1e-3] + [1e9, 0.1]
 MODELS = '''
 import numpy as np
 SEEN = []
@@ -150,7 +150,7 @@ def test_a_command_reads_and_writes_exact_rows(tmp_path, how):
     (tmp_path / "p.py").write_text(PROGRAM)
     places = "{train} {out}" if how == "csv" else "{train.npy} {out.npy}"
     made = Command.named(f"{sys.executable} p.py {places} {{count}} {how}")
-    rows = made.written(task(tmp_path, wanted=60)).rows
+    rows = made.written(task(tmp_path, wanted=120)).rows
     assert np.sort(rows[:, 0]).tolist() == np.sort(np.tile(ROWS[:, 0], 2)).tolist()
     (log,) = (tmp_path / "models").iterdir()  # the files are gone
     assert f"the word is {how}" in log.read_text()
@@ -261,7 +261,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch, c
     assert content["failed_loops"] == {"count": 1, "of": 2}
     (said,) = content["failed"]
     assert "generation 1, run 1" in said
-    assert "bad.py:Bad: it must write rows of the shape (30, 2), but wrote (29, 2)" in said
+    assert "bad.py:Bad: it must write rows of the shape (60, 2), but wrote (59, 2)" in said
     assert [row["loops"] for row in content["generations"]] == [2, 1, 1]
     assert said in capsys.readouterr().out
     assert content["generations"][0]["held_out_loss"] == {"mean": None, "stderr": None}
@@ -277,5 +277,5 @@ def test_a_regime_of_ones_own_with_unequal_weights_is_refused_when_it_shows(tmp_
     )
     from icl_stl.members import regime  # noqa: PLC0415
 
-    with pytest.raises(ValueError, match="'.*models.py:Normal' takes no weights, but in gener"):
+    with pytest.raises(ValueError, match=r"'.*models.py:Normal' takes no weights, but in gener"):
         run(tmp_path, "Normal", regime("rule.py:Rule").made({}))

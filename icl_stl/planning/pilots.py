@@ -344,7 +344,7 @@ def fit(
     draws: int = 0,
     seed: int = 0,
 ) -> Fitted:
-    """Fit every law: its loss at amounts ``lams`` of a generation (or each of one) with n real rows.
+    """Fit every law: its loss at amounts ``lams`` of a generation, or each of one; n real rows.
 
     Weights take the pilots' standard errors as they are. What might have been measured, and
     chi-squared, has them sqrt(generations) times as large, see above, and sqrt(chi-squared by

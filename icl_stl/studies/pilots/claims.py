@@ -165,7 +165,7 @@ def _judge(evidence: Evidence) -> Judged:
                     control.append(exact(float(getattr(found, name).mean()), WORST, own))
     for name in ("fitted", "best_pilot"):
         typical = float(np.median([getattr(found, name).mean() for found in judged]))
-        keys: Json = {"loop": "all", "regime": "all", "generation": max(ASKED)}
+        keys = {"loop": "all", "regime": "all", "generation": max(ASKED)}
         keys |= {"kind": f"{name}, median", "direction": "at most"}
         keys |= {"quantity": f"median over cases, {name.replace('_', ' ')}"}
         cells.append(replace(exact(typical, MEDIAN, keys), finding=name != "fitted"))

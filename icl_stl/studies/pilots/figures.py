@@ -32,6 +32,7 @@ def _draw(stored: Stored) -> Figure:
     left.errorbar(at, loss, yerr=1.96 * stderr, **look, label="pilots, generation 3")
     left.axvspan(low, high, color=PALETTE[0], alpha=0.12, linewidth=0, label="95 % set")
     left.axvline(lam, color=PALETTE[0], linewidth=1)
+    left.set_xlim(-0.12, 1.13 * lams[-1])
     left.set_xscale("function", functions=(np.log1p, np.expm1))
     ticks = [x for x in (0, 1, 2, 4, 8, 16, 32) if x <= lams[-1]]
     left.set_xticks(ticks, [f"{x:g}" for x in ticks])

@@ -577,12 +577,12 @@ def constants_of_pairs(best: Any, own: Any, share: Any, alone: Any, mixed: Any, 
     """
     defect = mixed - share * alone - (1 - share) * refit
     return {
-        "first": pair_bias(*alone, best),
-        "first_noise": pair_variance(*alone),
-        "refit": pair_bias(*refit, own),
-        "mixing": pair_bias(*defect, jnp.zeros_like(own)),
-        "noise": pair_variance(*mixed),
-        "refit_noise": pair_variance(*refit),
+        "first": pair_bias(alone[0], alone[1], best),
+        "first_noise": pair_variance(alone[0], alone[1]),
+        "refit": pair_bias(refit[0], refit[1], own),
+        "mixing": pair_bias(defect[0], defect[1], jnp.zeros_like(own)),
+        "noise": pair_variance(mixed[0], mixed[1]),
+        "refit_noise": pair_variance(refit[0], refit[1]),
     }
 
 
@@ -626,7 +626,8 @@ def pairs_of_fits(
     def two(pair: int, previous: Params, size: tuple[float, int], index: int) -> dict[str, Any]:
         numbers = Numbers(np.float32(size[0]), np.int32(n), np.int32(size[1]))
         args = previous, numbers.each(job.replicates), np.int32(index), np.int32(pair)
-        return on_host(program(replicates, *args))
+        found: dict[str, Any] = on_host(program(replicates, *args))
+        return found
 
     alone: list[Any] = []
     done, total = 0, len(chosen) * len(places)

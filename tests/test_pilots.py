@@ -137,8 +137,9 @@ SEEDS = 200
     ],
 )
 def test_sets_cover_the_best_amount(name, shared):
-    """95 % of the seeds less 1.3 standard errors, 93 % of 200. Noise of 5 %, independent or the same
-    in all generations of an amount. Of 200: 198, 200, 192 and 200.
+    """95 % of the seeds less 1.3 standard errors, 93 % of 200.
+
+    Noise of 5 %, independent, or the same in all generations of an amount.
     """
     fresh, learner = WORLDS[name]
     mean = lambda lam, last: affine(lam, last, fresh, **learner)  # noqa: E731

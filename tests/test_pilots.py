@@ -125,8 +125,6 @@ def test_the_best_amount_is_found_where_pilots_are_exact(name):
 
 
 SEEDS = 200
-LEAST = 0.93
-"""Coverage of sets of 95 %, less 1.3 standard errors of as many seeds; fixed beforehand."""
 
 
 @pytest.mark.parametrize(
@@ -139,7 +137,10 @@ LEAST = 0.93
     ],
 )
 def test_sets_cover_the_best_amount(name, shared):
-    """Noise of 5 %, independent or the same in all generations of an amount."""
+    """95 % of the seeds less 1.3 standard errors, 93 % of 200.
+
+    Noise of 5 %, independent, or the same in all generations of an amount.
+    """
     fresh, learner = WORLDS[name]
     mean = lambda lam, last: affine(lam, last, fresh, **learner)  # noqa: E731
     truth = np.array([mean(lam, 3)[3] for lam in RATIOS])
@@ -149,7 +150,7 @@ def test_sets_cover_the_best_amount(name, shared):
         pilots = shown(mean, 1.0, seed, shared=shared, rel=0.05)
         made = plan_pilots(pilots, fresh=fresh, best_loss=0.0, max_lam=32.0, draws=60, seed=seed)
         covered += made.low <= 1.02 * best + 0.02 and made.high >= 0.98 * best - 0.02
-    assert covered >= LEAST * seeds
+    assert covered >= seeds * 0.95 - 1.3 * math.sqrt(seeds * 0.95 * 0.05)
 
 
 def test_nothing_is_said_only_where_the_data_say_so():

@@ -68,6 +68,9 @@ class Table(Problem):
         fits = bool(self.sheet.symbols) == (getattr(self.model, "name", "") == "markov")
         right = "a text (.txt) for the learner 'markov', and a table for all others"
         require(self.outside or fits, "real", self.real, right)
+        if fits and self.sheet.symbols and not self.outside:
+            model = replace(self.model, symbols=len(self.sheet.symbols))
+            object.__setattr__(self, "model", model)
         count = len(self.sheet.rows)
         right = f"one that holds out at least {LEAST_COMPARED} of {count} rows and leaves 2 or more"
         few = LEAST_COMPARED <= self.held_out <= count - 2
@@ -129,10 +132,7 @@ class Table(Problem):
         """The learner of JAX."""
         if isinstance(self.model, FromFile):
             return self.model.kind
-        model, sheet = self.model, self.sheet
-        if sheet.symbols:
-            model = type(model)(**{**vars(model), "symbols": len(sheet.symbols)})
-        return model.make(sheet.rows.shape[1])
+        return self.model.make(self.sheet.rows.shape[1])
 
     @property
     def costly(self) -> bool:

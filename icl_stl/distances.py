@@ -35,7 +35,8 @@ PAIRED, MOST = 2_000, 10_000
 """Rows of each sample, at most: where all pairs are looked at, and for classifiers."""
 FEWEST = 8
 """Rows of each sample, at least."""
-PERMUTATIONS = 499
+PERMUTATIONS, COLUMN_PERMUTATIONS = 499, 99
+"""Of the rows, for a p-value: for all columns together, and for each."""
 NEIGHBOURS = 5
 """The ball around a row reaches to this neighbour in its own sample: precision, coverage."""
 CROSSED = 20
@@ -91,11 +92,12 @@ def tv_lower(
 ) -> TvLower:
     """TV(P, Q) >= 2 L - 1 with L the Clopper-Pearson limit of a classifier's held-out accuracy.
 
-    Both samples are cut to the same number of rows, 2 k at most `MOST`; one half trains, k rows of
-    each are classified. A classifier that says "generated" on a set A is right with the mean chance
-    (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a quarter of
-    1 - level, for there are four: the nearest neighbour (which sees copies of rows), the majority
-    of about sqrt(2 k) neighbours, and logistic regression on columns and on their products.
+    Both samples are cut to the same number of rows, at most `MOST`. A third of them trains, k rows
+    of each are classified. A classifier that says "generated" on a set A is right with the mean
+    chance (P(not A) + Q(A))/2 <= (1 + TV)/2, in 2 k independent trials; L is their limit at a fifth
+    of 1 - level, for there are five: the nearest neighbour among N training rows (which sees
+    copies), the majorities of about N^(1/3) and sqrt(N), and logistic regression on columns and on
+    their products. Two of the first are one for few rows: the level is shared by those there are.
 
     Assumes: rows are independent draws of P and of Q.
     Source: derived here, THEORY.md statement 93; the limit: Clopper and Pearson (1934), for trials
@@ -104,14 +106,13 @@ def tv_lower(
     first, second = _both(real, generated)
     missing = 1 - float(probability("level", level))
     rng = np.random.default_rng(seed)
-    half = min(len(first), len(second), MOST) // 2
-    samples = [_some(rows, 2 * half, rng) for rows in (first, second)]
-    train, test = (
-        np.concatenate([rows[part] for rows in samples])
-        for part in (slice(half, None), slice(0, half))
-    )
-    is_generated = np.repeat([False, True], half)
-    said = _predictions(train, is_generated, test)
+    count = min(len(first), len(second), MOST)
+    samples = [_some(rows, count, rng) for rows in (first, second)]
+    third = count // 3
+    train = np.concatenate([rows[:third] for rows in samples])
+    test = np.concatenate([rows[third:] for rows in samples])
+    is_generated = np.repeat([False, True], count - third)
+    said = _predictions(train, np.repeat([False, True], third), test)
     right = {name: guess == is_generated for name, guess in said.items()}
     best = max(right, key=lambda name: int(right[name].sum()))
     low, _ = binomial_interval(right[best], missing / len(right))
@@ -147,10 +148,9 @@ def _predictions(train: Floats, labels: NDArray[np.bool_], test: Floats) -> dict
 
     centre, spread = train.mean(0), _spread(train)
     train, test = (np.clip((rows - centre) / spread, -5, 5) for rows in (train, test))
-    near = 2 * int(len(train) ** 0.5 / 2) + 1
-    _, found = cKDTree(train).query(test, k=near)
-    votes = labels[found]
-    said = {"nearest neighbour": votes[:, 0], "neighbours": votes.mean(1) > 0.5}
+    odd = [2 * int(len(train) ** power / 2) + 1 for power in (0, 1 / 3, 1 / 2)]
+    _, found = cKDTree(train).query(test, k=range(1, odd[-1] + 1))
+    said = {f"{k} nearest": labels[found[:, :k]].mean(1) > 0.5 for k in odd}
     for name, features in (("linear", lambda z: z), ("quadratic", _with_products)):
         weights = _logistic(_with_one(features(train)), labels)
         said[name] = _with_one(features(test)) @ weights > 0
@@ -274,7 +274,7 @@ def _distance(kernel: Floats, n: int, level: float, rng: np.random.Generator) ->
     across = zeroed.sum(1) @ chosen - within
     others = zeroed.sum() - within - 2 * across
     shuffled = within / (n * (n - 1)) + others / (m * (m - 1)) - 2 * across / (n * m)
-    return Distance(value, max(value - half, 0), max(value + half, 0), _p_value(shuffled))
+    return Distance(value, max(value - half, 0.0), max(value + half, 0.0), _p_value(shuffled))
 
 
 def _p_value(statistics: Floats) -> float:
@@ -288,8 +288,10 @@ class W1(NamedTuple):
 
     value: float
     """Of the samples, as in `scipy.stats.wasserstein_distance`: above 0 for equal laws too."""
+    deviations: float
+    """The same in deviations of the real column."""
     p: float
-    """P-value against equal laws of this column, by permutations."""
+    """P-value against equal laws of this column, by permutations: the least is 0.01."""
 
 
 def _w1(first: Floats, second: Floats, rng: np.random.Generator) -> W1:
@@ -298,9 +300,10 @@ def _w1(first: Floats, second: Floats, rng: np.random.Generator) -> W1:
     order = np.argsort(pooled, kind="stable")
     gaps = np.diff(pooled[order])
     weights = np.repeat([1 / n, -1 / m], [n, m])
-    orders = [order, *(rng.permutation(n + m) for _ in range(PERMUTATIONS))]
+    orders = [order, *(rng.permutation(n + m) for _ in range(COLUMN_PERMUTATIONS))]
     found = np.array([np.abs(np.cumsum(weights[one])[:-1]) @ gaps for one in orders])
-    return W1(float(found[0]), _p_value(found))
+    deviation = float(_spread(first[:, None])[0])
+    return W1(float(found[0]), float(found[0]) / deviation, _p_value(found))
 
 
 class Comparison(NamedTuple):

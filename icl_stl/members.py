@@ -324,7 +324,8 @@ def table(given: Mapping[str, Any]) -> Named:
     else:
         require(words in GENERATIVE, "learner", words, f"one of {known}{meant(words, GENERATIVE)}")
         kind, of_fit = GENERATIVE[words], {}
-        own, made = fields_of(kind), lambda own, fit: kind(**own)
+        of_text = {"symbols": 2} if words == "markov" else {}  # as many as the text has
+        own, made = fields_of(kind), lambda own, fit: kind(**own, **of_text)
     twice = sorted({*own} & {*of_table, *of_fit})
     require(not twice, f"the fields of {words}", twice, "no options of a table or a fit")
 

@@ -224,15 +224,23 @@ REFUSED = [
     ("run_loop", "--real t.csv --learner normal --categories z", ["categories", "(x, y)", "'z'"]),
     ("run_loop", "--real t.csv --learner normal --held-out-share 0", ["held_out_share", "(0, 1)"]),
     ("run_loop", "--real t.csv --learner kde --held-out-share 1.5", ["held_out_share", "1.5"]),
-    ("run_loop", "--real t.csv --learner kde --held-out-share .01", ["at least 2 of 20 rows"]),
-    ("run_loop", "--real t.csv --learner normal --samples 17", ["samples", "at most 16", "17"]),
+    (
+        "run_loop",
+        "--real t.csv --learner kde --held-out-share .01",
+        ["0.01", "at least 8 of 60 rows"],
+    ),
+    ("run_loop", "--real t.csv --learner normal --samples 49", ["samples", "at most 48", "49"]),
     ("run_loop", "--real t.csv --learner normal --length 1", ["length", "at least 2", "is 1"]),
     ("run_loop", "--real t.csv --learner nomral", ["learner", "did you mean 'normal'?"]),
     ("run_loop", "--real t.csv --learner ols", ["learner", "normal, ", "'ols'"]),
     ("run_loop", "--real t.csv --learner normal --components 3", ["components", "left out with"]),
     ("run_loop", "--real t.csv --problem ols", ["real and problem", "one of them"]),
     ("run_loop", "--real t.csv --learner no.py:Model", ["learner", "there is no file no.py"]),
-    ("run_loop", "--real t.csv --learner model.py:Modle", ["'model.py:Modle'", "did you mean 'Mod"]),
+    (
+        "run_loop",
+        "--real t.csv --learner model.py:Modle",
+        ["'model.py:Modle'", "did you mean 'Mod"],
+    ),
     ("run_loop", "--real t.csv --learner model.py:Fits", ["sample(count, seed)", "(Model)"]),
     ("run_loop", "--real t.csv --learner model.py:Model --retries -1", ["retries", "at least 0"]),
     ("run_loop", "--real t.csv --learner model.py:Model --time-limit 0", ["time_limit", "0.0"]),
@@ -254,7 +262,7 @@ REFUSED = [
         "--real t.csv --command 'python model.py {train} {out} {count} {sed}'",
         ["command", "'{sed}'", "did you mean 'seed'?"],
     ),
-    ("run_loop", "--real t.csv --command 'python \\'{train}'", ["command", "No closing quotation"]),
+    ("run_loop", '--real t.csv --command "python \'{train}"', ["command", "No closing quotation"]),
     ("run_loop", "--command 'python model.py {train} {out} {count}'", ["command", "without real"]),
     *(
         ("run_loop", f"--learner bernoulli --samples 100 {line}", named)
@@ -271,9 +279,9 @@ REFUSED = [
     ("run_loop", "--real t.csv --learner normal --replace-rows .1 .2", ["samples", "at most 13"]),
     ("run_loop", "--learner normal", ["learner", "'normal'", "learns from rows: give real"]),
     ("run_loop", "--held-out-share 0.3", ["held_out_share", "0.3", "left out without real"]),
-    ("run_loop", "--prompts-from t.csv", ["target", "given"]),
+    ("run_loop", "--prompts-from t.csv", ["--target", "required"]),
     ("run_loop", "--prompts-from t.csv --target z", ["target", "(x, y)", "'z'"]),
-    ("run_loop", "--prompts-from t.csv --target y --context 5", ["context", "at most 4", "is 5"]),
+    ("run_loop", "--prompts-from t.csv --target y --context 13", ["context", "at most 12", "13"]),
     ("run_loop", "--prompts-from t.csv --target y --learner ols", ["learner", "'transformer'"]),
     ("run_loop", "--prompts-from t.csv --target y --real t.csv", ["prompts_from and real"]),
     ("sweep", "rows.toml", ["real", "'wine'", "left out in a sweep"]),
@@ -427,7 +435,7 @@ def folder(tmp_path, monkeypatch):
         "folder/file": "",
         "folder.toml/file": "",
         "rows.toml": "real = 'wine'\nlearner = 'normal'\n",
-        "t.csv": "x,y\n" + "".join(f"{k},{k % 3}\n" for k in range(20)),
+        "t.csv": "x,y\n" + "".join(f"{k},{k % 3}\n" for k in range(60)),
         "file.xls": "",
         "gap.csv": "x,y\n1,2\n3,\n5,6\n7,8\n",
         "na.csv": "x,y\n1,2\n3,4\nNA,6\n7,8\n",
@@ -495,7 +503,12 @@ def without_jax(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def _warm():
     """The libraries that need no JAX are imported before anything is timed."""
-    for name in ("tyro", "scipy.optimize", "sklearn.datasets", *(f"icl_stl.commands.{name}" for name in COMMANDS)):
+    for name in (
+        "tyro",
+        "scipy.optimize",
+        "sklearn.datasets",
+        *(f"icl_stl.commands.{name}" for name in COMMANDS),
+    ):
         import_module(name)
 
 

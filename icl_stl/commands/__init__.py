@@ -1,7 +1,8 @@
 """The command `icl-stl`: one module a subcommand, with its options, `Arguments`, and its `main`.
 
 Exit status of all of them: 0; 1 if a statement is violated or something failed; 2 for bad usage or
-a file that cannot be read or written; 130 for Ctrl-C, 141 where nobody reads the output any more.
+a file that cannot be read or written; 3 and 4 verdicts of `watch`; 130 for Ctrl-C, 141 where nobody
+reads the output any more.
 """
 
 import sys
@@ -18,6 +19,8 @@ COMMANDS: Mapping[str, str] = {
     "loop": "one self-consuming loop of your choice, many times",
     "sweep": "thousands of loops: a grid of settings",
     "plan": "how many synthetic rows to generate",
+    "distance": "how far generated rows are from real ones",
+    "watch": "whether a loop still grows, read after every generation",
     "bounds": "the bounds, as a calculator",
     "figures": "redraw the figures of a run folder, or check them",
     "report": "a run folder as one HTML page",

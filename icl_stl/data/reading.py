@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -107,7 +108,7 @@ def read_rows(
 
 def _shipped(name: str, option: str, target: bool) -> Sheet:
     try:
-        from sklearn import datasets  # noqa: PLC0415  (an extra, and slow to import)
+        datasets = import_module("sklearn.datasets")  # an extra; its rows tell versions apart
     except ImportError:
         raise ValueError(
             f"{option} must name a file where scikit-learn is not installed, but it is {name!r}: "

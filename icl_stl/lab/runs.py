@@ -49,6 +49,7 @@ from icl_stl.measure import implied_task_variance, pair_bias, pair_variance, pre
 from icl_stl.models.causal import Params
 from icl_stl.problems import Problem
 from icl_stl.problems.in_context import InContext
+from icl_stl.problems.table import Table
 from icl_stl.regimes import Augment, RealOnly, Regime, Replace, real_share, synthetic_size
 from icl_stl.rows import Data
 
@@ -447,6 +448,25 @@ def origin(job: Job, seed: int, regime: Regime | None) -> dict[str, Any]:
     }
 
 
+def _try_out(problem: Problem, regimes: Sequence[Regime], one: Replicate, last: int) -> None:
+    """Refuse what a loop would not show by itself: see `start_of_loop`."""
+    real = real_rows(one.real)
+    for regime in regimes:
+        if problem.costly:
+            check_mix(one.key, problem.learner, regime, real, last)
+        else:
+            draw = lambda key, count: problem.draw(key, one.truth, count)  # noqa: E731
+            start_of_loop(one.key, problem.learner, regime, real, last, draw)
+
+
+def _start_of(problem: Problem, regimes: Sequence[Regime]) -> Regime:
+    """The regime whose program makes generation 0.
+
+    Parameters of a learner of rows may have a place for each row that is fitted.
+    """
+    return regimes[0] if isinstance(problem, Table) and len(regimes) == 1 else RealOnly()
+
+
 def run_loops(
     job: Job,
     regimes: Iterable[Regime],
@@ -466,13 +486,7 @@ def run_loops(
     total = len(chosen) * last + 1
     report("drawing real sets", 0, total)
     replicates = draw_replicates(problem, n, job.replicates, seed)
-    key_loop, truth, real, _ = jax.tree.map(lambda a: a[0], replicates)
-    draw = lambda key, count: problem.draw(key, truth, count)  # noqa: E731
-    for regime in chosen.values():
-        if problem.costly:
-            check_mix(key_loop, problem.learner, regime, real_rows(real), last)
-        else:
-            start_of_loop(key_loop, problem.learner, regime, real_rows(real), last, draw)
+    _try_out(problem, [*chosen.values()], jax.tree.map(lambda a: a[0], replicates), last)
     smallest = min(filter(None, (synthetic_size(r, n) for r in chosen.values())), default=n)
 
     def empty(regime: Regime) -> State:
@@ -482,14 +496,15 @@ def run_loops(
         file = name if regime is None else f"{name}-{key(regime)[:16]}"
         return FollowedLoop(folder.kept(file, origin(job, seed, regime)), state)
 
-    first = kept("generation-0", None, empty(RealOnly()))
+    start = _start_of(problem, [*chosen.values()])
+    first = kept("generation-0", None, empty(start))
     loops = {name: kept(name, regime, empty(regime)) for name, regime in chosen.items()}
     done = first.generations + sum(max(0, loop.generations - 1) for loop in loops.values())
 
     # Generation 0 is one of the regime that uses real data alone: one compilation serves both.
     needed = [r for name, r in chosen.items() if loops[name].generations <= last]
     if not first.generations:
-        needed.append(RealOnly())
+        needed.append(start)
     programs = {program_of(job, regime, smallest)[0]: regime for regime in needed}
     if programs:
         report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
@@ -514,7 +529,7 @@ def run_loops(
 
     if not first.generations:
         report("all regimes, generation 0", done, total)
-        first.add(*next_of(RealOnly(), first.empty, 0))
+        first.add(*next_of(start, first.empty, 0))
         done += 1
     for name, loop in loops.items():
         if not loop.generations:

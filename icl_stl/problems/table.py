@@ -16,6 +16,9 @@ from icl_stl.regimes import Regime, real_share, training_size
 MOST_COMPARED = 1000
 """Held-out rows that generated ones are compared with, at most: distances take their square."""
 
+LEAST_COMPARED = 8
+"""As many at least: a classifier learns from some of them and is judged by the others."""
+
 
 class Drawn(NamedTuple):
     """What one loop knows of its file."""
@@ -65,8 +68,12 @@ class Table(Problem):
         fits = bool(self.sheet.symbols) == (getattr(self.model, "name", "") == "markov")
         right = "a text (.txt) for the learner 'markov', and a table for all others"
         require(self.outside or fits, "real", self.real, right)
-        right = f"one that leaves at least 2 of {len(self.sheet.rows)} rows on either side"
-        few = 2 <= self.held_out <= len(self.sheet.rows) - 2
+        if fits and self.sheet.symbols and not self.outside:
+            model = replace(self.model, symbols=len(self.sheet.symbols))
+            object.__setattr__(self, "model", model)
+        count = len(self.sheet.rows)
+        right = f"one that holds out at least {LEAST_COMPARED} of {count} rows and leaves 2 or more"
+        few = LEAST_COMPARED <= self.held_out <= count - 2
         require(few, "held_out_share", share, right)
 
     @property
@@ -125,10 +132,7 @@ class Table(Problem):
         """The learner of JAX."""
         if isinstance(self.model, FromFile):
             return self.model.kind
-        model, sheet = self.model, self.sheet
-        if sheet.symbols:
-            model = type(model)(**{**vars(model), "symbols": len(sheet.symbols)})
-        return model.make(sheet.rows.shape[1])
+        return self.model.make(self.sheet.rows.shape[1])
 
     @property
     def costly(self) -> bool:

@@ -171,9 +171,6 @@ def setting(given: Mapping[str, Any], limit: float = TERABYTE, *, one: bool = Tr
         ValueError: If an option has no such value, two of them contradict each other, or nothing
             has a use for one; the message names it and what would be right.
     """
-    for name in ("real", "command", "prompts_from"):
-        single = "left out in a sweep: give each setting to icl-stl loop"
-        require(name not in given or not one, name, given.get(name), single)
     of = members.chosen(given)
     known = {**COMMON, **of.options}
     of.refuse_others(given)
@@ -312,6 +309,9 @@ def _values(name: str, entry: Any, tuples: set[str]) -> list[Any]:
 
 def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Setting]:
     """The settings of one block, every one of them checked."""
+    for name in ("real", "command", "prompts_from"):
+        single = "left out in a sweep: give each setting to icl-stl loop"
+        require(name not in block, name, block.get(name), single)
     names = {
         name: [_beside(one, folder) for one in _values(name, block[name], set())]
         for name in ("learner", "problem", "regime")

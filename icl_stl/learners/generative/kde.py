@@ -31,7 +31,7 @@ class Kde(Generative):
     """Kernel density estimate: a row drawn by the weights, plus h deviations of normal noise.
 
     Bandwidth 0 is the bootstrap, which has no density. Moments of its loops: THEORY.md,
-    statement 93. There is one row of parameters for each row that is fitted.
+    statement 95. There is one row of parameters for each row that is fitted.
     """
 
     bandwidth: float = 0.2

@@ -48,7 +48,7 @@ class Mixture(Generative):
 
     Starts from centres drawn as k-means++ draws them, each row with the nearest. Every M step keeps
     the mean and the covariance of the weighted rows but for the regularisation, so that both move
-    in its loops as those of one normal law do: THEORY.md, statement 93.
+    in its loops as those of one normal law do: THEORY.md, statement 95.
     """
 
     components: int = 3

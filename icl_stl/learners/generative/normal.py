@@ -28,7 +28,7 @@ class Normal(Generative):
 
     The covariance is (1 - s) S + s diag(S), S that of the weighted rows around their mean. Rows are
     generated also where it has no inverse; the density then counts deviations along its principal
-    axes below `least` as `least`. Moments of its loops: THEORY.md, statement 93.
+    axes below `least` as `least`. Moments of its loops: THEORY.md, statement 95.
     """
 
     shrinkage: float = 0.0

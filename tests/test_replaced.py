@@ -67,7 +67,7 @@ def test_kappa_and_b_of_loops_that_are_known(kappa):
     ):
         found = row[name]
         spread = max(found["high"] - found["low"], 0.01 * value)  # about four standard errors
-        assert abs(found["value"] - value) < spread, name
+        assert abs(found["value"] - value) <= spread, name
     assert row["kappa"]["high"] - row["kappa"]["low"] < 0.25
     assert row["exponent"] == pytest.approx(0.5, abs=0.1)
     found = squares(points, of_losses)
@@ -75,7 +75,6 @@ def test_kappa_and_b_of_loops_that_are_known(kappa):
     forgotten = estimated(replace(of, regime=Augment(1 / 3)), found, of_losses=True)
     assert forgotten["kappa"]["high"] < true or forgotten["kappa"]["low"] > true
     if kappa is not None:
-        assert np.sqrt(found[1, 1].sum() / found[1, 0].sum()) > 1.4 * true / 2
         same = np.stack([found[1], *found[1:]])
         wrong = estimated(of, same, of_losses=True)["kappa"]
         assert wrong["low"] > true
@@ -105,7 +104,8 @@ def test_rows_alone_give_the_energy_distance_without_its_bias():
     exact = 0.1363
     stderr = across.std(ddof=1) / across.size**0.5
     assert abs(across.mean() - exact) < 4 * stderr < 0.02
-    assert same.mean() > across.mean() + 4 * stderr
+    bias = same - across  # of samples as laws: (E|X - X'| + E|Y - Y'|)/200
+    assert abs(bias.mean() - 0.0113) < 4 * bias.std(ddof=1) / bias.size**0.5 < 0.01
     assert noise.mean() == pytest.approx(2 * 2 / np.pi**0.5 / 200, rel=0.2)
 
 

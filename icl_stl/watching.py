@@ -131,8 +131,9 @@ def _half_widths(losses: Losses, j: Places, k: Places, missing: float) -> tuple[
 def _below_the_mean(growths: Floats, level: Floats) -> Floats:
     """How far below the means of columns `[R, K]` a limit lies that is missed with chance `level`.
 
-    Each end has half of it by `student_p`, and half by `log_concave_p`, which decides where the
-    skew is too large for Student's statistic, but all loops agree. Infinite without spread.
+    Half of it is for Student's statistic, with `student_p` where the skew seen is adverse, and half
+    for `log_concave_p`, which decides where that skew is large, but all loops agree. Infinite
+    without spread.
     """
     mean, skew, r = growths.mean(0), skewness(growths), len(growths)
     stderr = growths.std(0, ddof=1) / r**0.5
@@ -142,7 +143,8 @@ def _below_the_mean(growths: Floats, level: Floats) -> Floats:
     for _ in range(45):
         middle = (low + high) / 2
         t = np.exp(middle)
-        p = np.minimum(student_p(t, skew, r), log_concave_p(growths - mean + t * stderr))
+        student = np.where(skew < 0, student_p(t, skew, r), stats.t.sf(t, r - 1))
+        p = np.minimum(student, log_concave_p(growths - mean + t * stderr))
         low, high = np.where(2 * p > level, middle, low), np.where(2 * p > level, high, middle)
     return np.where(spread, stderr * np.exp(high), inf)
 

@@ -5,6 +5,7 @@ from math import comb, lgamma
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icl_stl.bounds._check import nonnegative, numbers, share
 from icl_stl.bounds._kinds import Floats, Num
@@ -225,7 +226,7 @@ def _by_entry(
     return CovariancePath(*(factor * sigma for factor in factors))
 
 
-def _law_of_rows(begin: Floats, follow: Floats, every: Floats) -> Floats:
+def _law_of_rows(begin: Floats, follow: Floats, every: NDArray[np.int_]) -> Floats:
     """Probability of every row, [laws, rows]: initial laws [laws, K], transitions [laws, K, K]."""
     found = begin[:, every[0]]
     for before, now in pairwise(every):

@@ -235,7 +235,7 @@ class Training:
     former. Source: measured, `paper_checks/TRAINING.md`.
     """
 
-    steps: int = 800
+    steps: int = 1200
     """Optimiser steps of one fit."""
     batch: int = 64
     """Prompts a step."""

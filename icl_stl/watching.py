@@ -10,7 +10,8 @@ chance of at most 1 - level, THEORY.md statement 94.
 Losses are means with standard errors, or one number a loop and generation. Errors must be about
 normal; they may depend on each other from generation to generation in any way, as they do where the
 same loops or held-out rows stand behind all of them. A loss without an error is refused: a single
-run says nothing about its noise.
+run says nothing about its noise. Loops must be independent: those on splits of one table speak of
+that table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from icl_stl import tables
 from icl_stl.bounds._check import probability
 from icl_stl.config import is_number, meant, require
 from icl_stl.distances import energy_estimate
-from icl_stl.intervals import ROUNDING
+from icl_stl.intervals import ROUNDING, log_concave_p, skewness, student_p
 from icl_stl.lazily import stats
 
 Floats = NDArray[np.float64]
@@ -85,9 +86,10 @@ def watch(losses: Losses, tolerance: float, *, level: float = 0.95) -> list[Read
     so many. Means: every loss lies within q_k s_k of its expectation, q_k the two-sided quantile of
     Student's law (normal if its error is known) at (1 - level)/((k + 1)(k + 2)), and so does growth
     between two of them within the sum of both. Loops: Student's interval of their own growths, at
-    (1 - level)/(k (k + 1)); loops without spread decide nothing.
+    (1 - level)/(k (k + 1)), corrected for the skew seen, since losses that run away are skewed, or
+    one for log-concave laws (`intervals`); loops without spread decide nothing.
 
-    Assumes: means are normal, and so are mean growths over loops.
+    Assumes: means are normal; growths of loops are not far from it, or have a log-concave law.
     Source: derived here, THEORY.md statement 94.
     """
     missing = 1 - check(tolerance, level)
@@ -96,8 +98,9 @@ def watch(losses: Losses, tolerance: float, *, level: float = 0.95) -> list[Read
     j = np.minimum(k // 2, np.maximum(k - 2, 0))
     places = np.array(losses.generations)
     steps = places[k] - places[j]
-    growth, half = (means[k] - means[j]) / steps, _half_widths(losses, j, k, missing) / steps
-    low, high = growth - half, growth + half
+    growth = (means[k] - means[j]) / steps
+    below, above = _half_widths(losses, j, k, missing)
+    low, high = growth - below / steps, growth + above / steps
     found: list[Reading] = []
     verdict: Word = "undecided"
     decided: int | None = None
@@ -112,19 +115,36 @@ def watch(losses: Losses, tolerance: float, *, level: float = 0.95) -> list[Read
     return found
 
 
-def _half_widths(losses: Losses, j: Places, k: Places, missing: float) -> Floats:
-    """Of the growths from rows j to rows k."""
+def _half_widths(losses: Losses, j: Places, k: Places, missing: float) -> tuple[Floats, Floats]:
+    """How far the intervals of what is added from rows j to rows k reach down and up."""
     values, stderr = losses.values, losses.stderr
     if stderr is not None:
         assert losses.runs is not None
         row = np.arange(len(stderr))
         band = stderr * stats.t.isf(missing / ((row + 1) * (row + 2)) / 2, losses.runs - 1)
-        return np.asarray(band[j] + band[k])
-    growths = values[:, k] - values[:, j]
-    own = growths.std(0, ddof=1) / len(growths) ** 0.5
-    spread = own > ROUNDING * np.abs(values).max()
-    quantile = stats.t.isf(missing / (k * (k + 1)) / 2, len(growths) - 1)
-    return np.where(spread, own * quantile, inf)
+        return band[j] + band[k], band[j] + band[k]
+    growths, level = values[:, k] - values[:, j], missing / (k * (k + 1)) / 2
+    down, up = (_below_the_mean(sign * growths, level) for sign in (1, -1))
+    return down, up
+
+
+def _below_the_mean(growths: Floats, level: Floats) -> Floats:
+    """How far below the means of columns `[R, K]` a limit lies that is missed with chance `level`.
+
+    Each end has half of it by `student_p`, and half by `log_concave_p`, which decides where the
+    skew is too large for Student's statistic, but all loops agree. Infinite without spread.
+    """
+    mean, skew, r = growths.mean(0), skewness(growths), len(growths)
+    stderr = growths.std(0, ddof=1) / r**0.5
+    spread = stderr > ROUNDING * np.abs(growths).max(0)
+    stderr = np.where(spread, stderr, 1.0)
+    low, high = np.full((2, len(level)), np.log([[1e-3], [1e9]]))
+    for _ in range(45):
+        middle = (low + high) / 2
+        t = np.exp(middle)
+        p = np.minimum(student_p(t, skew, r), log_concave_p(growths - mean + t * stderr))
+        low, high = np.where(2 * p > level, middle, low), np.where(2 * p > level, high, middle)
+    return np.where(spread, stderr * np.exp(high), inf)
 
 
 def of_samples(
@@ -198,7 +218,7 @@ def of_table(text: str, column: str | None = None) -> Losses:
     if not loop:
         loss, stderr, runs = values[0].T
         return Losses(generations, loss, stderr, runs, quantity)
-    require(len(values) > 1, f"the column {loop}", [*found], "at least 2 loops")
+    require(len(values) > 2, f"the column {loop}", [*found], "at least 3 loops")
     return Losses(generations, values[:, :, 0], quantity=quantity)
 
 

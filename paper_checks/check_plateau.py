@@ -1,4 +1,4 @@
-"""Statements 86 to 89: bias and noise, the law of the plateau, KL of a mixture.
+"""Statements 86 to 92 and 97: bias and noise, the law of the plateau, KL of a mixture.
 
 Learners are arbitrary kernels on finitely many predictors, so that every mean is a finite sum; or
 ridge, whose means are simulated. Nothing of the package is used but the formulas.
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from icl_stl import bounds
+from icl_stl.planning.pilots import Form, terms
 
 
 def rms(vectors, law):
@@ -280,6 +281,31 @@ def test_means_beside_a_fixed_real_set_add_in_squares(ledger) -> None:
         straight = bounds.plateau_prediction(alpha, last, a=n**-0.5, o=0.0)
         rejected.append(abs((f**2).mean() - straight**2) > 2 * spread)
     ledger.record("91 the law in squares", "equal", max(ratios), all(rejected))
+
+
+def test_a_refit_that_keeps_less_wears_the_error_of_a_fixed_set_off(ledger) -> None:
+    """Statement 97 of a shrunken mean, k times that of its rows, simulated."""
+    rng, runs, n, last, kept, mean = np.random.default_rng(7), 40_000, 10, 8, 0.7, 0.4
+    ratios, rejected = [], []
+    for fresh, lam in ((False, 1), (False, 4), (True, 1), (True, 4)):
+        alpha, rho = 1 / (1 + lam), lam / (1 + lam)
+        real = rng.normal(mean, n**-0.5, runs)
+        f = kept * real
+        for _ in range(last):
+            real = rng.normal(mean, n**-0.5, runs) if fresh else real
+            f = kept * (alpha * real + rho * (f + rng.normal(0, (lam * n) ** -0.5, runs)))
+        square, bias = (f - mean) ** 2, ((1 - kept) * mean) ** 2
+        noise = [kept**2 / n] if fresh else [kept**2 / n, 0]
+        constants = [bias, *noise, kept * bias, kept**2 * bias]
+        laws = [
+            float(terms(Form("straight", k, 1.0), fresh, n, lam, last, n) @ constants)
+            for k in (kept, 1.0)
+        ]
+        spread = 4 * square.std() / math.sqrt(runs)
+        assert abs(square.mean() - laws[0]) < spread
+        ratios.append(square.mean() / laws[0])
+        rejected.append(abs(square.mean() - laws[1]) > 2 * spread)
+    ledger.record("97 refits that keep a part", "equal", max(ratios), all(rejected))
 
 
 def test_growth_beyond_relaxation(ledger) -> None:

@@ -92,7 +92,7 @@ def normal_augment():
 def normal_fresh():
     known = references.covariance_fresh(SIGMA, N, 2 * N, LAST)
     wrong = references.covariance_augment(SIGMA, N, 2 * N, LAST)
-    return moments("normal", FreshReal(1 / 3), {}, known, wrong)
+    return moments("normal", FreshReal(2.0), {}, known, wrong)
 
 
 def smoothed_replace():

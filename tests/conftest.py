@@ -18,8 +18,12 @@ from jaxtyping import install_import_hook
 ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiling takes longer than running: half as long without most optimisations.
+# Compiling takes longer than running: half as long without most optimisations, and a third of
+# that where XLA writes no kernels of its own for fused loops. Other processes compile so, too.
 jax.config.update("jax_disable_most_optimizations", True)
+QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", QUICKLY)
+jax.config.update("jax_traceback_in_locations_limit", 0)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Wherever annotations are shapes they are checked, in tests and only there.

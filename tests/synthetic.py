@@ -15,6 +15,7 @@ from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Rege
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 from icl_stl.studies.drawing import Stored
+from icl_stl.studies.network.experiments import BITS, NOISE, PART, MeasuredNetworks
 from icl_stl.studies.plateau.experiments import SingleFits
 from icl_stl.studies.presets import ContextSizes, ConvergenceSize, Preset
 from icl_stl.studies.stability.experiments import NeighbouringLoops, NeighbouringTransformers
@@ -187,6 +188,24 @@ def of_transformers(experiment):
     return found | ({"own": (count, count), "others": (count,)} if sized else {})
 
 
+def measured_network(experiment, seed=0, **others):
+    """A small network whose loss falls with n and rises by 5 sigma^2 with noise, by 0.1 at 3 bits;
+    all but what is counted up to a little scatter.
+    """
+    n = experiment.size.samples
+    loss, rise = 0.1 + n**-0.5, np.array([0.1, 0.02, 0.001, 0.0])[: len(BITS), None]
+    means = {"risk": loss, "training": loss - 0.02, "synthetic": loss - 0.03, "held_out": loss}
+    means |= {"shift": 0.01, "variance": 0.005, "norm": 3.0, "distance": 4.0}
+    means |= {"rounded_rise": rise * np.ones(4), "rounded_variance": np.full((len(BITS), 4), 0.006)}
+    means["noisy_rise"] = 5 * np.square(NOISE)[:, None] * np.ones(4)
+    means["noisy_variance"] = np.full((len(NOISE), 4), 0.01)
+    means |= others
+    names = enumerate(means.items())
+    found = {k: around(mean, experiment.runs, [seed, n, j], 0.01) for j, (k, mean) in names}
+    counted = {"held_out_rows": 2 * -(-n // PART), "dimension": 50}
+    return found | {name: np.full(experiment.runs, count) for name, count in counted.items()}
+
+
 def in_context(experiment, seed):
     """The same for loops in the context."""
     rng = np.random.default_rng([seed, *experiment.name.encode()])
@@ -257,6 +276,8 @@ def observed(experiment, seed=0):
         return in_context(experiment, seed)
     if isinstance(experiment, CertifiedNetworks):
         return certified(experiment, seed)
+    if isinstance(experiment, MeasuredNetworks):
+        return measured_network(experiment, seed)
     sized = isinstance(experiment, SizedTransformers | Distilled | SingleFits)
     arrays = of_transformers(experiment) if sized else shapes(experiment)
     known = [int(byte) for byte in experiment.name.encode()]

@@ -401,6 +401,51 @@ REFUSED = [
     ("bounds", "stability --n 9 --alpha nan --kappa 1 --generation 1", ["alpha = nan", "[0, 1]"]),
 ]
 
+PILOTS = "n_real,n_synthetic,generation,loss,stderr\n20,0,1,0.05,0.01\n20,20,1,0.04,0.01\n"
+BAD_PILOTS = {
+    "20,-4,1,0.04,0.01": ["line 4: n_synthetic", "-4", "a whole number of at least 0"],
+    "20,4.5,1,0.04,0.01": ["line 4: n_synthetic", "4.5", "a whole number of at least 0"],
+    "0,80,1,0.04,0.01": ["line 4: n_real", "0", "a whole number of at least 1"],
+    "twenty,80,1,0.04,0.01": ["line 4: n_real", "'twenty'", "a whole number of at least 1"],
+    "20,80,0,0.04,0.01": ["line 4: n_synthetic", "80", "0 in generation 0"],
+    "20,80,1.5,0.04,0.01": ["line 4: generation", "1.5", "a whole number of at least 0"],
+    "20,80,1,nan,0.01": ["line 4: loss", "'nan'", "a number between"],
+    "20,80,1,1e300,0.01": ["line 4: loss", "1e+300", "a number between"],
+    "20,80,1,0.04,0": ["line 4: stderr", "0", "a positive number"],
+    "20,80,1,0.04,inf": ["line 4: stderr", "inf", "a positive number"],
+    "20,80,1,0.04,1e-9": ["line 4: stderr", "1e-9", "1/10000 of the largest"],
+    "20,80,1,0.04,": ["line 4: stderr", "''", "a positive number"],
+    "20,80,1,0.04": ["line 4", "5 values", "holds 4"],
+    "20,0,2,0.04,0.01": ["at three different amounts or generations", "at 2"],
+}
+"""The last line of a table of pilots, and what is said of it."""
+REFUSED += [
+    ("plan_synthetic_size", f"--pilots bad{k}.csv", [f"bad{k}.csv", *named])
+    for k, named in enumerate(BAD_PILOTS.values())
+]
+FROM = "--pilots pilots.csv"
+REFUSED += [
+    ("plan_synthetic_size", "--pilots empty.csv", ["pilots", "empty.csv", "n_real, n_synthetic"]),
+    ("plan_synthetic_size", "--pilots nowhere.csv", ["pilots", "nowhere.csv", "No such file"]),
+    (
+        "plan_synthetic_size",
+        "--pilots alike.csv",
+        ["alike.csv", "two different ratios", "all of 1"],
+    ),
+    ("plan_synthetic_size", "--pilots wide.csv", ["wide.csv", "column 1", "'N'", "n_real"]),
+    ("plan_synthetic_size", f"{FROM} --best-loss 0.2", ["best_loss", "0.2", "at most 0.08"]),
+    ("plan_synthetic_size", f"{FROM} --best-loss nan", ["best_loss", "nan", "at most 0.08"]),
+    ("plan_synthetic_size", f"{FROM} --n 2.5", ["n", "2.5", "a whole number of at least 1"]),
+    ("plan_synthetic_size", f"{FROM} --generation 0", ["generation", "0.0", "at least 1, or inf"]),
+    ("plan_synthetic_size", f"{FROM} --max-lam 0", ["max_lam", "0.0", "a positive number"]),
+    ("plan_synthetic_size", f"{FROM} --kappa 1", ["kappa", "1.0", "without an error law"]),
+    ("plan_synthetic_size", f"{FROM} --out plan", ["out", "left out with --pilots", "--json"]),
+    ("plan_synthetic_size", f"{FROM} --resamples 9999", ["resamples", "9999", "at most 2000"]),
+    ("plan_synthetic_size", f"{FROM} --json folder", ["folder"]),
+    ("plan_synthetic_size", f"{LAW} --json plan.json", ["json", "plan.json", "without --pilots"]),
+    ("plan_synthetic_size", f"{LAW} --best-loss 0", ["best_loss", "0.0", "without --pilots"]),
+]
+
 JAX = ("jax", "jaxlib", "optax", "flax")
 """What must not be imported before arguments are known to be good."""
 
@@ -414,6 +459,9 @@ def folder(tmp_path, monkeypatch):
         "empty.json": "",
         "empty.csv": "",
         "wide.csv": f"N,eps\n{'1' * 200_000},0.1\n",
+        "pilots.csv": f"{PILOTS}20,80,1,0.041,0.01\n",
+        "alike.csv": PILOTS.replace("20,0,1", "20,20,2"),
+        **{f"bad{k}.csv": f"{PILOTS}{line}\n" for k, line in enumerate(BAD_PILOTS)},
         "deep.json": "[" * 200_000,
         "good.toml": "learner = 'ols'\n",
         "samples.toml": f"samples = {HUGE}\n",

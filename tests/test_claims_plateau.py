@@ -99,10 +99,11 @@ def test_the_injected_error_of_a_mixture_is_that_of_its_ends():
     assert len(entry["negative_control"]["families"]) == 2 * len(SHARES)
     for cell in (cell for cell in entry["cells"] if cell["kind"] == "injected"):
         expected = cell["alpha"] * A + (1 - cell["alpha"]) * REFIT
-        assert cell["expected"] == pytest.approx(expected)
-        assert cell["bound"] == pytest.approx(
-            expected * (1.1 if "most" in cell["direction"] else 0.9)
-        )
+        bound = expected * (1.1 if "most" in cell["direction"] else 0.9)
+        # The two factors of a loop have means of 1, and a product's is off by their covariance.
+        together = {"rel": 0.01 * 0.002}
+        assert cell["expected"] == pytest.approx(expected, **together)
+        assert cell["bound"] == pytest.approx(bound, **together)
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.15])

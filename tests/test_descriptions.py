@@ -18,11 +18,11 @@ from reference import trials
 from regime_strategies import REGIMES, SAMPLES
 
 from icl_stl import code, learners
+from icl_stl.data import load_file
 from icl_stl.descriptions import key
 from icl_stl.lab.experiments import Experiment, Loops
 from icl_stl.lab.results import label, labels_of
 from icl_stl.laws.prompts import standard_normal
-from icl_stl.data import load_file
 from icl_stl.problems import PROBLEMS
 from icl_stl.regimes import Accumulate, Anchored, Augment, FreshReal, Regime, Replace
 from icl_stl.studies.presets import PRESETS

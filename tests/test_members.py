@@ -334,6 +334,10 @@ def test_a_problem_of_ones_own_is_run_swept_and_agrees_with_its_closed_form(run,
     assert done.returncode == 0, done.stdout
     table = list(csv.DictReader((tmp_path / "out" / "sweep.csv").read_text().splitlines()))
     assert len(table) == 15
+    assert "out/report.html" in done.stdout
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "icl-stl sweep grid.json" in page
+    assert f"{sum(row['generation'] == '0' for row in table)} settings, " in page
     own = [row for row in table if row["problem"] and row["regime"] == "replace"]
     for name, pick in (("excess_risk", "mean"), ("excess_risk_stderr", "stderr")):
         expected = [row["excess_risk"][pick] for row in rows]

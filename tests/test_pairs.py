@@ -51,9 +51,15 @@ def test_pairs_beside_a_generation_are_those_of_its_learner(share):
     start = jax.vmap(first)(replicates.key, replicates.real)
     previous = start + 0.7
     places = Augment.from_lam((N + n_syn + 8) / N)  # more than any fit here needs
-    numbers = runs.Numbers(np.float32(share), np.int32(N), np.int32(n_syn)).each(COUNT)
-    program = runs.fits_in_pairs(PROBLEM, places)
-    found = program(replicates, previous, numbers, np.int32(4))
+    program, found = runs.fits_in_pairs(PROBLEM, places), []
+    for pair, size in enumerate(((1.0, 0), (share, n_syn), (0.0, N + n_syn))):
+        numbers = runs.Numbers(np.float32(size[0]), np.int32(N), np.int32(size[1])).each(COUNT)
+        found.append(program(replicates, previous, numbers, np.int32(4), np.int32(pair)))
+    laws = [np.asarray(one["fits"]) for one in found]
+    assert not np.allclose(laws[2][:, 0], laws[2][:, 1])
+    shares = np.full(COUNT, share, np.float32)
+    own = np.asarray(found[0]["own"])
+    found = runs.constants_of_pairs(np.asarray(bayes.mean), own, shares, *laws)
     scaled = {name: np.asarray(values) / variance for name, values in found.items()}
     mean_is(scaled["refit"], INJECTED**2, 0.01)
     mean_is(scaled["noise"], (1 - share) ** 2 / (n_syn * 4), 0.01)
@@ -65,6 +71,18 @@ def test_pairs_beside_a_generation_are_those_of_its_learner(share):
     means = jax.vmap(lambda c, rows: predictions(PROBLEM.learner, c, rows).mean)
     moved = np.asarray(means(previous, test) - means(start, test))
     np.testing.assert_allclose(moved, 0.7 * np.asarray(bayes.std), rtol=1e-4)
+
+
+def test_all_places_share_the_pair_that_knows_the_real_set_alone(tmp_path):
+    job = Job(Shifted(TASK, None, held_out=20, injected=INJECTED), 8, 1, 2)
+    folder = runs.Folder(tmp_path, runs.identity({"job": "test"}, 2, 0))
+    shares = [Augment(0.5), Augment(0.25)]
+    runs.run_loops(job, shares, seed=0, folder=folder)
+    found = runs.pairs_of_fits(job, shares, seed=0, folder=folder)
+    first = np.concatenate([one["first"] for one in found.values()], axis=1)
+    np.testing.assert_array_equal(first, np.broadcast_to(first[:, :1], (2, 4)))
+    assert np.all(first > 0)
+    assert len({float(one["noise"][0, 0]) for one in found.values()}) == 2
 
 
 def test_pairs_are_made_beside_the_first_and_the_last_generation_and_kept(tmp_path):

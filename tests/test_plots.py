@@ -23,6 +23,7 @@ from icl_stl.studies.context_loop import claims as context_loop
 from icl_stl.studies.convergence import claims as convergence
 from icl_stl.studies.drawing import Stored, name_of
 from icl_stl.studies.figures import DRAWINGS, caption_of, check_folder, draw_folder, drawings
+from icl_stl.studies.network import claims as network
 from icl_stl.studies.solvable import claims as solvable
 from icl_stl.studies.solvable.figures import gap_series
 from icl_stl.studies.stability import claims as stability
@@ -214,7 +215,7 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     alone = replace(bare, claims=results.claims)
     named = [name for name in drawings(alone) if name != "synthetic_curves"]
     first = ["injected_error", "relaxation", "plateau", "error_parts", "predictive_sampling"]
-    assert named == [*first, *SOLVABLE, COLLAPSE]
+    assert named == [*first, *SOLVABLE, COLLAPSE, *(claim.name for claim in network.CLAIMS)]
     assert vectors(DRAWINGS["predictive_sampling"], alone)
 
 
@@ -805,6 +806,25 @@ def test_the_weight_figure_shows_predicted_measured_and_equal_rows(results):
         assert best.lines[0].get_xdata() == [cell["measured"]]
         upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
         assert {cell["bound"], cell["equal_rows"]} <= set(upright)
+
+
+def test_the_network_figure_shows_each_bound_the_risk_and_what_is_to_blame(results):
+    left, right = drawn("network_bound", results).axes
+    cells = results.claims["network_bound"]["cells"]
+    sizes = [*PRESET.network.samples]
+    curves = [[*line.get_ydata()] for line in left.lines]
+    for kind in network.KINDS:
+        own = [cell for cell in cells if cell["kind"] == kind]
+        assert [cell["n"] for cell in own] == sizes
+        assert [cell["bound"] for cell in own] in curves
+        assert [cell["measured"] for cell in own] in curves
+    assert [network.M] * len(sizes) in curves
+    shown = [line.get_xdata()[0] for line in right.lines]
+    last = [c for c in cells if c["n"] == sizes[-1]]
+    for cell in last:
+        if cell["kind"] == "without":
+            assert cell["measured"] in shown
+    assert {c["bound"] for c in last if c["kind"] in network.KINDS} <= {*shown}
 
 
 def unjudged(name, results):

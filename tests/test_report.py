@@ -468,7 +468,7 @@ def check_structure(page):
     )
 
 
-def check_self_contained(page):
+def check_self_contained(page, scripts=1):
     """Nothing is loaded, and a policy forbids it."""
     for element in page.elements:
         for name in ("src", "srcset", "poster", "data", "action"):
@@ -477,7 +477,7 @@ def check_self_contained(page):
     assert not page.all("iframe")
     for style in page.all("style"):
         assert not re.search(r"@import|url\(", style["text"])
-    assert len(page.all("script")) == len(page.all("style")) == 1
+    assert (len(page.all("script")), len(page.all("style"))) == (scripts, 1)
     policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'; img-src data:; ")
     assert "unsafe" not in policy
@@ -836,7 +836,7 @@ def test_the_script_writes_the_page(small, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--results", "nowhere"], "error: nowhere/config.json does not exist"),
+        (["--results", "nowhere"], "error: results must be the folder of a run, a loop or a sweep"),
         (["--results", "small", "--out", "small"], "error: out must be a file"),
         (["--results", "small", "--out", "folder.html"], "error: out must be a file"),
         (["--results", "small", "--out", ""], "error: --out must have a value"),

@@ -381,6 +381,7 @@ def test_a_setting_of_jax_that_changes_numbers_is_another_configuration(tmp_path
 
 
 def test_settings_of_this_thread_and_of_the_compiler_count(tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
     folder_of(tmp_path)
     with jax.enable_x64(True), pytest.raises(ValueError, match=r"jax\.enable_x64: False -> True"):
         folder_of(tmp_path)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import trials
 
-from icl_stl import commands
+from icl_stl import commands, devices
 from icl_stl.lab.results import read_table
 from icl_stl.planning import plan as planning
 from icl_stl.regimes import Accumulate, Anchored, FreshReal
@@ -42,6 +43,14 @@ def call(environment, environment_without_jax):
         )
 
     return run
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a subcommand in this process, with its JAX, in a folder of its own; the exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices, "use_all_cores", lambda cache: None)
+    return lambda name, *options: commands.run(name, [*map(str, options)])
 
 
 # --- before anything heavy is loaded -------------------------------------------------------------
@@ -90,11 +99,14 @@ def test_help_names_the_options(call, tmp_path, script, options):
 # --- the main job --------------------------------------------------------------------------------
 
 
-SLOW = {
+MANY = {
     *("recursive_stability", "stability_rate", "architecture"),
     *("context_certificate", "context_loop", "predictive_collapse"),
 }
 """Claims that compile many programs each; the quick preset judges them wherever this is tested."""
+MORE = {"rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"}
+"""Of claims whose experiments are of the same kinds one is enough, here too."""
+SLOW = MANY | trials(MORE | {"synthetic_curves"}, set())
 SOME = [name for name in CLAIMS if name not in SLOW]
 
 
@@ -151,7 +163,7 @@ def test_the_figures_of_the_main_job_are_checked_and_drawn_again(call, main_job)
     assert "drift.svg" in wrong.stderr
 
 
-def test_the_main_job_again_gives_the_same_claims(call, main_job):
+def test_the_main_job_again_gives_the_same_claims(call, run, main_job, capsys):
     folder, first = main_job
     before, table = claims_in(folder), (folder / "loops.csv").read_bytes()
     command = ("reproduce_theorem", "--preset", "tiny", "--out", folder, "--only", *SOME)
@@ -159,14 +171,11 @@ def test_the_main_job_again_gives_the_same_claims(call, main_job):
     assert again.returncode == first.returncode
     assert claims_in(folder)["claims"] == before["claims"]
     assert (folder / "loops.csv").read_bytes() == table
-    other = call(
-        *("reproduce_theorem", "--preset", "tiny", "--seed", "1", "--out", folder),
-        cwd=folder,
-        jax=True,
-    )
-    assert other.returncode == 2
-    assert "seed: 0 -> 1" in other.stderr
-    assert "--fresh" in other.stderr
+    with pytest.raises(SystemExit, match="2"):
+        run("reproduce", "--preset", "tiny", "--seed", 1, "--out", folder)
+    refusal = capsys.readouterr().err
+    assert "seed: 0 -> 1" in refusal
+    assert "--fresh" in refusal
     assert claims_in(folder)["claims"] == before["claims"]
 
 
@@ -199,7 +208,9 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
         assert row["training_loss"] is None
     (folder,) = (tmp_path / "runs").iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {*("checkpoints", "config.json", "drift.svg", "loop.json", "loops.csv")}
+    made = ("drift.svg", "loop.json", "loops.csv", "report.html")
+    assert names == {"checkpoints", "config.json", *made}
+    assert f"{folder.relative_to(tmp_path)}/report.html" in done.stdout
     assert json.loads((folder / "loop.json").read_text()) == content
 
 
@@ -208,7 +219,7 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
 SMALL = ["--samples", "20", "--generations", "3", "--runs", "400", "--dim", "2", "--noise", "1"]
 
 
-def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
+def test_least_squares_by_regime_agree_with_their_closed_forms(run, tmp_path):
     """Each closed form typed anew, with other sizes than the claims use."""
     single = 2 / (20 - 2 - 1)
     expected = {
@@ -219,8 +230,7 @@ def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
     }
     for regime, known in expected.items():
         options = ["--learner", "ols", "--regime", regime, *SMALL, "--json", f"{regime}.json"]
-        done = call("run_loop", *options, cwd=tmp_path, jax=True)
-        assert done.returncode == 0, done.stderr
+        assert run("loop", *options) == 0
         content = json.loads((tmp_path / f"{regime}.json").read_text())
         risks = [row["excess_risk"] for row in content["generations"]]
         assert [risk["closed_form"] for risk in risks] == pytest.approx(known)
@@ -235,7 +245,7 @@ def test_least_squares_by_regime_agree_with_their_closed_forms(call, tmp_path):
         assert [row["generation"] for row in content["generations"]] == [0, 1, 2, 3]
 
 
-def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_path, capsys):
+def test_loops_that_fail_are_counted_and_no_mean_hides_them(run, monkeypatch, tmp_path, capsys):
     """Of 40 loops 3 end in generation 1 and 10 in all in generation 2; then, in 3, every one."""
     from icl_stl.lab import solvable  # noqa: PLC0415
 
@@ -244,9 +254,8 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_pat
     excess[:3, 1:], gap[3:10, 2:], excess[:, 3:] = np.nan, np.inf, np.nan
     observed = {"excess": excess, "gap": gap}
     monkeypatch.setattr(solvable, "run_experiment", lambda *arguments: observed)
-    monkeypatch.chdir(tmp_path)
     options = ["--learner", "gaussian", "--samples", "20", "--generations", "3", "--noise", "1"]
-    assert commands.run("loop", [*options, "--runs", "40", "--json", "a.json"]) == 1
+    assert run("loop", *options, "--runs", "40", "--json", "a.json") == 1
     said = capsys.readouterr().out
     whole = "gaussian: 40 of 40 loops have numbers that are not finite, the first in generation 1"
     assert f"failed: {whole}\n" in said
@@ -261,11 +270,10 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(monkeypatch, tmp_pat
         planning.read_errors([tmp_path / "a.json"])
 
 
-def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
+def test_a_solvable_loop_is_read_back_and_drawn(run, tmp_path):
     options = ["--learner", "gaussian", "--regime", "accumulate-subsample", *SMALL]
-    first = call("run_loop", *options, "--json", "a.json", cwd=tmp_path, jax=True)
-    again = call("run_loop", *options, "--json", "b.json", cwd=tmp_path, jax=True)
-    assert first.returncode == again.returncode == 0, first.stderr
+    assert run("loop", *options, "--json", "a.json") == 0
+    assert run("loop", *options, "--json", "b.json") == 0
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     (folder,) = (tmp_path / "runs").iterdir()
     assert {"excess.svg", "loop.json", "config.json"} <= {path.name for path in folder.iterdir()}
@@ -280,11 +288,10 @@ def test_a_solvable_loop_is_read_back_and_drawn(call, tmp_path):
     ],
 )
 def test_in_context_learners_run_in_regimes_that_keep_or_redraw_prompts(
-    call, tmp_path, regime, more, meant
+    run, tmp_path, regime, more, meant
 ):
     options = [*TINY_LOOP, "--regime", regime, *more, "--json", "a.json"]
-    done = call("run_loop", *options, cwd=tmp_path, jax=True)
-    assert done.returncode == 0, done.stderr
+    assert run("loop", *options) == 0
     rows = json.loads((tmp_path / "a.json").read_text())["generations"]
     known = regime == "fresh"  # a mixture of all generations has no measured one-step error
     assert [row["eps"] is not None for row in rows] == [known] * 2

@@ -253,7 +253,7 @@ def test_an_average_has_the_mean_of_its_members_and_the_variance_of_their_mixtur
 
 def test_what_is_distilled_learns_from_all_members():
     """Of two members that write other prompts, either one changes what is distilled."""
-    program, replicates = sizes._shared(distilled(), 3)
+    program, replicates = sizes.shared(distilled(), 3)
     numbers = runs.numbers_of_size(LoopSize(8, 8)).each(RUNS)
     states = [program.nothing]
     for k in range(2):

@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "whether a loop still grows, read after every generation",
     "bounds": "the bounds, as a calculator",
     "figures": "redraw the figures of a run folder, or check them",
-    "report": "a run folder as one HTML page",
+    "report": "the folder of a run, a loop or a sweep as one HTML page",
     "benchmark": "how fast this machine runs the package",
     "list": "the names of claims, presets and whatever else is chosen by name",
 }

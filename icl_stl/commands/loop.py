@@ -342,6 +342,7 @@ def main(arguments: Any) -> int:
     with run_folder(out, "the run folder", fresh=arguments.fresh):
         start_jax()
         from icl_stl.lab import runs
+        from icl_stl.report.page import write_report
         from icl_stl.studies.drawing import Stored
         from icl_stl.studies.figures import DRAWINGS
         from icl_stl.studies.solvable.figures import excess_curve
@@ -384,11 +385,12 @@ def main(arguments: Any) -> int:
         elif rows:
             figure = "excess"
             write_figure(lambda: excess_curve(rows, title), out / figure)
+        page = write_report(out)
     console.show(table(rows, title, setting))
     replacing.show(stability)
     for one in named:
         print(f"failed: {one}")
     if failures:
         print(f"failed: {results.failed_in_words(failures, setting.runs, what)}")
-    print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if rows else ""))
+    print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if rows else "") + f", {page}")
     return int(len(rows) <= setting.generations)

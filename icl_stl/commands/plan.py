@@ -2,10 +2,11 @@
 
 From measured one-step errors (result files of `icl-stl loop`, tables, or numbers) or from the law
 itself; for the bound on the risk, which decides about quality, and beside it for that on the gap.
+Or from pilots, losses measured at a few amounts, and the bound's plan beside what they say.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -20,21 +21,36 @@ from icl_stl.lab import results
 
 if TYPE_CHECKING:
     from icl_stl.planning.error_law import ErrorLaw
+    from icl_stl.planning.pilots import PilotPlan
     from icl_stl.planning.plan import Plan, Question
 
 CONSTANTS = ("floor", "c", "a")
 """Those of the error law."""
 MOST_RESAMPLES = 100_000
 """More are a slip of the pen: every refit is planned anew."""
+OF_PILOTS = ("pilots", "best_loss", "json")
+"""Options of a plan from pilots alone."""
+FOR_BOTH = (*OF_PILOTS, "n", "generation", "fresh_real", "max_lam", "resamples", "seed")
+"""Options of it, all: others are the bound's, and asked for with an error law alone."""
+MOST_DRAWS = 2000
+"""Pilots that might have been measured, at most: every law is fitted to each."""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Plan how much synthetic data a generation of a self-consuming loop should learn from."""
 
-    n: float
+    n: float | None = None
     """Real rows, a whole number: of the set that is kept, or of every generation with
-    --fresh-real."""
+    --fresh-real. Needed without --pilots; with them those of the largest pilot if not given."""
+    pilots: Annotated[Path | None, tyro.conf.arg(metavar="TABLE.csv")] = None
+    """Measured losses: a table with the columns n_real, n_synthetic, generation, loss and stderr,
+    at two ratios at least. The amount of least fitted loss is planned, with its 95 % set; with
+    measured one-step errors or an error law too, what the bound's plan would lose beside it."""
+    best_loss: float | None = None
+    """The least loss that any model has, if known: tells the floor of yours from it."""
+    json: Path | None = None
+    """File for the plan from --pilots."""
     errors: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
     """Measured one-step errors: result files of a loop (.json), or tables with the columns N, eps
     and, if known, stderr and runs (.csv, separated by commas)."""
@@ -60,8 +76,9 @@ class Arguments:
     the mean. The first two are always shown."""
     fresh_real: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Every generation draws n new real rows."""
-    generation: float = inf
-    """Which generation: a whole number from 1 on, or inf for the limit of the loop."""
+    generation: float | None = None
+    """Which generation: a whole number from 1 on, or inf for the limit of the loop. If not given
+    inf, with --pilots the last one of theirs."""
     M: float = 1.0
     """Largest loss."""
     b: float | None = None
@@ -78,7 +95,7 @@ class Arguments:
     max_lam: float = inf
     """Most synthetic rows per real one that can be afforded."""
     resamples: int = 400
-    """Refits for the 95 % bands."""
+    """Refits for the 95 % bands and sets."""
     seed: int = 0
     """Seed of the resampling."""
     out: Path | None = None
@@ -145,19 +162,21 @@ def chosen_question(arguments: Arguments) -> "Question":
     """The loop that the options describe."""
     from icl_stl.planning.plan import Question
 
+    if (n := arguments.n) is None:
+        raise ValueError("--n must be given without --pilots, the number of real rows")
     question = Question(
-        n=arguments.n,
+        n=n,
         M=arguments.M,
         b=arguments.M if arguments.b is None else arguments.b,
         kappa=1.0 if arguments.kappa is None else arguments.kappa,
         delta=arguments.delta,
-        generation=arguments.generation,
+        generation=inf if arguments.generation is None else arguments.generation,
         objective=arguments.objective,
         fresh=arguments.fresh_real,
         max_lam=arguments.max_lam,
         log_size=arguments.log_size,
     )
-    require(arguments.n % 1 == 0, "n", arguments.n, "a whole number of rows")
+    require(n % 1 == 0, "n", n, "a whole number of rows")
     return question
 
 
@@ -193,7 +212,7 @@ def warnings(arguments: Arguments, plans: Plans, laws: Laws) -> list[str]:
     if arguments.b is None:
         said.append(
             "b = M is the optimistic end: where one row may decide everything b is n M "
-            f"= {arguments.n * arguments.M:g}"
+            f"= {next(iter(plans.values())).question.n * arguments.M:g}"
         )
     return said
 
@@ -277,6 +296,109 @@ def planned(plan: "Plan", regret: Any) -> dict[str, Any]:
     }
 
 
+def beside(arguments: Arguments, n: int, generation: float) -> float | None:
+    """The ratio that the bound is least at, where an error law says so; None without one."""
+    given = {f.name for f in fields(arguments) if getattr(arguments, f.name) != f.default}
+    if not given - {*FOR_BOTH}:
+        return None
+    law = ("errors", "sizes", "eps", "c", "a", "floor")
+    if not given & {*law}:
+        name = min(given - {*FOR_BOTH})
+        right = f"left out with --pilots and without an error law ({', '.join(law)})"
+        require(False, name, getattr(arguments, name), right)
+    question = chosen_question(replace(arguments, n=n, generation=generation))
+    return question.best(chosen_law(arguments).law).lam
+
+
+def from_pilots(arguments: Arguments, path: Path) -> "tuple[PilotPlan, float | None]":
+    """The plan from the pilots in a table; the ratio of the bound's plan beside it."""
+    from icl_stl.planning import pilots
+    from icl_stl.planning.error_law import SIZE
+    from icl_stl.tables import checked
+
+    n, generation, most = arguments.n, arguments.generation, arguments.max_lam
+    require(arguments.out is None, "out", arguments.out, "left out with --pilots: --json FILE")
+    count, right = arguments.resamples, f"at most {MOST_DRAWS} with --pilots"
+    require(count <= MOST_DRAWS, "resamples", count, right)
+    if n is not None:
+        checked("n", n, SIZE)
+    fine = generation is None or generation == inf or (generation >= 1 and generation % 1 == 0)
+    require(fine, "generation", generation, "a whole number of at least 1, or inf")
+    require(most > 0, "max_lam", most, "a positive number, or inf")
+    found = pilots.read_pilots(path)
+    if (least := arguments.best_loss) is not None:
+        low = float((found.loss + 4 * found.stderr).min())
+        right = f"a number of at most {low:.6g}: a pilot's loss is less by 4 standard errors"
+        require(isfinite(least) and least <= low, "best_loss", least, right)
+    rows = int(found.real.max() if n is None else n)
+    when = float(found.generation.max()) if generation is None else generation
+    other = beside(arguments, rows, when)
+    options: dict[str, Any] = {"fresh": arguments.fresh_real, "best_loss": arguments.best_loss}
+    options |= {"max_lam": most, "beside": other, "draws": count, "seed": arguments.seed}
+    return pilots.plan_pilots(found, n=rows, generation=when, **options), other
+
+
+def pilots_planned(made: "PilotPlan", bound: float | None) -> dict[str, Any]:
+    """A plan from pilots for a file."""
+    ends = ("value", "low", "high")
+    own = {name: dict(zip(ends, getattr(made, name), strict=True)) for name in PILOT_SETS}
+    rows = round(made.lam * made.n) if isfinite(made.lam) else inf
+    best = {"lam": made.lam, "low": made.low, "high": made.high, "share": made.share, "rows": rows}
+    regret = None
+    if made.beside is not None:
+        more = dict(zip(ends, made.beside, strict=True))
+        ratio = 1 + made.beside[0] / made.excess if made.excess else None
+        regret = {"lam": bound, "loss_more": more, "excess_ratio": ratio}
+    told = {"from_lam": made.against, "times_the_loops": made.replicates}
+    return {
+        "schema": results.SCHEMA,
+        **{name: getattr(made, name) for name in ("n", "generation", "fresh", "nothing")},
+        "best": best,
+        **own,
+        "excess": made.excess,
+        "law": {"forms": made.forms, "k": made.kept, "weight_of_k_1": made.keeps_all},
+        "likeliest": made.constants,
+        "fixed": made.fixed,
+        "misfit": made.misfit,
+        "next_pilots": [one._asdict() for one in made.next_pilots],
+        "decides": told,
+        "would_change": made.other,
+        "regret_of_bound_plan": regret,
+    }
+
+
+PILOT_SETS = ("loss", "gain", "least")
+"""What a plan from pilots gives with its ends."""
+
+
+def say_pilots(made: "PilotPlan", bound: float | None, path: Path) -> None:
+    """A plan from pilots in words."""
+    from icl_stl.planning.pilots import in_words
+
+    print(f"{path}: {in_words(made)}")
+    for words, name in zip(("loss there", "saved", "least loss"), PILOT_SETS, strict=True):
+        value, *ends = getattr(made, name)
+        print(f"{words}: {value:.5g} (95 % {_band((ends[0], ends[1]), '.5g')})")
+    forms = ", ".join(f"{name} {weight:.0%}" for name, weight in made.forms.items())
+    constants = ", ".join(f"{name} = {value:.3g}" for name, value in made.constants.items())
+    print(f"refit errors add: {forms}; a refit keeps k = {made.kept:.2g} of an error (1: ", end="")
+    print(f"{made.keeps_all:.0%}); likeliest: {constants}")
+    if made.fixed:
+        known = ", ".join(f"{name} = {value:g}" for name, value in made.fixed.items())
+        print(f"assumed, too few pilots to show it: {known}")
+    if made.misfit is not None and made.misfit > 1:
+        print(f"the law misses the pilots: chi-squared {made.misfit:.2g} a degree of freedom")
+    for one in made.next_pilots:
+        print(
+            f"next pilot: λ = {one.lam:.3g} in generation {one.generation:g}; then "
+            f"{one.left:.0%} of the variance of ln(1 + λ*) is left"
+        )
+    if made.beside is not None and bound is not None:
+        value, *ends = made.beside
+        band = _band((ends[0], ends[1]))
+        print(f"the bound's plan, λ = {_number(bound)}, loses {value:.3g} more (95 % {band})")
+
+
 def main(arguments: Arguments) -> int:
     """Plan; the exit status."""
     from icl_stl.planning import plan as planning
@@ -286,6 +408,15 @@ def main(arguments: Arguments) -> int:
     require(0 <= seed < 2**31, "seed", seed, "a whole number in [0, 2^31)")
     known = f"at least 2 and at most {MOST_RESAMPLES}"
     require(2 <= count <= MOST_RESAMPLES, "resamples", count, known)
+    if (path := arguments.pilots) is not None:
+        own_plan, bound = from_pilots(arguments, path)
+        if arguments.json is not None:
+            results.write_json(arguments.json, plain(pilots_planned(own_plan, bound)))
+        say_pilots(own_plan, bound, path)
+        return 0
+    for name in OF_PILOTS:
+        value = getattr(arguments, name)
+        require(value is None, name, str(value), "left out without --pilots, to which it belongs")
     question, laws = chosen_question(arguments), chosen_law(arguments)
     question.best(laws.law)  # refuses what is outside its range
     if out is not None:

@@ -1,9 +1,9 @@
 """Thousands of loops of your choice: a grid of settings, run here, by workers or on a cluster.
 
 Every setting has a result file of its own, so the same command again runs only what is missing. The
-folder ends with sweep.csv, a row for each setting and generation, and failures.csv. One sweep at a
-time writes a folder, with as many workers as it likes. The exit status is 1 when some settings
-failed.
+folder ends with sweep.csv, a row for each setting and generation, failures.csv and report.html. One
+sweep at a time writes a folder, with as many workers as it likes. The exit status is 1 when some
+settings failed.
 """
 
 import sys
@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ import tyro
 from icl_stl import console
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.config import require
+from icl_stl.lab import results
 from icl_stl.lab.sweeps import executors, grids, sweeps
 
 SECONDS, QUIET_SECONDS = 0.2, 5.0
@@ -178,19 +180,32 @@ def main(arguments: Arguments) -> int:
             if arguments.merge:
                 added = sweeps.merge(arguments.merge, out)
                 print(f"{added} results added from {', '.join(map(str, arguments.merge))}")
-            if settings:
+            if arguments.grid is not None:
+                copy = out / f"grid{arguments.grid.suffix.lower()}"
+                results.write_atomically(copy, arguments.grid.read_bytes())  # the report shows it
                 run(settings, cluster, out, arguments, outcomes)
         except KeyboardInterrupt:
             tell(out, outcomes)
             raise
-        return int(tell(out, outcomes) > 0)
+        failed = tell(out, outcomes)
+        if usable(out):
+            from icl_stl.report.page import write_report
+
+            print(write_report(out))
+        return int(failed > 0)
+
+
+def usable(out: Path) -> bool:
+    """Whether the table has any row below its header."""
+    with (out / "sweep.csv").open(encoding="utf-8") as table:
+        return len([*islice(table, 2)]) > 1
 
 
 def tell(out: Path, outcomes: Sequence[sweeps.Outcome]) -> int:
     """Write the tables and say what is in them; how many settings failed."""
-    usable, failures = sweeps.write_tables(out, outcomes)
+    count, failures = sweeps.write_tables(out, outcomes)
     for failure in failures[:10]:
         print(f"failed: {failure.words}")
     named = " (failures.csv)" if failures else ""
-    print(f"{out}/sweep.csv: {usable} settings, {len(failures)} failed{named}")
+    print(f"{out}/sweep.csv: {count} settings, {len(failures)} failed{named}")
     return len(failures)

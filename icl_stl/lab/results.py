@@ -447,6 +447,11 @@ def _columns(quantity: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {f"{quantity}_{k}": values[:, :, k] for k in range(values.shape[2])}
 
 
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table of results as they are written, columns in order, these among them."""
+    return [row.cells for row in _read(path, lambda text: rows_of(text, needed, more=True))]
+
+
 PLACES = ("regime", "replicate", "generation", "description")
 """The columns of a table of loops that are no quantities."""
 

@@ -547,19 +547,11 @@ def run_loops(
 
 @lru_cache(maxsize=16)
 def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
-    """Pairs of fits beside one generation of loops: what a generation that follows it adds.
+    """Two fits beside a generation that know nothing of each other but what both are given.
 
-    Function of (replicates, θ_j, numbers, j): of each replicate, with f* the predicted means
-    of the best predictor, f those of θ_j, f_0' and f_0'' two more fits to the real set,
-    which θ_j knows nothing of, f' and f'' two fits to it and what θ_j writes, h' and h'' two fits
-    of as many rows that θ_j alone writes, and g = E[f_0 | real set], all on the held-out prompts:
-
-    `first`: ||g - f*||²; `first_noise`: E ||f_0 - g||²;
-    `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
-    `mixing`: q² = ||E f' - α g - (1 - α) E h||², how far mixing is from averaging;
-    `noise`: s² = E ||f' - E f'||²; `refit_noise`: E ||h - E h||²;
-
-    each by `measure.pair_bias` and `pair_variance`, unbiased.
+    Function of (replicates, θ_j, numbers, j, k) -> predicted means on the held-out prompts, of two
+    fits to so many real prompts and such that θ_j writes, `fits`, `[2, prompts, m]`, and of θ_j,
+    `own`; k tells pairs apart.
 
     Args:
         problem: One whose learner predicts, and whose best predictor is known.
@@ -567,38 +559,46 @@ def fits_in_pairs(problem: Problem, regime: Regime) -> Spread:
     """
 
     def step(
-        replicate: Replicate, previous: Params, numbers: Numbers, index: Any
+        replicate: Replicate, previous: Params, numbers: Numbers, index: Any, pair: Any
     ) -> dict[str, Any]:
-        learner, (test, best) = problem.learner, replicate.held_out
-        share, samples, n_syn = numbers[:3]
+        learner, real, test = problem.learner, replicate.real, replicate.held_out.prompts
+        sizes = Sizes(numbers.samples, numbers.n_syn, numbers.share)
 
-        def means(params: Params) -> Any:
-            return predictions(learner, params, test).mean
+        def fitted(k: Any) -> Any:
+            own = jax.random.fold_in(replicate.key, 2**30 + 2 * pair + k)
+            fit = next_generation(own, learner, regime, real, previous, index + 1, sizes=sizes)
+            return predictions(learner, fit.params, test).mean
 
-        def fitted(of: tuple[Any, Any, Any]) -> Any:
-            own = jax.random.fold_in(replicate.key, 2**30 + of[0])
-            sizes = Sizes(samples, of[1], of[2])
-            args = own, learner, regime, replicate.real, previous, index + 1
-            return means(next_generation(*args, sizes=sizes).params)
+        both = jax.lax.map(fitted, jnp.arange(2))
+        return {"fits": both, "own": predictions(learner, previous, test).mean}
 
-        made = jnp.repeat(jnp.stack([0 * n_syn, n_syn, n_syn + samples]), 2)
-        shares = jnp.repeat(jnp.stack([jnp.ones_like(share), share, 0 * share]), 2)
-        fits = jax.lax.map(fitted, (jnp.arange(6), made, shares))
-        again, more, one, other, refit, refit_other = fits
-        own, rho = means(previous), 1 - share
-        nothing = jnp.zeros_like(own)
-        return {
-            "first": pair_bias(again, more, best.mean),
-            "first_noise": pair_variance(again, more),
-            "refit": pair_bias(refit, refit_other, own),
-            "mixing": pair_bias(
-                one - share * again - rho * refit, other - share * more - rho * refit_other, nothing
-            ),
-            "noise": pair_variance(one, other),
-            "refit_noise": pair_variance(refit, refit_other),
-        }
+    return over_replicates(step, shared=2)
 
-    return over_replicates(step, shared=1)
+
+@jax.jit
+@jax.vmap
+def constants_of_pairs(best: Any, own: Any, share: Any, alone: Any, mixed: Any, refit: Any) -> Any:
+    """What a generation adds, from pairs of fits `[2, ...]` to three laws, by name.
+
+    With f* the best predictor, f that of θ_j, f_0 the fits to the real set alone, f' those to it
+    and to what θ_j writes, h those to as many rows that θ_j alone writes, g = E[f_0 | real set]:
+
+    `first`: ||g - f*||²; `first_noise`: E ||f_0 - g||²;
+    `refit`: o² = ||E h - f||², what is lost by fitting the model's own output;
+    `mixing`: q² = ||E f' - α g - (1 - α) E h||², how far mixing is from averaging;
+    `noise`: s² = E ||f' - E f'||²; `refit_noise`: E ||h - E h||²;
+
+    each by `measure.pair_bias` and `pair_variance`, unbiased.
+    """
+    defect = mixed - share * alone - (1 - share) * refit
+    return {
+        "first": pair_bias(alone[0], alone[1], best),
+        "first_noise": pair_variance(alone[0], alone[1]),
+        "refit": pair_bias(refit[0], refit[1], own),
+        "mixing": pair_bias(defect[0], defect[1], jnp.zeros_like(own)),
+        "noise": pair_variance(mixed[0], mixed[1]),
+        "refit_noise": pair_variance(refit[0], refit[1]),
+    }
 
 
 def pairs_of_fits(
@@ -610,7 +610,9 @@ def pairs_of_fits(
     places: Sequence[str] = ("first", "last"),
     report: Report = lambda text, done, total: None,
 ) -> dict[str, Arrays]:
-    """`fits_in_pairs` beside finished loops of `run_loops`, by the label of their regime.
+    """`constants_of_pairs` beside finished loops of `run_loops`, by the label of their regime.
+
+    All places share the fits to the real set alone.
 
     Args:
         job: The job whose loops are in the folder.
@@ -635,9 +637,18 @@ def pairs_of_fits(
     first, found = state("generation-0", None).params, {}
     most = max((synthetic_size(regime, n) for regime in chosen.values()), default=n)
     program = fits_in_pairs(problem, Augment.from_lam((n + most) / n))
+
+    def two(pair: int, previous: Params, size: tuple[float, int], index: int) -> dict[str, Any]:
+        numbers = Numbers(np.float32(size[0]), np.int32(n), np.int32(size[1]))
+        args = previous, numbers.each(job.replicates), np.int32(index), np.int32(pair)
+        found: dict[str, Any] = on_host(program(replicates, *args))
+        return found
+
+    alone: list[Any] = []
     done, total = 0, len(chosen) * len(places)
     for name, regime in chosen.items():
         seen = []
+        share, n_syn = real_share(regime, n, 1), synthetic_size(regime, n)
         for place in places:
             report(f"{name}, pairs of fits beside its {place} generation", done, total)
             file, made = f"pairs-{place}-{name}-{key(regime)[:16]}", origin(job, seed, regime)
@@ -647,10 +658,13 @@ def pairs_of_fits(
                 made |= {"generations": index}
             own = folder.load(file, made)
             if own is None:
-                share = np.float32(real_share(regime, n, 1))
-                numbers = Numbers(share, np.int32(n), np.int32(synthetic_size(regime, n)))
-                args = previous, numbers.each(job.replicates), np.int32(index)
-                own = jax.tree.map(np.asarray, program(replicates, *args))
+                alone = alone or [two(0, first, (1.0, 0), 0)["fits"]]
+                mixed = two(1, previous, (share, n_syn), index)
+                refit = two(2, previous, (0.0, n + n_syn), index)["fits"]
+                best = on_host(replicates.held_out).bayes.mean
+                each = np.full(job.replicates, share, np.float32)
+                laws = alone[0], mixed["fits"], refit
+                own = on_host(constants_of_pairs(best, mixed["own"], each, *laws))
                 folder.save(file, own, made)
             seen.append(own)
             done += 1

@@ -1,26 +1,24 @@
-"""A run folder as one HTML page that needs nothing else. Loads neither JAX nor Matplotlib.
+"""A folder as one HTML page that needs nothing else; that of a run loads no Matplotlib, none JAX.
 
-The page holds the claims, every figure with its caption and the numbers behind it, constants with
-their provenance, configuration, environment, and sliders for the bounds (`bounds.js`: the formulas
-of `icl_stl.bounds`). Figures are the folder's SVG files with coordinates rounded to a hundredth of
-a point, without metadata, each style written once; the files themselves stay as they are. The
-same folder gives the same bytes. A file that is missing, damaged or not the one that the manifest
-was written with, is a `ValueError` that names it.
+The page of a run of `icl-stl reproduce` holds the claims, every figure with its caption and the
+numbers behind it, constants with their provenance, configuration, environment, and sliders for the
+bounds (`bounds.js`: the formulas of `icl_stl.bounds`). Figures are the folder's SVG files with
+coordinates rounded to a hundredth of a point, without metadata, each style written once; the files
+themselves stay as they are. The same folder gives the same bytes. A file that is missing, damaged
+or not the one that the manifest was written with, is a `ValueError` that names it.
 """
 
-import html
 import json
 import math
 import re
 import shlex
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from icl_stl.config import require
 from icl_stl.lab.results import (
     Floats,
     check_file,
@@ -31,9 +29,23 @@ from icl_stl.lab.results import (
     write_atomically,
 )
 from icl_stl.regimes import Augment, RealOnly, Replace, real_share
+from icl_stl.report import loops, sweeps
+from icl_stl.report.pieces import (
+    Json,
+    commands,
+    definitions,
+    environment,
+    escaped,
+    figure,
+    filled,
+    folded,
+    identifier,
+    number,
+    settings,
+    table,
+)
+from icl_stl.report.sweeps import USUAL, Axes
 from icl_stl.studies import table as in_words
-
-Json = Mapping[str, Any]
 
 FILE = "report.html"
 """Name of the page in its run folder."""
@@ -45,21 +57,39 @@ _FROM_LOOPS = {"in_context_error": "excess_squared_risk"}
 """Figures drawn from a quantity of `loops.csv`."""
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write a run folder as one page.
+def write_report(folder: Path, out: Path | None = None, axes: Axes = USUAL) -> Path:
+    """Write a folder as one page.
 
     Args:
-        folder: The run folder: `config.json`, `claims.json`, `manifest.json`, the figures it
-            names, their captions in `README.md`, and `loops.csv` where there are loops.
+        folder: That of a run: `config.json`, `claims.json`, `manifest.json`, the figures it names,
+            their captions in `README.md`, and `loops.csv` where there are loops. That of a loop:
+            `loop.json`. That of a sweep: `sweep.csv`.
         out: The file to write, `*.html`; `report.html` in the folder if not given.
+        axes: What is drawn of a sweep.
     """
     path = out or folder / FILE
     if path.suffix != ".html":
         raise ValueError(f"out must be a file that ends in .html, but it is {path}")
-    content = page(folder).encode()
+    content = page(folder, axes).encode()
     check_file(path, "out")
     write_atomically(path, content)
     return path
+
+
+def page(folder: Path, axes: Axes = USUAL) -> str:
+    """The page of a folder, which is told by the files in it."""
+    if (folder / sweeps.FILE).is_file():
+        return sweeps.page(folder, axes)
+    for name, value in axes._asdict().items():
+        require(value is None, name, value, f"left out: {folder} is not the folder of a sweep")
+    if (folder / loops.FILE).is_file():
+        return loops.page(folder)
+    if not any((folder / f"{name}.json").is_file() for name in ("claims", "manifest")):
+        raise ValueError(
+            "results must be the folder of a run, a loop or a sweep that has ended (it has "
+            f"claims.json, {loops.FILE} or {sweeps.FILE}), but {folder} has none of these"
+        )
+    return _page_of_run(folder)
 
 
 _NEEDED = {
@@ -79,8 +109,8 @@ def _read(folder: Path, name: str) -> Any:
     return content
 
 
-def page(folder: Path) -> str:
-    """The page of a run folder."""
+def _page_of_run(folder: Path) -> str:
+    """Claims, figures, numbers, sliders for the bounds."""
     config, stored, manifest = (_read(folder, name) for name in _NEEDED)
     known = ("config.json", "claims.json", *recorded_digests(folder))
     if changed := not_vouched_for(folder, dict.fromkeys(known)):
@@ -92,14 +122,15 @@ def page(folder: Path) -> str:
     figures = [Path(name).stem for name in manifest["figures"] if name.endswith(".svg")]
     preset = config["preset"]
     statements = [
-        _details(name, _statement(entry, name in figures), _identifier("claim", name))
+        folded(name, _statement(entry, name in figures), identifier("claim", name))
         for name, entry in claims.items()
     ]
+    of, seed = escaped(stored["preset"]), escaped(stored["seed"])
     sections = {
-        "preset": _text(stored["preset"]),
-        "seed": _text(stored["seed"]),
+        "title": f"Self-consuming loops: preset {of}, seed {seed}",
+        "heading": "Self-consuming loops: report of one run",
+        "headline": f"Preset {of}, seed {seed}. {_summary(stored)}",
         **_start(folder, preset, claims),
-        "summary": _summary(stored),
         "claims": _claims(claims.values()),
         "statements": "\n".join(statements),
         "figures": _figures(folder, figures, claims, preset),
@@ -108,93 +139,20 @@ def page(folder: Path) -> str:
         "environment": _environment(config, manifest),
         "reproduce": _reproduce(stored),
     }
-    return _filled(sections)
-
-
-def _filled(sections: Mapping[str, str]) -> str:
-    """The template with its placeholders replaced, and a policy that admits nothing else."""
-    here = Path(__file__).parent
-    template, style, formulas = (
-        (here / name).read_text(encoding="utf-8")
-        for name in ("report.html", "report.css", "bounds.js")
-    )
-    script = template.partition("<script>")[2].partition("</script>")[0]
-    inline = {"style": style, "script": script.replace("{{formulas}}", formulas)}
-    policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
-    for kind, content in inline.items():
-        digest = b64encode(sha256(content.encode()).digest()).decode()
-        policy += f"; {kind}-src 'sha256-{digest}'"
-    parts = {**sections, "style": style, "formulas": formulas, "policy": policy}
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _identifier(kind: str, name: str) -> str:
-    return _text(f"{kind}-{re.sub(r'[^0-9A-Za-z_-]', '-', name)}")
+    return filled(sections)
 
 
 def _link(claim: str) -> str:
     """A link to a claim, whose name may be broken in a narrow column."""
-    name = _text(claim).replace("_", "_<wbr>")
-    return f'<a href="#{_identifier("claim", claim)}">{name}</a>'
-
-
-def _number(value: Any) -> str:
-    """Four significant digits; counts in full; a dash for what is missing or not finite."""
-    if isinstance(value, Mapping):
-        if len(value) == 1:
-            return _number(*value.values())
-        return ", ".join(f"{key} {_number(one)}" for key, one in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_number(one) for one in value)
-    if isinstance(value, str | bool):
-        return str(value)
-    if value is None or not math.isfinite(value):
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-_COUNTED = ("n", "λ", "α", "i", "measured", "±", "bound", "ratio", "skew", "value")
-"""Columns of numbers, beside those that a number names."""
-
-
-def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str, scroll: str = "scroll tall"
-) -> str:
-    """A table that scrolls inside its own region; the cells are HTML."""
-    kinds = [' class="number"' * (name in _COUNTED or name.isdecimal()) for name in columns]
-
-    def line(cell: str, texts: Iterable[str], scope: str = "") -> str:
-        pairs = zip(kinds, texts, strict=True)
-        return "".join(f"<{cell}{scope}{kind}>{text}</{cell}>" for kind, text in pairs)
-
-    head = line("th", map(_text, columns), ' scope="col"')
-    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return (
-        f'<div class="{scroll}" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
-        f"<table><caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _details(summary: str, content: str, identifier: str = "") -> str:
-    name = f' id="{identifier}"' if identifier else ""
-    return f"<details{name}><summary>{_text(summary)}</summary>\n{content}\n</details>"
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = (f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in pairs)
-    return f"<dl>{''.join(lines)}</dl>"
+    name = escaped(claim).replace("_", "_<wbr>")
+    return f'<a href="#{identifier("claim", claim)}">{name}</a>'
 
 
 def _verdict(verdict: str, words: str, addition: str = "") -> str:
     """A verdict in words, in its colour."""
     known = verdict in ("holds", "violated", "inconclusive", "finding")
     kind = f' class="{verdict}"' if known else ""
-    return f"<span{kind}>{_text(words)}</span>{_text(addition)}"
+    return f"<span{kind}>{escaped(words)}</span>{escaped(addition)}"
 
 
 def _summary(stored: Json) -> str:
@@ -204,7 +162,7 @@ def _summary(stored: Json) -> str:
     left = in_words.counted(filter(None, cells))
     counts = in_words.counted(verdicts).replace("; no theorem", " (no theorem)")
     shown = f" Of {len(cells)} cells, {left}: shown, not judged." if left else ""
-    return _text(f"{len(verdicts)} claims: {counts}.{shown}")
+    return escaped(f"{len(verdicts)} claims: {counts}.{shown}")
 
 
 def _claims(entries: Iterable[Json]) -> str:
@@ -216,8 +174,8 @@ def _claims(entries: Iterable[Json]) -> str:
         judged = _verdict(entry["verdict"], words, verdict.removeprefix(words))
         finite = [re.sub(r"\b(?:nan|inf)\b", "–", cell) for cell in cells]
         source = re.split("[:;]", str(entry["source"]))[0]
-        rows.append([_link(name), *map(_text, finite), judged, _text(control), _text(source)])
-    return _table(in_words.CLAIM_COLUMNS, rows, "Where each claim is tightest", "scroll")
+        rows.append([_link(name), *map(escaped, finite), judged, escaped(control), escaped(source)])
+    return table(in_words.CLAIM_COLUMNS, rows, "Where each claim is tightest", "scroll")
 
 
 def _statement(entry: Json, has_figure: bool) -> str:
@@ -235,11 +193,11 @@ def _statement(entry: Json, has_figure: bool) -> str:
     ]
     name = entry["name"]
     numbers = (
-        f'<p><a href="#{_identifier("figure", name)}">Figure and numbers</a></p>'
+        f'<p><a href="#{identifier("figure", name)}">Figure and numbers</a></p>'
         if has_figure
         else _numbers(entry)
     )
-    return _definitions(pairs) + numbers
+    return definitions(pairs) + numbers
 
 
 _ASSUMED = {"alpha": 0.5, "kappa": 0.3, "b": 1.0, "c": 0.5, "a": 0.5}
@@ -290,8 +248,8 @@ def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, 
         first, later = float(loop.eps[0]), float(loop.eps[1:].mean())
         at |= {"alpha": loop.alpha, **_law_through(first, later, n, loop.alpha)}
         words.append(
-            f"its loop with α = {_number(loop.alpha)}, whose one-step errors of whole prompts, "
-            f"{_number(first)} of the first fit and {_number(later)} of later ones, give c, a and e"
+            f"its loop with α = {number(loop.alpha)}, whose one-step errors of whole prompts, "
+            f"{number(first)} of the first fit and {number(later)} of later ones, give c, a and e"
         )
     elif law := _like(claims, r"(floor|c|a) of eps\(N\) = floor \+ c N\^-a, whole prompts"):
         at |= {name: value["fitted"] for (name,), value in law.items()}
@@ -314,9 +272,9 @@ def _start(folder: Path, preset: Json, claims: Mapping[str, Json]) -> dict[str, 
         for loop in loops
     ]
     return {
-        "start": _text(json.dumps(start)),
-        "measured": _text(json.dumps(measured)),
-        "start_words": _text(
+        "start": escaped(json.dumps(start)),
+        "measured": escaped(json.dumps(measured)),
+        "start_words": escaped(
             f"The sliders start at this run: {'; '.join(words)}. Assumed: {', '.join(assumed)}."
         ),
     }
@@ -366,8 +324,8 @@ def _numbers(entry: Json) -> str:
     rows = [_cell(cell, every="study" in entry) for cell in cells]
     kept = [k for k in range(len(columns)) if any(row[k] not in ("", "–") for row in rows)]
     names, *lines = ([row[k] for k in kept] for row in (columns, *rows))
-    table = _table(names, lines, f"{entry['name']}: every cell")
-    return _details(f"Numbers: {len(cells)} cells (±: half of the interval of the mean)", table)
+    every = table(names, lines, f"{entry['name']}: every cell")
+    return folded(f"Numbers: {len(cells)} cells (±: half of the interval of the mean)", every)
 
 
 def _cell(cell: Json, *, every: bool) -> list[str]:
@@ -377,35 +335,35 @@ def _cell(cell: Json, *, every: bool) -> list[str]:
     where = ("loop", "regime", "architecture", "objective")
     loop = [str(cell[key]) for key in where if key in cell]
     loop += [
-        f"{key} {_number(cell[key])}" for key in _WHERE if isinstance(cell.get(key), int | float)
+        f"{key} {number(cell[key])}" for key in _WHERE if isinstance(cell.get(key), int | float)
     ]
     loop += [f"by {cell['predicted_by']}"] if "predicted_by" in cell else []
     if every:
         own = {k: v for k, v in in_words.own_keys(cell).items() if k not in ("n", "lam", *where)}
-        loop += [f"{key} {_number(value)}" for key, value in own.items() if key not in _WHERE]
+        loop += [f"{key} {number(value)}" for key, value in own.items() if key not in _WHERE]
     return [
-        _text(", ".join(quantity)),
-        _text(", ".join(loop)),
+        escaped(", ".join(quantity)),
+        escaped(", ".join(loop)),
         *(
-            _text(_number(cell[key])) if key in cell else ""
+            escaped(number(cell[key])) if key in cell else ""
             for key in ("n", "lam", "alpha", "generation")
         ),
-        _text(_number(cell["measured"])),
-        _text(_number(None if None in (low, high) else (high - low) / 2)),
-        _text(_bound(cell)),
-        _text(_number(in_words.ratio_of(cell))),
-        _text(_number(cell["skew"])) if "skew" in cell else "",
+        escaped(number(cell["measured"])),
+        escaped(number(None if None in (low, high) else (high - low) / 2)),
+        escaped(_bound(cell)),
+        escaped(number(in_words.ratio_of(cell))),
+        escaped(number(cell["skew"])) if "skew" in cell else "",
         _verdict("finding" if in_words.apart(cell) else cell["verdict"], in_words.verdict_of(cell)),
     ]
 
 
 def _bound(cell: Json) -> str:
     """The bound with its sign; of a finding, what it is shown beside."""
-    bound = _number(cell["bound"])
+    bound = number(cell["bound"])
     if bound == "–" or (cell["verdict"] == "finding" and not in_words.apart(cell)):
         return bound
     if in_words.is_equality(cell):
-        tolerance = f" ± {_number(cell['tolerance'])}" if cell.get("tolerance") else ""
+        tolerance = f" ± {number(cell['tolerance'])}" if cell.get("tolerance") else ""
         return f"= {bound}{tolerance}"
     return f"{'>' if cell.get('direction') == 'above' else '≤'} {bound}"
 
@@ -417,12 +375,12 @@ def _means(folder: Path, samples: int, quantity: str) -> str:
     for name, result in loops.items():
         values = result[quantity].reshape(*result[quantity].shape[:2], -1).mean(axis=0)
         rows += [
-            [_text(name), str(i), *(_text(_number(float(v))) for v in values[i])]
+            [escaped(name), str(i), *(escaped(number(float(v))) for v in values[i])]
             for i in range(len(values))
         ]
     columns = ["loop", "i", *map(str, range(len(rows[0]) - 2))]
     summary = f"Numbers: {quantity} by position 0, 1, ..., mean over replicates"
-    return _details(summary, _table(columns, rows, quantity))
+    return folded(summary, table(columns, rows, quantity))
 
 
 def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], preset: Json) -> str:
@@ -430,7 +388,7 @@ def _figures(folder: Path, names: Sequence[str], claims: Mapping[str, Json], pre
     for name in names:
         svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
         numbers = _behind(name, names, claims, folder, preset["samples"])
-        figures.append(_figure(name, svg, captions.get(name, ""), numbers))
+        figures.append(figure(name, svg, captions.get(name, ""), numbers))
     return "\n".join(figures)
 
 
@@ -443,20 +401,6 @@ def _captions(path: Path) -> dict[str, str]:
     return dict(zip(parts[::2], texts, strict=True))
 
 
-def _figure(name: str, svg: str, caption: str, numbers: str) -> str:
-    title = name.replace("_", " ")
-    first = re.split(r"(?<=[.:]) ", caption, maxsplit=1)[0]
-    width, height = _size(svg)
-    return (
-        f'<h3 id="{_identifier("figure", name)}">{_text(title)}</h3>\n'
-        f'<figure>\n<div class="scroll picture" role="region" tabindex="0" '
-        f'aria-label="{_text(f"figure {title}")}">'
-        f'<img loading="lazy" width="{width}" height="{height}" alt="{_text(first or title)}" '
-        f"src='data:image/svg+xml,{_in_url(svg)}'></div>\n"
-        f"<figcaption>{_text(caption)}</figcaption>\n</figure>\n{numbers}"
-    )
-
-
 def _behind(
     name: str, figures: Sequence[str], claims: Mapping[str, Json], folder: Path, samples: int
 ) -> str:
@@ -467,47 +411,24 @@ def _behind(
         return _means(folder, samples, _FROM_LOOPS[name])
     shared = _SHARED.get(name, "")
     if shared in figures:
-        link = _identifier("figure", shared)
-        return f'<p>Numbers: those of <a href="#{link}">{_text(shared.replace("_", " "))}</a>.</p>'
+        link = identifier("figure", shared)
+        return (
+            f'<p>Numbers: those of <a href="#{link}">{escaped(shared.replace("_", " "))}</a>.</p>'
+        )
     return _numbers(claims[shared]) if shared in claims else ""
-
-
-def _size(svg: str) -> tuple[int, int]:
-    """Width and height in pixels, from those in points."""
-    found = re.search(r'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', svg)
-    width, height = map(float, found.groups()) if found else (600.0, 400.0)
-    return round(width * 4 / 3), round(height * 4 / 3)
-
-
-def _in_url(svg: str) -> str:
-    """A picture as part of a data URL in an attribute with single quotes, on one line."""
-    svg = " ".join(svg[max(svg.find("<svg"), 0) :].split())
-    for sign in "%#&'":
-        svg = svg.replace(sign, f"%{ord(sign):02X}")
-    return svg
 
 
 def _constants(entries: Iterable[Json]) -> str:
     rows = [
         [
             _link(entry["name"]),
-            *(_text(known) for known in (one["name"], _number(one["value"]), one["provenance"])),
+            *(escaped(known) for known in (one["name"], number(one["value"]), one["provenance"])),
         ]
         for entry in entries
         for one in entry["constants"]
     ]
     columns = ("claim", "constant", "value", "provenance")
-    return _table(columns, rows, "Constants of the claims and how they are known")
-
-
-def _settings(values: Json, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Nested settings, flat: `task.dim` is the entry `dim` of `task`."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{name}.")
-        else:
-            plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{prefix}{name}", plain
+    return table(columns, rows, "Constants of the claims and how they are known")
 
 
 def _configuration(config: Json) -> str:
@@ -515,12 +436,8 @@ def _configuration(config: Json) -> str:
     nested = {name: value for name, value in preset.items() if isinstance(value, Mapping)}
     plain = {name: value for name, value in preset.items() if name not in nested}
 
-    def table(values: Json, caption: str) -> str:
-        rows = [[f"<code>{_text(n)}</code>", _text(v)] for n, v in _settings(values)]
-        return _table(("setting", "set to"), rows, caption, "scroll")
-
-    parts = [_details(name, table(one, f"{name} of the preset")) for name, one in nested.items()]
-    return "\n".join([table(plain, f"Preset {preset['name']}"), *parts])
+    parts = [folded(name, settings(one, f"{name} of the preset")) for name, one in nested.items()]
+    return "\n".join([settings(plain, f"Preset {preset['name']}"), *parts])
 
 
 def _environment(config: Json, manifest: Json) -> str:
@@ -533,27 +450,26 @@ def _environment(config: Json, manifest: Json) -> str:
         ("source of the loops (SHA-256)", config["source"]),
         *((f"{name} (SHA-256)", digest) for name, digest in manifest["sources"].items()),
     ]
-    rows = [[_text(name), f"<code>{_text(value)}</code>"] for name, value in pairs]
-    return _table(("what", "which"), rows, "What the run was made with", "scroll")
+    return environment(pairs)
 
 
 def _reproduce(stored: Json) -> str:
     names = [shlex.quote(str(entry["name"])) for entry in stored["claims"]]
-    lines = [" ".join(names[k : k + 4]) for k in range(0, len(names), 4)]
+    fours = [" ".join(names[k : k + 4]) for k in range(0, len(names), 4)]
     files = dict.fromkeys(str(e["study"]) for e in stored["claims"] if "study" in e)
     study = "".join(f" --study {shlex.quote(file)}" for file in files)
     preset, seed = (shlex.quote(str(stored[key])) for key in ("preset", "seed"))
-    commands = [
+    lines = [
         "python3 -m venv .venv",
         ".venv/bin/pip install -q -c constraints.txt -e .",
         f".venv/bin/icl-stl reproduce --preset {preset} --seed {seed} --fresh \\",
-        " \\\n    ".join([f"    --out runs/again{study} --only", *lines]),
+        " \\\n    ".join([f"    --out runs/again{study} --only", *fours]),
         f".venv/bin/icl-stl figures --check --results runs/again{study}",
         ".venv/bin/icl-stl report --results runs/again",
     ]
-    seconds = _text(_number(stored["seconds"]))
+    seconds = escaped(number(stored["seconds"]))
     return (
         f"<p>The run took {seconds} seconds. In a checkout of the repository:</p>\n"
-        f'<pre tabindex="0"><code>{_text(chr(10).join(commands))}</code></pre>\n'
+        f"{commands(lines)}\n"
         "<p>The same seed on the same versions and devices gives the same numbers.</p>"
     )

@@ -253,6 +253,23 @@ class FitSizes:
 
 
 @dataclass(frozen=True)
+class NetworkSize:
+    """Loops of the main job's learner whose risk is bounded, generations 0 and 1 at alpha = 1/2."""
+
+    samples: tuple[int, ...] = (250, 1000, 4000, 16_000)
+    """The sizes n of the real set."""
+    replicates: int = 3
+    """Whole loops of each size."""
+
+    def __post_init__(self) -> None:
+        counts(self, replicates=3)
+        different = len(self.samples) > 0 and len(set(self.samples)) == len(self.samples)
+        require(different, "samples", self.samples, "at least one size, each once")
+        for n in self.samples:
+            whole("samples", n, 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -288,6 +305,8 @@ class Preset:
     """Loops in the context."""
     convergence: ConvergenceSize = ConvergenceSize()
     """The same learner at other sizes."""
+    network: NetworkSize = NetworkSize()
+    """The same learner, its risk bounded."""
 
     def __post_init__(self) -> None:
         counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)

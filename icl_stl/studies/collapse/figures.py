@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_stl.studies.collapse.claims import TRANSFORMER
 from icl_stl.studies.drawing import (
     Cell,
     Stored,
@@ -155,7 +154,7 @@ def _transformer(ax: Axes, stored: Stored, kind: str) -> None:
     beside = [
         cell
         for cell in cells_of(stored, "quality")
-        if cell["quantity"] == TRANSFORMER[kind] and cell["generation"] <= last
+        if cell.get("kind") == kind and cell["generation"] <= last
     ]
     for k, (alpha, own) in enumerate(_shares(cells).items()):
         _curve(ax, own, k, f"plug-in, {_share(alpha)}", line=False)

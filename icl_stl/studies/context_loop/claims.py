@@ -220,7 +220,7 @@ def _fixed_point(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         left = away / away[:, :1]
         curve = {"curve": np.median(left, axis=0).tolist(), "rate": float(np.median(slowest))}
         shown = "distance to ridge on the kept examples, over that of the start"
-        at = {**keys, **curve, "quantity": shown}
+        at = {**keys, **curve, "kind": "left", "quantity": shown}
         cells.append(_at_most(left[:, -1], slowest**last, at, ROUNDING))
         # The distance of the loop that starts from real labels is smaller: the same bound.
         first = _norm(own, loops[0] - fixed[:, None])
@@ -349,7 +349,8 @@ def _convergence(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         for predicted, judged in ((factor, cells), (factor / (1 - k / m), control)):
             far = np.abs(factor - 1) > NEAR
             wrong = (far & (grew != (predicted > 1))).astype(np.float64)
-            at = {**keys, "quantity": "loops on the wrong side of their threshold"}
+            at = {**keys, "kind": "threshold"}
+            at["quantity"] = "loops on the wrong side of their threshold"
             if judged is control:
                 at |= _family("linear attention", k, "threshold rho < 1")
             # With fewer real labels than dimensions hardly a loop lies between the two thresholds.
@@ -409,6 +410,7 @@ def _mean_square(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
             cells.append(equal(squares[:, g], float(moments[g]), at))
         at = _where("linear attention", "new examples", m, k, last)
         at |= {
+            "kind": "rare",
             "quantity": "mean square of the weights, rare loops",
             "curve": squares.mean(axis=0).tolist(),
         }
@@ -530,7 +532,7 @@ def _one_kept(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         apart = 2 * np.abs((seen["task"] * direction).sum(axis=1))
         limit = bounds.kept_inputs_limit(apart, 1.0, noise, np.inf).limit
         least, last = (1 - WITHIN) * limit, error[:, -1]
-        at = {**keys, "quantity": BLIND, "curve": error.mean(axis=0).tolist()}
+        at = {**keys, "kind": "blind", "quantity": BLIND, "curve": error.mean(axis=0).tolist()}
         at["limit_error"] = float(limit.mean())
         found.append(Cell(last - least, last, float(least.mean()), at))
         if direction is blind:
@@ -569,12 +571,12 @@ def _networks(evidence: Evidence, chosen: dict[str, ContextLoops]) -> Judged:
         expected = np.median(np.abs(moved).max(axis=-1), axis=1)
         limit = _typical_square(fixed[:, :, None] - truth)[:, 0]
         distance = _typical_square(loop - fixed[:, :, None])
-        for what, values, beside in (
-            ("squared error", error, ideal),
-            ("squared distance to ridge on the kept examples", distance, None),
-            ("influence of one label", influence, expected),
+        for kind, what, values, beside in (
+            ("error", "squared error", error, ideal),
+            ("distance", "squared distance to ridge on the kept examples", distance, None),
+            ("influence", "influence of one label", influence, expected),
         ):
-            keys = _where("network", "fixed inputs", m, k, last, quantity=what)
+            keys = _where("network", "fixed inputs", m, k, last, kind=kind, quantity=what)
             keys["curve"] = values.mean(axis=0).tolist()
             reference = np.nan
             if beside is not None:

@@ -10,19 +10,14 @@ from icl_stl.studies.drawing import Cell, Stored, cells_of, of_cells, points
 from icl_stl.style import MARKERS, PALETTE
 
 CLAIM = "context_loop"
-ERROR, INFLUENCE = "squared error", "influence of one label"
-LEFT = "distance to ridge on the kept examples, over that of the start"
-THRESHOLD = "loops on the wrong side of their threshold"
-RARE = "mean square of the weights, rare loops"
-BLIND = "squared error in the direction that no kept input sees"
 
 
-def _chosen(stored: Stored, loop: str, regime: str, quantity: str) -> list[Cell]:
-    where = {"loop": loop, "regime": regime, "quantity": quantity}
+def _chosen(stored: Stored, loop: str, kind: str) -> list[Cell]:
+    where = {"loop": loop, "kind": kind}
     return [
         cell
         for cell in cells_of(stored, CLAIM)
-        if all(cell[key] == value for key, value in where.items())
+        if all(cell.get(key) == value for key, value in where.items())
     ]
 
 
@@ -60,7 +55,7 @@ def _generations(ax: Axes, title: str, words: str) -> None:
 
 
 def _draw_ridge(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    for cell in _chosen(stored, "ridge", "fixed inputs", LEFT):
+    for cell in _chosen(stored, "ridge", "left"):
         look = looks[cell["kept"]]
         _curve(ax, cell, look, _share(cell), cell["curve"])
         _dashed(ax, cell["rate"] ** np.arange(len(cell["curve"])), look)
@@ -69,7 +64,7 @@ def _draw_ridge(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
 
 
 def _draw_attention(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    for cell in _chosen(stored, "linear attention", "fixed inputs", THRESHOLD):
+    for cell in _chosen(stored, "linear attention", "threshold"):
         if cell["kept"] not in (0, 3):
             continue
         for which, style in (("largest", 1), ("typical", 0)):
@@ -83,7 +78,7 @@ def _draw_attention(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
 
 
 def _draw_rare(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    for cell in _chosen(stored, "linear attention", "new examples", RARE):
+    for cell in _chosen(stored, "linear attention", "rare"):
         look = looks[cell["kept"]]
         if cell["kept"] == 0:
             continue
@@ -103,7 +98,7 @@ def _draw_rare(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
 
 
 def _draw_one_kept(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    for cell in _chosen(stored, "ridge", "one kept input", BLIND):
+    for cell in _chosen(stored, "ridge", "blind"):
         _curve(ax, cell, looks[cell["kept"]], f"{_share(cell)}, all of one input", cell["curve"])
         _dashed(ax, [cell["limit_error"]] * len(cell["curve"]), looks[cell["kept"]])
     _generations(ax, "ridge, where no kept input looks; limit for all", "squared error")
@@ -111,7 +106,7 @@ def _draw_one_kept(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
 
 
 def _draw_influence(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    cells = [c for c in _chosen(stored, "network", "fixed inputs", INFLUENCE) if c["kept"]]
+    cells = [c for c in _chosen(stored, "network", "influence") if c["kept"]]
     alpha = np.array([cell["alpha"] for cell in cells])
     points(ax, cells, alpha, PALETTE[0], "networks", "o")
     ridge = [cell["bound"] for cell in cells]
@@ -131,7 +126,7 @@ def _draw_influence(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
 
 
 def _draw_networks(ax: Axes, stored: Stored, looks: Mapping[int, int]) -> None:
-    for cell in _chosen(stored, "network", "fixed inputs", ERROR):
+    for cell in _chosen(stored, "network", "error"):
         look = looks[cell["kept"]]
         _curve(ax, cell, look, _share(cell), cell["curve"])
         _dashed(ax, cell["ridge"], look)

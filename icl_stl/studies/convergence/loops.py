@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from icl_stl.devices import Spread, on_host, over_replicates
-from icl_stl.lab.experiments import NOWHERE, Kept, LoopSize
+from icl_stl.lab.experiments import NOWHERE, Kept, LoopSize, OfOneSize
 from icl_stl.lab.results import Arrays, Floats
 from icl_stl.lab.runs import (
     Numbers,
@@ -73,7 +73,7 @@ class Compared(InContext):
     """
 
     @classmethod
-    def of(cls, problem: InContext) -> "Compared":
+    def of(cls, problem: InContext) -> Self:
         """The same prompts and network."""
         return cls(**{field.name: getattr(problem, field.name) for field in fields(problem)})
 
@@ -105,21 +105,27 @@ _MAKING = Lock()
 
 
 @lru_cache(maxsize=8)
-def _program(problem: InContext, places: LoopSize, runs: int) -> Program:
-    regime, of = FreshReal(places.n_syn / places.samples), Compared.of(problem)
-    replicates = on_host(draw_replicates(problem, places.samples, runs, 0))
+def _program(of: Compared, places: LoopSize, runs: int) -> Program:
+    regime = FreshReal(places.n_syn / places.samples)
+    replicates = on_host(draw_replicates(of, places.samples, runs, 0))
     nothing = before_generation_0(of, regime, replicates, 0)
     numbers = numbers_of_size(LoopSize(1, 1)).each(runs)
     step = generation_step(of, regime).compiled(replicates, nothing, numbers, np.int32(0))
     return Program(step, nothing)
 
 
-def _shared(experiment: SizedTransformers | Distilled, seed: int) -> tuple[Program, Any]:
-    """The program of an experiment, compiled once for whoever waits here too; its replicates."""
-    problem, places, runs = experiment.problem, experiment.places, experiment.runs
+def shared(
+    experiment: OfOneSize, seed: int, kind: type[Compared] = Compared
+) -> tuple[Program, Any]:
+    """The program of an experiment, compiled once for whoever waits here too; its replicates.
+
+    Args:
+        kind: What says what is observed.
+    """
+    of, places, runs = kind.of(experiment.problem), experiment.places, experiment.runs
     with _MAKING:
-        program = _program(problem, places, runs)
-    return program, on_host(draw_replicates(problem, places.samples, runs, seed))
+        program = _program(of, places, runs)
+    return program, on_host(draw_replicates(of, places.samples, runs, seed))
 
 
 def products(errors: Floats) -> dict[str, Floats]:
@@ -143,7 +149,7 @@ def run_experiment(
     tell: Callable[[int], None] = lambda finished: None,
 ) -> Arrays:
     """What the loops of one size show, `[runs, G + 1, ...]` by name: `quality`, `products`."""
-    program, replicates = _shared(experiment, seed)
+    program, replicates = shared(experiment, seed)
     size, world = experiment.size, experiment.world
     first = LoopSize(experiment.places.samples, 0) if world == "streamed" else size
 
@@ -204,7 +210,7 @@ def run_distilled(
 
     `[runs, 1 + n_syns, ...]` by name.
     """
-    program, replicates = _shared(experiment, seed)
+    program, replicates = shared(experiment, seed)
     problem, runs, members = experiment.problem, experiment.runs, experiment.members
     alone = numbers_of_size(LoopSize(experiment.size.samples, 0)).each(runs)
 

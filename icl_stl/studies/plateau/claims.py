@@ -27,6 +27,10 @@ from icl_stl.studies.presets import Preset, job_of
 INJECTED = 0.1
 """Relative tolerance of an injected error."""
 
+EARLY = 8
+"""Generations over which injected errors are averaged: later `replace`, whose own they are beside,
+has saturated."""
+
 FLAT, FLAT_PART = 0.02, 0.15
 """Tolerance of a plateau: so much, or that part of the predicted level if it is less."""
 
@@ -67,8 +71,9 @@ def _alphas(results: Sequence[LoopResult]) -> list[Json]:
 
 
 def injected(values: Floats, inherited: float) -> Floats:
-    """What a generation adds, u = x_i - ρ x_{i-1}, mean over i >= 1 of each loop: `[R]`."""
-    return np.asarray((values[:, 1:] - inherited * values[:, :-1]).mean(1))
+    """What a generation adds, u = x_i - ρ x_{i-1}, mean over the first `EARLY` i >= 1: `[R]`."""
+    early = values[:, : EARLY + 1]
+    return np.asarray((early[:, 1:] - inherited * early[:, :-1]).mean(1))
 
 
 def _around(values: Floats, expected: Floats, keys: Json) -> list[Cell]:
@@ -99,7 +104,7 @@ def _in_squares(result: LoopResult, alone: LoopResult) -> Cell:
 
     ratios = jackknifed(ratio, len(share))
     words = "injected squared error over (1 - rho^2) and rho^2 times those of its ends"
-    keys = _where(result, result.generations, "squares", words)
+    keys = _where(result, min(result.generations, EARLY), "squares", words)
     return Cell(ratios - 1, ratios, 1.0, keys, finding=True)
 
 
@@ -112,7 +117,7 @@ def _judge_injected(evidence: Evidence) -> Judged:
         own, from_real = injected(x, 1 - alpha), x[:, 0]
         mixed = alpha * from_real + (1 - alpha) * from_self
         words = "injected error, x_i - (1 - alpha) x_{i-1}"
-        keys = _where(result, result.generations, "injected", words)
+        keys = _where(result, min(result.generations, EARLY), "injected", words)
         keys |= {"from_real": float(from_real.mean()), "from_self": float(from_self.mean())}
         cells += _around(own, mixed, keys)
         for name, other in (("real alone", from_real), ("replace", from_self)):

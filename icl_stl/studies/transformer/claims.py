@@ -259,19 +259,24 @@ def _judge_quality(evidence: Evidence) -> Judged:
     cells = []
     for result in evidence.loops.values():
         quantities = {
-            "excess NLL over Bayes, nats a label": result["kl"][..., -1] / task.context,
-            "excess squared error over Bayes, mean over positions": result[
-                "excess_squared_risk"
-            ].mean(-1),
-            "generalization gap of the bounded loss (M = 1)": result["risk"]
-            - result["training_risk"],
-            "implied task variance over the prior's": result["implied_task_variance"]
-            / task.prior_scale**2,
+            "kl": ("excess NLL over Bayes, nats a label", result["kl"][..., -1] / task.context),
+            "excess_squared_risk": (
+                "excess squared error over Bayes, mean over positions",
+                result["excess_squared_risk"].mean(-1),
+            ),
+            "gap": (
+                "generalization gap of the bounded loss (M = 1)",
+                result["risk"] - result["training_risk"],
+            ),
+            "implied_task_variance": (
+                "implied task variance over the prior's",
+                result["implied_task_variance"] / task.prior_scale**2,
+            ),
         }
-        for quantity, values in quantities.items():
+        for kind, (quantity, values) in quantities.items():
             for i in range(result.generations + 1):
-                measured = values[:, i]
-                cells.append(Cell(measured, measured, np.nan, _where(result, i, quantity=quantity)))
+                keys = _where(result, i, kind=kind, quantity=quantity)
+                cells.append(Cell(values[:, i], values[:, i], np.nan, keys))
     return Judged(cells, [], [])
 
 

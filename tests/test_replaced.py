@@ -129,7 +129,7 @@ def test_what_is_below_noise_or_failed_is_said():
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ((0.8, 0.6, 1.0), "κ is 0.80 [0.60, 1.00]: the loop forgets .* any real share above 0"),
+        ((0.8, 0.6, 1.0), r"κ is 0.80 \[0.60, 1.00\]: the loop forgets .* any real share above 0"),
         ((1.5, 1.2, 2.0), r"above 1 - 1/κ = 0.33 \[0.17, 0.50\] .*yours is 0.25"),
         ((1.1, 0.9, 1.25), "undecided .* above 0.20 is enough"),
     ],

@@ -194,6 +194,7 @@ def test_the_best_loss_tells_floor_from_excess_and_moves_no_amount():
     assert free.lam == pytest.approx(given.lam, rel=0.1)
     assert free.excess is None
     assert given.excess == pytest.approx(given.loss[0] - 5)
+    assert given.excess == pytest.approx(mean(given.lam, 3)[3], rel=0.05)
     beside = plan_pilots(pilots, fresh=True, max_lam=32.0, best_loss=0.0, beside=0.0, draws=20)
     assert beside.beside == pytest.approx(beside.gain)
     assert beside.beside[0] == pytest.approx(mean(0.0, 3)[3] - mean(beside.lam, 3)[3], rel=0.05)

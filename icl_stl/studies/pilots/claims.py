@@ -79,7 +79,8 @@ def _transformers(evidence: Evidence) -> Iterator[Case]:
         for kind in OBJECTIVES:
             each = [wide(evidence, e, ARRAYS[kind]) for e in group.values()]
             seen = np.stack([a.mean(-1) if kind == "squared" else a for a in each], axis=1)
-            if {*AMOUNTS} <= {*group} and len(seen) > FEWEST:
+            enough = len(seen) > FEWEST and seen.shape[-1] > max(MEASURED)
+            if enough and {*AMOUNTS} <= {*group}:
                 words = f"transformer, {kind}"
                 yield Case(words, world, n, np.array([*group], float), seen, {}, True)
 
@@ -90,7 +91,7 @@ def pilots_of(case: Case, chosen: Floats) -> Pilots:
     places = [(k, i) for k in columns for i in MEASURED]
     seen = np.stack([chosen[:, k, i] for k, i in places], axis=1)
     lam, when = case.lams[[k for k, _ in places]], np.array([float(i) for _, i in places])
-    stderr = seen.std(0, ddof=1) / np.sqrt(len(seen))
+    stderr = np.maximum(seen.std(0, ddof=1) / np.sqrt(len(seen)), 1e-6 * np.abs(seen).mean(0))
     return Pilots(np.full(len(lam), float(case.n)), case.n * lam, when, seen.mean(0), stderr)
 
 

@@ -325,6 +325,27 @@ def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
     return [": ".join(filter(None, (str(one), reason(out, one)))) for one in some]
 
 
+def _drawn(
+    out: Path, setting: Setting, result: results.LoopResult, rows: Sequence[Row], title: str
+) -> Path | None:
+    """The picture of the loop, if there is a generation to show."""
+    from icl_stl.studies.drawing import Stored
+    from icl_stl.studies.figures import DRAWINGS
+    from icl_stl.studies.solvable.figures import excess_curve
+    from icl_stl.style import write_figure
+
+    if not rows:
+        return None
+    if not setting.prompts:
+        write_figure(lambda: excess_curve(rows, title), out / "excess")
+        return out / "excess.svg"
+    # Without one-step errors, where all generations are mixed, the drift has no bound to show.
+    name = "drift" if "eps" in result.observations else "in_context_error"
+    stored = Stored(setting.prompts.task, {result.label: result}, {})
+    write_figure(lambda: DRAWINGS[name].draw(stored), out / name)
+    return out / f"{name}.svg"
+
+
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
@@ -343,10 +364,6 @@ def main(arguments: Any) -> int:
         start_jax()
         from icl_stl.lab import runs
         from icl_stl.report.page import write_report
-        from icl_stl.studies.drawing import Stored
-        from icl_stl.studies.figures import DRAWINGS
-        from icl_stl.studies.solvable.figures import excess_curve
-        from icl_stl.style import write_figure
 
         of = setting.experiment
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
@@ -377,14 +394,7 @@ def main(arguments: Any) -> int:
                 results.write_json(path, content)
         if not setting.solvable:
             results.write_table(out / "loops.csv", {result.label: result})
-        # Without one-step errors, where all generations are mixed, the drift has no bound to show.
-        figure = "drift" if "eps" in result.observations else "in_context_error"
-        if setting.prompts and rows:
-            stored = Stored(setting.prompts.task, {result.label: result}, {})
-            write_figure(lambda: DRAWINGS[figure].draw(stored), out / figure)
-        elif rows:
-            figure = "excess"
-            write_figure(lambda: excess_curve(rows, title), out / figure)
+        figure = _drawn(out, setting, result, rows, title)
         page = write_report(out)
     console.show(table(rows, title, setting))
     replacing.show(stability)
@@ -392,5 +402,5 @@ def main(arguments: Any) -> int:
         print(f"failed: {one}")
     if failures:
         print(f"failed: {results.failed_in_words(failures, setting.runs, what)}")
-    print(f"{out}/loop.json" + (f", {out}/{figure}.svg" if rows else "") + f", {page}")
+    print(", ".join(map(str, filter(None, (out / "loop.json", figure, page)))))
     return int(len(rows) <= setting.generations)

@@ -325,6 +325,26 @@ def in_words(out: Path, failures: Sequence[results.Failure]) -> list[str]:
     return [": ".join(filter(None, (str(one), reason(out, one)))) for one in some]
 
 
+def draw(
+    out: Path, setting: Setting, result: results.LoopResult, rows: Sequence[Row], title: str
+) -> str:
+    """Draw a loop of which there are rows; the name of its figure."""
+    from icl_stl.studies.drawing import Stored
+    from icl_stl.studies.figures import DRAWINGS
+    from icl_stl.studies.solvable.figures import excess_curve
+    from icl_stl.style import write_figure
+
+    # Without one-step errors, where all generations are mixed, the drift has no bound to show.
+    figure = "drift" if "eps" in result.observations else "in_context_error"
+    if setting.prompts and rows:
+        stored = Stored(setting.prompts.task, {result.label: result}, {})
+        write_figure(lambda: DRAWINGS[figure].draw(stored), out / figure)
+    elif rows:
+        figure = "excess"
+        write_figure(lambda: excess_curve(rows, title), out / figure)
+    return figure
+
+
 def main(arguments: Any) -> int:
     """Run the loop; the exit status."""
     setting, settings = settings_of(arguments)
@@ -343,10 +363,6 @@ def main(arguments: Any) -> int:
         start_jax()
         from icl_stl.lab import runs
         from icl_stl.report.page import write_report
-        from icl_stl.studies.drawing import Stored
-        from icl_stl.studies.figures import DRAWINGS
-        from icl_stl.studies.solvable.figures import excess_curve
-        from icl_stl.style import write_figure
 
         of = setting.experiment
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
@@ -377,14 +393,7 @@ def main(arguments: Any) -> int:
                 results.write_json(path, content)
         if not setting.solvable:
             results.write_table(out / "loops.csv", {result.label: result})
-        # Without one-step errors, where all generations are mixed, the drift has no bound to show.
-        figure = "drift" if "eps" in result.observations else "in_context_error"
-        if setting.prompts and rows:
-            stored = Stored(setting.prompts.task, {result.label: result}, {})
-            write_figure(lambda: DRAWINGS[figure].draw(stored), out / figure)
-        elif rows:
-            figure = "excess"
-            write_figure(lambda: excess_curve(rows, title), out / figure)
+        figure = draw(out, setting, result, rows, title)
         page = write_report(out)
     console.show(table(rows, title, setting))
     replacing.show(stability)

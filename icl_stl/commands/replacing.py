@@ -70,8 +70,8 @@ def table(row: Row) -> Shown:
     return shown
 
 
-def show(found: dict[str, Row]) -> None:
-    """The table, and what it says in words."""
-    for row in found.values():
+def show(content: dict[str, Any]) -> None:
+    """The table of a result that has one, and what it says in words."""
+    if row := content.get("stability"):
         console.show(table(row))
         print(f"{replaced.sentence(row)}; {row['note']}")

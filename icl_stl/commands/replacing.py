@@ -56,7 +56,8 @@ def table(row: Row) -> Shown:
         shown.add_column(name, justify="right")
 
     def changed(own: Row) -> str:
-        return f"{own['change']:.3g}" + " (below seed noise)" * own["below_seed_noise"]
+        noise = " (below seed noise)" if own["below_seed_noise"] else ""
+        return f"{own['change']:.3g}{noise}"
 
     for own in row["by_share"]:
         both = (changed(own[f"generation_{g}"]) for g in (0, 1))

@@ -369,8 +369,9 @@ def main(arguments: Any) -> int:
         closed = expected_excess(of.problem, of.regime, of.samples, of.generations)
         outside = isinstance(of.problem, Table) and of.problem.outside
         runner = "solvable" if setting.solvable else "outside" if outside else "runs"
-        module = f"icl_stl.lab.{runner}"
-        identity = runs.identity({"setting": setting.identity}, setting.runs, setting.seed, module)
+        identity = runs.identity(
+            {"setting": setting.identity}, setting.runs, setting.seed, f"icl_stl.lab.{runner}"
+        )
         folder = runs.Folder(out, identity, fresh=arguments.fresh)
 
         def shown(result: results.LoopResult) -> Shown:
@@ -379,7 +380,6 @@ def main(arguments: Any) -> int:
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
         named = in_words(out, failures)
-        stability = replacing.measured(asked, setting.seed, folder)
         content = {
             "schema": results.SCHEMA,
             "settings": settings,
@@ -387,7 +387,7 @@ def main(arguments: Any) -> int:
             "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
-            **stability,
+            **replacing.measured(asked, setting.seed, folder),
         }
         for path in (out / "loop.json", arguments.json):
             if path is not None:
@@ -397,7 +397,7 @@ def main(arguments: Any) -> int:
         figure = _drawn(out, setting, result, rows, title)
         page = write_report(out)
     console.show(table(rows, title, setting))
-    replacing.show(stability)
+    replacing.show(content)
     for one in named:
         print(f"failed: {one}")
     if failures:

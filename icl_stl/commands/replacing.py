@@ -56,7 +56,8 @@ def table(row: Row) -> Shown:
         shown.add_column(name, justify="right")
 
     def changed(own: Row) -> str:
-        return f"{own['change']:.3g}" + " (below seed noise)" * own["below_seed_noise"]
+        noise = " (below seed noise)" if own["below_seed_noise"] else ""
+        return f"{own['change']:.3g}{noise}"
 
     for own in row["by_share"]:
         both = (changed(own[f"generation_{g}"]) for g in (0, 1))
@@ -70,8 +71,8 @@ def table(row: Row) -> Shown:
     return shown
 
 
-def show(found: dict[str, Row]) -> None:
-    """The table, and what it says in words."""
-    for row in found.values():
+def show(content: dict[str, Any]) -> None:
+    """The table of a result that has one, and what it says in words."""
+    if row := content.get("stability"):
         console.show(table(row))
         print(f"{replaced.sentence(row)}; {row['note']}")

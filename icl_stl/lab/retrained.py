@@ -73,11 +73,15 @@ def fit_outside(
     kept = [room_for_rows(plan.regime, jnp.asarray(rows), 1) for rows in chains.real]
     state, found = State(pool, np.stack(kept) if plan.regime.keeps_history else ()), []
     for index, real in enumerate((replaced, chains.real)):
+
+        def told(text: str, done: int, g: int = index) -> None:
+            tell(text, g * count + done)
+
         made = outside.fit_generation(
             *(problem, plan.regime, index, chains._replace(real=real), state),
             seed=seed,
             out=folder.path / "replaced",
-            tell=lambda text, done, g=index: tell(text, g * count + done),
+            tell=told,
         )
         state = state._replace(params=made.rows)
         found.append(made.rows[:, n_syn:] if made.losses is None else made.losses)

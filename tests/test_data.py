@@ -1,5 +1,7 @@
 """Rows of files: what is read is what is written there, and what is held out is seen by none."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -102,7 +104,8 @@ def test_shipped_tables_have_their_target_where_it_is_asked_for():
 
 
 def test_without_scikit_learn_its_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
+    for name in ("sklearn", "sklearn.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
     data.read_rows.cache_clear()
     with pytest.raises(ValueError, match=r"not installed.*'wine'.*pip install 'icl_stl\[data\]'"):
         data.read_rows("wine")

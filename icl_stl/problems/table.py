@@ -356,7 +356,8 @@ LEVEL = 0.95
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra of few numbers in one thread: handing parts to others takes 70 times as long.
+    """NumPy's and SciPy's linear algebra in one thread: of few numbers, handing parts to others may
+    take 70 times as long.
 
     Where `threadpoolctl` is installed, as it is with scikit-learn; else nothing is changed.
     """
@@ -365,7 +366,7 @@ def one_thread() -> Iterator[None]:
     except ImportError:
         yield
         return
-    with threads.threadpool_limits(1, "blas"):
+    with threads.threadpool_limits({"libscipy_openblas": 1}):
         yield
 
 

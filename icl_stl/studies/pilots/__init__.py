@@ -1,3 +1,3 @@
 """How much synthetic data, by pilots: what is lost by following them."""
 
-PLACE = 9
+PLACE = 10

@@ -13,7 +13,7 @@ import numpy as np
 from icl_stl.lab.experiments import Experiment, SizedLoops
 from icl_stl.lab.results import Floats
 from icl_stl.planning.pilots import Pilots, fit, plan_pilots
-from icl_stl.studies.cells import exact, formula, wide
+from icl_stl.studies.cells import constant, exact, formula, wide
 from icl_stl.studies.convergence.claims import ARRAYS, OBJECTIVES, sweeps
 from icl_stl.studies.judging import Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
@@ -170,7 +170,7 @@ def _judge(evidence: Evidence) -> Judged:
         keys |= {"kind": f"{name}, median", "direction": "at most"}
         keys |= {"quantity": f"median over cases, {name.replace('_', ' ')}"}
         cells.append(replace(exact(typical, MEDIAN, keys), finding=name != "fitted"))
-    return Judged(cells, control, [])
+    return Judged(cells, control, [constant("loops of a pilot, at most", MOST, "certified")])
 
 
 def _experiments(preset: Preset) -> tuple[Experiment, ...]:

@@ -46,7 +46,7 @@ def _draw(stored: Stored) -> Figure:
         places = np.arange(len(own)) + 0.15 * (k - 1.5)
         look = {"color": PALETTE[k], "markersize": 5, "linestyle": "none"}
         right.plot(column(own, "measured"), places, MARKERS[k], **look, label=words)
-    names = [f"{c['loop']}, {c['regime']}, {c['generation']:g}" for c in own]
+    names = [f"{c['loop']}, n = {c['n']}, {c['regime']}, {c['generation']:g}" for c in own]
     right.set_yticks(np.arange(len(own)), names, fontsize=7)
     right.axvline(own[0]["bound"], color="0.35", linestyle="--")
     right.set_xscale("log")

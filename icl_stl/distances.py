@@ -19,6 +19,7 @@ replacement, by the seed. Needs NumPy and SciPy alone.
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,9 +134,12 @@ def one_step(
 
     That law is `real_share` times the real one and the rest the generation's before: a row of it is
     a held-out row with that chance, else one of `previous`, rows that no generation was trained on.
+    Which rows are real is drawn anew for other rows: drawn by the seed alone, their share would be
+    off by as much in every set of so many rows, and the level would not be kept.
     """
     first, second = _both(held_out, previous)
-    chance, rng = float(share("real_share", real_share)), np.random.default_rng(seed)
+    rows = crc32(first.tobytes()), crc32(second.tobytes())
+    chance, rng = float(share("real_share", real_share)), np.random.default_rng([seed, *rows])
     count = min(len(first), len(second))
     is_real = rng.random(count) < chance
     law = np.where(is_real[:, None], _some(first, count, rng), _some(second, count, rng))

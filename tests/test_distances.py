@@ -83,6 +83,16 @@ def test_one_step_error_is_that_of_the_law_of_training():
     assert distances.one_step(real, previous, previous, 0.0).low == 0
 
 
+def test_one_step_draws_the_number_of_real_rows_anew_for_other_rows(monkeypatch):
+    """Binomial over sets of rows with one seed: else one that is far off is so for all of them."""
+    monkeypatch.setattr(distances, "tv_lower", lambda law, generated, **_: np.sum(law < 50))
+    rng = np.random.default_rng(8)
+    sets = [(normals(rng, 20), normals(rng, 20)) for _ in range(200)]
+    real = [distances.one_step(a, b + 100, b, 0.5) / 2 for a, b in sets]
+    assert abs(np.mean(real) - 10) <= STANDARD_ERRORS * (5 / 200) ** 0.5
+    assert 0.6 < np.var(real) / 5 < 1.5
+
+
 def test_energy_is_scipys_in_one_column_without_its_bias():
     rng = np.random.default_rng(5)
     x, y = 3 * rng.normal(size=60), 3 * rng.normal(size=50) + 2

@@ -147,6 +147,7 @@ def folder(tmp_path, monkeypatch):
     for name, files in {
         "samples": ("real", "gen_0", "gen_1", "gen_02"),
         "unnamed": ("first", "second"),
+        "kept_samples": ("gen_0", "gen_1"),
         "same": ("gen_1", "other_01"),
         "empty": (),
     }.items():
@@ -225,6 +226,7 @@ def test_the_exit_status_is_the_verdict(
         ("empty --tolerance 1", ["losses", "empty", "2 or more"]),
         ("samples --tolerance 1 --column a", ["column", "left out with samples"]),
         ("samples --tolerance 1", ["real.npy", "one with a generation"]),
+        ("kept_samples --tolerance 1 --real wien", ["real", "'wien'", "did you mean 'wine'?"]),
         ("single --tolerance 1", ["single/loop.json", "stderr above 0", "2 loops"]),
         ("run --tolerance 1 --column a", ["column", "'a'", "no loops.csv"]),
     ],

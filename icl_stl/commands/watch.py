@@ -55,7 +55,8 @@ def sample_files(folder: Path, real: str | None) -> dict[int, Path]:
     """The file of each generation."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SAMPLES or (real and path.samefile(real)):
+        is_real = real is not None and Path(real).exists() and path.samefile(real)
+        if path.suffix.lower() not in SAMPLES or is_real:
             continue
         number = re.findall(r"\d+", path.stem)
         require(bool(number), "the name of a file of samples", path.name, "one with a generation")

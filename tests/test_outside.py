@@ -70,6 +70,8 @@ class Flaky(Normal):
         self.tries.append(rows)
         if len(self.tries) < 3: raise OSError("not yet")
         super().fit(rows)
+class Mute:
+    def fit(self, rows): pass
 '''
 
 
@@ -110,6 +112,11 @@ def test_what_a_model_does_wrong_is_said(tmp_path, name, said):
     options = {"Slow": {"time_limit": 0.2}, "Flaky": {"retries": 1}}.get(name, {})
     with pytest.raises(UnfitError, match=said):
         model(name, **options).written(task(tmp_path))
+
+
+def test_a_class_is_told_what_it_lacks():
+    with pytest.raises(ValueError, match=r"; Mute has no sample, but it is 'models.py:Mute'"):
+        model("Mute")
 
 
 def test_a_model_is_seeded_retried_and_its_rows_shuffled(tmp_path):

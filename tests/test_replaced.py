@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from icl_stl import commands
+from icl_stl.commands import loop
+from icl_stl.console import arguments_of
 from icl_stl.lab import replaced
 from icl_stl.lab.replaced import Replacement, estimated, of_losses, of_rows, sentence, squares
 from icl_stl.problems import Bernoulli, GaussianMean
@@ -212,3 +214,12 @@ def test_shares_of_less_than_a_row_are_left_out_of_those_that_nobody_chose():
     assert of.rows == (2, 3, 6)  # 0.05, 0.1, 0.2
     assert of.fits == 64
     assert replaced.SHARES[0] * 30 < 1
+
+
+@pytest.mark.parametrize(("shares", "most"), [("0.05 0.1", 129), ("", 118), (None, 142)])
+def test_rows_to_replace_by_are_kept_where_no_number_is_given(shares, most):
+    words = ["--real", "wine", "--learner", "normal"]
+    words += [] if shares is None else ["--replace-rows", *shares.split()]
+    kind, words = loop.arguments_for(words)
+    setting, _ = loop.settings_of(arguments_of(kind, words))
+    assert setting.samples == most

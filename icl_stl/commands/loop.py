@@ -78,7 +78,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     runs = f"Independent loops; {getattr(of.problem.kind, 'usual_runs', 1)} if not given."
     common = {name: grids.COMMON[name] for name in ("samples", "generations", "seed")}
     if "real" in given:
-        all_of_them = "n, real rows; all that are not held out if not given."
+        all_of_them = "n, real rows; if not given all but those held out or kept to replace others."
         common["samples"] = Option(int | None, None, all_of_them)
     options = {
         **{name: Option(str | None, None, text) for name, text in NAMES.items()},
@@ -136,6 +136,8 @@ def settings_of(arguments: Any) -> tuple[Setting, Row]:
     usual = type(arguments).__dataclass_fields__
     given = {n: v for n, v in said.items() if v != usual[n].default}
     setting = grids.setting(given, memory() or grids.TERABYTE, one=False)
+    if "samples" not in given and (most := replacing.most_samples(arguments, setting.problem)):
+        setting = grids.setting(given | {"samples": most}, memory() or grids.TERABYTE, one=False)
     said |= {"samples": setting.samples}
     for name in ("real", "command", "prompts_from"):
         if said[name] is None:

@@ -9,6 +9,7 @@ from icl_stl.lab import replaced
 from icl_stl.lab.replaced import Replacement, Row
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.members import Option
+from icl_stl.problems import Problem
 
 OPTIONS = {
     "replace_rows": Option(
@@ -19,6 +20,14 @@ OPTIONS = {
     ),
     "replace_draws": Option(int, 4, "Real sets of which rows are replaced."),
 }
+
+
+def most_samples(arguments: Any, problem: Problem) -> int | None:
+    """The most real rows that leave enough others to replace them by, where few are known."""
+    if arguments.replace_rows is None:
+        return None
+    share = max(arguments.replace_rows or replaced.SHARES)
+    return problem.most_samples(share) if 0 < share < 1 else None
 
 
 def plan(arguments: Any, setting: Setting) -> Replacement | None:

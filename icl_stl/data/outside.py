@@ -244,7 +244,11 @@ class FromFile(Outside):
             "FILE.py:NAME of a class with fit(rows, weights=None) and sample(count, seed), or of a "
             f"Learner ({', '.join(own) or 'there is none'}){meant(name, own)}"
         )
-        require(_is_model(getattr(module, name, None)), option, words, right)
+        one = getattr(module, name, None)
+        if isinstance(one, type):
+            lacks = [f"no {m}" for m in ("fit", "sample") if not callable(getattr(one, m, None))]
+            right = f"{right}; {name} has {' and '.join(lacks)}"
+        require(_is_model(one), option, words, right)
         packages = ((one, version_of(one)) for one in code.packages_of(module.__name__))
         known = repr((code.digest(module.__name__), *packages))
         whole = f"{Path(path).expanduser().resolve()}:{name}"

@@ -129,6 +129,8 @@ def asked(seen: Arrays, n: int) -> dict[str, Bound]:
             "distance": seen[distance],
             "curvature": np.maximum(rise.max(1), M / (2 * NOISE[0]) ** 2),
         }
+        if not alpha:  # synthetic rows alone are counted
+            own["variance"] = seen["noisy_variance"][..., 3].max(1)
         found[kind] = Bound(bounds.pac_bayes_risk, {**common, **own})
     return found
 

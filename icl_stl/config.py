@@ -229,10 +229,9 @@ class Training:
     regime starts afresh and gets the same budget.
 
     The defaults are a learner of d = 1, 4 examples that is limited by its data: excess over the
-    Bayes predictor .010 nats a label at n = 4000, .066 at n = 250, total variation of whole prompts
-    .087 and .20, in .9 of the time of 1000 steps of 64 by NAdam, about a core-second. At
-    n = 16,000 and for d = 2 more steps are worth their time, 1600 with .0056 and .065 at the
-    former. Source: measured, `paper_checks/TRAINING.md`.
+    Bayes predictor .0079 nats a label at n = 4000, .0062 at 16,000, total variation of whole
+    prompts .076 and .070, in 1.3 of the time of 1000 steps of 64 by NAdam, 1.7 core-seconds; of
+    800 steps .0098 and .086 at 4000. Source: measured, `paper_checks/TRAINING.md`.
     """
 
     steps: int = 1200

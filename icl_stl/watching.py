@@ -89,7 +89,8 @@ def watch(losses: Losses, tolerance: float, *, level: float = 0.95) -> list[Read
     (1 - level)/(k (k + 1)), corrected for the skew seen, since losses that run away are skewed, or
     one for log-concave laws (`intervals`); loops without spread decide nothing.
 
-    Assumes: means are normal; growths of loops are not far from it, or have a log-concave law.
+    Assumes: means are normal; growths of loops are not far from it. Of few loops whose growths are
+    strongly skewed (as -Gamma(0.3), three loops) one sequence in ten is decided wrongly.
     Source: derived here, THEORY.md statement 94.
     """
     missing = 1 - check(tolerance, level)

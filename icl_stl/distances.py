@@ -80,8 +80,8 @@ class TvLower(NamedTuple):
     """A lower bound on a total variation."""
 
     value: float
-    """2 a - 1, a the held-out accuracy of the classifier: it estimates the bound without level, upwards,
-    since the best classifier is chosen by it."""
+    """2 a - 1, a the held-out accuracy of the best classifier: an estimate of the bound without a
+    level, somewhat above it since the best is chosen by it."""
     low: float
     """The total variation is at least this, except with chance 1 - level."""
     level: float

@@ -276,7 +276,11 @@ REFUSED = [
             ("--replace-rows --samples 4", ["replace_rows", "at least 1/4", "0.2"]),
         )
     ),
-    ("run_loop", "--real t.csv --learner normal --replace-rows .1 .2", ["samples", "at most 40"]),
+    (
+        "run_loop",
+        "--real t.csv --learner normal --samples 48 --replace-rows .1 .2",
+        ["samples", "at most 40"],
+    ),
     ("run_loop", "--learner normal", ["learner", "'normal'", "learns from rows: give real"]),
     ("run_loop", "--held-out-share 0.3", ["held_out_share", "0.3", "left out without real"]),
     ("run_loop", "--prompts-from t.csv", ["--target", "required"]),

@@ -203,7 +203,7 @@ def _draw_architecture(stored: Stored) -> Figure:
         ax.set_xlabel(title)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
+    axes[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 

@@ -168,11 +168,23 @@ def test_nothing_is_said_only_where_the_data_say_so():
     assert "may be better" in in_words(unsure) or "may be as good" in in_words(unsure)
 
 
+def test_three_pilots_whose_loss_falls_never_recommend_nothing():
+    """With k = 1 alone no amount could help beside a fixed set, whatever the pilots show."""
+    synthetic, when = np.array([0.0, 100.0, 400.0]), np.full(3, 3.0)
+    loss = np.array([0.5, 0.4, 0.35])
+    pilots = Pilots(np.full(3, 100.0), synthetic, when, loss, np.full(3, 0.01))
+    made = plan_pilots(pilots, draws=20)
+    assert made.low > 0
+    assert made.lam > 1
+    worse = plan_pilots(pilots._replace(loss=loss[::-1]), draws=20)
+    assert worse.lam == 0
+
+
 def test_few_pilots_fix_constants_and_say_so():
     mean = lambda lam, last: affine(lam, last, True, kept=1.0)  # noqa: E731
     many = plan_pilots(shown(mean), fresh=True, draws=10)
     few = plan_pilots(shown(mean, generations=[3.0]), fresh=True, draws=10)
-    assert few.fixed == {"p": 1.0, "k": 1.0, "aligned": 0.0}
+    assert few.fixed == {"p": 1.0, "aligned": 0.0}
     assert few.misfit is None
     assert many.fixed == {"p": 1.0}
     assert many.misfit is not None

@@ -241,22 +241,21 @@ class _Family(NamedTuple):
 def _families(pilots: Pilots, fresh: bool) -> tuple[list[_Family], dict[str, float]]:
     """The laws that so many pilots can tell apart, and what is fixed in all of them.
 
-    Constants are set free in turn, as many as there are places: least, data and refit; k; the seed
-    beside a fixed real set; then the second form; p where real rows alone have three sizes.
+    Constants are set free in turn, as many as there are places: least, data and refit; the seed
+    beside a fixed real set; then the second form; p where real rows alone have three sizes. Every k
+    is tried and weighed, however few there are: k = 1 alone could not say that rows help.
     """
     places = _points(pilots, "pilots")
     alone = pilots.synthetic == 0
     rates = RATES if len({*pilots.real[alone].tolist()}) >= 3 else (1.0,)
-    kept = KEPT if places > 3 else (1.0,)
     seed = ("seed",) if not fresh and places > 4 else ()
     names = tuple(FORMS) if places > (4 if fresh else 5) else ("squares",)
     fixed = {"p": 1.0} if len(rates) == 1 else {}
-    fixed |= {"k": 1.0} if len(kept) == 1 else {}
     fixed |= {"seed": 0.0} if not fresh and not seed else {}
     fixed |= {"aligned": 0.0} if len(names) == 1 else {}
-    found, shared = [], math.log(max(1, len(kept) - 1))
+    found, shared = [], math.log(len(KEPT) - 1)
     for at, name in enumerate(names):
-        forms = tuple(Form(name, k, p) for k in kept for p in rates)
+        forms = tuple(Form(name, k, p) for k in KEPT for p in rates)
         prior = np.array([-at - (1 + shared) * (form.kept < 1) for form in forms])
         found.append(_Family(("least", "data", *seed, *FORMS[name]), forms, prior))
     return found, fixed

@@ -58,14 +58,16 @@ def weighted_ridge(
         upper = jnp.linalg.qr(jnp.pad(ours, ((0, max(0, p - len(ours))), (0, 0))), mode="r")
         sines = jnp.abs(jnp.diagonal(upper)[:p])
         found = solve_triangular(upper[:p, :p], upper[:p, p]) / size
-        left, values, right = jnp.linalg.svd(upper[:p, :p])
+        fine = (jnp.min(sines) > rounding) & jnp.isfinite(found).all()
+        # What needs the other's result waits for no thread together with it: `devices`.
+        left, values, right = jnp.linalg.svd(jnp.where(fine, 0.0, upper[:p, :p]))
         there = values > rounding * values[0]
         scaled = left.T @ upper[:p, p] / jnp.where(there, values, 1.0)
         short = right.T @ jnp.where(there, scaled, 0.0) / size
         away = (~there)[::-1]  # what no row has; first, so that columns of 0 change nothing
         basis = jnp.where(away, jnp.linalg.qr(right.T[:, ::-1] / size[:, None] * away)[0], 0.0)
         short = short - basis @ (basis.T @ short)
-        return jnp.where(jnp.min(sines) > rounding, found, short), jnp.array(False)
+        return jnp.where(fine, found, short), jnp.array(False)
 
     if free and n < p:
         found, _ = factorised((jnp.zeros(p, rows.dtype), jnp.array(True)))

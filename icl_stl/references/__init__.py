@@ -39,6 +39,8 @@ least squares                     ``ols_single_fit``, ``ols_replace``,          
                                   ``ols_fresh_combined``,
                                   ``ols_fresh_combined_limit``,
                                   ``ols_fresh_combined_best``
+... of minimum norm               ``ols_min_norm_replace``, ``ols_min_norm_fresh``,      103
+                                  ``ols_min_norm_same_inputs``
 law on K symbols                  ``law_loop``, ``law_replace``, ``law_augment``,        46
                                   ``law_augment_bound``, ``law_accumulate``,
                                   ``law_anchored``, ``law_total_variation``,
@@ -86,6 +88,7 @@ is on the real set.
 ``pseudo_count``   a, added to every count                                       >= 0
 ``error``          e, one-step error in total variation, certain and known       [0, 1]
 ``task``           w, [..., d]                                                   real
+``signal``         E |w|^2 of the real task w                                    >= 0
 ``gamma``          Gamma, [..., d, d]; in a context also c for Gamma = c I       real
 ``other``          Gamma' of another layer, [d, d]                               real
 ``gain``           c in Gamma = c I                                              > 0
@@ -135,7 +138,8 @@ __all__ = [
     "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk",
     "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
     "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
-    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs", "ols_replace",
+    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
+    "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_replace",
     "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
     "one_sided_loop", "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes",
     "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",

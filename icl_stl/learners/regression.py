@@ -78,10 +78,10 @@ def weighted_ridge(
     change = inverse.T @ (inverse @ (weighted.T @ (labels - rows @ first) - penalty * first))
     pivot = jnp.min(jnp.diagonal(root)) ** 2
     small = jnp.max(size * jnp.abs(change)) <= CHANGE * jnp.max(size * jnp.abs(first))
-
     # A loop of no round or one: of many fits that are mapped, no factorisation unless one needs it.
     decides = LEAST_PIVOT + n * eps / 16  # rounding of the sums over rows
-    unsure = ~((pivot > decides) & small)
+    solved = jnp.isfinite(first + change).all()  # a minimum may leave NaN out
+    unsure = ~((pivot > decides) & small & solved)
     start = jnp.where(unsure, 0.0, first + change), unsure
     found, _ = jax.lax.while_loop(lambda state: state[1], factorised, start)
     return jnp.where(known, found, jnp.nan)

@@ -1,6 +1,5 @@
 """Claims about laws on symbols: exact laws with new and repeated real rows, and absorption."""
 
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -31,10 +30,10 @@ WORLDS = {"fresh": "new real rows", "fixed": "the same real rows"}
 SHOWN = (1, 2, 5, 10, 20)
 LAST = max(SHOWN)
 
-BITS = {"p": 0.01, "n": 200, "last": 8}
-"""A rare symbol on the last batch alone: its chance, rows of every fit, generations."""
-ALPHABET = {"p": 0.02, "n": 100, "last": 8}
-"""As many symbols alike as there can be of that chance."""
+RARE, ALIKE = 0.01, 0.02
+"""Chance of a rare symbol, and of each of as many symbols as there can be of that chance."""
+BITS, ALPHABET = {"n": 200, "last": 8}, {"n": 100, "last": 8}
+"""Their loops on the last batch alone: rows of every fit, generations."""
 LOST_AT = (0, 1, 2, 4, 8)
 
 
@@ -91,14 +90,14 @@ def _judge_real_rows(evidence: Evidence) -> Judged:
 
 
 def _lost(preset: Preset) -> dict[str, Loops]:
-    rare = Categorical((1 - BITS["p"], BITS["p"]))
-    alike = Categorical((ALPHABET["p"],) * round(1 / ALPHABET["p"]))
-    make = partial(Loops, regime=Replace(), runs=run_count(preset), observe="risks")
+    rare = Categorical((1 - RARE, RARE))
+    alike = Categorical((ALIKE,) * round(1 / ALIKE))
     return {
-        "rare symbol": make(rare, samples=round(BITS["n"]), generations=round(BITS["last"])),
-        "symbols alike": make(
-            alike, samples=round(ALPHABET["n"]), generations=round(ALPHABET["last"])
-        ),
+        name: Loops(problem, Replace(), of["n"], of["last"], run_count(preset, part), "risks")
+        for name, problem, of, part in (
+            ("rare symbol", rare, BITS, 2.0),
+            ("symbols alike", alike, ALPHABET, 1.0),
+        )
     }
 
 
@@ -108,14 +107,14 @@ def _share_left(name: str, left: Floats) -> Floats:
     Of two symbols the rare one is left while both are: that it has replaced the other has a chance
     of at most its own.
     """
-    return left - 1 if name == "rare symbol" else left * ALPHABET["p"]
+    return left - 1 if name == "rare symbol" else left * ALIKE
 
 
 def _judge_absorption(evidence: Evidence) -> Judged:
     cells: list[Cell] = []
     control: list[Cell] = []
     for name, experiment in _lost(evidence.preset).items():
-        p = BITS["p"] if name == "rare symbol" else ALPHABET["p"]
+        p = RARE if name == "rare symbol" else ALIKE
         n, last = experiment.samples, experiment.generations
         seen = _share_left(name, wide(evidence, experiment, "symbols_left"))
         chain = references.law_symbols((p, 1 - p), n, n, last, 0.0)
@@ -140,7 +139,7 @@ def _judge_absorption(evidence: Evidence) -> Judged:
                 control.append(of_family(exact(early, float(chance[i]), below), "a fit too few"))
                 late = 1 - float(np.exp(-n * p * references.absorption_factor(last + 1)[i + 1]))
                 control.append(of_family(exact(float(chance[i]), late, above), "a fit too many"))
-    return Judged(cells, control, [constant("p, n", [BITS, ALPHABET], "certified")])
+    return Judged(cells, control, [constant("chances of a symbol", [RARE, ALIKE], "certified")])
 
 
 CLAIMS = (

@@ -374,6 +374,36 @@ def smoothed(seed):
     return Family("46 smoothing; control: its bias paid every generation", cells, control)
 
 
+def any_mixing(seed):
+    """Moments of every learner that mixes: symbols, bits, normal laws."""
+    cells, control = [], []
+    for k, (problem, regime, settings) in enumerate(
+        (
+            ("categorical", FreshReal(2.0, 0.3), {"probabilities": LAW}),
+            ("categorical", FreshReal(), {"probabilities": LAW, "pseudo_count": 0.7}),
+            ("bernoulli", AccumulateFresh(), {"kappa": 0.8, "probability": 0.3}),
+            ("bernoulli", AccumulateSubsample(), {"kappa": 1.4, "probability": 0.3}),
+            ("gaussian", AccumulateFresh(), {"noise": SIGMA}),
+            ("gaussian", Anchored(0.3), {"noise": SIGMA, "unbiased": True}),
+        )
+    ):
+        seen = simulated(problem, regime, N, seed + k, runs=30_000, **settings)["excess"]
+        cells += at(seen, expected_excess(PROBLEMS[problem](**settings), regime, N, LAST))
+        if k == 0:
+            control = at(seen, references.law_augment(LAW, N, 2 * N, LAST, 0.3).error)
+    return Family("98, 99, 102 any mixing; control: the same real rows", cells, control)
+
+
+def few_rows(seed):
+    cells, control = [], []
+    for k, regime in enumerate((FreshReal(), AugmentSameInputs(0.5))):
+        seen = simulated("ols", regime, 4, seed + k, dim=16, noise=SIGMA)["excess"]
+        cells += at(seen, expected_excess(Ols(16, SIGMA), regime, 4, LAST), (0, *SHOWN))
+        if k == 0:
+            control = at(seen, references.ols_min_norm_replace(4, 4, 16, SIGMA, LAST))
+    return Family("103 minimum norm; control: no real rows", cells, control)
+
+
 # --- loops on two symbols ------------------------------------------------------------------------
 
 
@@ -518,7 +548,7 @@ FAMILIES: tuple[Callable[[int], Family], ...] = (
     *(ols_replace, ols_same_inputs, ols_fresh_inputs, ols_bound, ols_accumulate, ols_fresh_real),
     *(law_loops, law_fixation, smoothed, one_sided, bits, bits_influence),
     *(partial(prompts_of, law) for law in ("gaussian", "sphere")),
-    *(gap_terms_of_mean, gap_terms_of_bits),
+    *(gap_terms_of_mean, gap_terms_of_bits, any_mixing, few_rows),
 )
 
 

@@ -192,6 +192,18 @@ REFUSED = [
     ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
     ("run_loop", "--learner categorical --symbols 1", ["symbols", "1", "at least 2"]),
     ("run_loop", f"--learner categorical --symbols {10**9}", ["symbols", str(10**9)]),
+    ("run_loop", "--learner categorical --probabilities .4 .2", ["probabilities", "0.2", "sum to 1"]),
+    ("run_loop", "--learner categorical --probabilities 1", ["probabilities", "1.0", "two or more"]),
+    (
+        "run_loop",
+        "--learner categorical --probabilities .4 .6 --symbols 3",
+        ["symbols", "3", "as many as there are probabilities (2)"],
+    ),
+    (
+        "run_loop",
+        "--learner ols --dim 5 --samples 5",
+        ["samples", "5", "at most 3, or at least 7", "minimum norm"],
+    ),
     ("run_loop", "--learner categorical --pseudo-count -1", ["pseudo_count", "-1.0", "at least 0"]),
     ("run_loop", "--learner bernoulli --kappa nan", ["kappa", "nan", "finite number"]),
     ("run_loop", "--learner gaussian --samples 1", ["samples", "1", "at least 2"]),

@@ -14,7 +14,6 @@ from icl_stl.problems.base import Scalar, Solvable, from_first
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
-
 CHAINS = 3 * 10**7
 """Most work for which the number of symbols left is enumerated."""
 
@@ -37,14 +36,14 @@ class Categorical(Solvable):
     def __post_init__(self) -> None:
         try:
             known = bool(np.isclose(sum(self.probabilities), 1) and min(self.probabilities) >= 0)
-            known = known and len(self.probabilities) > 1
         except TypeError:
             known = False
         if not known:
             raise ValueError(
-                "probabilities must be two or more of at least 0 with sum 1, but they are "
+                "probabilities must be at least 0 and sum to 1, but they are "
                 f"{self.probabilities!r}"
             )
+        require(len(self.probabilities) > 1, "probabilities", self.probabilities, "two or more")
         normalised(self, pseudo_count=pseudo_counts)
 
     @classmethod

@@ -192,8 +192,16 @@ REFUSED = [
     ("run_loop", "--learner empirical-bayes --context 7", ["context", "7", "dim = 2"]),
     ("run_loop", "--learner categorical --symbols 1", ["symbols", "1", "at least 2"]),
     ("run_loop", f"--learner categorical --symbols {10**9}", ["symbols", str(10**9)]),
-    ("run_loop", "--learner categorical --probabilities .4 .2", ["probabilities", "0.2", "sum to 1"]),
-    ("run_loop", "--learner categorical --probabilities 1", ["probabilities", "1.0", "two or more"]),
+    (
+        "run_loop",
+        "--learner categorical --probabilities .4 .2",
+        ["probabilities", "0.2", "sum to 1"],
+    ),
+    (
+        "run_loop",
+        "--learner categorical --probabilities 1",
+        ["probabilities", "1.0", "two or more"],
+    ),
     (
         "run_loop",
         "--learner categorical --probabilities .4 .6 --symbols 3",

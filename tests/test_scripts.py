@@ -245,6 +245,27 @@ def test_least_squares_by_regime_agree_with_their_closed_forms(run, tmp_path):
         assert [row["generation"] for row in content["generations"]] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("regime", ["fresh", "augment"])
+def test_a_single_real_row_of_any_law_has_its_closed_form(run, tmp_path, regime):
+    """Squared distance of laws and symbols left, typed anew, beside what is measured."""
+    law, m, w, last = np.array([0.4, 0.2, 0.2, 0.1, 0.1]), 3, 0.3, 4
+    options = ["--learner", "categorical", "--probabilities", *map(str, law), "--regime", regime]
+    options += ["--samples", "1", "--lam", str(m), "--weight", str(w), "--generations", str(last)]
+    assert run("loop", *options, "--runs", "4000", "--json", "a.json") == 0
+    h, known = 1 - law @ law, [1 - law @ law]
+    for _ in range(last):
+        fresh = w**2 * h + (1 - w) ** 2 * (h / m + (1 - 1 / m) * known[-1])
+        known.append(fresh if regime == "fresh" else h)  # of one row there is one symbol
+    rows = json.loads((tmp_path / "a.json").read_text())["generations"]
+    for row, value in zip(rows, known, strict=True):
+        excess, left = row["excess_risk"], row["symbols_left"]
+        assert excess["closed_form"] == pytest.approx(value)
+        assert abs(excess["mean"] - value) < 5 * excess["stderr"]
+        assert abs(left["mean"] - left["expected"]) <= 5 * left["stderr"] + 1e-12
+    if regime == "fresh":  # the new row's symbol is another than that of a batch of one symbol
+        assert rows[1]["symbols_left"]["expected"] == pytest.approx(1 + h)
+
+
 def test_loops_that_fail_are_counted_and_no_mean_hides_them(run, monkeypatch, tmp_path, capsys):
     """Of 40 loops 3 end in generation 1 and 10 in all in generation 2; then, in 3, every one."""
     from icl_stl.lab import solvable  # noqa: PLC0415

@@ -344,6 +344,19 @@ def test_few_rows_in_simulation(n, m, d, fresh) -> None:
     np.testing.assert_allclose(excess, known, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 7), (3, 1, 12), (2, 5, 14)])
+def test_what_a_fit_to_few_rows_keeps(n, m, d) -> None:
+    """rho = E |X^+ D X v|^2 of a unit v, D choosing the synthetic rows."""
+    xs = np.random.default_rng(d).normal(size=(100_000, n + m, d))
+    chosen = xs[..., 0] * (np.arange(n + m) >= n)
+    kept = (np.einsum("rdk,rk->rd", np.linalg.pinv(xs), chosen) ** 2).sum(axis=1)
+    path = references.ols_min_norm_fresh(n, m, d, 1e-6, 1, 1.0)
+    known = (path[1] - (1 - (n + m) / d)) / path[0]
+    stderr = kept.std() / len(kept) ** 0.5
+    assert abs(kept.mean() - known) < 4 * stderr
+    assert stderr < 0.007 * known
+
+
 def test_enough_rows_are_least_squares() -> None:
     size = (14, 20, 5, 0.7, 6)
     np.testing.assert_allclose(

@@ -14,14 +14,17 @@ from icl_stl.bounds import SoftmaxLayer
 from icl_stl.bounds._check import numbers
 from icl_stl.planning import error_law
 from icl_stl.references import (
+    absorption,
     attention,
     bernoulli,
     collapse,
     context,
     discrete,
     gaussian,
+    moments,
     regression,
 )
+from icl_stl.regimes import Replace
 
 XS = [[0.5, -1.0], [1.5, 0.25], [-0.75, 2.0], [1.0, 1.0], [0.0, -0.5], [2.0, 0.5]]
 YS = [1.0, -1.0, 0.5, 2.0, 0.0, 1.5]
@@ -55,6 +58,7 @@ VALUES = {
     **{"eps": [0.1, 0.2, 0.1], "weights": [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]], "start": 0.1},
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
+    **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
     **{"moments": attention.gaussian_moments(2, 8, 1.0, 0.5), "loop": LOOP, "probability": [0.5]},
 }
 """An admissible value of every argument, by its name."""
@@ -73,9 +77,12 @@ OWN = {
 }
 """Those that a function reads in its own way."""
 
+ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
+ROOMS += moments, regression
+
 FUNCTIONS = [
     function
-    for room in (bounds, attention, bernoulli, collapse, context, discrete, gaussian, regression)
+    for room in ROOMS
     for name, function in vars(room).items()
     if inspect.isfunction(function)
     and (name in bounds.__all__ if room is bounds else function.__module__ == room.__name__)
@@ -122,7 +129,7 @@ NOT_0 = {
     *("least_scale", "prior_scale", "position", "rate", "real_share", "repeats", "ridge"),
     *("samples", "tau", "tokens", "tolerance", "rows", "held_out"),
 }
-NOT_ABOVE_1 = {"alpha", "alphas", "delta", "level", "probability", "real_share", "weight"}
+NOT_ABOVE_1 = {"alpha", "alphas", "delta", "level", "probability", "real_share", "weight", "chance"}
 COUNTS = {"count", "generation", "generations", "kept", "lag", "layers", "relabelled", "repeats"}
 COUNTS |= {"position", "samples"}
 MAY_BE_INFINITE = {"discrepancy", "generation", "kl", "lag", "lam", "layers", "max_lam"}

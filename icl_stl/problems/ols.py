@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from icl_stl import references, regimes
 from icl_stl.config import normalised, require, task_noise, whole
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.problems.base import KNOWN, Scalar, Solvable, from_first
 from icl_stl.problems.observed import sampled_eps
 
 
@@ -62,8 +62,9 @@ class Ols(Regression):
 
     def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
         sizes = {"samples": samples}
-        if type(regime) is regimes.Replace:
-            sizes["lam"] = regime.synthetic_size(samples)
+        n_syn = regime.synthetic_size(samples) if type(regime) in KNOWN else 0
+        if n_syn and regime.share(1) == 0:
+            sizes["lam"] = n_syn
         for name, count in sizes.items():
             low, high = self.dim - 2, self.dim + 2
             at_most = f"at most {low}, or " if low > 0 else ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icl_stl.bounds._check import nonnegative, positive, share
+from icl_stl.bounds._check import flag, nonnegative, positive, share
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references import bernoulli
 from icl_stl.references._common import last_generation, real_weight, rows
@@ -53,30 +53,33 @@ def symbol_survival(chance: Num, samples: int, generations: int) -> Between:
     return Between(1 - gone, np.minimum(1 - (1 - 3 * n * p**2 - 3 * k * p) * gone, 1.0))
 
 
-def poisson_survival(rate: Num, samples: int, generations: int) -> Floats:
-    r"""Chance that the fitted rate of Poisson counts is not 0: 1 - exp(-n rate g_k), exactly.
+def poisson_survival(intensity: Num, samples: int, generations: int) -> Floats:
+    r"""Chance that the fitted rate of Poisson counts is not 0: 1 - exp(-n lam g_k), exactly.
 
     Args:
-        rate: mean of a count of the real law, one or many, [...]; the fit is the mean count.
-    Returns: P(rate_i > 0), [..., G+1].
+        intensity: lam, mean of a count of the real law, one or many, [...]; fitted by the mean.
+    Returns: P(lam_i > 0), [..., G+1].
     Source: published: Suresh, Thangaraj and Khandavally 2024; THEORY.md statement 100.
     """
-    mean = nonnegative("rate", rate)[..., None]
+    mean = nonnegative("intensity", intensity)[..., None]
     return np.asarray(-np.expm1(-rows("samples", samples) * mean * absorption_factor(generations)))
 
 
-def deviation_tail(noise: float, level: float, samples: int, generations: int) -> Floats:
-    r"""Bound on P(sigma_i > level) of a fitted normal law: (sigma/level) exp(-k/(4 n - 1)).
+def deviation_tail(noise: float, threshold: float, samples: int, generations: int) -> Floats:
+    r"""Bound on P(sigma_i > e) of a fitted normal law: (sigma/e) exp(-k/(4 n - 1)).
 
     Deviations are unbiased in the square: sums of squares are divided by n - 1.
 
     Args:
         samples: n, rows of every fit, >= 2.
-        level: what the deviation may exceed, > 0.
+        threshold: e, what the deviation may exceed, > 0.
     Returns: the bound at k = i + 1, at most 1; [G+1].
     Source: published: Suresh, Thangaraj and Khandavally 2024; THEORY.md statement 101.
     """
-    n, ratio = rows("samples", samples, 2), positive("noise", noise) / positive("level", level)
+    n, ratio = (
+        rows("samples", samples, 2),
+        positive("noise", noise) / positive("threshold", threshold),
+    )
     k = np.arange(1.0, last_generation(generations) + 2)
     return np.asarray(np.minimum(ratio * np.exp(-k / (4 * n - 1)), 1.0))
 
@@ -102,7 +105,7 @@ def law_symbols(
     """
     p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
     w, last = real_weight(weight, n, m), last_generation(generations)
-    if w > 0 and not fresh:
+    if not flag("fresh", fresh) and w > 0:
         return np.full(last + 1, float((1 - (1 - p) ** n).sum()))
     left = np.zeros(last + 1)
     for chance, count in zip(*np.unique(p[p > 0], return_counts=True), strict=True):

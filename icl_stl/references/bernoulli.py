@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
-from icl_stl.bounds._check import nonnegative, real, share
+from icl_stl.bounds._check import flag, nonnegative, real, share
 from icl_stl.bounds._kinds import Floats
 from icl_stl.references._common import last_generation, rows
 
@@ -283,16 +283,16 @@ def pooled_laws(loop: BernoulliLoop, generations: int, *, drawn: bool = False) -
         drawn: theta_i sees n of them, drawn without replacement: a hypergeometric number of ones.
     Source: derived here, THEORY.md statement 102.
     """
-    last = last_generation(generations)
+    last, some = last_generation(generations), flag("drawn", drawn)
     _check(loop)
     n, m = loop.n, loop.m
     law, found = binomial_law(n, np.asarray(loop.p)), []
     for i in range(last + 1):
         pool = n + i * m
-        ones, size = np.arange(pool + 1), n if drawn else pool
+        ones, size = np.arange(pool + 1), n if some else pool
         theta = model(loop, np.arange(size + 1) / size)
         moved = binomial_law(m, theta)
-        if drawn:
+        if some:
             joint = law[:, None] * _hypergeometric(pool, size)
             found.append(_law(theta, joint.sum(axis=0)))
             moved = joint @ moved

@@ -324,10 +324,11 @@ def _step(
 ) -> tuple[float, float]:
     """What a fit to so many new rows of a task keeps of its error, and what it adds."""
     k, d = rows(name, count), rows("dim", dim)
+    square = _signal(signal, d)
     if k > d - 2:
         why = f", or at most {d - 2}, dim - 2: between, least squares has no finite mean error"
         return 1.0, variance(noise) * d / (rows(name, k, d + 2, why) - d - 1)
-    return k / d, (1 - k / d) * _signal(signal, d) + variance(noise) * k / (d - k - 1)
+    return k / d, (1 - k / d) * square + variance(noise) * k / (d - k - 1)
 
 
 def _repeats(samples: int, n_syn: int) -> int:

@@ -4,8 +4,8 @@ Real rows, regimes and keys are those of every loop; a program of JAX mixes rows
 precision, and each model is fitted out of it. What a generation hands to the next are the rows that
 its model wrote at once: those to learn from and those to compare, so that a run folder keeps all
 that a stopped run needs and nothing is unpickled. Commands run beside each other, one a core;
-classes one after the other, since they share the random states of their packages, with NumPy's
-linear algebra in one thread: `problems.table.one_thread`.
+classes one after the other, since they share the random states of their packages, in one thread
+where they compute with arrays: `problems.table.one_thread`.
 """
 
 from collections.abc import Callable, Iterator

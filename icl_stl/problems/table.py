@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -356,8 +357,8 @@ LEVEL = 0.95
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """NumPy's and SciPy's linear algebra in one thread: of few numbers, handing parts to others may
-    take 70 times as long.
+    """Linear algebra and loops of packages of arrays in one thread: of few numbers, handing parts
+    to others may take 70 times as long. PyTorch keeps its threads.
 
     Where `threadpoolctl` is installed, as it is with scikit-learn; else nothing is changed.
     """
@@ -366,7 +367,10 @@ def one_thread() -> Iterator[None]:
     except ImportError:
         yield
         return
-    with threads.threadpool_limits({"libscipy_openblas": 1}):
+    pools = threads.ThreadpoolController()
+    paths = [pool.filepath for pool in pools.lib_controllers]
+    arrays = [path for path in paths if "torch" not in Path(path).parts]
+    with pools.select(filepath=arrays).limit(limits=1):
         yield
 
 

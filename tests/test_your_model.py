@@ -86,9 +86,19 @@ def test_packages_of_arrays_run_in_one_thread_while_a_class_is_fitted():
     pools = threads.ThreadpoolController
     with threads.threadpool_limits(2):
         before = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
-        with table.one_thread():
+        with table.threads_of_arrays():
             inside = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
         after = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
     assert before == after
     assert {pool["user_api"] for pool in pools().info()} >= {"blas", "openmp"}
     assert {count for path, count in inside.items() if "torch" not in path} == {1}
+
+
+def test_a_network_of_pytorch_is_told_its_threads():
+    torch = pytest.importorskip("torch")
+    for threads in (2, 1):
+        model = FromFile.named(f"{DOCS / 'examples' / 'autoencoder.py'}:Autoencoder")
+        model = FromFile(model.words, options=(("steps", 1),), threads=threads)
+        sheet = Sheet(rows_of(9), ("a", "b", "c", "d"))
+        model.written(Task(sheet.rows, None, 3, (0, 0, 0), sheet, sheet.rows, Path("none")))
+        assert torch.get_num_threads() == threads

@@ -192,7 +192,7 @@ class Table(Problem):
     def completed(self, held_out: Any, seen: dict[str, Any]) -> dict[str, Any]:
         rows = np.asarray(seen.pop("rows"))
         pairs = zip(np.asarray(held_out), rows, strict=True)
-        with one_thread():
+        with threads_of_arrays():
             each = [self.distances(real[:MOST_COMPARED], made) for real, made in pairs]
         return seen | {name: np.array([one[name] for one in each]) for name in each[0]}
 
@@ -356,9 +356,9 @@ LEVEL = 0.95
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra and loops of packages of arrays in one thread: of few numbers, handing parts
-    to others may take 70 times as long. PyTorch keeps its threads.
+def threads_of_arrays(count: int = 1) -> Iterator[None]:
+    """Linear algebra and loops of packages of arrays in so many threads: of few numbers, handing
+    parts to others may take 70 times as long. PyTorch is told by `data.outside`.
 
     Where `threadpoolctl` is installed, as it is with scikit-learn; else nothing is changed.
     """
@@ -370,7 +370,7 @@ def one_thread() -> Iterator[None]:
     pools = threads.ThreadpoolController()
     paths = [pool.filepath for pool in pools.lib_controllers]
     arrays = [path for path in paths if "torch" not in Path(path).parts]
-    with pools.select(filepath=arrays).limit(limits=1):
+    with pools.select(filepath=arrays).limit(limits=count):
         yield
 
 

@@ -508,8 +508,8 @@ def run_loops(
     programs = {program_of(job, regime, smallest)[0]: regime for regime in needed}
     if programs:
         count, of = len(programs), len(needed)
-        s, regimes = "s" * (count > 1), f" for {of} regimes" * (of > 1)
-        report(f"compiling {count} program{s}{regimes}", done, total)
+        words = f"{count} program{'s' * (count > 1)}" + f" for {of} regimes" * (of > 1)
+        report(f"compiling {words}", done, total)
 
     def numbers(regime: Regime, index: int) -> Numbers:
         n_syn = program_of(job, regime, smallest)[1]

@@ -93,8 +93,12 @@ def _run(
             report(words, index * count + done, (last + 1) * count)
 
         of = problem, regime, index, replicates, loop.state
+        before = loop.state.params[:, n_syn:]
         pool, losses, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
         seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1)}
+        if regime.mixes_last:
+            share = real_share(regime, n, index)
+            seen |= {"before": before, "share": np.full(count, share)}
         seen = problem.completed(held_out, {**seen, "rows": pool[:, n_syn:]})
         loop.add(State(pool, history), seen)
         watch(LoopResult(regime, n, loop.observations))

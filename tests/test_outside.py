@@ -31,6 +31,9 @@ class Weighted(Normal):
     def fit(self, rows, weights=None):
         SEEN.append((rows, weights))
         self.law = weights @ rows, rows.std(axis=0)
+class Scored(Weighted):
+    def score_samples(self, rows):
+        return 1e9 - rows[:, 0]
 class AsScikit(Normal):
     random_state = None
     def fit(self, X, y=None, sample_weight=None):
@@ -220,6 +223,14 @@ def test_every_generation_sees_the_rows_of_its_regime_and_none_that_are_held_out
     assert not result.failures
     assert result["energy"].shape == (2, 3)
     assert ("eps_low" in result.observations) == regime.mixes_last
+
+
+def test_the_gap_of_a_model_with_a_density_is_against_its_own_weighted_rows(tmp_path):
+    seen("Scored").clear()
+    _, result = run(tmp_path, "Scored", Anchored(0.25))
+    training = [weights @ (rows[:, 0] - 1e9) for rows, weights in seen("Scored")]
+    gap = result["held_out_loss"] - np.reshape(training, (3, 2)).T
+    np.testing.assert_allclose(result["gap"], gap, atol=1e-6)
 
 
 def test_a_step_is_measured_from_what_it_was_trained_on():

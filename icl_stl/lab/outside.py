@@ -94,8 +94,8 @@ def _run(
 
         of = problem, regime, index, replicates, loop.state
         before = loop.state.params[:, n_syn:]
-        pool, losses, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
-        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1)}
+        pool, losses, gap, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
+        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1), "gap": gap}
         if regime.mixes_last:
             share = real_share(regime, n, index)
             seen |= {"before": before, "share": np.full(count, share)}
@@ -113,6 +113,8 @@ class Fitted(NamedTuple):
     """`[R, count, columns]`."""
     losses: Any
     """-ln p of the held-out rows, `[R, H]`; None without a density."""
+    gap: Any
+    """Mean of these less the mean of the rows that were learned from, `[R]`; likewise."""
     kept: Any
     """The rows of all generations so far, for a regime that keeps them."""
 
@@ -150,18 +152,20 @@ def fit_generation(
         tasks[r] = Task(rows[r][there], own_weights, state.params.shape[1], *of)
     pool = np.full(state.params.shape, np.nan)
     losses = np.full(held_out.shape[:2], np.nan) if problem.model.has_density else None
+    training = np.full(len(pool), np.nan)
     for done, (r, made) in enumerate(_fitted(problem.model, tasks)):
         words = f"generation {index}, run {r}"
         tell(words, done)
         if isinstance(made, Written):
             pool[r] = made.rows
             if losses is not None:
-                losses[r] = made.losses
+                losses[r], training[r] = made.losses, made.training_loss
         else:
             path = reason_path(tasks[r].place)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, f"{words}: {problem.model.words}: {made}\n".encode())
-    return Fitted(pool, losses, history)
+    gap = None if losses is None else losses.mean(1) - training
+    return Fitted(pool, losses, gap, history)
 
 
 def _own_weights(model: Any, regime: Regime, index: int, weights: Any) -> Any:

@@ -90,7 +90,7 @@ def environment(
 ) -> dict[str, str]:
     """Of other processes: the package can be imported, and programs compile once, and quickly."""
     cache = getattr(request.config, "cache", None)
-    kept = cache.mkdir(f"scripts{WORKER}") if cache else tmp_path_factory.mktemp("cache")
+    kept = cache.mkdir("scripts") if cache else tmp_path_factory.mktemp("cache")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         **os.environ,

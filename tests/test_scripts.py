@@ -104,7 +104,10 @@ MANY = {
     *("context_certificate", "context_loop", "predictive_collapse"),
 }
 """Claims that compile many programs each; the quick preset judges them wherever this is tested."""
-MORE = {"rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"}
+MORE = {
+    *("rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"),
+    "plan_from_pilots",
+}
 """Of claims whose experiments are of the same kinds one is enough, here too."""
 SLOW = MANY | trials(MORE | {"synthetic_curves"}, set())
 SOME = [name for name in CLAIMS if name not in SLOW]

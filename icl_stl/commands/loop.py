@@ -190,8 +190,8 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     if "symbols_left" in seen:
         assert isinstance(setting.problem, Categorical)
-        of = setting.regime, setting.samples, result.generations
-        left = known_number(symbols_left(setting.problem, *of)[i])
+        own = setting.regime, setting.samples, result.generations
+        left = known_number(symbols_left(setting.problem, *own)[i])
         mean, error = mean_of(seen["symbols_left"])
         row["symbols_left"] = {"mean": mean, "stderr": error, "expected": left}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):

@@ -10,6 +10,18 @@ from icl_stl.config import normalised, pseudo_counts, require, whole
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 
+
+def scheduled_law(law: Any, regime: regimes.Scheduled, samples: int, last: int) -> Any:
+    """E |p_i - p|^2 of empirical laws where shares and numbers of rows change."""
+    shares = regimes.real_shares(regime, samples, last)[1:]
+    match regime:
+        case regimes.Hidden():
+            return references.law_hidden(law, [samples, *regime.sizes(samples, last)], shares)
+        case regimes.Varying():
+            return references.law_varying(law, samples, regime.sizes(samples, last), shares)
+    return None
+
+
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
@@ -89,6 +101,8 @@ class Categorical(Solvable):
                 return references.law_accumulate(law, samples, n_syn, last).error
             case regimes.Anchored():
                 return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
+            case regimes.Scheduled():
+                return scheduled_law(law, regime, samples, last)
         return from_first(first, last)
 
     def _smoothed(self, law: Any, regime: regimes.Regime, n: int, n_syn: int, last: int) -> Any:

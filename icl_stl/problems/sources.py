@@ -36,9 +36,8 @@ class Sources(Solvable):
         return cls(Categorical.from_flat(word, **options).probabilities, estimator)
 
     def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
-        fine = isinstance(regime, regimes.Hidden | regimes.FreshReal)
-        right = "'hidden' or 'fresh' with the learner 'sources', which reads new rows every time"
-        require(fine, "regime", regime.name, right)
+        right = "one that keeps no rows, with the learner 'sources', which adds them up itself"
+        require(not regime.keeps_history, "regime", regime.name, f"{right}, as 'hidden'")
 
     def size(self, rows: float, runs: float) -> float:
         return rows * len(self.probabilities)

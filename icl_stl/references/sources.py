@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from icl_stl.bounds._check import flag, share
+from icl_stl.bounds._check import flag, sample_size, share
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import rows, variance
 from icl_stl.references.discrete import _binomial, _diversity, _law
@@ -119,7 +119,11 @@ def mean_varying(noise: float, samples: int, sizes: Num, alphas: Num) -> Floats:
 
 def _stages(sizes: Num, alphas: Num) -> tuple[Floats, Floats]:
     """n_0..n_G and alpha_1..alpha_G."""
-    counts = np.array([rows("sizes", n) for n in np.atleast_1d(sizes)], float)
+    counts = sample_size("sizes", sizes)
+    if counts.ndim != 1 or (counts != np.floor(counts)).any():
+        raise ValueError(
+            f"sizes = {sizes!r} is outside the admissible range: a list of whole numbers from 1 on"
+        )
     shares = share("alphas", alphas if np.size(alphas) else np.zeros(0))
     if shares.shape != (len(counts) - 1,):
         raise ValueError(

@@ -83,11 +83,7 @@ def _judge_hidden_sources(evidence: Evidence) -> Judged:
             cells.append(equal(excess[:, i], float(known[name][i]) * STAGE, keys))
             if name == "interpolating":
                 least, most = float(rates.oracle[i]) * STAGE, float(rates.upper[i]) * STAGE
-                more = {
-                    **keys,
-                    "kind": "bound",
-                    "quantity": "closed form of that against its bound",
-                }
+                more = {**keys, "kind": "bound", "quantity": "closed form of that, its bound"}
                 form = float(known[name][i]) * STAGE
                 cells.append(exact(form, most, {**more, "oracle": least, "direction": "at most"}))
         wrong = equal(excess[:, -1], float(known[other][-1]) * STAGE, keys)

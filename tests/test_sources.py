@@ -343,8 +343,8 @@ def means(experiment):
     if not isinstance(experiment, Loops):
         chi = [1.0]
         for alpha in alphas:
-            chi.append(alpha + (1 - alpha) * 1.2 * chi[-1])
-        return {"tv": 1.2 * np.array(chi) / n}
+            chi.append(alpha + (1 - alpha) * 1.1 * chi[-1])
+        return {"tv": 1.1 * np.array(chi) / n}
     drift = [1.0]
     for alpha in alphas:
         drift.append(1 + (1 - alpha) * drift[-1])

@@ -23,6 +23,7 @@ class Sources(Solvable):
     """What is made of all stages: every row alike (pooled); what is left of a stage without the
     last estimate (interpolating); the rows that are real, as nobody can know (oracle)."""
 
+    refits: ClassVar[bool] = False
     flat: ClassVar[Any] = {"sources": {"symbols": 10, "estimator": "interpolating"}}
     flat_help: ClassVar[Any] = Categorical.flat_help
 

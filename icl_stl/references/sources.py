@@ -14,7 +14,7 @@ from icl_stl.references._common import rows, variance
 from icl_stl.references.discrete import _binomial, _diversity, _law
 
 Estimator = Literal["pooled", "interpolating", "oracle"]
-ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 def law_hidden(law: Num, sizes: Num, alphas: Num) -> Floats:

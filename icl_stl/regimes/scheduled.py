@@ -46,7 +46,8 @@ class Scheduled(Regime):
 
     def grown(self, rows: int, generation: int) -> int:
         """So many rows of generation 1 in a later one: rows i^r, rounded."""
-        return max(1, round(rows * min(generation, self.until) ** self.growth))
+        growth: float = min(generation, self.until) ** self.growth
+        return max(1, round(rows * growth))
 
     def grown_now(self, rows: int, index: Any) -> Any:
         """The same where the generation is a number of JAX."""

@@ -145,7 +145,7 @@ SIDES = {
 FIRST_ROWS, CHANGE = 5, 1.5
 """n, and by how much the squared error falls or rises at least in 20 generations."""
 SCHEDULE = Varying(0.5, alpha_decay=1.0, growth=0.5)
-INJECTED, KAPPA = 0.01, 1.2
+INJECTED, KAPPA = 0.01, 1.1
 """The error of every fit, at most the least share; what the generator amplifies by."""
 
 
@@ -160,7 +160,7 @@ def _drift_experiment(preset: Preset) -> Loops:
 
 
 def _influence_experiment(preset: Preset) -> NeighbouringLoops:
-    return NeighbouringLoops(Bernoulli(KAPPA), SCHEDULE, 100, 10, run_count(preset))
+    return NeighbouringLoops(Bernoulli(KAPPA), SCHEDULE, 200, 10, run_count(preset))
 
 
 def _judge_varying_shares(evidence: Evidence) -> Judged:
@@ -185,7 +185,7 @@ def _judge_varying_shares(evidence: Evidence) -> Judged:
     drift = bounds.drift_varying_share(np.ones(LAST + 1), shares).total
     influence = bounds.varying_share_influence(1, shares, np.full(LAST, KAPPA)) * KAPPA
     flat = np.full(LAST, shares[0])
-    for what, experiment, values, curve, wrong_curve in (
+    parts: tuple[tuple[str, Loops | NeighbouringLoops, Floats, Floats, Floats], ...] = (
         (
             "drift over injected error",
             loops,
@@ -200,9 +200,10 @@ def _judge_varying_shares(evidence: Evidence) -> Judged:
             influence,
             bounds.varying_share_influence(1, flat, np.full(LAST, KAPPA)) * KAPPA,
         ),
-    ):
-        for i in (k for k in SHOWN if k <= experiment.generations):
-            keys = where(experiment, i, kind=what, quantity=what)
+    )
+    for what, of, values, curve, wrong_curve in parts:
+        for i in (k for k in SHOWN if k <= of.generations):
+            keys = where(of, i, kind=what, quantity=what)
             cells.append(equal(values[:, i], float(curve[i]), keys))
         wrong = equal(values[:, i], float(wrong_curve[i]), keys)
         control.append(of_family(wrong, what, "the share does not fall"))

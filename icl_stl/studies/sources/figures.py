@@ -43,6 +43,7 @@ def _draw_hidden_sources(stored: Stored) -> Figure:
     right.set_yscale("log")
     right.set_ylabel("squared error")
     right.set_title("everything kept")
+    left.set_xticks(np.arange(0, 21, 5))
     for ax in (left, right):
         ax.legend(fontsize=8)
     return figure

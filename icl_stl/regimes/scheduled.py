@@ -36,10 +36,11 @@ class Scheduled(Regime):
                 (name, isfinite(power) and power >= 0, "a number of at least 0")
                 for name, power in (("alpha_decay", self.alpha_decay), ("growth", self.growth))
             ),
-            ("until", 1 <= self.until <= MOST, f"a whole number in 1..{MOST}"),
+            ("until", self.until in range(1, MOST + 1), f"a whole number in 1..{MOST}"),
         ):
             if not fine:
                 raise ValueError(f"{name} must be {right}, but it is {getattr(self, name)!r}")
+        object.__setattr__(self, "until", int(self.until))
 
     def share(self, generation: int) -> float:
         return float(self.alpha / (generation + 1) ** self.alpha_decay)

@@ -36,12 +36,12 @@ SHARE, STAGE, LAST = 0.2, 50, 20
 """α, rows of a stage and the last stage of the loops of hidden sources."""
 SHOWN = (1, 2, 5, 10, 20)
 
-KEPT_ROWS, KEPT_LAST = 4, 100
+KEPT_ROWS, KEPT_LAST = 4, 60
 """Real rows that are added in every generation where everything is kept, and the last one."""
 KEPT = {0.2: 4.0, 0.5: 1.0}
 """α, and λ of it: below the rate of real rows alone, and at it."""
-KEPT_SHOWN = (1, 5, 20, 50, 100)
-FITTED = (20, 30, 50, 70, 100)
+KEPT_SHOWN = (1, 5, 20, 40, 60)
+FITTED = (15, 20, 30, 40, 60)
 """Generations to which an exponent is fitted."""
 FAR = 2000, 20_000
 """Generations between which the exponent of a closed form is read off, within `FAR_TOLERANCE`."""

@@ -49,6 +49,9 @@ use_cpu_devices(2)
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Which of several processes that share the tests this is; each has a cache of its own."""
+
 TOLERANCES = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-10, "atol": 1e-11}}
 """Relative and absolute tolerance where two ways of computing the same number are compared."""
 
@@ -65,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = getattr(config, "cache", None)
     if cache is not None:
-        directory: Path = cache.mkdir("jax")
+        directory: Path = cache.mkdir(f"jax{WORKER}")
         jax.config.update("jax_compilation_cache_dir", str(directory))
 
 

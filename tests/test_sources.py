@@ -310,6 +310,8 @@ def test_settings_tell_schedules_apart_and_know_their_closed_forms():
     options = {"learner": "sources", "regime": "hidden", "samples": 20, "generations": 3}
     plain, falling = (grids.setting(options | {"alpha_decay": q}) for q in (0.0, 1.0))
     assert plain.identity != falling.identity
+    assert (plain.columns["alpha_decay"], falling.columns["alpha_decay"]) == (0, 1)
+    assert "alpha" not in plain.columns
     form = expected_excess(falling.problem, falling.regime, 20, 3)
     alphas = [0.2 / k for k in (2, 3, 4)]
     law = np.full(10, 0.1)

@@ -274,7 +274,8 @@ def _columns(
     own = {of.problem.option: of.problem.title, **common}
     own |= {name: values[name] for name in ("real", "prompts_from") if name in values}
     ours = type(regime) in REGIMES.values()
-    options = of.problem.options if ours else of.options
+    of_regime = {n: o for n, o in of.regime.options.items() if not (ours and n in SAID)}
+    options = {**of.problem.options, **of_regime}
     own |= {name: values.get(name, one.default) for name, one in options.items()}
     own["regime"] = regime.name if ours else of.regime.title
     for named in of:

@@ -13,8 +13,8 @@ from icl_stl import bounds, references
 from icl_stl.lab import solvable
 from icl_stl.lab.experiments import Loops, SizedLoops
 from icl_stl.lab.sweeps import grids
-from icl_stl.learners import Learner
-from icl_stl.learners.sources import Estimate, Marked, projected, sources
+from icl_stl.learners import Learner, hidden_sources
+from icl_stl.learners.sources import Estimate, Marked, projected
 from icl_stl.loops import next_generation, self_consume
 from icl_stl.problems import GaussianMean, Sources, expected_excess
 from icl_stl.regimes import Augment, FreshReal, Hidden, Regime, Varying, real_shares
@@ -221,7 +221,7 @@ def test_a_stage_is_added_to_what_was_known():
         "oracle": ((8 * 0.6 + 2) / 11, 11.0),
     }
     for name, (share, worth) in expected.items():
-        found = sources(2, name).update(key, before, rows, weights, 0.5)
+        found = hidden_sources(2, name).update(key, before, rows, weights, 0.5)
         assert float(found.raw[0]) == pytest.approx(share, rel=1e-6)
         assert float(found.information) == worth
 

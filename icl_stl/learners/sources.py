@@ -41,7 +41,7 @@ def projected(point: Float[Array, " K"]) -> Float[Array, " K"]:
     return jnp.maximum(point - excess[last], 0)
 
 
-def sources(symbols: int, estimator: Estimator = "interpolating") -> Learner:
+def hidden_sources(symbols: int, estimator: Estimator = "interpolating") -> Learner:
     """Learner of a law p that sees rows of α p + (1 - α) P̂, P̂ its own last law, stage by stage.
 
     With n rows of frequencies f in a stage, and I what the stages before were worth,

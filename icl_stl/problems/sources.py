@@ -44,9 +44,9 @@ class Sources(Solvable):
         return rows * len(self.probabilities)
 
     def make_learner(self) -> Any:
-        from icl_stl.learners.sources import sources
+        from icl_stl import learners
 
-        return sources(len(self.probabilities), self.estimator)
+        return learners.hidden_sources(len(self.probabilities), self.estimator)
 
     def truth(self, key: Any) -> Any:
         return jnp.array(self.probabilities, jnp.float32)

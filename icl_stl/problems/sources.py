@@ -24,7 +24,12 @@ class Sources(Solvable):
     last estimate (interpolating); the rows that are real, as nobody can know (oracle)."""
 
     refits: ClassVar[bool] = False
-    flat: ClassVar[Any] = {"sources": {"symbols": 10, "estimator": "interpolating"}}
+    flat: ClassVar[Any] = {
+        "sources": {
+            **{n: v for n, v in Categorical.flat["categorical"].items() if n != "pseudo_count"},
+            "estimator": "interpolating",
+        }
+    }
     flat_help: ClassVar[Any] = Categorical.flat_help
 
     def __post_init__(self) -> None:
@@ -34,7 +39,11 @@ class Sources(Solvable):
     @classmethod
     def from_flat(cls, word: str, **options: Any) -> "Sources":
         estimator = options.pop("estimator")
-        return cls(Categorical.from_flat(word, **options).probabilities, estimator)
+        return cls(Categorical.from_flat("categorical", **options).probabilities, estimator)
+
+    @property
+    def fewest(self) -> int:
+        return 1
 
     def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
         right = "one that keeps no rows, with the learner 'sources', which adds them up itself"

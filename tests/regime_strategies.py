@@ -10,8 +10,10 @@ from icl_stl.regimes import (
     Augment,
     AugmentSameInputs,
     FreshReal,
+    Hidden,
     RealOnly,
     Replace,
+    Varying,
 )
 
 SAMPLES = 12
@@ -25,4 +27,6 @@ REGIMES = st.one_of(
     *(st.builds(cls, LAMS) for cls in (Replace, AccumulateFresh, Accumulate, AccumulateSubsample)),
     st.builds(FreshReal, LAMS, WEIGHTS),
     st.builds(Anchored, st.floats(1e-9, 1 - 1e-9), LAMS),
+    st.builds(Hidden, st.floats(1e-9, 1), *(st.floats(0, 1),) * 2, st.integers(1, 4)),
+    st.builds(Varying, st.floats(1e-9, 1), *(st.floats(0, 1),) * 2, st.integers(1, 4), LAMS),
 )

@@ -9,6 +9,7 @@ Everything is written for one seed. Needs no JAX until a learner is used.
 ``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
+``sources``       estimators of a law on symbols from rows of hidden sources
 ``orthogonal``    empirical Bayes and free shrinkage where inputs visit each direction in turn
 ``generative``    laws of rows of a table: one file a member, with options (`GENERATIVE`)
 ``stopping``      early stopping of what is trained by gradients
@@ -41,12 +42,22 @@ if TYPE_CHECKING:
     from icl_stl.learners.learner import Data, Learner
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
     from icl_stl.learners.regression import ols, ridge
+    from icl_stl.learners.sources import hidden_sources
 else:
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for room in ("learner", "laws", "regression", "attention", "orthogonal", "in_context"):
+        rooms = (
+            "learner",
+            "laws",
+            "sources",
+            "regression",
+            "attention",
+            "orthogonal",
+            "in_context",
+        )
+        for room in rooms:
             found = vars(import_module(f"{__name__}.{room}"))
             globals().update({one: found[one] for one in __all__ if one in found})
         return globals()[name]
@@ -56,6 +67,6 @@ else:
 __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
     "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
-    "in_context_model", "linear_attention", "maximal_coupling", "ols", "query_batches",
-    "query_trainer", "ridge", "shrinkage",
+    "hidden_sources", "in_context_model", "linear_attention", "maximal_coupling", "ols",
+    "query_batches", "query_trainer", "ridge", "shrinkage",
 ]

@@ -29,6 +29,9 @@ class Learner:
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+    update: Callable[[PRNGKeyArray, Params, Data, Float[Array, " N"], Any], Params] | None = None
+    """key, θ_{i-1}, N rows of data, their weights, α_i -> θ_i, of a learner that goes on from the
+    generation before; without it, every generation is fitted afresh."""
     log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
     """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
 

@@ -11,6 +11,18 @@ from icl_stl.config import normalised, pseudo_counts, require, whole
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 
+
+def scheduled_law(law: Any, regime: regimes.Scheduled, samples: int, last: int) -> Any:
+    """E |p_i - p|^2 of empirical laws where shares and numbers of rows change."""
+    shares = regimes.real_shares(regime, samples, last)[1:]
+    match regime:
+        case regimes.Hidden():
+            return references.law_hidden(law, [samples, *regime.sizes(samples, last)], shares)
+        case regimes.Varying():
+            return references.law_varying(law, samples, regime.sizes(samples, last), shares)
+    return None
+
+
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
@@ -100,11 +112,14 @@ class Categorical(Solvable):
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         law, count = self._law, self.pseudo_count
-        mixing = references.Mixing.of(regime, samples, generations)
-        if mixing is None:
-            return from_first(references.law_fresh(law, samples, 1, 0).error[0], generations)
+        if isinstance(regime, regimes.Scheduled) and not count:
+            return scheduled_law(law, regime, samples, generations)
+        known = references.Mixing.of(regime, samples, generations)
+        mixing = known or references.Mixing(np.ones(1), samples, 1)  # generation 0 alone
         size = mixing.rows + count * len(law)
-        return references.law_affine(mixing, law, mixing.rows / size, count / size[:, None]).error
+        scale, offset = mixing.rows / size, count / size[:, None]
+        error = references.law_affine(mixing, law, scale, offset).error
+        return error if known else from_first(error[0], generations)
 
     def symbols_left(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         """Mean number of symbols of which the law of a generation has any, `[G + 1]`; nan where

@@ -7,7 +7,7 @@ generation 0 is fitted on the n real rows.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 11, 15, 18 and 22 of ``paper_checks/THEORY.md``.
+Statements and proofs: sections 8 to 11, 15 and from 18 on, ``paper_checks/THEORY.md``.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -68,6 +68,10 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 ... its label sensitivity         ``ridge_sensitivity``                                  63
 rows: mean and covariance         ``covariance_augment``, ``covariance_fresh``           95
 rows of symbols: Markov chain     ``chain_augment``                                      96
+rows that are real by lot         ``law_hidden``, ``mean_hidden``                        104
+... estimators of all stages      ``sources_error``                                      106
+real rows added, all rows kept    ``mean_kept``                                          108
+shares and batches that change    ``law_varying``, ``mean_varying``                      109
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -76,6 +80,8 @@ would be right. Shares are >= 0 and strictly lower triangular; a row sums to at 
 is on the real set.
 
 =================  ============================================================  ===================
+``sizes``          rows of the generations, each counted by itself               whole, >= 1
+``alphas``         real shares of generations 1..G, [G]                          [0, 1]
 ``samples``        n, rows of the real set; or new ones a generation             whole, >= 1
 ``n_syn``          m, synthetic rows a generation                                whole, >= 1
 ``noise``          sigma, deviation of real and of generated rows or labels      > 0
@@ -117,6 +123,7 @@ from icl_stl.references.discrete import *
 from icl_stl.references.gaussian import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
+from icl_stl.references.sources import *
 from icl_stl.references.tables import *
 
 # fmt: off
@@ -125,15 +132,15 @@ __all__ = [
     "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing", "absorption_factor",
     "attention_context", "attention_context_factor", "attention_context_limit",
     "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square",
-    "chain_augment", "covariance_augment", "covariance_fresh", "deviation_tail",
-    "law_accumulate", "law_affine", "law_anchored", "law_augment", "law_augment_bound",
-    "law_augment_limit", "law_fixation", "law_fresh", "law_fresh_limit", "law_loop",
-    "law_replace", "law_symbols", "law_total_variation", "log_variance_replace",
-    "mean_accumulate", "mean_accumulate_subsample", "mean_anchored", "mean_augment",
-    "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
-    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop",
-    "mean_replace", "mean_total_variation", "mean_variance_augment",
-    "mean_variance_augment_limit", "mean_variance_mixed", "mean_variance_replace",
+    "chain_augment", "covariance_augment", "covariance_fresh", "deviation_tail", "law_accumulate",
+    "law_affine", "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit",
+    "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop", "law_replace",
+    "law_symbols", "law_total_variation", "law_varying", "log_variance_replace", "mean_accumulate",
+    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
+    "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts",
+    "mean_hidden", "mean_kept", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
+    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
+    "mean_variance_mixed", "mean_variance_replace", "mean_varying",
     "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
     "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk",
     "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
@@ -143,6 +150,6 @@ __all__ = [
     "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
     "one_sided_loop", "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes",
     "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",
-    "smoothed_replace", "symbol_survival",
+    "smoothed_replace", "sources_error", "symbol_survival",
 ]
 # fmt: on

@@ -147,10 +147,14 @@ class Setting:
         return {
             "problem": _described(self.problem),
             "regime": _described(self.regime)
-            if type(self.regime) not in REGIMES.values()
+            if type(self.regime) not in REGIMES.values() or {*vars(self.regime)} - SAID
             else [self.regime.name, self.n_syn, self.share(1)],
             **{name: getattr(self, name) for name in ("samples", "generations", "seed", "runs")},
         }
+
+
+SAID = {"alpha", "lam", "weight"}
+"""Fields of a regime of the package that n_syn and the real share say."""
 
 
 @lru_cache(maxsize=4096)
@@ -270,7 +274,8 @@ def _columns(
     own = {of.problem.option: of.problem.title, **common}
     own |= {name: values[name] for name in ("real", "prompts_from") if name in values}
     ours = type(regime) in REGIMES.values()
-    options = of.problem.options if ours else of.options
+    of_regime = {n: o for n, o in of.regime.options.items() if not (ours and n in SAID)}
+    options = {**of.problem.options, **of_regime}
     own |= {name: values.get(name, one.default) for name, one in options.items()}
     own["regime"] = regime.name if ours else of.regime.title
     for named in of:

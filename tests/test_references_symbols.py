@@ -245,7 +245,8 @@ def test_how_many_are_left_is_known_of_every_regime_or_said_not_to_be() -> None:
     for kind in REGIMES.values():
         known = of.symbols_left(kind(), 4, 3)
         assert known[0] == pytest.approx(start)
-        unknown = issubclass(kind, AccumulateSubsample)
+        how = references.Mixing.of(kind(), 4, 3)
+        unknown = how is None or how.drawn
         assert np.isnan(known[1:]).all() == unknown
     assert (problems.Categorical(pseudo_count=1.0).symbols_left(Replace(), 4, 3) == 10).all()
     assert np.isnan(of.symbols_left(Replace(), 10**5, 3)[1:]).all()

@@ -160,7 +160,7 @@ def _drift_experiment(preset: Preset) -> Loops:
 
 
 def _influence_experiment(preset: Preset) -> NeighbouringLoops:
-    return NeighbouringLoops(Bernoulli(KAPPA), SCHEDULE, 200, 10, run_count(preset))
+    return NeighbouringLoops(Bernoulli(KAPPA), SCHEDULE, 150, 10, run_count(preset, 2.0))
 
 
 def _judge_varying_shares(evidence: Evidence) -> Judged:

@@ -65,12 +65,14 @@ def _draw_varying_shares(stored: Stored) -> Figure:
         (right, "n gamma", "neighbouring bits"),
     ):
         _curves(ax, stored, claim, kind, "loop", "measured")
-        ax.set_ylabel(kind.replace("gamma", "γ"))
+        ax.set_ylabel(kind.replace("n gamma", "nγ, total variation times n"))
         ax.set_title(title)
     for ax in (left, middle, right):
         ax.set_ylim(bottom=0)
-        ax.set_xticks(np.arange(0, 21, 5))
+        ax.set_xlim(left=0)
         ax.legend(fontsize=8)
+    for ax in (left, middle):
+        ax.set_xticks(np.arange(0, 21, 5))
     return figure
 
 

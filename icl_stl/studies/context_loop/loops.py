@@ -29,8 +29,8 @@ def ridge(penalty: float = 0.0) -> Predict:
     """The ideal ridge predictor, f(x) = xᵀ (Xᵀ X + λ I)^{-1} Xᵀ y.
 
     Args:
-        penalty: λ >= 0; the posterior mean for λ = σ²/τ². With 0, least squares, the inputs must
-            span the space; NaN where they do not.
+        penalty: λ >= 0; the posterior mean for λ = σ²/τ². With 0, least squares, of minimum norm
+            where the inputs do not span the space.
     """
 
     def predict(

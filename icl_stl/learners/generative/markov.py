@@ -78,4 +78,10 @@ class Markov(Generative):
         def log_density(law: Array, rows: Array) -> Array:
             return jnp.sum(jnp.log(law[contexts(rows), rows]), axis=1)
 
-        return Functions(fit, generate, log_density)
+        def redraw(key: Any, law: Array, rows: Array) -> tuple[Array, Array]:
+            laws = law[contexts(rows)]
+            points = jax.random.uniform(key, rows.shape)
+            drawn = jax.vmap(jax.vmap(chosen))(points, laws).astype(rows.dtype)
+            return drawn, jnp.take_along_axis(laws, rows[..., None], -1)[..., 0]
+
+        return Functions(fit, generate, log_density, redraw)

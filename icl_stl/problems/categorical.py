@@ -13,6 +13,9 @@ from icl_stl.problems.base import Scalar, Solvable, from_first
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
+MOST_CHANCES = 2**24
+"""Chances of one number of symbols for another, where the surest are edited, as far as counted."""
+
 
 @dataclass(frozen=True)
 class Categorical(Solvable):
@@ -89,6 +92,11 @@ class Categorical(Solvable):
                 return references.law_accumulate(law, samples, n_syn, last).error
             case regimes.Anchored():
                 return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
+            case regimes.Edit(threshold=None) if samples > 1:
+                return references.law_edit(law, samples, regime.counts(samples, last))
+            case regimes.Edit(edits=(), threshold=least) if samples > 1 and least > 0.5:
+                if (1 - least) * samples**2 < MOST_CHANCES:
+                    return references.law_edit_sure(law, samples, least, last)
         return from_first(first, last)
 
     def _smoothed(self, law: Any, regime: regimes.Regime, n: int, n_syn: int, last: int) -> Any:

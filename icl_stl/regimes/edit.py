@@ -71,27 +71,34 @@ class Edit(Regime):
         return [round(one * places) for one in shares] + [0] * (generations - len(shares))
 
     def mix(self, step: Step) -> tuple[Any, Any]:
-        leaves = jax.tree.leaves(step.real)
-        n = len(leaves[0])
-        symbols = all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves)
-        if self.edit_model == "additive":
+        listed, labels = max(1, len(self.edits)), prod(_places(step))
+        counts = jnp.array([0, *self.counts(_places(step)[0], listed + 1, labels)])
+        count = counts[jnp.minimum(step.index, listed + 1)]
+        return self.edited(step, count, self.edit_model == "additive")
+
+    def edited(self, step: Step, count: Any, additive: Any) -> tuple[Any, Any]:
+        """The rows with so many labels edited, and their weights; both may be traced."""
+        shape, leaves = _places(step), jax.tree.leaves(step.real)
+        n, symbols = shape[0], all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves)
+        if additive is True:
             right = "'replace' for a learner of symbols, to which no noise can be added"
             require(not symbols, "edit_model", self.edit_model, right)
+        lottery = jax.random.uniform(step.key, (prod(shape),))
+        edited = (jnp.argsort(jnp.argsort(lottery)) < count).reshape(shape)
         if self.threshold is not None:
             right = "left out, except with a learner that says how likely each symbol is"
             require(symbols and step.sure is not None, "threshold", self.threshold, right)
-        shape = (n,) if step.sure is None else step.sure.shape
-        labels, listed = prod(shape), max(1, len(self.edits))
-        counts = jnp.array([0, *self.counts(n, listed + 1, labels)])
-        count = counts[jnp.minimum(step.index, listed + 1)]
-        lottery = jax.random.uniform(step.key, (labels,))
-        edited = (jnp.argsort(jnp.argsort(lottery)) < count).reshape(shape)
-        if self.threshold is not None:
             edited &= step.sure >= self.threshold - ROUNDING
 
         def leaf(old: Any, made: Any) -> Any:
-            if self.edit_model == "additive":
-                made = old + (made[:n] - made[n:]) / 2**0.5
-            return jnp.where(edited.reshape(shape + (1,) * (old.ndim - len(shape))), made, old)
+            new = made[:n]
+            if additive is not False:
+                new = jnp.where(additive, old + (new - made[n:]) / 2**0.5, new)
+            return jnp.where(edited.reshape(shape + (1,) * (old.ndim - len(shape))), new, old)
 
         return step.mixed((jax.tree.map(leaf, step.kept, step.synthetic), n, 1.0))
+
+
+def _places(step: Step) -> tuple[int, ...]:
+    """The shape of all labels: `[N, m]`, or `[N]` where whole rows are edited."""
+    return (len(jax.tree.leaves(step.real)[0]),) if step.sure is None else step.sure.shape

@@ -172,6 +172,10 @@ def mean_of(values: Any) -> tuple[float | None, float | None]:
     return float(some.mean()), float(some.std(ddof=1) / some.size**0.5) if some.size > 1 else None
 
 
+MORE = ("support", "entropy")
+"""Numbers of some problems beside those of all."""
+
+
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
     """What is said of generation i of any problem, means over the loops; null where unknown."""
     seen = {name: values[:, i] for name, values in result.observations.items()}
@@ -186,9 +190,10 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
             row[name] = {"mean": mean, "stderr": error}
         value, low = (mean_of(seen.get(name))[0] for name in ("tv_value", "tv_low"))
         row["tv_lower"] = {"value": value, "low": low, "level": LEVEL}
-    if "risk" in seen:
-        mean, error = mean_of(seen["risk"])
-        row["risk"] = {"mean": mean, "stderr": error}
+    for name in ("risk", *MORE):
+        if name in seen:
+            mean, error = mean_of(seen[name])
+            row[name] = {"mean": mean, "stderr": error}
     return row
 
 
@@ -244,6 +249,7 @@ OTHERS = {
     **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
+    **{name: (name, ".4g") for name in MORE},
 }
 """Columns of a table: what they show of a row, and how."""
 
@@ -266,7 +272,9 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
-        name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
+        name: own
+        for name, own in cells.items()
+        if name not in ("risk", *MORE) or set(own) != {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]

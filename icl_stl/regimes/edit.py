@@ -41,6 +41,7 @@ class Edit(Regime):
 
     def __post_init__(self) -> None:
         one_of("edit_model", self.edit_model, ("replace", "additive"))
+        object.__setattr__(self, "edits", tuple(self.edits))  # a file of settings has lists
         for one in self.edits:
             fine = isfinite(one) and (0 <= one < 1 or one == int(one) >= 1)
             require(fine, "edits", self.edits, "whole numbers of rows, or shares in [0, 1)")

@@ -272,9 +272,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
-        name: own
-        for name, own in cells.items()
-        if name not in ("risk", *MORE) or set(own) != {"-"}
+        name: own for name, own in cells.items() if name not in ("risk", *MORE) or set(own) != {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]

@@ -13,7 +13,7 @@ from icl_stl.problems.base import Scalar, Solvable
 
 @dataclass(frozen=True)
 class Chain(Solvable):
-    """A chain on K symbols: after u comes u + 1 with a chance s_u, each other with (1 - s_u)/(K - 1).
+    """A chain on K symbols: after u comes u + 1 with a chance s_u, all others are equally likely.
 
     Rows of `length` symbols, the first uniform. The learner is an n-gram of k symbols before one;
     its numbers are means over the contexts that the real chain shows, exact given the fit: `excess`

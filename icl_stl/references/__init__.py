@@ -7,7 +7,8 @@ generation 0 is fitted on the n real rows.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 11, 15 and from 18 on of ``paper_checks/THEORY.md`` in the repository.
+Statements and proofs: sections 8 to 11, 15 and from 18 on of ``paper_checks/THEORY.md`` in the
+repository.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -60,9 +61,11 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 rows: mean and covariance         ``covariance_augment``, ``covariance_fresh``           95
 rows of symbols: Markov chain     ``chain_augment``                                      96
 labels edited: least squares      ``ols_edit_additive``                                  110
-... by predictions                ``ols_edit_replace``, ``ols_edit_replace_bounds``      111
+... by predictions                ``ols_edit_replace``, ``ols_edit_replace_bounds``,     111
+                                  ``ols_edit_given``
 symbols edited, by lot            ``law_edit``                                           112
 ... the surest                    ``law_edit_sure``                                      113
+... of a long text, one round     ``chain_edit``                                         114
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -119,21 +122,22 @@ __all__ = [
     "BestWeight", "ChainPath", "ContextPath", "CovariancePath", "EditBounds", "FreshFactors",
     "FreshPath", "GapParts", "LawPath", "MeanVariance", "attention_context",
     "attention_context_factor", "attention_context_limit", "attention_fresh_context",
-    "attention_fresh_factors", "attention_fresh_square", "chain_augment", "covariance_augment",
-    "covariance_fresh", "law_accumulate", "law_anchored", "law_augment", "law_augment_bound",
-    "law_edit", "law_edit_sure", "law_fixation", "law_loop", "law_replace", "law_total_variation",
-    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
-    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
-    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
-    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
-    "mean_variance_replace", "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs",
-    "ols_augment_fresh_inputs", "ols_augment_same_inputs", "ols_augment_upper_bound",
-    "ols_context_walk", "ols_edit_additive", "ols_edit_replace", "ols_edit_replace_bounds",
-    "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
-    "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
-    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs", "ols_replace",
-    "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
-    "one_sided_loop", "one_sided_replace", "ridge_context", "ridge_modes", "ridge_on_kept",
-    "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
+    "attention_fresh_factors", "attention_fresh_square", "chain_augment", "chain_edit",
+    "covariance_augment", "covariance_fresh", "law_accumulate", "law_anchored", "law_augment",
+    "law_augment_bound", "law_edit", "law_edit_sure", "law_fixation", "law_loop", "law_replace",
+    "law_total_variation", "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample",
+    "mean_anchored", "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best",
+    "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile",
+    "mean_loop", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_variance_augment_limit", "mean_variance_replace", "ols_accumulate_fresh_inputs",
+    "ols_accumulate_same_inputs", "ols_augment_fresh_inputs", "ols_augment_same_inputs",
+    "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive", "ols_edit_given",
+    "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined", "ols_fresh_combined_best",
+    "ols_fresh_combined_limit", "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real",
+    "ols_fresh_real_limit", "ols_gap_augment_same_inputs", "ols_gap_single_fit",
+    "ols_loop_same_inputs", "ols_replace", "ols_single_fit", "ols_total_variation",
+    "one_sided_accumulate", "one_sided_augment", "one_sided_loop", "one_sided_replace",
+    "ridge_context", "ridge_modes", "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate",
+    "smoothed_augment", "smoothed_replace",
 ]
 # fmt: on

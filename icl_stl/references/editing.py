@@ -1,6 +1,6 @@
 """Loops in which a part of the labels, or symbols, of the training set is edited, exactly.
 
-Generation i is fitted on the n = ``samples`` rows of generation i - 1, of which k_i = ``edits[i-1]``
+Generation i is fitted on the n = ``samples`` rows of generation i - 1, k_i = ``edits[i-1]`` of which
 are edited, drawn by lot and independently of everything else. Least squares: y = <theta, x> +
 sigma eps, x ~ N(0, I_d), s_n = sigma^2 d/(n - d - 1). Laws on symbols: a symbol that is edited is
 drawn from the last empirical law.
@@ -13,12 +13,12 @@ from scipy.special import gammaln, xlogy
 
 from icl_stl.bounds._check import numbers, real
 from icl_stl.bounds._kinds import Floats, Num
-from icl_stl.references._common import last_generation, rows
+from icl_stl.references._common import last_generation, rows, variance
 from icl_stl.references.discrete import _diversity, _law
 from icl_stl.references.regression import ols_single_fit
 
 PLACES = 2**16
-"""Rows of all designs over which `ols_edit_replace` takes its mean, at least of `FEWEST` designs."""
+"""Rows of all designs over which `ols_edit_replace` takes its mean; of `FEWEST` at least."""
 FEWEST = 16
 OTHERS = 1e-9
 """Chance of what `law_edit_sure` leaves out, at most."""
@@ -59,26 +59,54 @@ def ols_edit_replace(samples: int, dim: int, noise: float, edits: Num, seed: int
     """
     counts, n, d = _edits(edits, samples), rows("samples", samples), rows("dim", dim)
     first = ols_single_fit(samples, dim, noise)
-    share, apart = counts / n, _apart(counts, n)
-    total = np.zeros((2, len(counts)))
+    apart, total = _apart(counts, n), np.zeros((2, len(counts)))
     rng, left = np.random.default_rng(rows("seed", seed, 0)), max(FEWEST, PLACES // n)
     while left > 0 and apart[1:].any():
         some = min(left, max(1, 2**20 // (n * d)))
         basis = np.linalg.qr(rng.normal(size=(some, n, d)))[0]
         lever = (basis**2).sum(-1)
-        start = 1 - lever
-        variance = start.copy()
-        for j, p in enumerate(share):
-            seen = (lever * np.stack([variance, start])).sum(-1)
-            total[:, j] += seen.sum(-1)
-            inner = basis.swapaxes(-1, -2) @ (variance[..., None] * basis)
-            spread = variance * (1 - 2 * lever) + ((basis @ inner) * basis).sum(-1)
-            variance = (1 - p - apart[j]) * variance + apart[j] * spread + p * start
+        total[0] += _residuals(basis, lever, counts).sum(0)
+        total[1] += (lever * (1 - lever)).sum()
         left -= some
     ratio = total[0] / np.where(total[1] > 0, total[1], 1)
     ratio[:1] = 1
-    steps = share + apart * ratio * (n - d) / (n + 2)
+    steps = counts / n + apart * ratio * (n - d) / (n + 2)
     return first * (1 + np.concatenate([[0.0], np.cumsum(steps)]))
+
+
+def ols_edit_given(xs: Num, noise: float, edits: Num) -> Floats:
+    r"""The law of `ols_edit_replace` for given inputs, a mean over labels and masks alone; exact.
+
+    sigma^2 [tr G^-1 (1 + sum_j p_j) + sum_j v_j <h, r_{j-1}>], G = X^T X, h_r = |G^-1 x_r|^2.
+
+    Args:
+        xs: X, [n, d], n >= d, of full rank.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 111.
+    """
+    inputs = real("xs", xs)
+    if inputs.ndim != 2 or np.linalg.matrix_rank(inputs) < inputs.shape[-1]:
+        raise ValueError(f"xs has shape {inputs.shape}: it must be [n, d], of the rank d")
+    n, counts = len(inputs), _edits(edits, len(inputs))
+    basis, upper = np.linalg.qr(inputs)
+    reach = (np.linalg.solve(upper, basis.T) ** 2).sum(0)
+    steps = reach.sum() * counts / n
+    steps += _apart(counts, n) * _residuals(basis[None], reach[None], counts)[0]
+    return variance(noise) * (reach.sum() + np.concatenate([[0.0], np.cumsum(steps)]))
+
+
+def _residuals(basis: Floats, weights: Floats, counts: Floats) -> Floats:
+    """<w, r_{j-1}> for j = 1..G by design: an orthonormal basis [D, n, d], weights [D, n]."""
+    n = basis.shape[1]
+    lever = (basis**2).sum(-1)
+    start = residual = 1 - lever
+    found = []
+    for p, v in zip(counts / n, _apart(counts, n), strict=True):
+        found.append((weights * residual).sum(-1))
+        inner = basis.swapaxes(-1, -2) @ (residual[..., None] * basis)
+        spread = residual * (1 - 2 * lever) + ((basis @ inner) * basis).sum(-1)
+        residual = (1 - p - v) * residual + v * spread + p * start
+    return np.stack(found, axis=-1) if found else np.zeros((len(basis), 0))
 
 
 def ols_edit_replace_bounds(samples: int, dim: int, noise: float, edits: Num) -> EditBounds:
@@ -108,7 +136,7 @@ def law_edit(law: Num, samples: int, edits: Num) -> Floats:
 
 
 def law_edit_sure(law: Num, samples: int, threshold: float, generations: int) -> Floats:
-    r"""The same if those symbols are drawn anew whose share is at least ``threshold``, and only they.
+    r"""The same if the symbols whose share is at least ``threshold`` are drawn anew, and only they.
 
     From c of n of the sure symbol c' ~ Bin(c, c/n) remain, so that a share s becomes s^2 in the
     mean; of O others with shares f among themselves O' = O + c - c', the new ones drawn by f, and
@@ -150,6 +178,35 @@ def law_edit_sure(law: Num, samples: int, threshold: float, generations: int) ->
     return np.where(missed > OTHERS, np.nan, error)
 
 
+def chain_edit(transition: Num, share: float = 1.0, threshold: float = 0.0) -> Floats:
+    r"""The chain fitted to a long text of a stationary chain A after one round of edits.
+
+    Each symbol x_t that A gives at least ``threshold`` after x_{t-1} is redrawn with the chance
+    g = ``share`` from A(x_{t-1}, .), all at once: M_u(x, y) = A(u,x)[(1 - g_ux) 1{x=y} + g_ux
+    A(u,y)] is the joint law of old and new symbol after u. With pi the stationary law,
+    J(a, b) = sum_ux pi_u M_u(x, a) sum_z M_x(z, b) is that of two new neighbours. By lot:
+    (1 - g) A + g R A^2, R the reversed chain.
+
+    Args:
+        transition: A, [K, K], rows that sum to 1; one stationary law, positive.
+        share: g, in [0, 1].
+        threshold: In [0, 1].
+    Returns: J(a, .)/J(a), [K, K].
+    Source: derived here, THEORY.md statement 114.
+    """
+    chain, g = real("transition", transition, 0, 1), float(real("share", share, 0, 1))
+    if chain.ndim != 2 or len({*chain.shape}) != 1 or not np.allclose(chain.sum(-1), 1):
+        raise ValueError(f"transition = {transition!r} is no matrix [K, K] whose rows sum to 1")
+    size = len(chain)
+    equations = np.vstack([chain.T - np.eye(size), np.ones(size)])
+    stationary = np.linalg.lstsq(equations, np.append(np.zeros(size), 1), rcond=None)[0]
+    edited = g * (chain >= real("threshold", threshold, 0, 1))
+    moved = (chain * edited)[:, :, None] * chain[:, None, :]
+    moved += (chain * (1 - edited))[:, :, None] * np.eye(size)
+    joint: Floats = np.einsum("u,uxa,xb->ab", stationary, moved, moved.sum(1))
+    return joint / joint.sum(-1, keepdims=True)
+
+
 def _binomials(count: Floats, share: Floats) -> Floats:
     """Chances of 0..n of each binomial law, n the largest count."""
     k = np.arange(count.max() + 1.0)
@@ -173,5 +230,5 @@ def _edits(edits: Num, samples: int) -> Floats:
 
 
 def _apart(counts: Floats, samples: int) -> Floats:
-    """v = k (n - k)/(n (n-1)): 0 if no label is edited, or all are."""
+    """How far edits are from none and from all: v = k (n - k)/(n (n-1))."""
     return counts * (samples - counts) / (samples * max(samples - 1, 1))

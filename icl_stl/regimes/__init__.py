@@ -44,7 +44,7 @@ all generations is meant, take `AccumulateFresh`."""
 # fmt: off
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
-    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "RealOnly", "Regime", "Replace",
-    "Step", "mixing_weights", "real_share", "real_shares", "source_shares", "synthetic_size",
-    "training_size",
+    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "RealOnly", "Regime",
+    "Replace", "Step", "mixing_weights", "real_share", "real_shares", "source_shares",
+    "synthetic_size", "training_size",
 ]

@@ -1,7 +1,7 @@
 """Loops in which a part of the labels, or symbols, of the training set is edited, exactly.
 
-Generation i is fitted on the n = ``samples`` rows of generation i - 1, k_i = ``edits[i-1]`` of which
-are edited, drawn by lot and independently of everything else. Least squares: y = <theta, x> +
+Generation i is fitted on the n = ``samples`` rows of generation i - 1, k_i = ``edits[i-1]`` of
+which are edited, drawn by lot and independently of everything else. Least squares: y = <theta, x> +
 sigma eps, x ~ N(0, I_d), s_n = sigma^2 d/(n - d - 1). Laws on symbols: a symbol that is edited is
 drawn from the last empirical law.
 """

@@ -533,8 +533,9 @@ def _sure(
     key: PRNGKeyArray, learner: Learner, regime: Regime, params: Params, rows: Data
 ) -> Array | None:
     """What the learner says of the labels that there are; see `Step.sure`."""
-    known = regime.keeps_training_set and learner.redraw is not None
-    return learner.redraw(key, params, rows)[1] if known else None
+    if not regime.keeps_training_set or learner.redraw is None:
+        return None
+    return learner.redraw(key, params, rows)[1]
 
 
 def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], Data]) -> Data:

@@ -94,7 +94,7 @@ class Categorical(Solvable):
                 return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
             case regimes.Edit(threshold=None) if samples > 1:
                 return references.law_edit(law, samples, regime.counts(samples, last))
-            case regimes.Edit(edits=(), threshold=least) if samples > 1 and least > 0.5:
+            case regimes.Edit(edits=(), threshold=float(least)) if samples > 1 and least > 0.5:
                 if (1 - least) * samples**2 < MOST_CHANCES:
                     return references.law_edit_sure(law, samples, least, last)
         return from_first(first, last)

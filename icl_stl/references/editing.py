@@ -92,7 +92,7 @@ def ols_edit_given(xs: Num, noise: float, edits: Num) -> Floats:
     reach = (np.linalg.solve(upper, basis.T) ** 2).sum(0)
     steps = reach.sum() * counts / n
     steps += _apart(counts, n) * _residuals(basis[None], reach[None], counts)[0]
-    return variance(noise) * (reach.sum() + np.concatenate([[0.0], np.cumsum(steps)]))
+    return np.asarray(variance(noise) * (reach.sum() + np.concatenate([[0.0], np.cumsum(steps)])))
 
 
 def _residuals(basis: Floats, weights: Floats, counts: Floats) -> Floats:
@@ -203,8 +203,8 @@ def chain_edit(transition: Num, share: float = 1.0, threshold: float = 0.0) -> F
     edited = g * (chain >= real("threshold", threshold, 0, 1))
     moved = (chain * edited)[:, :, None] * chain[:, None, :]
     moved += (chain * (1 - edited))[:, :, None] * np.eye(size)
-    joint: Floats = np.einsum("u,uxa,xb->ab", stationary, moved, moved.sum(1))
-    return joint / joint.sum(-1, keepdims=True)
+    joint = np.einsum("u,uxa,xb->ab", stationary, moved, moved.sum(1))
+    return np.asarray(joint / joint.sum(-1, keepdims=True))
 
 
 def _binomials(count: Floats, share: Floats) -> Floats:

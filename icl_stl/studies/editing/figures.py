@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from icl_stl.studies.drawing import Stored, chosen, column, grouped, of_cells, points
 from icl_stl.style import MARKERS, PALETTE
@@ -36,6 +37,7 @@ def _draw(stored: Stored) -> Figure:
         ax.set_title("rows of a Markov chain")
     for ax in (left, *others):
         ax.set_xlabel("generation")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         ax.legend(fontsize=8)
     return figure
 

@@ -188,8 +188,9 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
             row[name] = {"mean": mean, "stderr": error}
-        value, low = (mean_of(seen.get(name))[0] for name in ("tv_value", "tv_low"))
-        row["tv_lower"] = {"value": value, "low": low, "level": LEVEL}
+        for name, of in {"tv_lower": "tv", "one_step_lower": "eps"}.items():
+            value, low = (mean_of(seen.get(f"{of}_{end}"))[0] for end in ("value", "low"))
+            row[name] = {"value": value, "low": low, "level": LEVEL}
     for name in ("risk", *MORE):
         if name in seen:
             mean, error = mean_of(seen[name])
@@ -243,7 +244,7 @@ PROMPTS = {
 ROWS = {
     **{"rows": ("n_train", "d"), "held-out loss": ("held_out_loss", ".5g")},
     **{"gap": ("gap", "+.4g"), "energy distance": ("energy", ".4f")},
-    **{"TV at least": ("tv_low", ".3f")},
+    **{"TV at least": ("tv_lower", ".3f"), "one-step TV at least": ("one_step_lower", ".3f")},
 }
 OTHERS = {
     **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
@@ -252,6 +253,8 @@ OTHERS = {
     **{name: (name, ".4g") for name in MORE},
 }
 """Columns of a table: what they show of a row, and how."""
+MAYBE = ("risk", "one-step TV at least", *MORE)
+"""Those that are left out where there is nothing to show."""
 
 
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
@@ -259,7 +262,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     def cell(row: Row, name: str, style: str) -> str:
         value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
-        value = row["tv_lower"]["low"] if name == "tv_low" else value
+        value = value["low"] if name.endswith("_lower") and value else value
         error = None
         if isinstance(value, dict):
             value, error = value["mean"], value["stderr"]
@@ -272,7 +275,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
-        name: own for name, own in cells.items() if name not in ("risk", *MORE) or set(own) != {"-"}
+        name: own for name, own in cells.items() if name not in MAYBE or set(own) != {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]

@@ -4,8 +4,7 @@ Real rows, regimes and keys are those of every loop; a program of JAX mixes rows
 precision, and each model is fitted out of it. What a generation hands to the next are the rows that
 its model wrote at once: those to learn from and those to compare, so that a run folder keeps all
 that a stopped run needs and nothing is unpickled. Commands run beside each other, one a core;
-classes one after the other, since they share the random states of their packages, with NumPy's
-linear algebra in one thread: `problems.table.one_thread`.
+classes one after the other, since they share the random states of their packages.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from icl_stl.lab.runs import Folder, FollowedLoop, Replicate, State, Watch, draw
 from icl_stl.learners import Learner
 from icl_stl.loops import check_mix, next_generation, real_rows, room_for_rows
 from icl_stl.problems import Problem
-from icl_stl.problems.table import MOST_COMPARED, one_thread
+from icl_stl.problems.table import MOST_COMPARED, threads_of_arrays
 from icl_stl.regimes import Regime, real_share, synthetic_size
 
 ROWS = Learner(
@@ -94,8 +93,12 @@ def _run(
             report(words, index * count + done, (last + 1) * count)
 
         of = problem, regime, index, replicates, loop.state
-        pool, losses, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
-        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1)}
+        before = loop.state.params[:, n_syn:]
+        pool, losses, gap, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
+        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1), "gap": gap}
+        if regime.mixes_last:
+            share = real_share(regime, n, index)
+            seen |= {"before": before, "share": np.full(count, share)}
         seen = problem.completed(held_out, {**seen, "rows": pool[:, n_syn:]})
         loop.add(State(pool, history), seen)
         watch(LoopResult(regime, n, loop.observations))
@@ -110,6 +113,8 @@ class Fitted(NamedTuple):
     """`[R, count, columns]`."""
     losses: Any
     """-ln p of the held-out rows, `[R, H]`; None without a density."""
+    gap: Any
+    """Mean of these less the mean of the rows that were learned from, `[R]`; likewise."""
     kept: Any
     """The rows of all generations so far, for a regime that keeps them."""
 
@@ -147,18 +152,20 @@ def fit_generation(
         tasks[r] = Task(rows[r][there], own_weights, state.params.shape[1], *of)
     pool = np.full(state.params.shape, np.nan)
     losses = np.full(held_out.shape[:2], np.nan) if problem.model.has_density else None
+    training = np.full(len(pool), np.nan)
     for done, (r, made) in enumerate(_fitted(problem.model, tasks)):
         words = f"generation {index}, run {r}"
         tell(words, done)
         if isinstance(made, Written):
             pool[r] = made.rows
             if losses is not None:
-                losses[r] = made.losses
+                losses[r], training[r] = made.losses, made.training_loss
         else:
             path = reason_path(tasks[r].place)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, f"{words}: {problem.model.words}: {made}\n".encode())
-    return Fitted(pool, losses, history)
+    gap = None if losses is None else losses.mean(1) - training
+    return Fitted(pool, losses, gap, history)
 
 
 def _own_weights(model: Any, regime: Regime, index: int, weights: Any) -> Any:
@@ -185,7 +192,7 @@ def _fitted(model: Any, tasks: dict[int, Task]) -> Iterator[tuple[int, Written |
             return error
 
     if not model.at_once:
-        with one_thread():
+        with threads_of_arrays(model.threads):
             yield from ((r, written(task)) for r, task in tasks.items())
         return
     with ThreadPoolExecutor(len(available_cores())) as threads:

@@ -287,8 +287,8 @@ def _places(key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, las
     def some() -> Data:
         params = learner.fit(key, real, spread(1.0, n, n, precision(real)))
         kept, rows = room_for_rows(regime, real, last), in_turn(real, n_syn) if n_syn else ()
-        sure = _sure(key, learner, regime, params, kept)
-        return _mixed(regime, Step(key, 1, params, real, rows, kept, 0.5, n, n_syn, sure))[0]
+        places, sure = real_places(regime, real), _sure(key, learner, regime, params, kept)
+        return _mixed(regime, Step(key, 1, params, places, rows, kept, 0.5, n, n_syn, sure))[0]
 
     return row_count(jax.eval_shape(some))
 
@@ -307,7 +307,7 @@ def _mixed(regime: Regime, step: Step) -> tuple[Data, Float[Array, " N"]]:
     rows, weights = regime.mix(step)
     if not _chooses(regime):
         return rows, weights
-    count, places = row_count(step.real), row_count(rows)
+    count, places = step.samples, row_count(rows)
     name = f"mix of the regime {regime.name!r}"
     rows, weights = rows_of(name, rows, step.real, places), jnp.asarray(weights)
     right = f"weights of the shape ({places},), one a row"
@@ -362,7 +362,8 @@ def check_mix(
     sure = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
     for index in sorted(k for k in {1, 2, 3, generations} if 1 <= k <= generations):
         share = real_share(regime, n, index)
-        step = Step(key, index, params, real, rows, kept, share, n, n_syn, sure)
+        places = real_places(regime, real)
+        step = Step(key, index, params, places, rows, kept, share, n, n_syn, sure)
         weights = _known(regime.mix(step)[1])
         if weights is not None and np.isfinite(weights).all():
             _mixed(regime, step)
@@ -456,6 +457,12 @@ def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
     return in_turn(real, max(1, generations) * synthetic_size(regime, row_count(real)))
 
 
+def real_places(regime: Regime, real: Data) -> Data:
+    """Places for the real rows of a generation, the first ones the real set."""
+    most = regime.real_size(row_count(real)) if regime.fresh_real else row_count(real)
+    return real if most == row_count(real) else in_turn(real, most)
+
+
 def _all_finite(params: Params) -> Bool[Array, ""]:
     """Whether all numbers are finite."""
     leaves = [jnp.asarray(a) for a in jax.tree.leaves(params)]
@@ -539,10 +546,10 @@ def _sure(
 
 
 def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], Data]) -> Data:
-    """What was made; harmless rows instead in generation 0, where there is nothing to make it of.
+    """What was made; something else in generation 0, where there is nothing to make it of.
 
-    They have no weight there; of parameters that do not exist yet, a generator might make NaN, or
-    never end.
+    Harmless rows without weight: of parameters that do not exist yet, a generator might make NaN,
+    or never end.
     """
     known = _known(is_first)
     if known is not None:
@@ -571,7 +578,7 @@ def next_generation(
     share: Any | None = None,
     fresh: Any = True,
 ) -> Generation:
-    """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh.
+    """Generation i >= 1: let θ_{i-1} generate, mix as the regime says, fit afresh or go on.
 
     Args:
         key: Key of the whole loop; generation i uses `fold_in(key, i)`.
@@ -619,8 +626,9 @@ def next_generation(
     is_first = jnp.asarray(generation) == 0
     if from_first:
         share = jnp.where(is_first, 1.0, share)
+    seen = real_places(regime, real)
     if draw_real is not None and regime.fresh_real:
-        real = _fresh_or_not(draw_real, keys.real, real, fresh, from_first & is_first)
+        seen = _fresh_or_not(draw_real, keys.real, seen, fresh, from_first & is_first)
     rows = synthetic
     if n_syn and rows is None:
         rows = _unless_first(
@@ -643,11 +651,20 @@ def next_generation(
         kept = jax.tree.map(put, kept, rows)
     rows = () if rows is None else rows
     sure = _sure(keys.generate, learner, regime, previous, kept)
-    step = Step(keys.choose, generation, previous, real, rows, kept, share, samples, made, sure)
+    step = Step(keys.choose, generation, previous, seen, rows, kept, share, samples, made, sure)
     training_set, row_weights = _mixed(regime, step)
     if regime.keeps_training_set:
         kept = training_set
-    params = learner.fit(keys.fit, training_set, row_weights)
+    of, update = (training_set, row_weights), learner.update
+    params = (
+        learner.fit(keys.fit, *of)
+        if update is None
+        else _unless_first(
+            is_first,
+            lambda: update(keys.fit, previous, *of, share),
+            lambda: learner.fit(keys.fit, *of),
+        )
+    )
     if from_first:
         previous = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), params, previous)
     return Generation(

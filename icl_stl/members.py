@@ -440,7 +440,10 @@ USUAL = {
     for name in FLAT_OPTIONS
 }
 """Their defaults: one that is the same for all is taken where it has no use, too."""
-REGIME_OPTIONS = ("alpha", "lam", "weight", "edits", "edit_model", "threshold")
+REGIME_OPTIONS = (
+    *("alpha", "lam", "weight", "alpha_decay", "growth", "until"),
+    *("edits", "edit_model", "threshold"),
+)
 """The options of the regimes of the package."""
 
 

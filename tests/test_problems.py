@@ -179,6 +179,7 @@ def test_problems_are_those_of_the_folder():
     assert sorted(PROBLEMS) == [
         *("bernoulli", "categorical", "chain", "clipped_mean", "empirical_bayes", "gaussian"),
         *("gaussian_mean", "in_context", "linear_attention", "ols", "ridge", "shrinkage"),
+        "sources",
     ]
     for name, kind in PROBLEMS.items():
         assert kind.name == name

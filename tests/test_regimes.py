@@ -21,9 +21,12 @@ from icl_stl.regimes import (
     AugmentSameInputs,
     Edit,
     FreshReal,
+    Hidden,
     RealOnly,
     Regime,
     Replace,
+    Scheduled,
+    Varying,
     mixing_weights,
     real_share,
     source_shares,
@@ -48,6 +51,8 @@ REGIMES = [
     AccumulateSubsample(0.5),
     Anchored(0.3),
     Edit((3.0, 0.25)),
+    Hidden(0.3, alpha_decay=0.5, growth=1.0, until=3),
+    Varying(0.6, alpha_decay=1.0, growth=0.5, until=4, lam=0.5),
 ]
 KINDS = {
     Augment: (0.5,),
@@ -60,8 +65,10 @@ KINDS = {
     AccumulateSubsample: (),
     Anchored: (0.5,),
     Edit: (),
+    Hidden: (),
+    Varying: (),
 }
-HAVE_LAM = [Replace, FreshReal, AccumulateFresh, Accumulate, AccumulateSubsample]
+HAVE_LAM = [Replace, FreshReal, AccumulateFresh, Accumulate, AccumulateSubsample, Varying]
 
 
 def test_every_kind_of_regime_is_tested():
@@ -70,7 +77,7 @@ def test_every_kind_of_regime_is_tested():
 
     own = {kind for kind in below(Regime) if kind.__module__.startswith("icl_stl.regimes")}
     assert set(KINDS) == set(regimes.REGIMES.values())
-    assert own - set(KINDS) == {Regime, ByRatio}  # what they share
+    assert own - set(KINDS) == {Regime, ByRatio, Scheduled}  # what they share
     assert {type(regime) for regime in REGIMES} == set(KINDS)
 
 
@@ -206,6 +213,8 @@ def test_a_share_and_a_ratio_say_the_same_thing(kind):
         (Accumulate(1.5), 4, 6),
         (AccumulateSubsample(3), 5, 15),
         (Anchored(0.2, lam=1 / 3), 9, 3),
+        (Hidden(growth=0.5, until=3), 10, 17),
+        (Varying(growth=0.5, until=3, lam=0.5), 10, 9),
     ],
 )
 def test_synthetic_sizes(regime, samples, n_syn):
@@ -254,6 +263,8 @@ def test_names_are_those_of_the_command_line():
         "accumulate-subsample": AccumulateSubsample,
         "anchored": Anchored,
         "edit": Edit,
+        "hidden": Hidden,
+        "varying": Varying,
     }
     assert known == regimes.REGIMES
 
@@ -264,7 +275,7 @@ def test_names_are_those_of_the_command_line():
         ("keeps_history", {AccumulateFresh, Accumulate, AccumulateSubsample, Anchored}),
         ("reuses_inputs", {AugmentSameInputs, Accumulate, Edit}),
         ("keeps_training_set", {Edit}),
-        ("fresh_real", {FreshReal}),
+        ("fresh_real", {FreshReal, Hidden}),
     ],
 )
 def test_what_sets_a_regime_apart(flag, kinds):
@@ -332,6 +343,8 @@ def test_a_source_without_a_share_is_no_source(weight):
         (Accumulate(0.5), [4, 6, 8, 10]),
         (AccumulateSubsample(2.0), [4, 4, 4, 4]),
         (Anchored(0.3, lam=2.0), [4, 12, 20, 28]),
+        (Hidden(growth=1.0, until=2), [4, 4, 8, 8]),
+        (Varying(growth=2.0, until=2), [4, 8, 20, 20]),
     ],
     ids=repr,
 )
@@ -376,3 +389,29 @@ def test_the_real_share_completes_the_mixing_weights(regime, name, share):
     assert [real_share(regime, 12, i) for i in range(3)] == [1.0, share, share]
     mixed = mixing_weights(regime, 12, 2).sum(axis=1)
     np.testing.assert_allclose([1 - real_share(regime, 12, i) for i in range(3)], mixed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "right"),
+    [
+        ("alpha", 0.0, "a positive number"),
+        ("alpha", 1.5, r"in \(0, 1\]"),
+        ("alpha_decay", -0.1, "a number of at least 0"),
+        ("growth", math.nan, "a number of at least 0"),
+        ("until", 0, r"a whole number in 1\.\.10000"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Hidden, Varying])
+def test_a_schedule_that_is_none_is_refused(kind, field, value, right):
+    with pytest.raises(ValueError, match=f"^{field} must be {right}, but it is {value!r}"):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize("regime", [Hidden, Varying])
+def test_shares_fall_and_rows_grow_as_they_are_asked_to(regime):
+    one = regime(0.8, alpha_decay=0.5, growth=1.5, until=4)
+    shares = [real_share(one, 10, i) for i in range(1, 6)]
+    np.testing.assert_allclose(shares, 0.8 / np.sqrt(np.arange(2, 7)), rtol=1e-14)
+    assert one.sizes(10, 6) == [10, 28, 52, 80, 80, 80]
+    expected = varying_share_weights(np.array(shares))
+    np.testing.assert_allclose(mixing_weights(one, 10, 5), expected, rtol=1e-14)

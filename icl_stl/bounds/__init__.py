@@ -21,6 +21,7 @@ docstrings cite them: ``paper_checks/THEORY.md`` in the repository.
 ``transformers``       stability of in-context learners from norms of weights; the context loop
 ``linear_attention``   gap of linear attention in context, certified and not vacuous
 ``localised``          gap and risk by variances: around a parameter, held-out rows, PAC-Bayes
+``sources``            a law from rows of hidden sources: best estimators, the price
 ``paper_forms``        shapes of the paper's own bounds, constants assumed
 =====================  ============================================================================
 
@@ -74,6 +75,7 @@ from icl_stl.bounds.linear_attention import *
 from icl_stl.bounds.localised import *
 from icl_stl.bounds.optimum import *
 from icl_stl.bounds.plateau import *
+from icl_stl.bounds.sources import *
 from icl_stl.bounds.stability import *
 from icl_stl.bounds.transformers import *
 
@@ -82,7 +84,7 @@ __all__ = [
     "ACTIVATION_SLOPES", "BiasNoise", "BitsGap", "Certificate", "Constant", "ContextLoop",
     "CoupledGap", "Drift", "Exponents", "Gap", "KeptInputsLimit", "LinearAttentionGap",
     "LinearLayer", "LocalisedGap", "NetworkRisks", "OptimalSize", "Plateau", "RMSNorm",
-    "RiskBound", "SoftmaxLayer", "SphereMoments", "SquarePlateau", "Stability",
+    "RiskBound", "SoftmaxLayer", "SourcesError", "SphereMoments", "SquarePlateau", "Stability",
     "StableAlgorithmGap", "TimeScales", "UniformGap", "accumulate_influence",
     "accumulate_weights", "anchored_weights", "attention_cap", "best_fresh_weight",
     "bias_noise_drift", "bias_noise_limit", "bits_gap", "bousquet_elisseeff",
@@ -100,10 +102,10 @@ __all__ = [
     "pac_bayes_risk", "paper_forms", "parameter_stability", "phase_threshold", "plateau",
     "plateau_affine", "plateau_in_squares", "plateau_prediction", "proved_directions",
     "published_generic", "quantised_risk", "recursive_stability", "replace_one",
-    "replace_one_path", "sphere_moments", "synthetic_influence", "synthetic_trade_off",
-    "time_scales", "total_variation_from_kl", "uniform_convergence_gap", "uniform_gap",
-    "uniform_recursive_stability", "varying_share_influence", "varying_share_weights",
-    "weighted_gap", "weighted_stability",
+    "replace_one_path", "sources_rates", "sphere_moments", "synthetic_influence",
+    "synthetic_trade_off", "time_scales", "total_variation_from_kl", "uniform_convergence_gap",
+    "uniform_gap", "uniform_recursive_stability", "varying_share_influence",
+    "varying_share_weights", "weighted_gap", "weighted_stability",
 ]
 # fmt: on
 

@@ -53,7 +53,7 @@ def _in_context(
         drawn = law.mean + law.std * standard_normal(key, *prompts.ys.shape)
         return prompts._replace(ys=drawn), jnp.exp(law.log_density(prompts.ys))
 
-    return Learner(fit, writer(task, relabel), predict, relabel, redraw)
+    return Learner(fit, writer(task, relabel), predict, relabel, redraw=redraw)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:

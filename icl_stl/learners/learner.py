@@ -33,6 +33,9 @@ class Learner:
     """key, parameters, rows -> rows in which every label, or symbol, is drawn anew given those
     before it **as they stand**; and how likely those are that stand there, a probability or a
     density, `[N]` or `[N, m]`. For learners whose rows have several labels, or symbols."""
+    update: Callable[[PRNGKeyArray, Params, Data, Float[Array, " N"], Any], Params] | None = None
+    """key, θ_{i-1}, N rows of data, their weights, α_i -> θ_i, of a learner that goes on from the
+    generation before; without it, every generation is fitted afresh."""
     log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
     """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
 

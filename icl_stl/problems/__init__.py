@@ -19,6 +19,7 @@ from icl_stl.problems.linear_attention import LinearAttention, attention_law, at
 from icl_stl.problems.ols import Ols
 from icl_stl.problems.ridge import Ridge
 from icl_stl.problems.shrinkage import Shrinkage
+from icl_stl.problems.sources import Sources
 
 PROBLEMS: dict[str, type[Problem]] = {
     kind.name: kind
@@ -33,5 +34,5 @@ PROBLEMS: dict[str, type[Problem]] = {
 __all__ = [
     "PROBLEMS", "Bernoulli", "Categorical", "Chain", "ClippedMean", "EmpiricalBayes", "Gaussian",
     "GaussianMean", "InContext", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
-    "Solvable", "attention_law", "attention_task", "expected_excess",
+    "Solvable", "Sources", "attention_law", "attention_task", "expected_excess",
 ]

@@ -43,6 +43,8 @@ class Problem:
     """Words that stand for it (`--learner WORD`), each with its options then, and defaults."""
     flat_help: ClassVar[Mapping[str, str]] = {}
     """What those of these options mean that are no fields."""
+    refits: ClassVar[bool] = True
+    """Whether every generation is fitted afresh, to its own rows alone."""
     usual_runs: ClassVar[int] = 1000
     """Loops, where nobody says how many."""
 

@@ -11,6 +11,18 @@ from icl_stl.config import normalised, pseudo_counts, require, whole
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 
+
+def scheduled_law(law: Any, regime: regimes.Scheduled, samples: int, last: int) -> Any:
+    """E |p_i - p|^2 of empirical laws where shares and numbers of rows change."""
+    shares = regimes.real_shares(regime, samples, last)[1:]
+    match regime:
+        case regimes.Hidden():
+            return references.law_hidden(law, [samples, *regime.sizes(samples, last)], shares)
+        case regimes.Varying():
+            return references.law_varying(law, samples, regime.sizes(samples, last), shares)
+    return None
+
+
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
@@ -106,6 +118,8 @@ class Categorical(Solvable):
         law, count = self._law, self.pseudo_count
         if isinstance(regime, regimes.Edit) and samples > 1 and not count:
             return _edited(law, regime, samples, generations)
+        if isinstance(regime, regimes.Scheduled) and not count:
+            return scheduled_law(law, regime, samples, generations)
         mixing = references.Mixing.of(regime, samples, generations)
         if mixing is None:
             return from_first(references.law_fresh(law, samples, 1, 0).error[0], generations)

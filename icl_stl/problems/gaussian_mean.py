@@ -52,6 +52,7 @@ class GaussianMean(Located):
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         n_syn = regime.synthetic_size(samples)
         loop = samples, n_syn, self.noise, generations
+        shares = regimes.real_shares(regime, samples, generations)[1:]
         match regime:
             case regimes.RealOnly():
                 return from_first(self.noise**2 / samples, generations, stays=True)
@@ -67,4 +68,10 @@ class GaussianMean(Located):
                 return references.mean_fresh(*loop, regime.share(1))
             case regimes.Anchored():
                 return references.mean_anchored(*loop, regime.alpha)
+            case regimes.Hidden():
+                sizes = [samples, *regime.sizes(samples, generations)]
+                return references.mean_hidden(self.noise, sizes, shares)
+            case regimes.Varying():
+                sizes = regime.sizes(samples, generations)
+                return references.mean_varying(self.noise, samples, sizes, shares)
         return None

@@ -7,8 +7,7 @@ generation 0 is fitted on the n real rows.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 11, 15 and from 18 on of ``paper_checks/THEORY.md`` in the
-repository.
+Statements and proofs: sections 8 to 11, 15 and from 18 on, ``paper_checks/THEORY.md``.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -69,6 +68,10 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 ... its label sensitivity         ``ridge_sensitivity``                                  63
 rows: mean and covariance         ``covariance_augment``, ``covariance_fresh``           95
 rows of symbols: Markov chain     ``chain_augment``                                      96
+rows that are real by lot         ``law_hidden``, ``mean_hidden``                        104
+... estimators of all stages      ``sources_error``                                      106
+real rows added, all rows kept    ``mean_kept``                                          108
+shares and batches that change    ``law_varying``, ``mean_varying``                      109
 labels edited: least squares      ``ols_edit_additive``                                  110
 ... by predictions                ``ols_edit_replace``, ``ols_edit_replace_bounds``,     111
                                   ``ols_edit_given``
@@ -83,6 +86,8 @@ would be right. Shares are >= 0 and strictly lower triangular; a row sums to at 
 is on the real set.
 
 =================  ============================================================  ===================
+``sizes``          rows of the generations, each counted by itself               whole, >= 1
+``alphas``         real shares of generations 1..G, [G]                          [0, 1]
 ``samples``        n, rows of the real set; or new ones a generation             whole, >= 1
 ``n_syn``          m, synthetic rows a generation                                whole, >= 1
 ``noise``          sigma, deviation of real and of generated rows or labels      > 0
@@ -127,6 +132,7 @@ from icl_stl.references.editing import *
 from icl_stl.references.gaussian import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
+from icl_stl.references.sources import *
 from icl_stl.references.tables import *
 
 # fmt: off
@@ -137,22 +143,23 @@ __all__ = [
     "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square", "chain_augment",
     "chain_edit", "covariance_augment", "covariance_fresh", "deviation_tail", "law_accumulate",
     "law_affine", "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit",
-    "law_edit", "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_loop",
-    "law_replace", "law_symbols", "law_total_variation", "log_variance_replace", "mean_accumulate",
-    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
-    "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts",
-    "mean_linear_gap_quantile", "mean_loop", "mean_replace", "mean_total_variation",
-    "mean_variance_augment", "mean_variance_augment_limit", "mean_variance_mixed",
-    "mean_variance_replace", "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs",
-    "ols_augment_fresh_inputs", "ols_augment_same_inputs", "ols_augment_upper_bound",
-    "ols_context_walk", "ols_edit_additive", "ols_edit_given", "ols_edit_replace",
-    "ols_edit_replace_bounds", "ols_fresh_combined", "ols_fresh_combined_best",
-    "ols_fresh_combined_limit", "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real",
-    "ols_fresh_real_limit", "ols_gap_augment_same_inputs", "ols_gap_single_fit",
-    "ols_loop_same_inputs", "ols_min_norm_fresh", "ols_min_norm_replace",
-    "ols_min_norm_same_inputs", "ols_replace", "ols_single_fit", "ols_total_variation",
-    "one_sided_accumulate", "one_sided_augment", "one_sided_loop", "one_sided_replace",
-    "poisson_survival", "ridge_context", "ridge_modes", "ridge_on_kept", "ridge_sensitivity",
-    "smoothed_accumulate", "smoothed_augment", "smoothed_replace", "symbol_survival",
+    "law_edit", "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden",
+    "law_loop", "law_replace", "law_symbols", "law_total_variation", "law_varying",
+    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
+    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
+    "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile",
+    "mean_loop", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_variance_augment_limit", "mean_variance_mixed", "mean_variance_replace", "mean_varying",
+    "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
+    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive",
+    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined",
+    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
+    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
+    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
+    "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_replace",
+    "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
+    "one_sided_loop", "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes",
+    "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",
+    "smoothed_replace", "sources_error", "symbol_survival",
 ]
 # fmt: on

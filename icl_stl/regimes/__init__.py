@@ -19,14 +19,18 @@ from icl_stl.regimes.base import (
 )
 from icl_stl.regimes.edit import Edit
 from icl_stl.regimes.fresh import FreshReal
+from icl_stl.regimes.hidden import Hidden
 from icl_stl.regimes.real_only import RealOnly
 from icl_stl.regimes.replace import Replace
+from icl_stl.regimes.scheduled import Scheduled
+from icl_stl.regimes.varying import Varying
 
 REGIMES: dict[str, type[Regime]] = {
     kind.name: kind
     for found in iter_modules(__path__)
     for kind in vars(import_module(f"{__name__}.{found.name}")).values()
     if isinstance(kind, type) and issubclass(kind, Regime) and kind.share is not Regime.share
+    if kind.synthetic_size is not Regime.synthetic_size
 }
 """All regimes of this folder by name."""
 for _kind in REGIMES.values():
@@ -44,7 +48,7 @@ all generations is meant, take `AccumulateFresh`."""
 # fmt: off
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
-    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "RealOnly", "Regime",
-    "Replace", "Step", "mixing_weights", "real_share", "real_shares", "source_shares",
-    "synthetic_size", "training_size",
+    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "Hidden", "RealOnly",
+    "Regime", "Replace", "Scheduled", "Step", "Varying", "mixing_weights", "real_share",
+    "real_shares", "source_shares", "synthetic_size", "training_size",
 ]

@@ -34,7 +34,8 @@ class Step(NamedTuple):
     params: Any
     """θ_{i-1}."""
     real: Any
-    """The real rows: n places; new ones in every generation where the regime is `fresh_real`."""
+    """The real rows: n places; new ones in every generation where the regime is `fresh_real`, then
+    `Regime.real_size` places."""
     synthetic: Any
     """The rows that θ_{i-1} generated: n_syn places; () if it leaves none."""
     kept: Any
@@ -94,6 +95,10 @@ class Regime:
     def synthetic_size(self, samples: int) -> int:
         """n_syn, the most synthetic rows that a generation leaves behind, for n real rows."""
         raise NotImplementedError
+
+    def real_size(self, samples: int) -> int:
+        """The most new real rows of a generation where they are `fresh_real`; here n."""
+        return samples
 
     def share(self, generation: int) -> float:
         """α_i: share of D_0 in the training law of generation i >= 1, in [0, 1]."""

@@ -148,8 +148,8 @@ def known_of(set_to: Json, rows: Sequence[Json], curves: Mapping[str, Curve]) ->
         own = np.diag(terms) * (np.arange(len(rows)) > 0)
         first = terms[:, 0]
         parts = np.stack([first, terms.sum(1) - first - own, own], 1)
-    squared = _is_ours(set_to) and "excess_risk" in curves and len(rows) > 1
-    if squared and regime is not None and regime.mixes_last:
+    squared = _is_refitted(set_to) and "excess_risk" in curves and len(rows) > 1
+    if squared and regime is not None and regime.mixes_last and _is_steady(regime, samples, rows):
         alpha = real_share(regime, samples, 1)
         predicted = in_squares(alpha, curves["excess_risk"], np.arange(len(rows)))
         if 0 < alpha < 1:
@@ -173,9 +173,18 @@ def in_squares(alpha: float, excess: Curve, generation: Any) -> Curve:
     return Curve(np.asarray(mean), np.asarray(half))
 
 
-def _is_ours(set_to: Json) -> bool:
-    """Whether its problem is one of this package, whose excess risks are squared distances."""
-    return set_to.get("learner", set_to.get("problem")) in {*members.LEARNERS, *PROBLEMS}
+def _is_refitted(set_to: Json) -> bool:
+    """Whether its problem is one of this package, whose excess risks are squared distances of fits
+    to the rows of one generation.
+    """
+    kinds = {**members.LEARNERS, **PROBLEMS}
+    return getattr(kinds.get(set_to.get("learner", set_to.get("problem"))), "refits", False)
+
+
+def _is_steady(regime: Regime, samples: int, rows: Sequence[Json]) -> bool:
+    """Whether all generations after generation 0 have one share and one number of rows."""
+    later = range(1, len(rows))
+    return len({(real_share(regime, samples, i), rows[i]["n_train"]) for i in later}) == 1
 
 
 def _regime(set_to: Json) -> Regime | None:

@@ -147,10 +147,14 @@ class Setting:
         return {
             "problem": _described(self.problem),
             "regime": _described(self.regime)
-            if type(self.regime) not in REGIMES.values()
+            if type(self.regime) not in REGIMES.values() or {*vars(self.regime)} - SAID
             else [self.regime.name, self.n_syn, self.share(1)],
             **{name: getattr(self, name) for name in ("samples", "generations", "seed", "runs")},
         }
+
+
+SAID = {"alpha", "lam", "weight"}
+"""Fields of a regime of the package that n_syn and the real share say."""
 
 
 @lru_cache(maxsize=4096)

@@ -70,7 +70,9 @@ def _made(member: Generative, columns: int) -> "Learner":
     def relabel(key: Array, params: Any, rows: Array) -> Array:
         return own.generate(key, params, rows.shape[0])
 
-    return Learner(fit, own.generate, None, relabel, own.redraw, own.log_density)
+    return Learner(
+        fit, own.generate, relabel=relabel, redraw=own.redraw, log_density=own.log_density
+    )
 
 
 class Units(NamedTuple):

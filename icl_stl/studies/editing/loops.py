@@ -15,7 +15,7 @@ from icl_stl.studies.editing.experiments import Schedules
 
 
 @dataclass(frozen=True, eq=False)
-class Scheduled(Edit):
+class Traced(Edit):
     """`Edit` whose counts and model are numbers of the program."""
 
     table: Any = ()
@@ -34,7 +34,7 @@ def _run(experiment: Schedules, key: PRNGKeyArray) -> dict[str, Any]:
     additive = jnp.array([regime.edit_model == "additive" for regime in experiment.regimes])
 
     def one(table: Any, additive: Any) -> Any:
-        regime = Scheduled((), "additive", table=table, additive=additive)  # with places for it
+        regime = Traced((), "additive", table=table, additive=additive)  # with places for it
         observe = lambda truth, _, key, generation: problem.excess(truth, generation.params)  # noqa: E731
         return loop(problem, regime, n, last, key, observe)
 

@@ -1,0 +1,3 @@
+"""Rows of hidden sources, everything kept, and real shares that change with the generation."""
+
+PLACE = 12

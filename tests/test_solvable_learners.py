@@ -318,22 +318,44 @@ def test_a_small_penalty_decides_where_inputs_depend_on_each_other():
     np.testing.assert_allclose(found, [0.6, 1.2], rtol=1e-3)
 
 
-@pytest.mark.parametrize("rows", [8, 60, 2000])
-def test_inputs_that_depend_on_each_other_have_no_least_squares(rows):
-    drawn = np.random.default_rng(1).normal(size=(rows, 4)) * [1, 1e-3, 1e3, 1]
-    drawn[:, 3] = 3 * drawn[:, 0]
-    fit = jax.jit(jax.vmap(learners.ols().fit, (None, 0, None)))
-    fine = np.random.default_rng(2).normal(size=(rows, 4))
-    ys = jnp.ones((2, rows))
-    found = fit(KEY, Rows(jnp.float32(np.stack([drawn, fine])), ys), even(rows))
-    assert np.isnan(found[0]).all()
-    known = np.linalg.lstsq(fine, np.ones(rows), rcond=None)[0]
-    np.testing.assert_allclose(found[1], known, atol=1e-5)
+@pytest.mark.parametrize("rows", [3, 8, 2000])
+def test_inputs_that_depend_on_each_other_have_the_shortest_least_squares(rows):
+    """As in double precision: columns that depend on each other, of any scale, too few rows, rows
+    without weight, a column of zeros; also in a batch in which other fits need nothing of it.
+    """
+    rng, places = np.random.default_rng(1), rows + 5
+    drawn = rng.normal(size=(4, places, 4))
+    drawn[0] *= [1, 1e-2, 1e2, 1]
+    drawn[0, :, 3] = 2 * drawn[0, :, 0]
+    drawn[1, :, 2] = 0
+    drawn[2, :, :2] = drawn[2, :, 2:]
+    xs, ys = np.float32(drawn), np.float32(rng.normal(size=(4, places)))
+    xs[0, :, 3] = 2 * xs[0, :, 0]
+    weights = jnp.concatenate([even(rows), jnp.zeros(5)])
+    for copies in (1, 500):  # a large batch is compiled otherwise
+        fit = jax.jit(jax.vmap(learners.ols().fit, (None, 0, None)))
+        tiled = Rows(np.tile(xs, (copies, 1, 1)), np.tile(ys, (copies, 1)))
+        found = fit(KEY, tiled, weights)[-4:]
+        for x, y, own in zip(xs.astype(float), ys.astype(float), found, strict=True):
+            known = np.linalg.lstsq(x[:rows], y[:rows], rcond=1e-9)[0]
+            np.testing.assert_allclose(own, known, atol=2e-4 * np.abs(known).max())
 
 
-def test_too_few_rows_for_least_squares_are_refused():
-    with pytest.raises(ValueError, match=r"at least as many as the dimension 3 .* there are 2$"):
-        learners.ols().fit(KEY, Rows(jnp.ones((2, 3)), jnp.ones(2)), even(2))
+def test_too_few_rows_have_the_shortest_least_squares():
+    found = learners.ols().fit(KEY, Rows(jnp.array([[3.0, 4.0, 0.0]]), jnp.ones(1)), even(1))
+    np.testing.assert_allclose(found, [0.12, 0.16, 0], atol=1e-6)
+    zeros = learners.ols().fit(KEY, Rows(jnp.zeros((2, 3)), jnp.ones(2)), even(2))
+    np.testing.assert_array_equal(zeros, 0)
+    unknown = learners.ols().fit(KEY, Rows(jnp.full((2, 3), 1e-20), jnp.ones(2)), even(2))
+    assert np.isnan(unknown).all()
+
+
+def test_linear_attention_with_fewer_prompts_than_weights_is_fitted_with_the_least_penalty():
+    task = LinearRegression(dim=4, context=9, noise=0.5)
+    prompts = sample_prompts(task, KEY, 8)
+    found = learners.linear_attention(task, std=1.0, penalty=1e-9).fit(KEY, prompts, even(8))
+    known = np.linalg.lstsq(np.float64(features(prompts)), np.float64(prompts.ys[:, -1]))[0]
+    np.testing.assert_allclose(found.ravel(), known, atol=1e-3 * np.abs(known).max())
 
 
 def test_an_extinct_symbol_has_no_chance_at_all():

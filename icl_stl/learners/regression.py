@@ -64,7 +64,7 @@ def weighted_ridge(
         there = values > rounding * values[0]
         scaled = left.T @ upper[:p, p] / jnp.where(there, values, 1.0)
         short = right.T @ jnp.where(there, scaled, 0.0) / size
-        away = (~there)[::-1]  # what no row has; first, so that columns of 0 change nothing
+        away = (~there)[None, ::-1]  # what no row has; first, so that columns of 0 change nothing
         basis = jnp.where(away, jnp.linalg.qr(right.T[:, ::-1] / size[:, None] * away)[0], 0.0)
         short = short - basis @ (basis.T @ short)
         return jnp.where(fine, found, short), jnp.array(False)

@@ -9,6 +9,7 @@ from icl_stl.regimes import (
     Anchored,
     Augment,
     AugmentSameInputs,
+    Edit,
     FreshReal,
     Hidden,
     RealOnly,
@@ -27,6 +28,7 @@ REGIMES = st.one_of(
     *(st.builds(cls, LAMS) for cls in (Replace, AccumulateFresh, Accumulate, AccumulateSubsample)),
     st.builds(FreshReal, LAMS, WEIGHTS),
     st.builds(Anchored, st.floats(1e-9, 1 - 1e-9), LAMS),
+    st.builds(Edit, st.lists(st.integers(0, SAMPLES).map(float), max_size=3).map(tuple)),
     st.builds(Hidden, st.floats(1e-9, 1), *(st.floats(0, 1),) * 2, st.integers(1, 4)),
     st.builds(Varying, st.floats(1e-9, 1), *(st.floats(0, 1),) * 2, st.integers(1, 4), LAMS),
 )

@@ -19,6 +19,7 @@ from icl_stl.regimes import (
     Anchored,
     Augment,
     AugmentSameInputs,
+    Edit,
     FreshReal,
     Hidden,
     RealOnly,
@@ -49,6 +50,7 @@ REGIMES = [
     Accumulate(2.0),
     AccumulateSubsample(0.5),
     Anchored(0.3),
+    Edit((3.0, 0.25)),
     Hidden(0.3, alpha_decay=0.5, growth=1.0, until=3),
     Varying(0.6, alpha_decay=1.0, growth=0.5, until=4, lam=0.5),
 ]
@@ -62,6 +64,7 @@ KINDS = {
     Accumulate: (),
     AccumulateSubsample: (),
     Anchored: (0.5,),
+    Edit: (),
     Hidden: (),
     Varying: (),
 }
@@ -259,6 +262,7 @@ def test_names_are_those_of_the_command_line():
         "accumulate": Accumulate,
         "accumulate-subsample": AccumulateSubsample,
         "anchored": Anchored,
+        "edit": Edit,
         "hidden": Hidden,
         "varying": Varying,
     }
@@ -269,7 +273,8 @@ def test_names_are_those_of_the_command_line():
     ("flag", "kinds"),
     [
         ("keeps_history", {AccumulateFresh, Accumulate, AccumulateSubsample, Anchored}),
-        ("reuses_inputs", {AugmentSameInputs, Accumulate}),
+        ("reuses_inputs", {AugmentSameInputs, Accumulate, Edit}),
+        ("keeps_training_set", {Edit}),
         ("fresh_real", {FreshReal, Hidden}),
     ],
 )

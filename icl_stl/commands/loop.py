@@ -182,6 +182,10 @@ symbols_left = lru_cache(maxsize=4)(Categorical.symbols_left)
 """The mean number of symbols that are left, enumerated once for all generations."""
 
 
+MORE = ("support", "entropy")
+"""Numbers of some problems beside those of all."""
+
+
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
     """What is said of generation i of any problem, means over the loops; null where unknown."""
     seen = {name: values[:, i] for name, values in result.observations.items()}
@@ -190,8 +194,8 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     if "symbols_left" in seen:
         assert isinstance(setting.problem, Categorical)
-        own = setting.regime, setting.samples, result.generations
-        left = known_number(symbols_left(setting.problem, *own)[i])
+        loops = setting.regime, setting.samples, result.generations
+        left = known_number(symbols_left(setting.problem, *loops)[i])
         mean, error = mean_of(seen["symbols_left"])
         row["symbols_left"] = {"mean": mean, "stderr": error, "expected": left}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
@@ -203,9 +207,10 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
         for name, of in {"tv_lower": "tv", "one_step_lower": "eps"}.items():
             value, low = (mean_of(seen.get(f"{of}_{end}"))[0] for end in ("value", "low"))
             row[name] = {"value": value, "low": low, "level": LEVEL}
-    if "risk" in seen:
-        mean, error = mean_of(seen["risk"])
-        row["risk"] = {"mean": mean, "stderr": error}
+    for name in ("risk", *MORE):
+        if name in seen:
+            mean, error = mean_of(seen[name])
+            row[name] = {"mean": mean, "stderr": error}
     return row
 
 
@@ -262,9 +267,10 @@ OTHERS = {
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
     **{"symbols left": ("symbols_left", ".4g"), "expected": ("expected", ".4g")},
+    **{name: (name, ".4g") for name in MORE},
 }
 """Columns of a table: what they show of a row, and how."""
-MAYBE = ("risk", "one-step TV at least", "symbols left", "expected")
+MAYBE = ("risk", "one-step TV at least", "symbols left", "expected", *MORE)
 """Those that are left out where there is nothing to show."""
 
 

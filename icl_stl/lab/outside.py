@@ -84,7 +84,7 @@ def _run(
     n_syn, compared = synthetic_size(regime, n), min(held_out.shape[1], MOST_COMPARED)
     pool = np.zeros((count, n_syn + compared, real.shape[2]))
     kept = [room_for_rows(regime, jnp.asarray(rows), last) for rows in real]
-    state = State(pool, np.stack(kept) if regime.keeps_history else ())
+    state = State(pool, np.stack(kept) if regime.keeps_rows else ())
     name = f"{label(regime, n)}-{key(regime)[:16]}"
     loop = FollowedLoop(folder.kept(name, origin(job, seed, regime)), state)
     while (index := loop.generations) <= last:

@@ -29,6 +29,10 @@ class Learner:
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+    redraw: Callable[[PRNGKeyArray, Params, Data], tuple[Data, Array]] | None = None
+    """key, parameters, rows -> rows in which every label, or symbol, is drawn anew given those
+    before it **as they stand**; and how likely those are that stand there, a probability or a
+    density, `[N]` or `[N, m]`. For learners whose rows have several labels, or symbols."""
     update: Callable[[PRNGKeyArray, Params, Data, Float[Array, " N"], Any], Params] | None = None
     """key, θ_{i-1}, N rows of data, their weights, α_i -> θ_i, of a learner that goes on from the
     generation before; without it, every generation is fitted afresh."""

@@ -98,6 +98,10 @@ class Ols(Regression):
                 return references.ols_accumulate_fresh_inputs(*loop)
             case regimes.FreshReal(weight=None):
                 return references.ols_fresh_real(*loop)
+            case regimes.Edit(threshold=None, edit_model=model):
+                of = references.ols_edit_replace, references.ols_edit_additive
+                edits = regime.counts(n, last)
+                return of[model == "additive"](n, self.dim, self.noise, edits)
         return from_first(first, last)
 
     def _of_few(self, regime: regimes.Regime, first: float, loop: Any) -> Any:

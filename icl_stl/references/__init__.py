@@ -72,6 +72,12 @@ rows that are real by lot         ``law_hidden``, ``mean_hidden``               
 ... estimators of all stages      ``sources_error``                                      106
 real rows added, all rows kept    ``mean_kept``                                          108
 shares and batches that change    ``law_varying``, ``mean_varying``                      109
+labels edited: least squares      ``ols_edit_additive``                                  110
+... by predictions                ``ols_edit_replace``, ``ols_edit_replace_bounds``,     111
+                                  ``ols_edit_given``
+symbols edited, by lot            ``law_edit``                                           112
+... the surest                    ``law_edit_sure``                                      113
+... of a long text, one round     ``chain_edit``                                         114
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -113,6 +119,8 @@ is on the real set.
 ``sigma``          deviation of the noise on real labels                         >= 0
 ``signal``         u = d tau^2/sigma^2 of the real law (u_0); c = 1/u            > 0
 ``repeats``        n, visits of each direction                                   whole, >= 1, or inf
+``edits``          k_1..k_G, labels or symbols edited in each generation         whole, 0..n
+``threshold``      least share of a symbol that is edited                        (1/2, 1]
 ``plug_in``        labels have the deviation sigma; else the predictive one      True, False
 =================  ============================================================  ===================
 """
@@ -120,6 +128,7 @@ is on the real set.
 from icl_stl.references.absorption import *
 from icl_stl.references.context import *
 from icl_stl.references.discrete import *
+from icl_stl.references.editing import *
 from icl_stl.references.gaussian import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
@@ -128,23 +137,24 @@ from icl_stl.references.tables import *
 
 # fmt: off
 __all__ = [
-    "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors",
-    "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing", "absorption_factor",
-    "attention_context", "attention_context_factor", "attention_context_limit",
-    "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square",
-    "chain_augment", "covariance_augment", "covariance_fresh", "deviation_tail", "law_accumulate",
+    "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath", "EditBounds",
+    "FreshFactors", "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing",
+    "absorption_factor", "attention_context", "attention_context_factor", "attention_context_limit",
+    "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square", "chain_augment",
+    "chain_edit", "covariance_augment", "covariance_fresh", "deviation_tail", "law_accumulate",
     "law_affine", "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit",
-    "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop", "law_replace",
-    "law_symbols", "law_total_variation", "law_varying", "log_variance_replace", "mean_accumulate",
-    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
-    "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts",
-    "mean_hidden", "mean_kept", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
-    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
-    "mean_variance_mixed", "mean_variance_replace", "mean_varying",
+    "law_edit", "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden",
+    "law_loop", "law_replace", "law_symbols", "law_total_variation", "law_varying",
+    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
+    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
+    "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile",
+    "mean_loop", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_variance_augment_limit", "mean_variance_mixed", "mean_variance_replace", "mean_varying",
     "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
-    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk",
-    "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
-    "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
+    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive",
+    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined",
+    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
+    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
     "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_replace",
     "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",

@@ -17,9 +17,9 @@ LAST = 3000
 
 
 def _draw(stored: Stored) -> Figure:
-    """All rows kept. Left: loops and closed forms; an error that does not shrink with the pool
-    grows like ln i, one that does, or noise, stays. Right: bounds by how the one-step error falls;
-    only a constant one has no limit.
+    """All rows kept. Left: loops; an error that does not shrink with the pool grows like ln i, one
+    that does, or noise, does not. Right: bounds by how the one-step error falls; only a constant
+    one has no limit.
     """
     figure = Figure(figsize=(10.6, 4.4))
     left, right = figure.subplots(1, 2)

@@ -29,7 +29,7 @@ NAMES = {
     "added": "a constant is added",
     "mean": "penalty beside the mean loss",
     "sum": "penalty beside the sum",
-    "noise": "fixed budget: noise",
+    "noise": "fixed budget: noise, squared",
 }
 """Learners, by what they do at every fit."""
 

@@ -49,13 +49,7 @@ class Gaussian(Solvable):
     drift, eps = sampled_drift, sampled_eps
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        loop = samples, regime.synthetic_size(samples), self.noise, generations
-        first = self.noise**2 / samples
-        match regime:
-            case regimes.RealOnly():
-                return from_first(first, generations, stays=True)
-            case regimes.Replace() if not self.unbiased:
-                return references.mean_variance_replace(*loop).mean_error
-            case regimes.Augment() if not self.unbiased:
-                return references.mean_variance_augment(*loop, regime.weight).mean_error
-        return from_first(first, generations)
+        mixing = references.Mixing.of(regime, samples, generations)
+        if mixing is None:
+            return from_first(self.noise**2 / samples, generations)
+        return references.mean_variance_mixed(mixing, self.noise, self.unbiased).mean_error

@@ -7,7 +7,7 @@ generation 0 is fitted on the n real rows.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 11, 15 and 18 of ``paper_checks/THEORY.md`` in the repository.
+Statements and proofs: sections 8 to 11, 15, 18 and 22 of ``paper_checks/THEORY.md``.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -45,6 +45,13 @@ law on K symbols                  ``law_loop``, ``law_replace``, ``law_augment``
                                   ``law_fixation``
 ... with additive smoothing       ``smoothed_replace``, ``smoothed_augment``,            46
                                   ``smoothed_accumulate``
+... new real rows                 ``law_fresh``, ``law_fresh_limit``,                    99
+                                  ``law_augment_limit``
+... what is lost for good         ``absorption_factor``, ``symbol_survival``,            100
+                                  ``poisson_survival``
+... how many symbols are left     ``law_symbols``                                        102
+any mixing of real and generated  ``law_affine``, ``mean_variance_mixed``                98
+deviation that dies out           ``deviation_tail``                                     101
 errors that add up                ``one_sided_loop``, ``one_sided_augment``,             47
                                   ``one_sided_replace``, ``one_sided_accumulate``
 linear attention in its context   ``attention_context``, ``attention_context_factor``,   57
@@ -59,7 +66,6 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 ... its label sensitivity         ``ridge_sensitivity``                                  63
 rows: mean and covariance         ``covariance_augment``, ``covariance_fresh``           95
 rows of symbols: Markov chain     ``chain_augment``                                      96
-bits, all rows kept               ``bits_accumulate``                                    120
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -102,32 +108,37 @@ is on the real set.
 =================  ============================================================  ===================
 """
 
+from icl_stl.references.absorption import *
 from icl_stl.references.context import *
 from icl_stl.references.discrete import *
 from icl_stl.references.gaussian import *
-from icl_stl.references.kept import *
+from icl_stl.references.moments import *
 from icl_stl.references.regression import *
 from icl_stl.references.tables import *
 
 # fmt: off
 __all__ = [
-    "BestWeight", "BitsPath", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors",
-    "FreshPath", "GapParts", "LawPath", "MeanVariance", "attention_context",
-    "attention_context_factor", "attention_context_limit", "attention_fresh_context",
-    "attention_fresh_factors", "attention_fresh_square", "bits_accumulate", "chain_augment",
-    "covariance_augment", "covariance_fresh", "law_accumulate", "law_anchored", "law_augment",
-    "law_augment_bound", "law_fixation", "law_loop", "law_replace", "law_total_variation",
-    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
-    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
-    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
-    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
-    "mean_variance_replace", "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs",
-    "ols_augment_fresh_inputs", "ols_augment_same_inputs", "ols_augment_upper_bound",
-    "ols_context_walk", "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
+    "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors",
+    "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing", "absorption_factor",
+    "attention_context", "attention_context_factor", "attention_context_limit",
+    "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square",
+    "chain_augment", "covariance_augment", "covariance_fresh", "deviation_tail",
+    "law_accumulate", "law_affine", "law_anchored", "law_augment", "law_augment_bound",
+    "law_augment_limit", "law_fixation", "law_fresh", "law_fresh_limit", "law_loop",
+    "law_replace", "law_symbols", "law_total_variation", "log_variance_replace",
+    "mean_accumulate", "mean_accumulate_subsample", "mean_anchored", "mean_augment",
+    "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
+    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop",
+    "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_variance_augment_limit", "mean_variance_mixed", "mean_variance_replace",
+    "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
+    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk",
+    "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
     "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs", "ols_replace",
     "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
-    "one_sided_loop", "one_sided_replace", "ridge_context", "ridge_modes", "ridge_on_kept",
-    "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
+    "one_sided_loop", "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes",
+    "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",
+    "smoothed_replace", "symbol_survival",
 ]
 # fmt: on

@@ -53,16 +53,24 @@ def _experiments(preset: Preset) -> dict[str, Loops]:
     return {**own, "noise": noise}
 
 
+def shrunken(last: int) -> Floats:
+    """Mean error of a penalty beside the mean loss, over that of the first fit: `[last + 1]`."""
+    mixing = references.Mixing.of(Accumulate(), N, last)
+    assert mixing is not None
+    path = references.law_affine(mixing, [1.0, 0.0], 1 - SHRINKAGE, SHRINKAGE / 2)
+    lost: Floats = path.mean[:, 1] / path.mean[0, 1]
+    return lost
+
+
 def _known(experiments: Mapping[str, Loops]) -> dict[str, Floats]:
     """Mean drift of every generation, or the square of the noise, over that of the first fit."""
     noise = experiments["noise"]
     assert isinstance(noise.problem, GaussianMean)
     size = noise.samples, noise.regime.synthetic_size(noise.samples), noise.problem.noise
     path = references.mean_accumulate_subsample(*size, noise.generations)
-    shrunk = references.bits_accumulate(0.0, N, N, LAST, kappa=1 - SHRINKAGE).mean
     return {
         "added": references.one_sided_accumulate(ADDED, LAST) / ADDED,
-        "mean": shrunk / shrunk[0],
+        "mean": shrunken(LAST),
         "sum": np.ones(LAST + 1),
         "noise": path / path[0],
     }

@@ -4,8 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from icl_stl import bounds
-from icl_stl.references import bits_accumulate
-from icl_stl.studies.augmentation.claims import NAMES, SHRINKAGE
+from icl_stl.studies.augmentation.claims import NAMES, shrunken
 from icl_stl.studies.drawing import Stored, chosen, column, of_cells
 from icl_stl.style import MARKERS, PALETTE
 
@@ -39,9 +38,8 @@ def _draw(stored: Stored) -> Figure:
         if rate:
             bound = bounds.drift_accumulate_growing(1.0, rate, i)
         right.plot(1 + i, bound.total, color=PALETTE[k], label=words)
-    shrunk = bits_accumulate(0.0, 1, 1, LAST, kappa=1 - SHRINKAGE).mean
     style = {"color": "0.35", "linestyle": ":"}
-    right.plot(1 + i, (shrunk / shrunk[0])[i.astype(int)], **style, label="penalty beside the mean")
+    right.plot(1 + i, shrunken(LAST)[i.astype(int)], **style, label="penalty beside the mean")
     right.set_ylabel("drift over that of the first fit")
     right.set_title("by how the one-step error falls with the pool N")
     for ax in (left, right):

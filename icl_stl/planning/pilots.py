@@ -370,7 +370,7 @@ def fit(
         for family, found in zip(families, own, strict=True)
         for row in found[:, 0]
     )
-    left = len(pilots.loss) - len(constants[best]) - ("k" not in fixed)
+    left = len(pilots.loss) - len(constants[best]) - 1  # k
     scale = float(misfit[best, 0]) / left if left > 0 else None
     spread = pilots.stderr * np.sqrt(_alike(pilots) * max(1.0, scale or 1.0))
     every, chi = own, misfit

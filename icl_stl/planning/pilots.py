@@ -68,6 +68,8 @@ INSIDE = 3.84
 """Chi-squared quantile, 95 %, one degree of freedom."""
 DRAWN = 200
 """Pilots that might have been measured instead."""
+TINY = 1e-30
+"""Real share that stands for the limit 0 in the limit of the loop, which is taken first."""
 FORMS = {"squares": ("refit",), "straight": ("aligned", "refit")}
 """How errors of refits add, and their constants."""
 
@@ -206,7 +208,7 @@ def terms(form: Form, fresh: bool, size: Num, lam: Num, generation: Num, unit: f
         *(np.asarray(x, np.float64) for x in (size, lam, generation))
     )
     with np.errstate(invalid="ignore", over="ignore"):
-        alpha = 1 / (1 + lam)
+        alpha = np.maximum(1 / (1 + lam), np.where(np.isinf(i), TINY, 0))
         rho = np.where(np.isinf(lam), 1.0, lam / (1 + lam))
         ratio = rho * form.kept
         gap = alpha + rho * (1 - form.kept)

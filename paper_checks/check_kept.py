@@ -5,6 +5,10 @@ import math
 import numpy as np
 import pytest
 import stored
+from check_references import LAST, PRECISION, N, at, simulated
+from scipy import stats
+
+from icl_stl.regimes import Accumulate
 
 
 def harmonic(count: int) -> float:
@@ -43,6 +47,43 @@ def test_only_what_does_not_shrink_adds_up_like_a_logarithm(ledger) -> None:
         doubling / (s * math.log(2) * (1 - lost[-1])),
         abs(same[-1] / lost[-1] - 1) > 0.5 and doubling > 0.5 * s * math.log(2),
     )
+
+
+NOISE = 0.3
+
+
+def ridge_excess(penalty: float, last: int, *, total: bool, noise: float = NOISE) -> np.ndarray:
+    """One input column, the same inputs in every batch: an integral over its mean square."""
+    square = stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, N) / N
+    kept, spread, found = np.ones_like(square), noise**2 / (N * square), []
+    for i in range(last + 1):
+        own = penalty / (N * (i + 1)) if total else penalty
+        shrunk = own / (square + own)
+        found.append(np.mean((1 - (1 - shrunk) * kept) ** 2 + (1 - shrunk) ** 2 * spread))
+        g = 1 / (i + 2)
+        kept = kept * (1 - g * shrunk)
+        spread = spread * (1 - g * shrunk) ** 2 + g**2 * noise**2 / (N * square)
+    return np.array(found)
+
+
+def test_ridge_adds_up_like_a_logarithm_beside_the_mean_alone(ledger) -> None:
+    """Excess over that of the first fit: the logarithm is in its root."""
+    cells, control = [], []
+    for seed, (total, penalty) in enumerate(((False, 0.2), (True, 0.2 * N))):
+        more = {"dim": 1, "noise": NOISE, "penalty": penalty, "total": total}
+        seen = simulated("ridge", Accumulate(), N, seed, runs=60_000, **more)
+        cells += at(seen["excess"], ridge_excess(penalty, LAST, total=total))
+        other = 0.2 * N if not total else 0.2
+        control += at(seen["excess"], ridge_excess(other, LAST, total=not total))
+    assert max(cell.precision for cell in cells) <= PRECISION
+    assert min(cell.p_value for cell in cells) > 0.05 / len(cells)
+    rejected = max(cell.p_value for cell in control) < 1e-6
+    bias = (ridge_excess(p, 300, total=t, noise=0.0) ** 0.5 for t, p in ((0, 0.02), (1, 0.02 * N)))
+    mean, whole = (path / path[0] for path in bias)
+    assert whole == pytest.approx(np.ones(301), rel=1e-9)
+    assert mean[300] - mean[30] == pytest.approx(math.log(10), rel=0.25)
+    worst = max(abs(cell.z) for cell in cells)
+    ledger.record("120 ridge, kept rows, both penalties", "holds", worst, rejected)
 
 
 def test_bias_adds_straight_and_noise_in_squares(ledger) -> None:

@@ -79,7 +79,7 @@ def field_of(option: str) -> str:
 
 def _refuse_words(option: str, value: str, hint: Any) -> None:
     """Refuse what is no number where one is asked for."""
-    kinds = {hint, *get_args(hint)}
+    kinds = {hint, *(part for one in (hint, *get_args(hint)) for part in (one, *get_args(one)))}
     if kinds & {int, float} and str not in kinds and value != "None":
         kind, right = (float, "a number") if float in kinds else (int, "a whole number")
         try:

@@ -269,6 +269,7 @@ REFUSED = [
         for line, named in (
             ("--replace-rows 1.5", ["replace_rows", "in (0, 1)", "1.5"]),
             ("--replace-rows .1 0", ["replace_rows", "in (0, 1)", "0.0"]),
+            ("--replace-rows a", ["--replace-rows", "a number", "'a'"]),
             ("--replace-rows nan", ["replace_rows", "in (0, 1)", "nan"]),
             ("--replace-rows .009", ["replace_rows", "at least 1/100", "0.009"]),
             ("--replace-rows .1 --replace-draws 1", ["replace_draws", "at least 2", "1"]),

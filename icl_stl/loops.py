@@ -53,7 +53,7 @@ class Generation(NamedTuple):
     index: Any = 1
     """i; generation 0 learned from the real law alone, whatever the regime."""
     kept: Data = ()
-    """The rows of all generations so far, for a regime that keeps them."""
+    """The rows of all generations so far, or those of this one, for a regime that keeps them."""
     real_share: Any = 1.0
     """α_i, the share of the real law in the training law of this generation; 1 for i = 0."""
     finite: Bool[Array, "*K"] | bool = True
@@ -168,7 +168,7 @@ def _check(
         )
     if regime.fresh_real and draw_real is None:
         raise ValueError(f"draw_real must be given in the regime {regime.name!r}")
-    if regime.reuses_inputs and learner.relabel is None:
+    if (regime.reuses_inputs or regime.keeps_training_set) and learner.relabel is None:
         raise ValueError(
             f"learner must be able to relabel given inputs in the regime {regime.name!r}, but its "
             "relabel is None"
@@ -287,7 +287,8 @@ def _places(key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, las
     def some() -> Data:
         params = learner.fit(key, real, spread(1.0, n, n, precision(real)))
         kept, rows = room_for_rows(regime, real, last), in_turn(real, n_syn) if n_syn else ()
-        return _mixed(regime, Step(key, 1, params, real, rows, kept, 0.5, n, n_syn))[0]
+        sure = _sure(key, learner, regime, params, kept)
+        return _mixed(regime, Step(key, 1, params, real, rows, kept, 0.5, n, n_syn, sure))[0]
 
     return row_count(jax.eval_shape(some))
 
@@ -357,9 +358,11 @@ def check_mix(
     params = jax.eval_shape(lambda rows: learner.fit(key, rows, even), real)
     params = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params)
     kept, rows = room_for_rows(regime, real, generations), in_turn(real, n_syn) if n_syn else ()
+    like = jax.eval_shape(lambda: _sure(key, learner, regime, params, kept))
+    sure = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
     for index in sorted(k for k in {1, 2, 3, generations} if 1 <= k <= generations):
         share = real_share(regime, n, index)
-        step = Step(key, index, params, real, rows, kept, share, n, n_syn)
+        step = Step(key, index, params, real, rows, kept, share, n, n_syn, sure)
         weights = _known(regime.mix(step)[1])
         if weights is not None and np.isfinite(weights).all():
             _mixed(regime, step)
@@ -442,10 +445,12 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def room_for_rows(regime: Regime, real: Data, generations: int) -> Data:
-    """Places for the rows that G generations will make, if the regime keeps them.
+    """Places for the rows that G generations will make, or those of one, if the regime keeps them.
 
     Real rows stand there, in turn, until there are others.
     """
+    if regime.keeps_training_set:
+        return real
     if not regime.keeps_history:
         return ()
     return in_turn(real, max(1, generations) * synthetic_size(regime, row_count(real)))
@@ -499,7 +504,10 @@ def _synthetic_rows(
     Places that none of them needs may hold copies of real rows.
     """
     n_syn = synthetic_size(regime, row_count(real))
-    if regime.reuses_inputs and learner.relabel is not None:
+    if regime.keeps_training_set and learner.redraw is not None:
+        made, _ = learner.redraw(keys.generate, previous, in_turn(real, n_syn))
+        return rows_of("learner.redraw", made, real, n_syn)
+    if (regime.reuses_inputs or regime.keeps_training_set) and learner.relabel is not None:
         made = learner.relabel(keys.generate, previous, in_turn(real, n_syn, samples))
         return rows_of("learner.relabel", made, real, n_syn)
 
@@ -519,6 +527,15 @@ def _synthetic_rows(
 
     parts = jax.lax.map(some, jnp.arange(-(-n_syn // AT_ONCE)))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_syn], parts)
+
+
+def _sure(
+    key: PRNGKeyArray, learner: Learner, regime: Regime, params: Params, rows: Data
+) -> Array | None:
+    """What the learner says of the labels that there are; see `Step.sure`."""
+    if not regime.keeps_training_set or learner.redraw is None:
+        return None
+    return learner.redraw(key, params, rows)[1]
 
 
 def _unless_first(is_first: Any, made: Callable[[], Data], copies: Callable[[], Data]) -> Data:
@@ -563,7 +580,7 @@ def next_generation(
         real: The real set, n rows.
         previous: θ_{i-1}.
         generation: i >= 1; may be traced, so that one compilation serves all generations.
-        kept: For a regime that keeps all rows: `kept` of the generation before, which started from
+        kept: For a regime that keeps rows: `kept` of the generation before, which started from
             `room_for_rows`.
         draw_real: (key, count) -> that many rows of the real law, for a regime with fresh real
             rows.
@@ -594,7 +611,7 @@ def next_generation(
     elif share is None:
         raise ValueError("share must be given where generation is traced, but it is None")
     samples, made = (n, n_syn) if sizes is None else sizes[:2]
-    if regime.keeps_history and not jax.tree.leaves(kept):
+    if regime.keeps_rows and not jax.tree.leaves(kept):
         raise ValueError(
             f"kept must be the rows of the generations before in the regime {regime.name!r}, "
             "starting from room_for_rows, but it is empty"
@@ -609,7 +626,13 @@ def next_generation(
         rows = _unless_first(
             is_first,
             lambda: _synthetic_rows(
-                keys, learner, regime, real, previous, samples, None if sizes is None else made
+                keys,
+                learner,
+                regime,
+                kept if regime.keeps_training_set else real,
+                previous,
+                samples,
+                None if sizes is None else made,
             ),
             lambda: in_turn(real, n_syn),
         )
@@ -619,8 +642,11 @@ def next_generation(
         put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, offset, 0)  # noqa: E731
         kept = jax.tree.map(put, kept, rows)
     rows = () if rows is None else rows
-    step = Step(keys.choose, generation, previous, real, rows, kept, share, samples, made)
+    sure = _sure(keys.generate, learner, regime, previous, kept)
+    step = Step(keys.choose, generation, previous, real, rows, kept, share, samples, made, sure)
     training_set, row_weights = _mixed(regime, step)
+    if regime.keeps_training_set:
+        kept = training_set
     params = learner.fit(keys.fit, training_set, row_weights)
     if from_first:
         previous = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), params, previous)

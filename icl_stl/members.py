@@ -145,7 +145,7 @@ def docs_of(kind: type) -> Mapping[str, str]:
 
 OF_BASE: Mapping[type, tuple[str, ...]] = {
     Problem: ("learner", "real_law", "name"),
-    Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real"),
+    Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real", "keeps_training_set"),
     object: (
         *("real", "model", "words", "digest", "options", "symbols"),
         *("prompts_from", "architecture", "training"),
@@ -440,7 +440,7 @@ USUAL = {
     for name in FLAT_OPTIONS
 }
 """Their defaults: one that is the same for all is taken where it has no use, too."""
-REGIME_OPTIONS = ("alpha", "lam", "weight")
+REGIME_OPTIONS = ("alpha", "lam", "weight", "edits", "edit_model", "threshold")
 """The options of the regimes of the package."""
 
 

@@ -9,6 +9,7 @@ from icl_stl.regimes import (
     Anchored,
     Augment,
     AugmentSameInputs,
+    Edit,
     FreshReal,
     RealOnly,
     Replace,
@@ -25,4 +26,5 @@ REGIMES = st.one_of(
     *(st.builds(cls, LAMS) for cls in (Replace, AccumulateFresh, Accumulate, AccumulateSubsample)),
     st.builds(FreshReal, LAMS, WEIGHTS),
     st.builds(Anchored, st.floats(1e-9, 1 - 1e-9), LAMS),
+    st.builds(Edit, st.lists(st.integers(0, SAMPLES).map(float), max_size=3).map(tuple)),
 )

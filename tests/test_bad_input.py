@@ -123,6 +123,7 @@ REFUSED = [
     ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
     ("run_loop", "--weight nan", ["weight", "nan", "finite number"]),
     ("run_loop", "--lam 0", ["lam", "0.0", "positive number"]),
+    ("run_loop", "--sampels 3", ["--sampels is no option", "did you mean '--samples'"]),
     ("run_loop", "--lam inf", ["lam", "inf", "finite number"]),
     ("run_loop", "--lam 1e-20", ["lam", "1e-20", "'real-only'"]),
     ("run_loop", "--lam 1e308", ["lam = 1e+308", "samples = 1000", "whole number"]),

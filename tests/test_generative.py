@@ -165,12 +165,14 @@ def test_a_mixture_finds_its_components():
     order = np.argsort(law.means @ jnp.array([1.0, 2.0]))
     np.testing.assert_allclose(law.shares, 1 / 3, atol=1e-3)
     np.testing.assert_allclose(law.units.back(law.means)[order], apart, atol=Z / 10)
-    within = np.einsum("kce,kde->kcd", law.roots, law.roots)
-    covariance = np.einsum("k,kcd->cd", law.shares, within)
-    covariance += np.einsum("k,kc,kd->cd", law.shares, law.means, law.means)
-    np.testing.assert_allclose(law.shares @ law.means, 0, atol=1e-5)
-    own = np.cov(law.units.within(rows).T, bias=True) + 1e-3 * np.eye(2)
-    np.testing.assert_allclose(covariance, own, atol=1e-5)
+    for some in (rows, rows + jnp.asarray(3 * rng.normal(size=(300, 2)), jnp.float32)):
+        law = fitted(made("mixture"), some)  # in the second components overlap
+        within = np.einsum("kce,kde->kcd", law.roots, law.roots)
+        covariance = np.einsum("k,kcd->cd", law.shares, within)
+        covariance += np.einsum("k,kc,kd->cd", law.shares, law.means, law.means)
+        np.testing.assert_allclose(law.shares @ law.means, 0, atol=1e-5)
+        own = np.cov(law.units.within(some).T, bias=True) + 1e-3 * np.eye(2)
+        np.testing.assert_allclose(covariance, own, atol=1e-5)
 
 
 @pytest.mark.parametrize(("order", "a"), [(0, 0.5), (1, 0.0), (2, 0.3), (2, 0.0)])

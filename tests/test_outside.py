@@ -31,6 +31,9 @@ class Weighted(Normal):
     def fit(self, rows, weights=None):
         SEEN.append((rows, weights))
         self.law = weights @ rows, rows.std(axis=0)
+class Scored(Weighted):
+    def score_samples(self, rows):
+        return 1e9 - rows[:, 0]
 class AsScikit(Normal):
     random_state = None
     def fit(self, X, y=None, sample_weight=None):
@@ -219,6 +222,31 @@ def test_every_generation_sees_the_rows_of_its_regime_and_none_that_are_held_out
             assert same != regime.fresh_real or not len(rows)
     assert not result.failures
     assert result["energy"].shape == (2, 3)
+    assert ("eps_low" in result.observations) == regime.mixes_last
+
+
+def test_the_gap_of_a_model_with_a_density_is_against_its_own_weighted_rows(tmp_path):
+    seen("Scored").clear()
+    _, result = run(tmp_path, "Scored", Anchored(0.25))
+    training = [weights @ (rows[:, 0] - 1e9) for rows, weights in seen("Scored")]
+    gap = result["held_out_loss"] - np.reshape(training, (3, 2)).T
+    np.testing.assert_allclose(result["gap"], gap, atol=1e-6)
+
+
+def test_a_step_is_measured_from_what_it_was_trained_on():
+    """Far from the real rows, and as its own generation before: no error where no row was real."""
+    problem, rng = Table("rows.npy", model("Normal")), np.random.default_rng(1)
+    held, made, before = (rng.normal(size=(200, 2)) for _ in range(3))
+    alone = problem.distances(held, made + 50, (before + 50, 0.0))
+    assert alone["tv_low"] > 0.9
+    assert alone["eps_low"] < 0.2
+    half = problem.distances(held, made + 50, (before + 50, 0.5))
+    assert 0.3 < half["eps_low"] < 0.6
+    every = problem.distances(held, made + 50, (before + 50, 1.0))
+    assert every["eps_low"] > 0.9
+    assert "eps_low" not in problem.distances(held, made)
+    gone = problem.distances(held, made, (np.full_like(before, np.nan), 0.5))
+    assert all(np.isnan(value) for value in gone.values())
 
 
 def test_weights_reach_a_model_that_takes_them(tmp_path):

@@ -177,7 +177,7 @@ def test_rows_of_two_types_are_one_in_a_folder_too(regime, tmp_path):
 
 def test_problems_are_those_of_the_folder():
     assert sorted(PROBLEMS) == [
-        *("bernoulli", "categorical", "clipped_mean", "empirical_bayes", "gaussian"),
+        *("bernoulli", "categorical", "chain", "clipped_mean", "empirical_bayes", "gaussian"),
         *("gaussian_mean", "in_context", "linear_attention", "ols", "ridge", "shrinkage"),
     ]
     for name, kind in PROBLEMS.items():

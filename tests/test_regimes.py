@@ -19,6 +19,7 @@ from icl_stl.regimes import (
     Anchored,
     Augment,
     AugmentSameInputs,
+    Edit,
     FreshReal,
     RealOnly,
     Regime,
@@ -46,6 +47,7 @@ REGIMES = [
     Accumulate(2.0),
     AccumulateSubsample(0.5),
     Anchored(0.3),
+    Edit((3.0, 0.25)),
 ]
 KINDS = {
     Augment: (0.5,),
@@ -57,6 +59,7 @@ KINDS = {
     Accumulate: (),
     AccumulateSubsample: (),
     Anchored: (0.5,),
+    Edit: (),
 }
 HAVE_LAM = [Replace, FreshReal, AccumulateFresh, Accumulate, AccumulateSubsample]
 
@@ -250,6 +253,7 @@ def test_names_are_those_of_the_command_line():
         "accumulate": Accumulate,
         "accumulate-subsample": AccumulateSubsample,
         "anchored": Anchored,
+        "edit": Edit,
     }
     assert known == regimes.REGIMES
 
@@ -258,7 +262,8 @@ def test_names_are_those_of_the_command_line():
     ("flag", "kinds"),
     [
         ("keeps_history", {AccumulateFresh, Accumulate, AccumulateSubsample, Anchored}),
-        ("reuses_inputs", {AugmentSameInputs, Accumulate}),
+        ("reuses_inputs", {AugmentSameInputs, Accumulate, Edit}),
+        ("keeps_training_set", {Edit}),
         ("fresh_real", {FreshReal}),
     ],
 )

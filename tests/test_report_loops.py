@@ -166,18 +166,21 @@ def test_a_loop_of_rows_shows_what_it_has(tmp_path):
         "held_out_loss": [{"mean": 19.0 + i, "stderr": 0.5} for i in range(4)],
         "energy": [{"mean": 0.05 * i, "stderr": None} for i in range(4)],
         "tv_lower": [{"value": 0.3, "low": 0.125, "level": 0.95}] * 4,
+        "one_step_lower": [{"value": 0.5, "low": 0.25, "level": 0.95}] * 4,
     }
     own = {"real": "wine", "learner": "mine.py:Mine"}
     text = report.page(loop_folder(tmp_path / "run", loop_rows(**more), **own))
     found = cells(text, "Means over the loops")
     assert found["held-out loss"] == ("19", "20", "21", "22")
     assert found["energy distance"] == shown([0.0, 0.05, 0.1, 0.15])
-    assert found["certified"] == ("0.125",) * 4
+    assert found["total variation, at least, certified"] == ("0.125",) * 4
+    assert found["one-step error, at least, certified"] == ("0.25",) * 4
     titles = [h3["text"] for h3 in Page(text).all("h3")]
     assert titles[:3] == ["held-out loss", "energy distance", "total variation, at least"]
     assert "mine.py:Mine of wine" in text
     assert not re.search(r"\b(nan|None|inf)\b", Page(text).with_id("content")["text"])
-    bare = loop_rows(**more | {name: [None] * 4 for name in ("held_out_loss", "tv_lower")})
+    gone = ("held_out_loss", "tv_lower", "one_step_lower")
+    bare = loop_rows(**more | {name: [None] * 4 for name in gone})
     text = report.page(loop_folder(tmp_path / "bare", bare, **own))
     assert Page(text).all("h3")[0]["text"] == "energy distance"
     gone = report.page(loop_folder(tmp_path / "gone", [], failed=["all of them"]))

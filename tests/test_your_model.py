@@ -46,7 +46,8 @@ def test_every_block_runs(environment, tmp_path):
         for row in content["generations"]:
             assert {"held_out_loss", "energy", "tv_lower"} <= row.keys()
             assert 10 < row["held_out_loss"]["mean"] < 200
-            assert 0 <= row["tv_lower"]["low"] <= row["tv_lower"]["value"] <= 1
+            for bound in ("tv_lower", "one_step_lower"):
+                assert 0 <= row[bound]["low"] <= row[bound]["value"] <= 1
         losses = [round(row["held_out_loss"]["mean"], 2) for row in content["generations"]]
         assert f"{name} {losses}" in said
     (log,) = (tmp_path / "runs").glob("loop-python*/models/generation-1-run-0.log")

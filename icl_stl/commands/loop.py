@@ -182,6 +182,10 @@ symbols_left = lru_cache(maxsize=4)(Categorical.symbols_left)
 """The mean number of symbols that are left, enumerated once for all generations."""
 
 
+MORE = ("support", "entropy")
+"""Numbers of some problems beside those of all."""
+
+
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
     """What is said of generation i of any problem, means over the loops; null where unknown."""
     seen = {name: values[:, i] for name, values in result.observations.items()}
@@ -190,8 +194,8 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     if "symbols_left" in seen:
         assert isinstance(setting.problem, Categorical)
-        of = setting.regime, setting.samples, result.generations
-        left = known_number(symbols_left(setting.problem, *of)[i])
+        loops = setting.regime, setting.samples, result.generations
+        left = known_number(symbols_left(setting.problem, *loops)[i])
         mean, error = mean_of(seen["symbols_left"])
         row["symbols_left"] = {"mean": mean, "stderr": error, "expected": left}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
@@ -200,11 +204,13 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
             row[name] = {"mean": mean, "stderr": error}
-        value, low = (mean_of(seen.get(name))[0] for name in ("tv_value", "tv_low"))
-        row["tv_lower"] = {"value": value, "low": low, "level": LEVEL}
-    if "risk" in seen:
-        mean, error = mean_of(seen["risk"])
-        row["risk"] = {"mean": mean, "stderr": error}
+        for name, of in {"tv_lower": "tv", "one_step_lower": "eps"}.items():
+            value, low = (mean_of(seen.get(f"{of}_{end}"))[0] for end in ("value", "low"))
+            row[name] = {"value": value, "low": low, "level": LEVEL}
+    for name in ("risk", *MORE):
+        if name in seen:
+            mean, error = mean_of(seen[name])
+            row[name] = {"mean": mean, "stderr": error}
     return row
 
 
@@ -254,17 +260,18 @@ PROMPTS = {
 ROWS = {
     **{"rows": ("n_train", "d"), "held-out loss": ("held_out_loss", ".5g")},
     **{"gap": ("gap", "+.4g"), "energy distance": ("energy", ".4f")},
-    **{"TV at least": ("tv_low", ".3f")},
+    **{"TV at least": ("tv_lower", ".3f"), "one-step TV at least": ("one_step_lower", ".3f")},
 }
 OTHERS = {
     **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
     **{"symbols left": ("symbols_left", ".4g"), "expected": ("expected", ".4g")},
+    **{name: (name, ".4g") for name in MORE},
 }
 """Columns of a table: what they show of a row, and how."""
-SPARE = {"risk", "symbols left", "expected"}
-"""Columns that are left out where nothing is known of them."""
+MAYBE = ("risk", "one-step TV at least", "symbols left", "expected", *MORE)
+"""Those that are left out where there is nothing to show."""
 
 
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
@@ -272,7 +279,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     def cell(row: Row, name: str, style: str) -> str:
         value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
-        value = row["tv_lower"]["low"] if name == "tv_low" else value
+        value = value["low"] if name.endswith("_lower") and value else value
         value = row.get("symbols_left", {}).get(name) if name == "expected" else value
         error = None
         if isinstance(value, dict):
@@ -286,7 +293,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
-        name: own for name, own in cells.items() if name not in SPARE or set(own) != {"-"}
+        name: own for name, own in cells.items() if name not in MAYBE or set(own) != {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]

@@ -77,6 +77,8 @@ class Written(NamedTuple):
     """`[count, columns]`."""
     losses: Rows | None
     """-ln p of the held-out rows; None without a density."""
+    training_loss: float | None = None
+    """Weighted mean of -ln p of the rows that were learned from, likewise."""
 
 
 def load_file(path: Path | str, option: str = "the file") -> ModuleType:
@@ -161,14 +163,13 @@ class Outside:
             first, second, third = (int(one) >> 1 for one in state)  # below 2^31, as many want
             seeds = first, second, third
             try:
-                rows, losses = self.write(task, seeds)
-                rows = _fine_rows(rows, task)
-                losses = None if losses is None else _fine_losses(losses, len(task.held_out))
+                made = self.write(task, seeds)
+                rows = _fine_rows(made.rows, task)
             except UnfitError as error:
                 last = error
             else:
                 order = np.random.default_rng(seeds[2]).permutation(len(rows))
-                return Written(rows[order], losses)
+                return made._replace(rows=rows[order])
         tries = f" ({self.retries + 1} tries)" if self.retries else ""
         raise UnfitError(f"{last}{tries}")
 
@@ -298,7 +299,13 @@ class FromFile(Outside):
         _seed(model, seeds[0])
         given = {} if task.weights is None else {str(self._weights): task.weights}
         model = _or_itself(model.fit(task.rows, **given), model)
-        losses = model.score_samples(task.held_out) if self.has_density else None
+        losses, training = None, None
+        if self.has_density:
+            losses, own = (
+                _fine_losses(model.score_samples(rows), len(rows))
+                for rows in (task.held_out, task.rows)
+            )
+            training = float(np.average(own, weights=task.weights))
         _seed(model, seeds[1])
         known = _parameters(model.sample)
         by_name = [name for name in ("seed", "random_state") if name in known]
@@ -306,7 +313,7 @@ class FromFile(Outside):
             found = model.sample(task.wanted, **{by_name[0]: seeds[1]})
         else:
             found = model.sample(task.wanted, *[seeds[1]] * (len(known) > 1))
-        return Written(found[0] if isinstance(found, tuple) else found, losses)
+        return Written(found[0] if isinstance(found, tuple) else found, losses, training)
 
 
 def _is_model(one: Any) -> bool:

@@ -84,7 +84,7 @@ def _run(
     n_syn, compared = synthetic_size(regime, n), min(held_out.shape[1], MOST_COMPARED)
     pool = np.zeros((count, n_syn + compared, real.shape[2]))
     kept = [room_for_rows(regime, jnp.asarray(rows), last) for rows in real]
-    state = State(pool, np.stack(kept) if regime.keeps_history else ())
+    state = State(pool, np.stack(kept) if regime.keeps_rows else ())
     name = f"{label(regime, n)}-{key(regime)[:16]}"
     loop = FollowedLoop(folder.kept(name, origin(job, seed, regime)), state)
     while (index := loop.generations) <= last:
@@ -93,8 +93,12 @@ def _run(
             report(words, index * count + done, (last + 1) * count)
 
         of = problem, regime, index, replicates, loop.state
-        pool, losses, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
-        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1)}
+        before = loop.state.params[:, n_syn:]
+        pool, losses, gap, history = fit_generation(*of, seed=seed, out=folder.path, tell=tell)
+        seen: Arrays = {} if losses is None else {"held_out_loss": losses.mean(1), "gap": gap}
+        if regime.mixes_last:
+            share = real_share(regime, n, index)
+            seen |= {"before": before, "share": np.full(count, share)}
         seen = problem.completed(held_out, {**seen, "rows": pool[:, n_syn:]})
         loop.add(State(pool, history), seen)
         watch(LoopResult(regime, n, loop.observations))
@@ -109,6 +113,8 @@ class Fitted(NamedTuple):
     """`[R, count, columns]`."""
     losses: Any
     """-ln p of the held-out rows, `[R, H]`; None without a density."""
+    gap: Any
+    """Mean of these less the mean of the rows that were learned from, `[R]`; likewise."""
     kept: Any
     """The rows of all generations so far, for a regime that keeps them."""
 
@@ -146,18 +152,20 @@ def fit_generation(
         tasks[r] = Task(rows[r][there], own_weights, state.params.shape[1], *of)
     pool = np.full(state.params.shape, np.nan)
     losses = np.full(held_out.shape[:2], np.nan) if problem.model.has_density else None
+    training = np.full(len(pool), np.nan)
     for done, (r, made) in enumerate(_fitted(problem.model, tasks)):
         words = f"generation {index}, run {r}"
         tell(words, done)
         if isinstance(made, Written):
             pool[r] = made.rows
             if losses is not None:
-                losses[r] = made.losses
+                losses[r], training[r] = made.losses, made.training_loss
         else:
             path = reason_path(tasks[r].place)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, f"{words}: {problem.model.words}: {made}\n".encode())
-    return Fitted(pool, losses, history)
+    gap = None if losses is None else losses.mean(1) - training
+    return Fitted(pool, losses, gap, history)
 
 
 def _own_weights(model: Any, regime: Regime, index: int, weights: Any) -> Any:

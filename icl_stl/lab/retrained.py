@@ -71,7 +71,7 @@ def fit_outside(
     count, n_syn = len(chains.key), synthetic_size(plan.regime, plan.samples)
     pool = np.zeros((count, n_syn + COMPARED, replaced.shape[2]))
     kept = [room_for_rows(plan.regime, jnp.asarray(rows), 1) for rows in chains.real]
-    state, found = State(pool, np.stack(kept) if plan.regime.keeps_history else ()), []
+    state, found = State(pool, np.stack(kept) if plan.regime.keeps_rows else ()), []
     for index, real in enumerate((replaced, chains.real)):
 
         def told(text: str, done: int, g: int = index) -> None:

@@ -106,7 +106,7 @@ def before_generation_0(
     count, samples = jax.tree.leaves(replicates.real)[0].shape[:2]
     shapes = _shapes_of_one(problem, regime, samples, generations)
     nothing = jax.tree.map(lambda s: np.zeros((count, *s.shape), s.dtype), shapes.params)
-    if not regime.keeps_history:
+    if not regime.keeps_rows:
         return State(nothing)
     room = jax.vmap(lambda real: room_for_rows(regime, real, generations))(replicates.real)
     return State(nothing, jax.tree.map(lambda a, s: a.astype(s.dtype), room, shapes.kept))
@@ -508,8 +508,8 @@ def run_loops(
     programs = {program_of(job, regime, smallest)[0]: regime for regime in needed}
     if programs:
         count, of = len(programs), len(needed)
-        s, regimes = "s" * (count > 1), f" for {of} regimes" * (of > 1)
-        report(f"compiling {count} program{s}{regimes}", done, total)
+        words = f"{count} program{'s' * (count > 1)}" + f" for {of} regimes" * (of > 1)
+        report(f"compiling {words}", done, total)
 
     def numbers(regime: Regime, index: int) -> Numbers:
         n_syn = program_of(job, regime, smallest)[1]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import Architecture, QueryArchitecture, Training
 from icl_stl.laws import LinearRegression
-from icl_stl.laws.prompts import Normal, Prompts, sample_prompts
+from icl_stl.laws.prompts import Normal, Prompts, sample_prompts, standard_normal
 from icl_stl.learners.laws import cumulated_shares
 from icl_stl.learners.learner import Learner, writer
 from icl_stl.models.causal import InContextModel, Params, bayes, generate_labels, transformer
@@ -48,7 +48,12 @@ def _in_context(
         law = model.predict(weights(params), prompts)
         return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
 
-    return Learner(fit, writer(task, relabel), predict, relabel)
+    def redraw(key: PRNGKeyArray, params: Params, prompts: Prompts) -> tuple[Prompts, Array]:
+        law = predict(params, prompts)
+        drawn = law.mean + law.std * standard_normal(key, *prompts.ys.shape)
+        return prompts._replace(ys=drawn), jnp.exp(law.log_density(prompts.ys))
+
+    return Learner(fit, writer(task, relabel), predict, relabel, redraw)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:

@@ -1,6 +1,7 @@
 """Learners of the law of single numbers. Their rows have no inputs: relabelling is generating."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -131,7 +132,12 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         drawn = jax.random.uniform(key, (count, 1))
         return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
 
-    return _without_inputs(fit, generate)
+    def redraw(
+        key: PRNGKeyArray, law: Float[Array, " K"], rows: Int[Array, " N"]
+    ) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
+        return generate(key, law, rows.shape[0]), law[rows]
+
+    return replace(_without_inputs(fit, generate), redraw=redraw)
 
 
 def maximal_coupling(

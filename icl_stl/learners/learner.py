@@ -29,6 +29,10 @@ class Learner:
     relabel: Callable[[PRNGKeyArray, Params, Data], Data] | None = None
     """key, parameters, rows -> rows with the same inputs and new labels from D_θ; new rows where
     rows have no inputs."""
+    redraw: Callable[[PRNGKeyArray, Params, Data], tuple[Data, Array]] | None = None
+    """key, parameters, rows -> rows in which every label, or symbol, is drawn anew given those
+    before it **as they stand**; and how likely those are that stand there, a probability or a
+    density, `[N]` or `[N, m]`. For learners whose rows have several labels, or symbols."""
     log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
     """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
 

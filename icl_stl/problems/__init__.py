@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 from icl_stl.problems.base import Problem, Solvable, expected_excess
 from icl_stl.problems.bernoulli import Bernoulli
 from icl_stl.problems.categorical import Categorical
+from icl_stl.problems.chain import Chain
 from icl_stl.problems.clipped_mean import ClippedMean
 from icl_stl.problems.empirical_bayes import EmpiricalBayes
 from icl_stl.problems.gaussian import Gaussian
@@ -30,7 +31,7 @@ PROBLEMS: dict[str, type[Problem]] = {
 
 # fmt: off
 __all__ = [
-    "PROBLEMS", "Bernoulli", "Categorical", "ClippedMean", "EmpiricalBayes", "Gaussian",
+    "PROBLEMS", "Bernoulli", "Categorical", "Chain", "ClippedMean", "EmpiricalBayes", "Gaussian",
     "GaussianMean", "InContext", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
     "Solvable", "attention_law", "attention_task", "expected_excess",
 ]

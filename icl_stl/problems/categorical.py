@@ -14,6 +14,9 @@ from icl_stl.problems.base import Scalar, Solvable, from_first
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
+MOST_CHANCES = 2**24
+"""Chances of one number of symbols for another, where the surest are edited, as far as counted."""
+
 
 CHAINS = 3 * 10**7
 """Most work for which the number of symbols left is enumerated."""
@@ -101,6 +104,8 @@ class Categorical(Solvable):
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         law, count = self._law, self.pseudo_count
+        if isinstance(regime, regimes.Edit) and samples > 1 and not count:
+            return _edited(law, regime, samples, generations)
         mixing = references.Mixing.of(regime, samples, generations)
         if mixing is None:
             return from_first(references.law_fresh(law, samples, 1, 0).error[0], generations)
@@ -124,3 +129,13 @@ class Categorical(Solvable):
         if chains and (mixing.history or work > CHAINS):
             return start
         return references.law_symbols(law, samples, n_syn, generations, w, mixing.fresh)
+
+
+def _edited(law: Any, regime: regimes.Edit, n: int, last: int) -> Any:
+    """The closed form of symbols that are edited by lot, or of which the surest are."""
+    if regime.threshold is None:
+        return references.law_edit(law, n, regime.counts(n, last))
+    least = regime.threshold
+    if regime.edits or least <= 0.5 or (1 - least) * n**2 > MOST_CHANCES:
+        return from_first((1 - float(law @ law)) / n, last)
+    return references.law_edit_sure(law, n, least, last)

@@ -187,25 +187,47 @@ class Table(Problem):
             training = truth.log_scale - weights @ jnp.where(weights > 0, density(params, rows), 0)
             seen = {"held_out_loss": loss, "gap": loss - training}
         count = min(len(held_out), MOST_COMPARED)
-        return {**seen, "rows": self.learner.generate(key, params, count)}
+        key, key_before = jax.random.split(key)
+        seen["rows"] = self.learner.generate(key, params, count)
+        if one_step:
+            seen["before"] = self.learner.generate(key_before, generation.previous, count)
+            seen["share"] = generation.real_share
+        return seen
 
     def completed(self, held_out: Any, seen: dict[str, Any]) -> dict[str, Any]:
         rows = np.asarray(seen.pop("rows"))
-        pairs = zip(np.asarray(held_out), rows, strict=True)
+        before, share = (seen.pop(name, None) for name in ("before", "share"))
+        each = []
         with threads_of_arrays():
-            each = [self.distances(real[:MOST_COMPARED], made) for real, made in pairs]
+            for r, (real, made) in enumerate(zip(np.asarray(held_out), rows, strict=True)):
+                past = None if before is None else (np.asarray(before[r]), float(share[r]))
+                each.append(self.distances(real[:MOST_COMPARED], made, past))
         return seen | {name: np.array([one[name] for one in each]) for name in each[0]}
 
-    def distances(self, held_out: Any, rows: Any) -> dict[str, Any]:
-        """How far rows that were generated are from held-out ones; nan if one is not finite."""
-        from icl_stl.distances import energy, tv_lower
+    def distances(
+        self, held_out: Any, rows: Any, past: tuple[Any, float] | None = None
+    ) -> dict[str, Any]:
+        """How far rows that were generated are from held-out ones; nan if one is not finite.
 
-        if not np.isfinite(rows).all():
-            return dict.fromkeys(("energy", "tv_value", "tv_low"), np.nan)
+        Args:
+            past: Rows of the generation before, and the share of the real law in the training law:
+                the one-step error, too.
+        """
+        from icl_stl.distances import energy, one_step, tv_lower
+
+        sets = [held_out, rows, *past[:1]] if past else [held_out, rows]
+        if not all(np.isfinite(a).all() for a in sets):
+            named = ("energy", "tv_value", "tv_low", *(("eps_value", "eps_low") if past else ()))
+            return dict.fromkeys(named, np.nan)
         if self.sheet.symbols:
-            held_out, rows = (spread(self.sheet._replace(rows=a))[0] for a in (held_out, rows))
+            sets = [spread(self.sheet._replace(rows=a))[0] for a in sets]
+        held_out, rows = sets[:2]
         bound = tv_lower(held_out, rows, level=LEVEL)
-        return {"energy": energy(held_out, rows), "tv_value": bound.value, "tv_low": bound.low}
+        found = {"energy": energy(held_out, rows), "tv_value": bound.value, "tv_low": bound.low}
+        if past:
+            bound = one_step(held_out, sets[2], rows, past[1], level=LEVEL)
+            found |= {"eps_value": bound.value, "eps_low": bound.low}
+        return found
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from icl_stl.regimes.base import (
     synthetic_size,
     training_size,
 )
+from icl_stl.regimes.edit import Edit
 from icl_stl.regimes.fresh import FreshReal
 from icl_stl.regimes.real_only import RealOnly
 from icl_stl.regimes.replace import Replace
@@ -43,7 +44,7 @@ all generations is meant, take `AccumulateFresh`."""
 # fmt: off
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
-    "Anchored", "Augment", "AugmentSameInputs", "FreshReal", "RealOnly", "Regime", "Replace",
-    "Step", "mixing_weights", "real_share", "real_shares", "source_shares", "synthetic_size",
-    "training_size",
+    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "RealOnly", "Regime",
+    "Replace", "Step", "mixing_weights", "real_share", "real_shares", "source_shares",
+    "synthetic_size", "training_size",
 ]

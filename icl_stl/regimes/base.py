@@ -39,13 +39,17 @@ class Step(NamedTuple):
     """The rows that θ_{i-1} generated: n_syn places; () if it leaves none."""
     kept: Any
     """The rows of all generations, `synthetic` the last of them, where the regime `keeps_history`:
-    G n_syn places, of which the first i n_syn are there; else ()."""
+    G n_syn places, of which the first i n_syn are there; where it `keeps_training_set`, what the
+    generation before was trained on; else ()."""
     share: Any
     """α_i."""
     samples: Any
     """Real rows that there are."""
     n_syn: Any
     """Synthetic rows of one generation that there are."""
+    sure: Any = None
+    """How likely θ_{i-1} calls each label of the rows of the generation before, `[N]` or `[N, m]`,
+    where the regime `keeps_training_set` and the learner can `redraw`."""
 
     def mixed(self, *parts: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         """Rows of several sources and their weights: `rows.mixed`.
@@ -76,6 +80,9 @@ class Regime:
     """Synthetic rows have the inputs of the real rows, in turn; otherwise new ones are drawn."""
     fresh_real: ClassVar[bool] = False
     """Every generation sees n new real rows in place of the first ones."""
+    keeps_training_set: ClassVar[bool] = False
+    """Sees what the generation before was trained on, as many rows as are real; synthetic rows
+    are these, in turn, with new labels."""
 
     other_options: ClassVar[Mapping[str, str]] = {}
     """What `from_options` takes beside the fields: names, and what they mean."""
@@ -104,6 +111,11 @@ class Regime:
         if self.keeps_history:
             past = (step.kept, step.index * step.n_syn)
         return step.mixed((step.real, step.samples, step.share), (*past, 1 - step.share))
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether one generation hands rows to the next."""
+        return self.keeps_history or self.keeps_training_set
 
     @property
     def mixes_last(self) -> bool:

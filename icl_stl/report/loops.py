@@ -56,6 +56,11 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
         "What a classifier tells apart: the law of generated rows is at least so far from the real "
         "one. Points: estimated; dashed: certified.",
     ),
+    "one_step_lower": (
+        "one-step error, at least",
+        "The law of generated rows is at least so far from the one that the generation was trained "
+        "on. Points: estimated; dashed: certified.",
+    ),
     "drift": ("drift", "Total variation between the generated law and the real one."),
     "gap": ("gap", "Risk on the real law less mean loss on the training set."),
     "eps": ("one-step error", "Total variation between the generated law and the training law."),
@@ -357,7 +362,7 @@ def _numbers(rows: Sequence[Json], curves: Mapping[str, Curve], known: Known) ->
             columns[f"± of {_words(name)}"] = half.tolist()
         low = _column(rows, name, "low")
         if np.isfinite(low).any():
-            columns["certified"] = low.tolist()
+            columns[f"{_words(name)}, certified"] = low.tolist()
     if np.isfinite(known.closed).any():
         columns["closed form"] = known.closed.tolist()
     if known.predicted is not None:

@@ -26,6 +26,7 @@ class Functions(NamedTuple):
     fit: Callable[[Array, Array, Array], Any]
     generate: Callable[[Array, Any, int], Array]
     log_density: Callable[[Any, Array], Array] | None = None
+    redraw: Callable[[Array, Any, Array], tuple[Array, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _made(member: Generative, columns: int) -> "Learner":
     def relabel(key: Array, params: Any, rows: Array) -> Array:
         return own.generate(key, params, rows.shape[0])
 
-    return Learner(fit, own.generate, relabel=relabel, log_density=own.log_density)
+    return Learner(fit, own.generate, None, relabel, own.redraw, own.log_density)
 
 
 class Units(NamedTuple):

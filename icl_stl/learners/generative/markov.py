@@ -39,16 +39,17 @@ class Markov(Generative):
         most = f"an order for which (symbols + 1)^order · symbols is at most {MOST}"
         require(size <= MOST, "order", self.order, most)
 
-    def functions(self, columns: int) -> Functions:
-        symbols, order, base = self.symbols, self.order, self.symbols + 1
+    def contexts(self, rows: Array) -> Array:
+        """The context of every place, the newest symbol as the last digit to the base K + 1."""
+        order, columns = self.order, rows.shape[1]
+        before = jnp.pad(rows, ((0, 0), (order, 0)), constant_values=self.symbols)
+        code = jnp.zeros_like(rows)
+        for back in range(order, 0, -1):
+            code = code * (self.symbols + 1) + before[:, order - back : order - back + columns]
+        return code
 
-        def contexts(rows: Array) -> Array:
-            """The context of every place, the newest symbol as the last digit, `[N, length]`."""
-            before = jnp.pad(rows, ((0, 0), (order, 0)), constant_values=symbols)
-            code = jnp.zeros_like(rows)
-            for back in range(order, 0, -1):
-                code = code * base + before[:, order - back : order - back + columns]
-            return code
+    def functions(self, columns: int) -> Functions:
+        symbols, order, base, contexts = self.symbols, self.order, self.symbols + 1, self.contexts
 
         def fit(key: Any, rows: Array, weights: Array) -> Array:
             from icl_stl.learners.learner import with_weight
@@ -78,4 +79,10 @@ class Markov(Generative):
         def log_density(law: Array, rows: Array) -> Array:
             return jnp.sum(jnp.log(law[contexts(rows), rows]), axis=1)
 
-        return Functions(fit, generate, log_density)
+        def redraw(key: Any, law: Array, rows: Array) -> tuple[Array, Array]:
+            laws = law[contexts(rows)]
+            points = jax.random.uniform(key, rows.shape)
+            drawn = jax.vmap(jax.vmap(chosen))(points, laws).astype(rows.dtype)
+            return drawn, jnp.take_along_axis(laws, rows[..., None], -1)[..., 0]
+
+        return Functions(fit, generate, log_density, redraw)

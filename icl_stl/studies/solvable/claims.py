@@ -61,6 +61,9 @@ from icl_stl.studies.stability.experiments import NeighbouringLoops
 DELTA = 0.05
 """Probability with which a bound of high probability may be exceeded."""
 
+QUANTILE = "quantile"
+"""Kind of the cells that a quantile of the gap is seen in, beside its bound."""
+
 SHOWN = (1, 2, 5, 10, 20)
 """Generations at which loops of 20 generations are judged."""
 
@@ -235,6 +238,8 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
                     "alpha": alpha,
                     "generation": i,
                     "n": loop.n,
+                    "kind": QUANTILE,
+                    "loss": what,
                     "quantity": f"95 % quantile of the gap, {what}",
                 }
                 bound, ceiling = _bits_bound(loop, i, loss), bits.constants(loop, loss).M
@@ -272,7 +277,8 @@ def _judge_generalization_gap(evidence: Evidence) -> Judged:
             control.append(of_family(wrong, f"alpha = {alpha:g}", "N independent rows"))
             quantile = float(references.mean_linear_gap_quantile(variance[i], 1 - DELTA))
             bound = NOISE * float(np.sqrt(2 * np.log(1 / DELTA) * proxy))
-            of_quantile = {**keys, "quantity": "95 % quantile of the gap, loss z"}
+            of_quantile: Json = {**keys, "kind": QUANTILE, "loss": "loss z"}
+            of_quantile["quantity"] = "95 % quantile of the gap, loss z"
             cells.append(exact(quantile, bound, of_quantile))
     for sampled in (_clipped_cells(evidence, clipped), _certificate_cells(evidence, attention)):
         cells += sampled.cells
@@ -291,6 +297,7 @@ def _exceedance(gap: Floats, bound: Floats | float, keys: Json, ceiling: float =
         DELTA,
         {
             **keys,
+            "kind": QUANTILE,
             "quantity": "how often the gap exceeds its bound",
             "gap_quantile": float(np.quantile(gap, 1 - DELTA)),
             "gap_bound": float(limits.mean()),

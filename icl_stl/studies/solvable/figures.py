@@ -11,7 +11,6 @@ from matplotlib.ticker import NullLocator
 from icl_stl.studies.drawing import (
     Cell,
     Stored,
-    cells_of,
     chosen,
     column,
     grouped,
@@ -19,6 +18,7 @@ from icl_stl.studies.drawing import (
     of_cells,
     points,
 )
+from icl_stl.studies.solvable.claims import QUANTILE
 from icl_stl.style import MARKERS, PALETTE, pale, plain_log
 
 NAMES = {
@@ -143,28 +143,24 @@ def gap_series(stored: Stored) -> tuple[dict[str, list[Cell]], dict[str, list[Ce
     Returns:
         Bits, other loops, and the cells of bits that are neither tightest nor loosest.
     """
-    cells = [
-        cell
-        for cell in cells_of(stored, "generalization_gap")
-        if ("gap_bound" in cell or "quantile" in cell["quantity"])
-        and cell.get("form") != "localised"
-    ]
-    chosen: dict[str, list[Cell]] = {}
+    quantiles = chosen(stored, "generalization_gap", QUANTILE)
+    cells = [cell for cell in quantiles if cell.get("form") != "localised"]
+    ends_of: dict[str, list[Cell]] = {}
     rest: list[Any] = []
     bits = [cell for cell in cells if cell["loop"].startswith("bits")]
-    for (quantity,), of_loss in grouped(bits, "quantity").items():
+    for (loss,), of_loss in grouped(bits, "loss").items():
         curves = sorted(
             grouped(of_loss, "loop", "alpha").values(), key=lambda c: float(np.mean(_tightness(c)))
         )
         ends = {"tightest": curves[0], **({"loosest": curves[-1]} if len(curves) > 1 else {})}
         for word, curve in ends.items():
             where = f"{_loop(curve[0]).partition(', ')[2]}, α = {curve[0]['alpha']:g}"
-            chosen[f"{quantity.rpartition(', ')[2]}, {word}: {where}"] = curve
+            ends_of[f"{loss}, {word}: {where}"] = curve
         rest += curves[1:-1]
     others = {}
     for curve in grouped([c for c in cells if c not in bits], "loop", "alpha").values():
         others[f"{_loop(curve[0])}, α = {curve[0]['alpha']:g}, n = {curve[0]['n']}"] = curve
-    return chosen, others, rest
+    return ends_of, others, rest
 
 
 def _draw_generalization_gap(stored: Stored) -> Figure:
@@ -173,7 +169,8 @@ def _draw_generalization_gap(stored: Stored) -> Figure:
     Of bits: tightest and loosest loop a loss. Crosses: vacuous.
     """
     bits, others, rest = gap_series(stored)
-    sharp = [c for c in cells_of(stored, "generalization_gap") if c.get("form") == "localised"]
+    quantiles = chosen(stored, "generalization_gap", QUANTILE)
+    sharp = [cell for cell in quantiles if cell.get("form") == "localised"]
     localised = grouped(sharp, "loop", "alpha", "quantity")
     figure = Figure(figsize=(9.4, 7.4))
     axes = figure.subplots(2, 2, sharex="col", sharey="row")

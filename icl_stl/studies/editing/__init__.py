@@ -1,0 +1,3 @@
+"""Token editing: labels and symbols that the last model edits, instead of new data."""
+
+PLACE = 13

@@ -92,7 +92,18 @@ def test_the_ends_of_the_law_are_its_limits():
     ends = terms(form, False, N, [4.0, math.inf], [math.inf, 3.0], N)
     near = terms(form, False, N, [4.0, 1e12], [500.0, 3.0], N)
     assert ends == pytest.approx(near, rel=1e-9)
-    assert (terms(form._replace(kept=1.0), True, N, math.inf, math.inf, N) >= 0).all()
+    whole = form._replace(kept=1.0)  # the loop's limit first, then that of the share
+    assert terms(whole, True, N, math.inf, math.inf, N)[:2] == pytest.approx([1, 1 / 2])
+    assert terms(whole, False, N, math.inf, math.inf, N)[:3] == pytest.approx([1, 3 / 2, 1 / 2])
+
+
+def test_without_a_limit_nearly_all_that_new_rows_save_is_planned_for():
+    """New real rows, errors kept whole, the loop's limit: 1/(2 - alpha) of one fit's error."""
+    pilots = shown(lambda lam, last: affine(lam, last, True, kept=1.0), rel=1e-3)
+    made = plan_pilots(pilots, generation=math.inf, fresh=True, best_loss=0.0, draws=20)
+    share = 1 / (1 + made.lam)
+    assert 1 - 1 / (2 - share) == pytest.approx(planning.NEARLY_ALL / 2, rel=1e-3)
+    assert made.high == math.inf
 
 
 def test_constants_are_those_of_least_squares_with_none_below_0():

@@ -130,7 +130,7 @@ def chain_of(weighted, total, a, k=2):
     return law
 
 
-@pytest.mark.parametrize(("w", "a"), [(None, 0.0), (0.0, 0.0), (0.3, 0.5), (0.0, 0.2)])
+@pytest.mark.parametrize(("w", "a"), [(None, 0.0), (0.0, 0.0), (0.3, 0.5), (0.0, 0.2), (1.0, 1.0)])
 def test_chains_equal_enumeration_of_all_rows(w, a) -> None:
     n, m, last = 2, 1, 2
     rows = list(itertools.product(range(2), repeat=3))
@@ -151,7 +151,7 @@ def test_chains_equal_enumeration_of_all_rows(w, a) -> None:
             likely = math.prod(law(r) for r in batch)
             weighted = [(r, share / n) for r in own] + [(r, (1 - share) / m) for r in batch]
             if likely:
-                fit = chain_of(weighted, n + m if share else m, a)
+                fit = chain_of(weighted, n * (share > 0) + m * (share < 1), a)
                 follow(i + 1, own, fit, chance * likely)
 
     for own in itertools.product(rows, repeat=n):

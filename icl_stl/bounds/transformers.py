@@ -395,7 +395,7 @@ def linear_attention(
 
 @to_infinity
 def published_generic(examples: Num, logit_norm: Num, depth: Num) -> Floats:
-    r"""The published generic certificate: (2/(2m-1)) ((1 + G) e^G)^L.
+    r"""A generic certificate for comparison: (2/(2m-1)) ((1 + G) e^G)^L.
 
     Args:
         examples: m >= 1, each of two tokens, and a query.
@@ -404,7 +404,7 @@ def published_generic(examples: Num, logit_norm: Num, depth: Num) -> Floats:
     Returns: bound on the change of the prediction, inf where it overflows.
     Assumes: Tokens in the unit ball, one head, value norm and MLP norms at most 1, ReLU, no
         residual: it does not hold as it stands for trained networks with residuals.
-    Source: published: Li, Ildiz, Papailiopoulos and Oymak 2023 (its form as we remember it).
+    Source: recalled, not seen: Li, Ildiz, Papailiopoulos and Oymak 2023.
     """
     m, g, layers = checked(examples=examples, logit_norm=logit_norm, depth=depth)
     return (2 / (2 * m - 1) * np.exp(layers * (np.log1p(g) + g)))[()]

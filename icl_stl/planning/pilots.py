@@ -68,6 +68,8 @@ INSIDE = 3.84
 """Chi-squared quantile, 95 %, one degree of freedom."""
 DRAWN = 200
 """Pilots that might have been measured instead."""
+TINY = 1e-30
+"""Real share that stands for the limit 0 in the limit of the loop, which is taken first."""
 FORMS = {"squares": ("refit",), "straight": ("aligned", "refit")}
 """How errors of refits add, and their constants."""
 
@@ -206,7 +208,7 @@ def terms(form: Form, fresh: bool, size: Num, lam: Num, generation: Num, unit: f
         *(np.asarray(x, np.float64) for x in (size, lam, generation))
     )
     with np.errstate(invalid="ignore", over="ignore"):
-        alpha = 1 / (1 + lam)
+        alpha = np.maximum(1 / (1 + lam), np.where(np.isinf(i), TINY, 0))
         rho = np.where(np.isinf(lam), 1.0, lam / (1 + lam))
         ratio = rho * form.kept
         gap = alpha + rho * (1 - form.kept)
@@ -370,7 +372,7 @@ def fit(
         for family, found in zip(families, own, strict=True)
         for row in found[:, 0]
     )
-    left = len(pilots.loss) - len(constants[best]) - ("k" not in fixed)
+    left = len(pilots.loss) - len(constants[best]) - 1  # k
     scale = float(misfit[best, 0]) / left if left > 0 else None
     spread = pilots.stderr * np.sqrt(_alike(pilots) * max(1.0, scale or 1.0))
     every, chi = own, misfit

@@ -138,9 +138,9 @@ def chain_augment(
 
     Given how often each of the K^length rows is in the real set, the same counts of the batch are a
     Markov chain: a batch is multinomial with the fitted law of rows. That law comes from n(u), the
-    weighted count of u times the number of rows, by p_0(b) = (n(b) + a)/(sum n + K a), and
-    p(b | u) = (n(u b) + K a p_0(b))/(n(u) + K a) after the symbol u and at the start; p_0(b) where
-    that is 0/0. Work of order of the number of batches squared times that of real sets.
+    weighted count of u times the number of rows with a weight, by p_0(b) = (n(b) + a)/(sum n + K a)
+    and p(b | u) = (n(u b) + K a p_0(b))/(n(u) + K a) after the symbol u and at the start; p_0(b)
+    where that is 0/0. Work of order of the number of batches squared times that of real sets.
 
     Args:
         initial: law of the first symbol, [K], with sum 1.
@@ -191,7 +191,7 @@ def chain_augment(
     for own, start in zip(real, _multinomial(real, known[None])[:, 0], strict=True):
         law = law_of(own[None], n)
         see(0, np.array([start]), law)
-        total = n + m if w > 0 else m
+        total = n * (w > 0) + m * (w < 1)  # rows with a weight
         laws = law_of(total * (w * own / n + (1 - w) * batches / m), total)
         chance = start * _multinomial(batches, law)[:, 0]
         step = _multinomial(batches, laws)

@@ -34,7 +34,8 @@ from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
-from icl_stl.problems import PROBLEMS, InContext, expected_excess
+from icl_stl.problems import PROBLEMS, InContext, expected_excess, expected_quality
+from icl_stl.problems.base import bias_of
 from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
@@ -180,6 +181,15 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
+    own = {n for n in result.observations if n in QUALITY}
+    if own:
+        of = setting.experiment
+        forms = expected_quality(of.problem, of.regime, of.samples, of.generations)
+        row["quality"] = {}
+        for name in filter(own.__contains__, QUALITY):
+            mean, error = mean_of(seen[name])
+            form = float(forms[name][i]) if name in forms else None
+            row["quality"][name] = {"mean": mean, "stderr": error, "closed_form": form}
     if isinstance(setting.problem, Table | TablePrompts):
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
@@ -246,6 +256,11 @@ OTHERS = {
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
 }
 """Columns of a table: what they show of a row, and how."""
+QUALITY = {
+    **{"variance": "variance", "w2": "squared W2", "precision": "precision"},
+    **{"entropy": "entropy", "support": "symbols left"},
+}
+"""What `Problem.quality` may say, in words."""
 
 
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
@@ -253,6 +268,10 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     def cell(row: Row, name: str, style: str) -> str:
         value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
+        if name.partition(":")[0] in QUALITY:
+            name, _, form = name.partition(":")
+            value = row["quality"][name]
+            value = value["closed_form"] if form else value
         value = row["tv_lower"]["low"] if name == "tv_low" else value
         error = None
         if isinstance(value, dict):
@@ -264,6 +283,11 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     columns = PROMPTS if setting.prompts else OTHERS
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
+    biased = bias_of(setting.problem) != 1  # without a bias they are in the file alone
+    for name, of_it in (rows[0].get("quality", {}) if rows and biased else {}).items():
+        columns = columns | {QUALITY[name]: (name, ".5g")}
+        if of_it["closed_form"] is not None:
+            columns |= {f"{QUALITY[name]}, closed form": (f"{name}:closed_form", ".5g")}
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}

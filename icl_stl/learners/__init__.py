@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         gaussian_mean,
         maximal_coupling,
     )
-    from icl_stl.learners.learner import Data, Learner
+    from icl_stl.learners.learner import Data, Learner, tempered
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
     from icl_stl.learners.regression import ols, ridge
 else:
@@ -57,5 +57,5 @@ __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
     "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
     "in_context_model", "linear_attention", "maximal_coupling", "ols", "query_batches",
-    "query_trainer", "ridge", "shrinkage",
+    "query_trainer", "ridge", "shrinkage", "tempered",
 ]

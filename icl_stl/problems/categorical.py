@@ -1,21 +1,21 @@
 """A law on symbols."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from icl_stl import references, regimes
-from icl_stl.config import normalised, pseudo_counts, require, whole
-from icl_stl.lazily import jnp
-from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.config import normalised, pseudo_counts, require, sampling_bias, whole
+from icl_stl.lazily import jax, jnp
+from icl_stl.problems.base import Biased, Scalar, Solvable, from_first
 
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
 
 
 @dataclass(frozen=True)
-class Categorical(Solvable):
+class Categorical(Biased, Solvable):
     """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
 
     probabilities: tuple[float, ...] = (0.1,) * 10
@@ -23,7 +23,9 @@ class Categorical(Solvable):
     pseudo_count: float = 0.0
     """Added to every count; 1 is Laplace's rule."""
 
-    flat: ClassVar[Any] = {"categorical": {"symbols": 10, "pseudo_count": 0.0}}
+    flat: ClassVar[Any] = {
+        "categorical": {"symbols": 10, "pseudo_count": 0.0, "sampling_bias": 1.0}
+    }
     flat_help: ClassVar[Any] = {"symbols": "Symbols, equally likely."}
 
     def __post_init__(self) -> None:
@@ -36,7 +38,7 @@ class Categorical(Solvable):
                 "probabilities must be at least 0 and sum to 1, but they are "
                 f"{self.probabilities!r}"
             )
-        normalised(self, pseudo_count=pseudo_counts)
+        normalised(self, pseudo_count=pseudo_counts, sampling_bias=sampling_bias)
 
     @classmethod
     def from_flat(cls, word: str, **options: Any) -> "Categorical":
@@ -64,15 +66,34 @@ class Categorical(Solvable):
     def excess(self, truth: Any, params: Any) -> Scalar:
         return jnp.sum((params - truth) ** 2)
 
+    def drawn(self, params: Any) -> Any:
+        from icl_stl.learners.laws import powered
+
+        return powered(params, self.sampling_bias)
+
+    def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
+        return self.risk(self.drawn(previous), params)
+
     def drift(self, key: Any, truth: Any, params: Any) -> Scalar:
-        return 0.5 * jnp.sum(jnp.abs(params - truth))
+        return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - truth))
+
+    def quality(self, truth: Any, params: Any) -> dict[str, Scalar]:
+        """Of what is drawn: the entropy in nats, and the number of symbols that are left."""
+        law = self.drawn(params)
+        entropy = jnp.sum(jax.scipy.special.entr(law))
+        return {"entropy": entropy, "support": jnp.sum(law > 0).astype(law.dtype)}
 
     def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
-        return 0.5 * jnp.sum(jnp.abs(params - share * truth - (1 - share) * previous))
+        training = share * truth + (1 - share) * self.drawn(previous)
+        return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - training))
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         law, count, last = np.array(self.probabilities), self.pseudo_count, generations
         n_syn = regime.synthetic_size(samples)
+        if self.sampling_bias != 1:
+            plain, alone = replace(self, sampling_bias=1.0), regimes.RealOnly()
+            first = float(plain.closed_form(alone, samples, 0)[0])
+            return from_first(first, last, stays=isinstance(regime, regimes.RealOnly))
         if count:
             return self._smoothed(law, regime, samples, n_syn, last)
         first = (1 - float(law @ law)) / samples

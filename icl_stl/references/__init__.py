@@ -59,6 +59,12 @@ ridge in its context              ``ridge_on_kept``, ``ridge_modes``            
 ... its label sensitivity         ``ridge_sensitivity``                                  63
 rows: mean and covariance         ``covariance_augment``, ``covariance_fresh``           95
 rows of symbols: Markov chain     ``chain_augment``                                      96
+sampling bias: mean and variance  ``mean_variance_biased``,                              116
+                                  ``mean_variance_biased_limit``
+... squared distance W2           ``biased_distance``, ``biased_distance_limit``,        117
+                                  ``one_fit_distance``
+... how many rows help            ``admissible_synthetic``                               118
+... symbols, without error        ``law_powered``                                        119
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -98,9 +104,11 @@ is on the real set.
 ``signal``         u = d tau^2/sigma^2 of the real law (u_0); c = 1/u            > 0
 ``repeats``        n, visits of each direction                                   whole, >= 1, or inf
 ``plug_in``        labels have the deviation sigma; else the predictive one      True, False
+``bias``           s, variance of generated rows over that of the fit            (0, 1]
 =================  ============================================================  ===================
 """
 
+from icl_stl.references.biased import *
 from icl_stl.references.context import *
 from icl_stl.references.discrete import *
 from icl_stl.references.gaussian import *
@@ -109,23 +117,26 @@ from icl_stl.references.tables import *
 
 # fmt: off
 __all__ = [
-    "BestWeight", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors", "FreshPath",
-    "GapParts", "LawPath", "MeanVariance", "attention_context", "attention_context_factor",
-    "attention_context_limit", "attention_fresh_context", "attention_fresh_factors",
-    "attention_fresh_square", "chain_augment", "covariance_augment", "covariance_fresh",
-    "law_accumulate", "law_anchored", "law_augment", "law_augment_bound", "law_fixation",
-    "law_loop", "law_replace", "law_total_variation", "log_variance_replace", "mean_accumulate",
-    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
-    "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts",
-    "mean_linear_gap_quantile", "mean_loop", "mean_replace", "mean_total_variation",
-    "mean_variance_augment", "mean_variance_augment_limit", "mean_variance_replace",
+    "Admissible", "BestWeight", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors",
+    "FreshPath", "GapParts", "LawPath", "MeanVariance", "SquaredW2", "admissible_synthetic",
+    "attention_context", "attention_context_factor", "attention_context_limit",
+    "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square",
+    "biased_distance", "biased_distance_limit", "chain_augment", "covariance_augment",
+    "covariance_fresh", "law_accumulate", "law_anchored", "law_augment", "law_augment_bound",
+    "law_fixation", "law_loop", "law_powered", "law_replace", "law_total_variation",
+    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
+    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
+    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
+    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
+    "mean_variance_biased", "mean_variance_biased_limit", "mean_variance_replace",
     "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
     "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_fresh_combined",
     "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
     "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs", "ols_replace",
-    "ols_single_fit", "ols_total_variation", "one_sided_accumulate", "one_sided_augment",
-    "one_sided_loop", "one_sided_replace", "ridge_context", "ridge_modes", "ridge_on_kept",
-    "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
+    "ols_single_fit", "ols_total_variation", "one_fit_distance", "one_sided_accumulate",
+    "one_sided_augment", "one_sided_loop", "one_sided_replace", "ridge_context", "ridge_modes",
+    "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",
+    "smoothed_replace",
 ]
 # fmt: on

@@ -66,7 +66,11 @@ class Markov(Generative):
                 law = jnp.where(total > 0, law, below)
             return law
 
-        def generate(key: Any, law: Array, count: int) -> Array:
+        from icl_stl.learners.laws import powered
+
+        def generate(key: Any, law: Array, count: int, bias: float = 1.0) -> Array:
+            law = powered(law, bias)
+
             def step(code: Array, points: Array) -> tuple[Array, Array]:
                 new = jax.vmap(chosen)(points, law[code]).astype(jnp.int32)
                 return (code * base + new) % base**order, new

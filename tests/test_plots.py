@@ -23,6 +23,7 @@ from icl_stl.studies.context_loop import claims as context_loop
 from icl_stl.studies.convergence import claims as convergence
 from icl_stl.studies.drawing import Stored, name_of
 from icl_stl.studies.figures import DRAWINGS, caption_of, check_folder, draw_folder, drawings
+from icl_stl.studies.mad import claims as mad
 from icl_stl.studies.network import claims as network
 from icl_stl.studies.pilots import claims as pilots
 from icl_stl.studies.solvable import claims as solvable
@@ -216,7 +217,7 @@ def test_only_what_the_results_suffice_for_is_drawn(results):
     alone = replace(bare, claims=results.claims)
     named = [name for name in drawings(alone) if name != "synthetic_curves"]
     first = ["injected_error", "relaxation", "plateau", "error_parts", "predictive_sampling"]
-    others = [claim.name for topic in (network, pilots) for claim in topic.CLAIMS]
+    others = [claim.name for topic in (network, pilots, mad) for claim in topic.CLAIMS]
     assert named == [*first, *SOLVABLE, COLLAPSE, *others]
     assert vectors(DRAWINGS["predictive_sampling"], alone)
 

@@ -173,6 +173,10 @@ def mean_of(values: Any) -> tuple[float | None, float | None]:
     return float(some.mean()), float(some.std(ddof=1) / some.size**0.5) if some.size > 1 else None
 
 
+MORE = ("support", "entropy", "variance", "w2", "precision")
+"""Numbers of some problems beside those of all: `Problem.quality`."""
+
+
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
     """What is said of generation i of any problem, means over the loops; null where unknown."""
     seen = {name: values[:, i] for name, values in result.observations.items()}
@@ -181,24 +185,19 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
-    own = {n for n in result.observations if n in QUALITY}
-    if own:
-        of = setting.experiment
-        forms = expected_quality(of.problem, of.regime, of.samples, of.generations)
-        row["quality"] = {}
-        for name in filter(own.__contains__, QUALITY):
-            mean, error = mean_of(seen[name])
-            form = float(forms[name][i]) if name in forms else None
-            row["quality"][name] = {"mean": mean, "stderr": error, "closed_form": form}
     if isinstance(setting.problem, Table | TablePrompts):
         for name in ("held_out_loss", "energy"):
             mean, error = mean_of(seen.get(name))
             row[name] = {"mean": mean, "stderr": error}
         value, low = (mean_of(seen.get(name))[0] for name in ("tv_value", "tv_low"))
         row["tv_lower"] = {"value": value, "low": low, "level": LEVEL}
-    if "risk" in seen:
-        mean, error = mean_of(seen["risk"])
-        row["risk"] = {"mean": mean, "stderr": error}
+    for name in ("risk", *MORE):
+        if name in seen:
+            mean, error = mean_of(seen[name])
+            row[name] = {"mean": mean, "stderr": error}
+    of = setting.experiment
+    for name, form in expected_quality(of.problem, of.regime, of.samples, of.generations).items():
+        row[name]["closed_form"] = float(form[i])
     return row
 
 
@@ -256,22 +255,14 @@ OTHERS = {
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
 }
 """Columns of a table: what they show of a row, and how."""
-QUALITY = {
-    **{"variance": "variance", "w2": "squared W2", "precision": "precision"},
-    **{"entropy": "entropy", "support": "symbols left"},
-}
-"""What `Problem.quality` may say, in words."""
 
 
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     """The generations so far; without columns of which nothing is known."""
 
     def cell(row: Row, name: str, style: str) -> str:
-        value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
-        if name.partition(":")[0] in QUALITY:
-            name, _, form = name.partition(":")
-            value = row["quality"][name]
-            value = value["closed_form"] if form else value
+        of_it, _, form = name.rpartition(":")
+        value = row[of_it or "excess_risk"][form] if form == "closed_form" else row.get(name)
         value = row["tv_lower"]["low"] if name == "tv_low" else value
         error = None
         if isinstance(value, dict):
@@ -283,11 +274,12 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     columns = PROMPTS if setting.prompts else OTHERS
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
-    biased = bias_of(setting.problem) != 1  # without a bias they are in the file alone
-    for name, of_it in (rows[0].get("quality", {}) if rows and biased else {}).items():
-        columns = columns | {QUALITY[name]: (name, ".5g")}
-        if of_it["closed_form"] is not None:
-            columns |= {f"{QUALITY[name]}, closed form": (f"{name}:closed_form", ".5g")}
+    # Of a loop without a sampling bias they are in the file alone.
+    for name in MORE if rows and bias_of(setting.problem) != 1 else ():
+        if name in rows[0]:
+            columns = {**columns, name: (name, ".5g")}
+            if "closed_form" in rows[0][name]:
+                columns[f"{name}, closed form"] = (f"{name}:closed_form", ".5g")
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}

@@ -24,7 +24,7 @@ class Learner:
     fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]
     """key, N rows of data, their weights (summing to 1, 0 for a row that is not there) ->
     parameters."""
-    generate: Callable[[PRNGKeyArray, Params, int], Data]
+    generate: Callable[..., Data]
     """key, parameters, count -> that many rows from D_θ."""
     predict: Callable[[Params, Data], Normal] | None = None
     """parameters, n prompts -> the law of every label given what precedes it: `[n, m]`."""

@@ -78,10 +78,8 @@ class Categorical(Biased, Solvable):
         return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - truth))
 
     def quality(self, truth: Any, params: Any) -> dict[str, Scalar]:
-        """Of what is drawn: the entropy in nats, and the number of symbols that are left."""
-        law = self.drawn(params)
-        entropy = jnp.sum(jax.scipy.special.entr(law))
-        return {"entropy": entropy, "support": jnp.sum(law > 0).astype(law.dtype)}
+        """The entropy of what is drawn, in nats."""
+        return {"entropy": jnp.sum(jax.scipy.special.entr(self.drawn(params)))}
 
     def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
         training = share * truth + (1 - share) * self.drawn(previous)

@@ -40,11 +40,11 @@ def _in_context(
 ) -> Learner:
     """A learner whose generator draws inputs from the real law and labels from what it predicts."""
 
-    def relabel(key: PRNGKeyArray, params: Params, prompts: Prompts, bias: float = 1.0) -> Prompts:
+    def relabel(key: PRNGKeyArray, params: Params, prompts: Prompts, bias: Any = 1.0) -> Prompts:
         std, xs = task.noise if plug_in else None, prompts.xs
         return generate_labels(model, weights(params), key, xs, plug_in_std=std, bias=bias)
 
-    def predict(params: Params, prompts: Prompts, bias: float = 1.0) -> Normal:
+    def predict(params: Params, prompts: Prompts, bias: Any = 1.0) -> Normal:
         law = model.predict(weights(params), prompts)
         std = jnp.full_like(law.std, task.noise) if plug_in else law.std
         return law._replace(std=bias**0.5 * std)

@@ -15,7 +15,7 @@ from icl_stl.learners.learner import Learner, with_weight
 def _without_inputs(
     fit: Callable[..., Any], generate: Callable[..., Any], *, takes_bias: bool = False
 ) -> Learner:
-    def relabel(key: PRNGKeyArray, params: Any, rows: Any, **how: float) -> Any:
+    def relabel(key: PRNGKeyArray, params: Any, rows: Any, **how: Any) -> Any:
         return generate(key, params, rows.shape[0], **how)
 
     return Learner(fit, generate, relabel=relabel, takes_bias=takes_bias)
@@ -65,7 +65,7 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
         return weights @ jnp.clip(with_weight(rows, weights), -clip, clip)
 
     def generate(
-        key: PRNGKeyArray, mean: Float[Array, ""], count: int, bias: float = 1.0
+        key: PRNGKeyArray, mean: Float[Array, ""], count: int, bias: Any = 1.0
     ) -> Float[Array, " n"]:
         drawn: Array = mean + bias**0.5 * noise * jax.random.normal(key, (count,))
         return drawn
@@ -95,9 +95,7 @@ def gaussian(*, unbiased: bool = False) -> Learner:
             variance = variance * count / (count - 1)
         return Normal(mean, jnp.ldexp(jnp.sqrt(variance), exponent))
 
-    def generate(
-        key: PRNGKeyArray, law: Normal, count: int, bias: float = 1.0
-    ) -> Float[Array, " n"]:
+    def generate(key: PRNGKeyArray, law: Normal, count: int, bias: Any = 1.0) -> Float[Array, " n"]:
         drawn: Array = law.mean + bias**0.5 * law.std * jax.random.normal(key, (count,))
         return drawn
 
@@ -115,7 +113,7 @@ def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:
     return found
 
 
-def powered(law: Float[Array, "*N K"], bias: float) -> Float[Array, "*N K"]:
+def powered(law: Float[Array, "*N K"], bias: Any) -> Float[Array, "*N K"]:
     """Probabilities as p^(1/s), s the sampling bias: softmax(ln p/s); without an overflow."""
     if isinstance(bias, float) and bias == 1:
         return law
@@ -142,7 +140,7 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         return (count * shares + pseudo_count) / (count + symbols * pseudo_count)
 
     def generate(
-        key: PRNGKeyArray, law: Float[Array, " K"], count: int, bias: float = 1.0
+        key: PRNGKeyArray, law: Float[Array, " K"], count: int, bias: Any = 1.0
     ) -> Int[Array, " n"]:
         cumulated = cumulated_shares(powered(law, bias))
         edges = cumulated[:-1] / cumulated[-1]  # the last symbol may be extinct

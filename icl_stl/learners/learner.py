@@ -44,7 +44,7 @@ def tempered(learner: Learner, bias: float) -> Learner:
     or a label, of a mixture around each component's mean, has its variance multiplied by s.
     Symbols are drawn with probabilities as p^(1/s), which does the same to a normal density. What
     it predicts of labels is the law that it writes them by; `log_density` stays that of the fit.
-    Source: published (Alemohammad et al. 2023; a temperature).
+    Source: derived here, setting of Alemohammad et al. 2023: THEORY.md statements 116 and 119.
 
     Args:
         bias: s in (0, 1]; 1 is the learner itself.

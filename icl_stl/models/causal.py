@@ -347,7 +347,7 @@ def generate_labels(
     xs: Float[Array, "n m d"],
     *,
     plug_in_std: float | None = None,
-    bias: float = 1.0,
+    bias: Any = 1.0,
 ) -> Prompts:
     """Prompts whose labels are drawn one after the other from the model's own predictive law.
 

@@ -220,8 +220,8 @@ def biased_distance_limit(samples: int, n_syn: Any, noise: float, bias: float) -
     """
     n, square, s = rows("samples", samples, 2), variance(noise), sampling_bias(bias)
     counts = np.atleast_1d(np.asarray(n_syn))
-    for count in counts.ravel()[:1] if counts.size == 1 else (counts.min(), counts.max()):
-        rows("n_syn", count, 0)
+    whole = (counts >= 0) & (counts == np.floor(counts))
+    rows("n_syn", (counts.max() if whole.all() else counts[~whole][0]).item(), 0)
     m: Floats = np.maximum(counts, 1).astype(np.float64)
     total = n + m
     args = n, m, s, n / total, total / (total - 1)

@@ -72,7 +72,7 @@ def _made(member: Generative, columns: int) -> "Learner":
         require(fine, f"rows of {member.name}", rows.shape, f"of the shape [N, {columns}]")
         return own.fit(key, rows, weights)
 
-    def relabel(key: Array, params: Any, rows: Array, **how: float) -> Array:
+    def relabel(key: Array, params: Any, rows: Array, **how: Any) -> Array:
         return own.generate(key, params, rows.shape[0], **how)
 
     density, takes = own.log_density, member.takes_bias

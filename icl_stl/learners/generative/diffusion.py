@@ -102,7 +102,7 @@ class Diffusion(Generative):
             )
             return DiffusionFit(own, jnp.min(z, axis=0), jnp.max(z, axis=0), best)
 
-        def generate(key: Any, law: DiffusionFit, count: int, bias: float = 1.0) -> Array:
+        def generate(key: Any, law: DiffusionFit, count: int, bias: Any = 1.0) -> Array:
             times = np.linspace(1, 0, self.levels + 1)[:-1] * (1 - 0.5 / self.levels)
             clean, noise = np.cos(np.pi / 2 * times), np.sin(np.pi / 2 * times)
             less = np.append(noise[1:], 0.0)  # the noise after each step

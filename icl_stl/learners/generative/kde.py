@@ -52,7 +52,7 @@ class Kde(Generative):
         def fit(key: Any, rows: Array, weights: Array) -> KdeFit:
             return KdeFit(*units(rows, weights), weights)
 
-        def generate(key: Any, law: KdeFit, count: int, bias: float = 1.0) -> Array:
+        def generate(key: Any, law: KdeFit, count: int, bias: Any = 1.0) -> Array:
             key_row, key_noise = jax.random.split(key)
             z = law.z[drawn_rows(key_row, law.weights, count)]
             return law.units.back(z + bias**0.5 * h * jax.random.normal(key_noise, z.shape))

@@ -68,7 +68,7 @@ class Markov(Generative):
 
         from icl_stl.learners.laws import powered
 
-        def generate(key: Any, law: Array, count: int, bias: float = 1.0) -> Array:
+        def generate(key: Any, law: Array, count: int, bias: Any = 1.0) -> Array:
             law = powered(law, bias)
 
             def step(code: Array, points: Array) -> tuple[Array, Array]:

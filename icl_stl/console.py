@@ -54,6 +54,11 @@ def arguments_of(
 
     words = sys.argv[1:] if words is None else words
     said, hints = list(given(words)), get_type_hints(kind)
+    known = [f"--{name.replace('_', '-')}" for name in hints]
+    for option in [word.partition("=")[0] for word in words if word[:2] == "--" and word[2:]]:
+        name = field_of(option)
+        if not {name, name.removeprefix("no_")} & {*hints, "help"} and name[:5] != "tyro_":
+            refuse(f"{option} is no option of this command{meant(option, known)}: see --help")
     for option, value in said:
         if not value:
             refuse(f"{option or 'an argument'} must have a value, but it is {value!r}")
@@ -79,7 +84,7 @@ def field_of(option: str) -> str:
 
 def _refuse_words(option: str, value: str, hint: Any) -> None:
     """Refuse what is no number where one is asked for."""
-    kinds = {hint, *get_args(hint)}
+    kinds = {hint, *(part for one in (hint, *get_args(hint)) for part in (one, *get_args(one)))}
     if kinds & {int, float} and str not in kinds and value != "None":
         kind, right = (float, "a number") if float in kinds else (int, "a whole number")
         try:

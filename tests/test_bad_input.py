@@ -123,6 +123,7 @@ REFUSED = [
     ("run_loop", "--lam 0.3 --samples 64", ["19.2", "samples = 64"]),
     ("run_loop", "--weight nan", ["weight", "nan", "finite number"]),
     ("run_loop", "--lam 0", ["lam", "0.0", "positive number"]),
+    ("run_loop", "--sampels 3", ["--sampels is no option", "did you mean '--samples'"]),
     ("run_loop", "--lam inf", ["lam", "inf", "finite number"]),
     ("run_loop", "--lam 1e-20", ["lam", "1e-20", "'real-only'"]),
     ("run_loop", "--lam 1e308", ["lam = 1e+308", "samples = 1000", "whole number"]),
@@ -269,6 +270,7 @@ REFUSED = [
         for line, named in (
             ("--replace-rows 1.5", ["replace_rows", "in (0, 1)", "1.5"]),
             ("--replace-rows .1 0", ["replace_rows", "in (0, 1)", "0.0"]),
+            ("--replace-rows a", ["--replace-rows", "a number", "'a'"]),
             ("--replace-rows nan", ["replace_rows", "in (0, 1)", "nan"]),
             ("--replace-rows .009", ["replace_rows", "at least 1/100", "0.009"]),
             ("--replace-rows .1 --replace-draws 1", ["replace_draws", "at least 2", "1"]),

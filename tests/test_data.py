@@ -93,6 +93,26 @@ def test_another_file_is_numbered_as_the_first(tmp_path):
         data.read_like("w.csv", "generated", sheet)
 
 
+def test_columns_without_names_are_compared_by_place(tmp_path):
+    (tmp_path / "named.csv").write_text("size,place\n1,2\n3,4\n5,6\n7,9\n")
+    np.save(tmp_path / "rows.npy", np.arange(8.0).reshape(4, 2))
+    named, rows = data.read_rows("named.csv"), data.read_rows("rows.npy")
+    assert data.read_like("rows.npy", "generated", named).names == ("size", "place")
+    assert data.read_like("named.csv", "generated", rows).rows.tolist() == named.rows.tolist()
+    np.save(tmp_path / "wide.npy", np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="must be the columns size, place"):
+        data.read_like("wide.npy", "generated", named)
+    (tmp_path / "other.csv").write_text("size,time\n1,2\n3,4\n5,6\n7,9\n")
+    with pytest.raises(ValueError, match="must be the columns size, place"):
+        data.read_like("other.csv", "generated", named)
+
+
+def test_a_number_without_end_is_no_word(tmp_path):
+    (tmp_path / "endless.csv").write_text("a,b\n1,2\n3,-Inf\n5,6\n7,9\n")
+    with pytest.raises(ValueError, match=r"line 3, column 2 \('b'\) must be a number of a size"):
+        data.read_rows("endless.csv")
+
+
 def test_shipped_tables_have_their_target_where_it_is_asked_for():
     pytest.importorskip("sklearn")
     shapes = {name: data.read_rows(name).rows.shape for name in data.SHIPPED}

@@ -4,17 +4,22 @@ import dataclasses
 import json
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import trials
+from scipy import stats
 from scipy.optimize import nnls
 
 from icl_stl import references
 from icl_stl.commands import plan as command
+from icl_stl.learners.generative.base import Units
+from icl_stl.learners.generative.mixture import MixtureFit
 from icl_stl.planning import pilots as planning
 from icl_stl.planning.pilots import Form, Pilots, in_words, plan_pilots, read_pilots, terms
 from icl_stl.studies import Evidence, judge
-from icl_stl.studies.pilots import claims
+from icl_stl.studies.pilots import claims, experiments
 from icl_stl.studies.presets import PRESETS
 
 N = 20
@@ -271,3 +276,42 @@ class _Largest:
 
     def __init__(self, count):
         self.curve = -np.arange(count)
+
+
+def test_the_excess_of_clouds_is_the_divergence_from_their_law():
+    """None of the law itself; of one with another centre what rows of SciPy say."""
+    spread = experiments.DEVIATIONS
+    roots = np.tile(np.diag(spread), (2, 1, 1))
+    as_they_are = Units(np.zeros(2), np.ones(2))
+    moved = np.array(experiments.CENTRES) + np.array([[0.5, 0], [0, 0]])
+    shares = np.array([experiments.SHARE, 1 - experiments.SHARE])
+
+    def law(centres):
+        return jax.tree.map(jnp.float32, MixtureFit(as_they_are, shares, centres, roots))
+
+    problem, rows = experiments.Clouds(), experiments.fixed_rows()
+    own, other = (problem.excess((), law(c)) for c in (np.array(experiments.CENTRES), moved))
+    assert abs(own) < 1e-5
+
+    def log_density(centres):
+        each = [stats.multivariate_normal(c, np.square(spread)).pdf(rows) for c in centres]
+        return np.log(shares @ each)
+
+    known = np.mean(log_density(experiments.CENTRES) - log_density(moved))
+    np.testing.assert_allclose(other, known, rtol=1e-3)
+    assert abs(np.mean(rows[:, 0]) - shares @ np.array(experiments.CENTRES)[:, 0]) < 0.1
+
+
+def test_mixtures_and_flows_are_shown_where_amounts_are_many():
+    assert experiments.generative_loops(PRESETS["default"]) == ()
+    found = experiments.generative_loops(PRESETS["long"])
+    assert [e.problem.words for e in found] == ["mixture", "mixture", "flow", "flow"]
+    one = dataclasses.replace(found[0], runs=6, generations=3, sizes=found[0].sizes[:3])
+    arrays = one.run(0)
+    assert arrays["excess"].shape == (6, 3, 4)
+    assert (arrays["excess"] > 0).all()
+    case = claims.shown_case(Evidence(PRESETS["long"], experiments={one: arrays}), one)
+    assert case.finding
+    assert not case.known
+    assert {*claims.regrets(case)} == {3}
+    assert all((regret >= 1).all() for regret in claims.regrets(case)[3])

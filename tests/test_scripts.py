@@ -257,7 +257,7 @@ def test_loops_that_fail_are_counted_and_no_mean_hides_them(run, monkeypatch, tm
     options = ["--learner", "gaussian", "--samples", "20", "--generations", "3", "--noise", "1"]
     assert run("loop", *options, "--runs", "40", "--json", "a.json") == 1
     said = capsys.readouterr().out
-    whole = "gaussian: 40 of 40 loops have numbers that are not finite, the first in generation 1"
+    whole = "gaussian: 40 of 40 loops failed, the first in generation 1"
     assert f"failed: {whole}\n" in said
     assert "37 of 40 loops" in said
     content = json.loads((tmp_path / "a.json").read_text())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from icl_stl.data import FromFile, Sheet, Task
+from icl_stl.problems import table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "your_model.md").read_text(encoding="utf-8")
@@ -77,3 +78,27 @@ def test_an_example_writes_rows_like_those_it_learned_from(name):
     again = written(f"{name}.py", name.capitalize())[1]
     np.testing.assert_array_equal(made.rows, again.rows)
     assert (made.losses is None) == (name == "autoencoder")
+
+
+def test_packages_of_arrays_run_in_one_thread_while_a_class_is_fitted():
+    pytest.importorskip("sklearn.cluster")
+    threads = pytest.importorskip("threadpoolctl")
+    pools = threads.ThreadpoolController
+    with threads.threadpool_limits(2):
+        before = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
+        with table.threads_of_arrays():
+            inside = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
+        after = {pool["filepath"]: pool["num_threads"] for pool in pools().info()}
+    assert before == after
+    assert {pool["user_api"] for pool in pools().info()} >= {"blas", "openmp"}
+    assert {count for path, count in inside.items() if "torch" not in path} == {1}
+
+
+def test_a_network_of_pytorch_is_told_its_threads():
+    torch = pytest.importorskip("torch")
+    for threads in (2, 1):
+        model = FromFile.named(f"{DOCS / 'examples' / 'autoencoder.py'}:Autoencoder")
+        model = FromFile(model.words, options=(("steps", 1),), threads=threads)
+        sheet = Sheet(rows_of(9), ("a", "b", "c", "d"))
+        model.written(Task(sheet.rows, None, 3, (0, 0, 0), sheet, sheet.rows, Path("none")))
+        assert torch.get_num_threads() == threads

@@ -123,12 +123,16 @@ class Outside:
     """Fits that fail are made again so many times, each time with another seed."""
     time_limit: float | None = None
     """Seconds that one fit may take."""
+    threads: int = 1
+    """Threads of a class's network or linear algebra: more than one pay for large ones alone. What
+    a command uses it decides itself."""
 
     at_once: ClassVar[bool] = False
     """Whether several fits may run beside each other."""
 
     def __post_init__(self) -> None:
         whole("retries", self.retries, 0)
+        whole("threads", self.threads, 1)
         if self.time_limit is not None:
             positive("time_limit", self.time_limit)
 
@@ -289,6 +293,8 @@ class FromFile(Outside):
 
     def _write(self, task: Task, seeds: tuple[int, int, int]) -> Written:
         model = self.kind(**dict(self.options))
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self.threads)
         _seed(model, seeds[0])
         given = {} if task.weights is None else {str(self._weights): task.weights}
         model = _or_itself(model.fit(task.rows, **given), model)

@@ -34,6 +34,8 @@ KINDS = (".csv", ".npy", ".npz", ".txt")
 """Endings of files that are read."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "?"})
 """Words, in small letters, that stand for no value."""
+ENDLESS = frozenset({"inf", "infinity"})
+"""Words, in small letters, that are numbers of other programs."""
 FEWEST = 4
 """Rows of a file: two to learn from and two that are held out."""
 MOST_SYMBOLS = 1000
@@ -157,7 +159,9 @@ def parse_table(text: str, categories: Sequence[str], header: Header) -> Sheet:
             continue
         other = "a number, as others of this column are; categories takes its values as words"
         for line, cell in own:
-            require(number.fullmatch(cell) is not None, _place(line, k, name), cell, other)
+            endless = cell.lower().lstrip("+-") in ENDLESS
+            right = f"a number of a size of at most {LARGEST:g}" if endless else other
+            require(number.fullmatch(cell) is not None, _place(line, k, name), cell, right)
         values = np.array([float(cell) for _, cell in own])
         _finite(values[:, None], [line for line, _ in own], [(k, name)])
         columns.append(values)
@@ -269,6 +273,10 @@ def read_like(words: str, option: str, like: Sheet, *, header: Header = "auto") 
     length = like.rows.shape[1] if like.symbols else 32
     columns = tuple(name for name, _ in like.words)
     found = read_rows(words, option, categories=columns, header=header, length=length)
+    counted = tuple(str(k + 1) for k in range(len(found.names)))
+    numbers_alone = not (found.words or like.words) and len(counted) == len(like.names)
+    if numbers_alone and counted in (found.names, like.names):  # of one only places are known
+        found = found._replace(names=like.names)
     same = f"the columns {', '.join(like.names)}"
     require(found.names == like.names, f"{option} {words}", ", ".join(found.names), same)
     rows, own = found.rows.copy(), dict(found.words)

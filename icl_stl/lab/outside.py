@@ -4,8 +4,7 @@ Real rows, regimes and keys are those of every loop; a program of JAX mixes rows
 precision, and each model is fitted out of it. What a generation hands to the next are the rows that
 its model wrote at once: those to learn from and those to compare, so that a run folder keeps all
 that a stopped run needs and nothing is unpickled. Commands run beside each other, one a core;
-classes one after the other, since they share the random states of their packages, with NumPy's
-linear algebra in one thread: `problems.table.one_thread`.
+classes one after the other, since they share the random states of their packages.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from icl_stl.lab.runs import Folder, FollowedLoop, Replicate, State, Watch, draw
 from icl_stl.learners import Learner
 from icl_stl.loops import check_mix, next_generation, real_rows, room_for_rows
 from icl_stl.problems import Problem
-from icl_stl.problems.table import MOST_COMPARED, one_thread
+from icl_stl.problems.table import MOST_COMPARED, threads_of_arrays
 from icl_stl.regimes import Regime, real_share, synthetic_size
 
 ROWS = Learner(
@@ -185,7 +184,7 @@ def _fitted(model: Any, tasks: dict[int, Task]) -> Iterator[tuple[int, Written |
             return error
 
     if not model.at_once:
-        with one_thread():
+        with threads_of_arrays(model.threads):
             yield from ((r, written(task)) for r, task in tasks.items())
         return
     with ThreadPoolExecutor(len(available_cores())) as threads:

@@ -95,10 +95,7 @@ MOST_NAMED = 10
 def failed_in_words(failures: Sequence[Failure], runs: int, learner: str) -> str:
     """How many loops failed, and when the first did; of at least one failure."""
     first = min(failure.generation or 0 for failure in failures)
-    return (
-        f"{learner}: {len(failures)} of {runs} loops have numbers that are not finite, the first "
-        f"in generation {first}"
-    )
+    return f"{learner}: {len(failures)} of {runs} loops failed, the first in generation {first}"
 
 
 @dataclass(frozen=True)

@@ -508,7 +508,9 @@ def run_loops(
         needed.append(start)
     programs = {program_of(job, regime, smallest)[0]: regime for regime in needed}
     if programs:
-        report(f"compiling {len(programs)} programs for {len(needed)} regimes", done, total)
+        count, of = len(programs), len(needed)
+        words = f"{count} program{'s' * (count > 1)}" + f" for {of} regimes" * (of > 1)
+        report(f"compiling {words}", done, total)
 
     def numbers(regime: Regime, index: int) -> Numbers:
         n_syn = program_of(job, regime, smallest)[1]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -206,7 +207,7 @@ class Table(Biased):
     def completed(self, held_out: Any, seen: dict[str, Any]) -> dict[str, Any]:
         rows = np.asarray(seen.pop("rows"))
         pairs = zip(np.asarray(held_out), rows, strict=True)
-        with one_thread():
+        with threads_of_arrays():
             each = [self.distances(real[:MOST_COMPARED], made) for real, made in pairs]
         return seen | {name: np.array([one[name] for one in each]) for name in each[0]}
 
@@ -371,9 +372,9 @@ LEVEL = 0.95
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """NumPy's and SciPy's linear algebra in one thread: of few numbers, handing parts to others may
-    take 70 times as long.
+def threads_of_arrays(count: int = 1) -> Iterator[None]:
+    """Linear algebra and loops of packages of arrays in so many threads: of few numbers, handing
+    parts to others may take 70 times as long. PyTorch is told by `data.outside`.
 
     Where `threadpoolctl` is installed, as it is with scikit-learn; else nothing is changed.
     """
@@ -382,7 +383,10 @@ def one_thread() -> Iterator[None]:
     except ImportError:
         yield
         return
-    with threads.threadpool_limits({"libscipy_openblas": 1}):
+    pools = threads.ThreadpoolController()
+    paths = [pool.filepath for pool in pools.lib_controllers]
+    arrays = [path for path in paths if "torch" not in Path(path).parts]
+    with pools.select(filepath=arrays).limit(limits=count):
         yield
 
 

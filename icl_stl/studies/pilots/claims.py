@@ -1,7 +1,7 @@
 """What is lost by following pilots: the amount of least fitted loss, and the best pilot itself.
 
-Nothing is run for it: a few loops of those that other claims follow at many amounts are pilots, at
-a few of them, and what is lost is seen in a closed form or in the other loops.
+A few of the loops that are followed at many amounts are pilots, at a few of them; what is lost is
+seen in a closed form or in the other loops. But for mixtures and flows nothing is run for it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +16,7 @@ from icl_stl.planning.pilots import Pilots, fit, plan_pilots
 from icl_stl.studies.cells import constant, exact, formula, wide
 from icl_stl.studies.convergence.claims import ARRAYS, OBJECTIVES, sweeps
 from icl_stl.studies.judging import Claim, Evidence, Json, Judged
+from icl_stl.studies.pilots.experiments import generative_loops
 from icl_stl.studies.presets import Preset
 from icl_stl.studies.synthetic.claims import CLAIMS as SYNTHETIC
 from icl_stl.studies.synthetic.claims import closed_form
@@ -48,7 +49,7 @@ class Case(NamedTuple):
     known: Mapping[int, tuple[Floats, Floats]]
     """Amounts and excess by closed form, by generation; where it is empty other loops tell."""
     finding: bool = False
-    """Of trained networks, whose sets of pilots share loops: shown, not judged."""
+    """Of learners without a closed form, whose other loops tell: shown, not judged."""
 
     @property
     def sets(self) -> Iterator[tuple[Floats, Floats]]:
@@ -60,18 +61,23 @@ class Case(NamedTuple):
             yield self.values[chosen], np.delete(self.values, chosen, axis=0)
 
 
+def shown_case(evidence: Evidence, experiment: SizedLoops, *, finding: bool = True) -> Case:
+    """Loops of one problem and world; a finding knows no closed form."""
+    n, name, world = experiment.samples, experiment.problem.name, experiment.world
+    known, asked = {}, range(32 * n + 1)
+    for i in () if finding else ASKED:
+        form = np.array([closed_form(name, world, "risk", n, m)[i] for m in asked])
+        if np.isfinite(form).all():
+            known[i] = np.array(asked) / n, form
+    lams = np.array([size.n_syn / n for size in experiment.sizes])
+    seen = wide(evidence, experiment, "excess")
+    return Case(experiment.problem.words, world, n, lams, seen, known, finding)
+
+
 def _solvable(evidence: Evidence) -> Iterator[Case]:
     for experiment in SIZES.experiments(evidence.preset):
         assert isinstance(experiment, SizedLoops)
-        n, name, world = experiment.samples, experiment.problem.name, experiment.world
-        known, asked = {}, range(32 * n + 1)
-        for i in ASKED:
-            form = np.array([closed_form(name, world, "risk", n, m)[i] for m in asked])
-            if np.isfinite(form).all():
-                known[i] = np.array(asked) / n, form
-        lams = np.array([size.n_syn / n for size in experiment.sizes])
-        seen = wide(evidence, experiment, "excess")
-        yield Case(experiment.problem.words, world, n, lams, seen, known)
+        yield shown_case(evidence, experiment, finding=False)
 
 
 def _transformers(evidence: Evidence) -> Iterator[Case]:
@@ -146,7 +152,8 @@ def _example(case: Case, generation: int) -> Json:
 
 def _judge(evidence: Evidence) -> Judged:
     cells, control, judged = [], [], []
-    for case in (*_solvable(evidence), *_transformers(evidence)):
+    generative = (shown_case(evidence, one) for one in generative_loops(evidence.preset))
+    for case in (*_solvable(evidence), *generative, *_transformers(evidence)):
         for i, found in regrets(case).items():
             keys: Json = {"loop": case.loop, "regime": case.world, "generation": i, "n": case.n}
             words = "loss at the amount of least fitted loss, over the least"
@@ -175,7 +182,7 @@ def _judge(evidence: Evidence) -> Judged:
 
 def _experiments(preset: Preset) -> tuple[Experiment, ...]:
     others = (e for group in sweeps(preset).values() for e in group.values())
-    return (*SIZES.experiments(preset), *others)
+    return (*SIZES.experiments(preset), *generative_loops(preset), *others)
 
 
 CLAIMS = (
@@ -185,7 +192,7 @@ CLAIMS = (
         f"1 to {max(MEASURED)}, at most {MOST} loops each: at the amount of least fitted loss, "
         f"in generation {ASKED[0]} and in {ASKED[1]}, the loss is at most {WORST:g} times the "
         f"least in the mean, and {MEDIAN:g} times in the median of solvable cases. What the best "
-        "pilot loses, and what both lose of the transformer: findings",
+        "pilot loses, and what both lose of mixtures, flows and the transformer: findings",
         source="derived here: the law of loops whose refits keep a part of an error",
         control="always none, or always the largest pilot's amount, loses as little",
         experiments=_experiments,

@@ -20,7 +20,8 @@ def _draw(stored: Stored) -> Figure:
     """Left: pilots, the fitted loss, its best amount with the 95 % set, and the closed form. Right:
     loss at the amounts chosen over the least, by learner and generation; dashed: what is claimed.
     """
-    figure = Figure(figsize=(11.4, 5.2))
+    rows = len(chosen(stored, NAME, "fitted"))
+    figure = Figure(figsize=(11.4, max(5.2, 1.2 + 0.18 * rows)))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     (cell,) = [cell for cell in cells_of(stored, NAME) if "example" in cell]
     shown = cell["example"]

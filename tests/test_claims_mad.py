@@ -80,10 +80,13 @@ def test_the_control_would_notice_loops_without_a_bias():
     for experiment, arrays in evidence.items():
         if isinstance(experiment, SizedLoops):
             for k, (n, m, w) in enumerate(experiment.rows):
-                of = n, max(m, 1), 1.0, experiment.generations, 1.0, w
+                of = n, max(m, 1), 1.0, experiment.generations
                 world = {"fresh": experiment.world == "fresh", "unbiased": True}
-                law = references.mean_variance_biased(*of, **world)
-                arrays["variance"][:, k] = law.variance[None]
+                plain, own = (
+                    references.mean_variance_biased(*of, s, w, **world).variance
+                    for s in (1.0, experiment.problem.sampling_bias)
+                )
+                arrays["variance"][:, k] *= plain / own
     entry = judged(evidence)
     assert entry["verdict"] == "violated"
     assert not entry["negative_control"]["rejected"]

@@ -113,7 +113,7 @@ def test_log_odds_grow_by_one_over_the_bias():
         (lambda: references.biased_distance(5, 5, 1.0, 1, 1.5), "bias = 1.5"),
         (lambda: references.admissible_synthetic(5, 1.0), "bias = 1.0"),
         (lambda: references.admissible_synthetic(1, 0.5), "samples = 1"),
-        (lambda: references.mean_variance_biased(5, 1, 1, 1, 1, 0.0, unbiased=True), "n_syn = 1"),
+        (lambda: references.biased_distance(5, 1, 1.0, 1, 1.0, 0.0, unbiased=True), "n_syn = 1"),
         (lambda: references.biased_distance_limit(5, np.array([3, -1]), 1.0, 0.5), "n_syn = -1"),
         (lambda: references.law_powered([0.5, 0.6], 0.5, 1), "law"),
     ],

@@ -145,12 +145,14 @@ def test_a_problem_is_sampled_with_its_bias(problem):
     np.testing.assert_allclose(law, [0.4, 0.4 + 0.4 * S * first], rtol=1e-12)
 
 
-def test_a_fitted_variance_has_a_closed_form_where_rows_count_alike():
+def test_a_fitted_variance_has_a_closed_form_beside_the_measured_one():
     problem = Gaussian(unbiased=True, sampling_bias=S)
     known = references.mean_variance_biased(10, 10, 1.0, 3, S, unbiased=True)
     found = expected_quality(problem, FreshReal(), 10, 3)
     np.testing.assert_array_equal(found["variance"], known.variance)
-    assert expected_quality(problem, Augment(0.5, 0.3), 10, 3) == {}
+    weighted = references.mean_variance_biased(10, 10, 1.0, 3, S, 0.3, fresh=False, unbiased=True)
+    found = expected_quality(problem, Augment(0.5, 0.3), 10, 3)
+    np.testing.assert_array_equal(found["variance"], weighted.variance)
 
 
 def test_total_variations_are_of_what_is_drawn():

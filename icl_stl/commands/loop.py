@@ -12,8 +12,9 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, make_dataclass
+from functools import lru_cache
 from hashlib import sha256
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
-from icl_stl.problems import PROBLEMS, InContext, expected_excess, expected_quality
+from icl_stl.problems import PROBLEMS, Categorical, InContext, expected_excess, expected_quality
 from icl_stl.problems.base import bias_of
 from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
@@ -177,12 +178,27 @@ MORE = ("support", "entropy", "variance", "w2", "precision")
 """Numbers of some problems beside those of all: `Problem.quality`."""
 
 
+def known_number(value: float) -> float | None:
+    """A number for JSON; None where it is none."""
+    return float(value) if isfinite(value) else None
+
+
+symbols_left = lru_cache(maxsize=4)(Categorical.symbols_left)
+"""The mean number of symbols that are left, enumerated once for all generations."""
+
+
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
     """What is said of generation i of any problem, means over the loops; null where unknown."""
     seen = {name: values[:, i] for name, values in result.observations.items()}
     excess, error = mean_of(seen.get("excess"))
-    known = None if isnan(closed) else closed
+    known = known_number(closed)
     row: Row = {"excess_risk": {"mean": excess, "stderr": error, "closed_form": known}}
+    if "symbols_left" in seen:
+        assert isinstance(setting.problem, Categorical)
+        of = setting.regime, setting.samples, result.generations
+        left = known_number(symbols_left(setting.problem, *of)[i])
+        mean, error = mean_of(seen["symbols_left"])
+        row["symbols_left"] = {"mean": mean, "stderr": error, "expected": left}
     for name in ("gap", "drift", "eps", *(("nll",) if "nll" in seen else ())):
         row[name], row[f"{name}_stderr"] = mean_of(seen.get(name))
     if isinstance(setting.problem, Table | TablePrompts):
@@ -195,9 +211,10 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
         if name in seen:
             mean, error = mean_of(seen[name])
             row[name] = {"mean": mean, "stderr": error}
-    of = setting.experiment
-    for name, form in expected_quality(of.problem, of.regime, of.samples, of.generations).items():
-        row[name]["closed_form"] = float(form[i])
+    loops = setting.experiment
+    forms = expected_quality(loops.problem, loops.regime, loops.samples, loops.generations)
+    for name, form in forms.items():
+        row[name]["closed_form"] = known_number(form[i])
     return row
 
 
@@ -253,8 +270,11 @@ OTHERS = {
     **{"rows": ("n_train", "d"), "excess risk": ("excess_risk", ".5g")},
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
+    **{"symbols left": ("symbols_left", ".4g"), "expected": ("expected", ".4g")},
 }
 """Columns of a table: what they show of a row, and how."""
+SPARE = {"risk", "symbols left", "expected"}
+"""Columns that are left out where nothing is known of them."""
 
 
 def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
@@ -264,6 +284,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
         of_it, _, form = name.rpartition(":")
         value = row[of_it or "excess_risk"][form] if form == "closed_form" else row.get(name)
         value = row["tv_lower"]["low"] if name == "tv_low" else value
+        value = row.get("symbols_left", {}).get(name) if name == "expected" else value
         error = None
         if isinstance(value, dict):
             value, error = value["mean"], value["stderr"]
@@ -282,7 +303,7 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
                 columns[f"{name}, closed form"] = (f"{name}:closed_form", ".5g")
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
-        name: own for name, own in cells.items() if name != "risk" or set(own) != {"-"}
+        name: own for name, own in cells.items() if name not in SPARE or {*own} - {"-"}
     }
     if any(row["loops"] < setting.runs for row in rows):
         cells["mean of"] = [f"{row['loops']} of {setting.runs} loops" for row in rows]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from icl_stl import regimes
+import numpy as np
+
+from icl_stl import references, regimes
 from icl_stl.config import amplification, injection, normalised, require, share
 from icl_stl.lazily import jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
@@ -14,6 +16,12 @@ LEAST_CHANCE = 1e-4
 
 ENUMERATED = 90_000
 """Largest n n_syn for which the law of bits is enumerated."""
+
+TABLED = 3 * 10**7
+"""Most numbers in the tables of such an enumeration where all rows are kept, or real ones new."""
+
+ROUNDING = 1e-12
+"""By how much an amplified share of ones may leave [0, 1] and not be clipped."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +66,27 @@ class Bernoulli(Solvable):
         return jnp.abs(params - share * truth - (1 - share) * previous)
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        p, kappa, last = self.probability, self.kappa, generations
+        mixing = references.Mixing.of(regime, samples, last)
+        low = self.centre * (1 - kappa) + self.injected
+        if mixing and low >= -ROUNDING and low + kappa <= 1 + ROUNDING:  # never clipped
+            law, offset = np.array([1 - p, p]), np.array([1 - kappa - low, low])
+            return references.law_affine(mixing, law, kappa, offset).error / 2
         n_syn = max(regime.synthetic_size(samples), 1)
-        if samples * n_syn > ENUMERATED:
-            return None
-        followed = isinstance(regime, regimes.Replace | regimes.Augment)
-        weight = regime.weight if isinstance(regime, regimes.Augment) else None
-        own = self.probability, self.kappa, weight, self.centre, self.injected
+        own = p, kappa, getattr(regime, "weight", None), self.centre, self.injected
         replace = isinstance(regime, regimes.Replace)
         loop = bernoulli.BernoulliLoop(samples, n_syn, *own, replace=replace)
-        square = bernoulli.drift(loop, generations if followed else 0).square
-        if followed:
-            return square
-        return from_first(float(square[0]), generations, stays=isinstance(regime, regimes.RealOnly))
+        if samples * n_syn > ENUMERATED:
+            return None
+        match regime:
+            case regimes.Replace() | regimes.Augment():
+                return bernoulli.drift(loop, last).square
+            case regimes.FreshReal() if samples * n_syn**2 <= TABLED:
+                laws = bernoulli.last_laws(loop, last)
+            case regimes.AccumulateFresh() if last**2 * (samples + n_syn) ** 2 <= TABLED:
+                drawn = isinstance(regime, regimes.AccumulateSubsample)
+                laws = bernoulli.pooled_laws(loop, last, drawn=drawn)
+            case _:
+                first = float(bernoulli.drift(loop, 0).square[0])
+                return from_first(first, last, stays=isinstance(regime, regimes.RealOnly))
+        return np.array([one.probability @ (one.support - p) ** 2 for one in laws])

@@ -1,9 +1,10 @@
 """A law on symbols."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icl_stl import references, regimes
 from icl_stl.config import normalised, pseudo_counts, require, sampling_bias, whole
@@ -12,6 +13,10 @@ from icl_stl.problems.base import Biased, Scalar, Solvable, from_first
 
 MOST_SYMBOLS = 10**5
 """Symbols of a flat law: more are a slip of the pen."""
+
+
+CHAINS = 3 * 10**7
+"""Most work for which the number of symbols left is enumerated."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,43 @@ class Categorical(Biased, Solvable):
     """Added to every count; 1 is Laplace's rule."""
 
     flat: ClassVar[Any] = {
-        "categorical": {"symbols": 10, "pseudo_count": 0.0, "sampling_bias": 1.0}
+        "categorical": {
+            **{"symbols": 10, "probabilities": (), "pseudo_count": 0.0},
+            "sampling_bias": 1.0,
+        }
     }
-    flat_help: ClassVar[Any] = {"symbols": "Symbols, equally likely."}
+    flat_help: ClassVar[Any] = {
+        "symbols": "Symbols, equally likely.",
+        "probabilities": "The real law, instead of symbols.",
+    }
 
     def __post_init__(self) -> None:
         try:
             known = bool(np.isclose(sum(self.probabilities), 1) and min(self.probabilities) >= 0)
+            known = known and len(self.probabilities) > 1
         except TypeError:
             known = False
         if not known:
             raise ValueError(
-                "probabilities must be at least 0 and sum to 1, but they are "
+                "probabilities must be two or more of at least 0 with sum 1, but they are "
                 f"{self.probabilities!r}"
             )
         normalised(self, pseudo_count=pseudo_counts, sampling_bias=sampling_bias)
 
     @classmethod
     def from_flat(cls, word: str, **options: Any) -> "Categorical":
+        law, usual = options.pop("probabilities"), cls.flat[word]["symbols"]
         symbols = whole("symbols", options.pop("symbols"), 2)
+        if law:
+            right = f"as many as there are probabilities ({len(law)}), or not given"
+            require(symbols in (usual, len(law)), "symbols", symbols, right)
+            return cls(tuple(law), **options)
         require(symbols <= MOST_SYMBOLS, "symbols", symbols, f"at most {MOST_SYMBOLS}")
         return cls((1 / symbols,) * symbols, **options)
+
+    @property
+    def fewest(self) -> int:
+        return 1
 
     def size(self, rows: float, runs: float) -> float:
         return rows * len(self.probabilities)
@@ -85,41 +106,39 @@ class Categorical(Biased, Solvable):
         training = share * truth + (1 - share) * self.drawn(previous)
         return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - training))
 
-    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        law, count, last = np.array(self.probabilities), self.pseudo_count, generations
-        n_syn = regime.synthetic_size(samples)
-        if self.sampling_bias != 1:
-            plain, alone = replace(self, sampling_bias=1.0), regimes.RealOnly()
-            first = float(plain.closed_form(alone, samples, 0)[0])
-            return from_first(first, last, stays=isinstance(regime, regimes.RealOnly))
-        if count:
-            return self._smoothed(law, regime, samples, n_syn, last)
-        first = (1 - float(law @ law)) / samples
-        match regime:
-            case regimes.RealOnly():
-                return from_first(first, last, stays=True)
-            case regimes.Replace():
-                return references.law_replace(law, samples, n_syn, last).error
-            case regimes.Augment():
-                return references.law_augment(law, samples, n_syn, last, regime.weight).error
-            case regimes.AccumulateSubsample():
-                return from_first(first, last)
-            case regimes.AccumulateFresh():
-                return references.law_accumulate(law, samples, n_syn, last).error
-            case regimes.Anchored():
-                return references.law_anchored(law, samples, n_syn, last, regime.alpha).error
-        return from_first(first, last)
+    def observe(
+        self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
+    ) -> dict[str, Any]:
+        seen = super().observe(key, truth, held_out, generation, one_step=one_step)
+        return {**seen, "symbols_left": jnp.sum(generation.params > 0).astype(jnp.float32)}
 
-    def _smoothed(self, law: Any, regime: regimes.Regime, n: int, n_syn: int, last: int) -> Any:
-        count = self.pseudo_count
-        start = references.smoothed_replace(law, n, max(n_syn, 1), count, 0).error[0]
-        match regime:
-            case regimes.RealOnly():
-                return from_first(start, last, stays=True)
-            case regimes.Replace():
-                return references.smoothed_replace(law, n, n_syn, count, last).error
-            case regimes.Augment() if regime.weight is None:
-                return references.smoothed_augment(law, n, n_syn, count, last).error
-            case regimes.AccumulateFresh() if not isinstance(regime, regimes.AccumulateSubsample):
-                return references.smoothed_accumulate(law, n, n_syn, count, last).error
-        return from_first(start, last)
+    @property
+    def _law(self) -> NDArray[np.float64]:
+        law = np.array(self.probabilities)
+        return np.asarray(law / law.sum())
+
+    def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        law, count = self._law, self.pseudo_count
+        mixing = references.Mixing.of(regime, samples, generations)
+        if mixing is None or (self.sampling_bias != 1 and not isinstance(regime, regimes.RealOnly)):
+            return from_first(references.law_fresh(law, samples, 1, 0).error[0], generations)
+        size = mixing.rows + count * len(law)
+        return references.law_affine(mixing, law, mixing.rows / size, count / size[:, None]).error
+
+    def symbols_left(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        """Mean number of symbols of which the law of a generation has any, `[G + 1]`; nan where
+        it is unknown, or costly.
+        """
+        law, n_syn = self._law, max(regime.synthetic_size(samples), 1)
+        if self.pseudo_count:
+            return np.full(generations + 1, float(len(law)))
+        start = from_first(references.law_symbols(law, samples, n_syn, 0, 1.0)[0], generations)
+        mixing = references.Mixing.of(regime, samples, max(generations, 1))
+        if mixing is None or mixing.drawn or self.sampling_bias != 1:
+            return start
+        w = float(mixing.shares[1])
+        chains = mixing.fresh or w == 0
+        work = n_syn**2 * len({*self.probabilities}) * (generations + (w > 0) * samples)
+        if chains and (mixing.history or work > CHAINS):
+            return start
+        return references.law_symbols(law, samples, n_syn, generations, w, mixing.fresh)

@@ -76,23 +76,13 @@ class Gaussian(Biased, Solvable):
         known = self._moments(regime, samples, generations)
         return {} if known is None else {"variance": known.variance}
 
-    def _moments(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        """Of the loops of MAD, with any sampling bias."""
-        loop = samples, regime.synthetic_size(samples), self.noise, generations, self.sampling_bias
-        match regime:
-            case regimes.Replace():
-                weight, even = 0.0, True
-            case regimes.Augment() | regimes.FreshReal():
-                weight, even = regime.share(1), regime.weight is None
-            case _:
-                return None
-        if self.unbiased and not even:
-            return None
-        own = {"fresh": isinstance(regime, regimes.FreshReal), "unbiased": self.unbiased}
-        return references.mean_variance_biased(*loop, weight, **own)
-
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        known, first = self._moments(regime, samples, generations), self.noise**2 / samples
-        if known is not None:
-            return known.mean_error
-        return from_first(first, generations, stays=isinstance(regime, regimes.RealOnly))
+        known = self._moments(regime, samples, generations)
+        return from_first(self.noise**2 / samples, generations) if known is None else known[0]
+
+    def _moments(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        mixing = references.Mixing.of(regime, samples, generations)
+        if mixing is None:
+            return None
+        own = self.noise, self.unbiased, self.sampling_bias
+        return references.mean_variance_mixed(mixing, *own)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from icl_stl import references, regimes
-from icl_stl.config import normalised, task_noise, whole
+from icl_stl.config import normalised, require, task_noise, whole
 from icl_stl.lazily import jax, jnp
 from icl_stl.problems.base import Scalar, Solvable, from_first
 from icl_stl.problems.observed import sampled_eps
@@ -49,24 +49,42 @@ class Regression(Solvable):
 
 @dataclass(frozen=True)
 class Ols(Regression):
-    """Least squares with w ~ N(0, I_d), squared loss; the drift is exact."""
+    """Least squares with w ~ N(0, I_d), squared loss; the drift is exact.
+
+    With fewer rows than dimensions it is that of minimum norm.
+    """
 
     flat: ClassVar[Any] = {"ols": {"dim": 2, "noise": 0.5}}
 
     @property
     def fewest(self) -> int:
-        return self.dim + 2  # for a mean of the excess
+        return 1
+
+    def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
+        sizes = {"samples": samples}
+        if type(regime) is regimes.Replace:
+            sizes["lam"] = regime.synthetic_size(samples)
+        for name, count in sizes.items():
+            low, high = self.dim - 2, self.dim + 2
+            at_most = f"at most {low}, or " if low > 0 else ""
+            right = f"{at_most}at least {high}: enough for the {high} rows that give the error of "
+            right += f"least squares in {self.dim} dimensions a mean; fewer, of minimum norm, do so"
+            require(not low < count < high, name, count, right)
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         n, n_syn, last = samples, regime.synthetic_size(samples), generations
-        loop = n, n_syn, self.dim, self.noise, last
-        first = references.ols_single_fit(n, self.dim, self.noise)
+        loop, enough = (n, n_syn, self.dim, self.noise, last), self.dim + 2
+        if self.dim - 2 < n < enough:
+            return None
+        first = float(references.ols_min_norm_replace(n, enough, *loop[2:4], 0)[0])
         repeated = n_syn % n == 0
+        if n < enough:
+            return self._of_few(regime, first, loop)
         match regime:
             case regimes.RealOnly():
                 return from_first(first, last, stays=True)
-            case regimes.Replace():
-                return references.ols_replace(*loop)
+            case regimes.Replace() if not self.dim - 2 < n_syn < enough:
+                return references.ols_min_norm_replace(*loop)
             case regimes.AugmentSameInputs():
                 if repeated:
                     return references.ols_augment_same_inputs(*loop, regime.weight)
@@ -79,4 +97,19 @@ class Ols(Regression):
                 return references.ols_accumulate_fresh_inputs(*loop)
             case regimes.FreshReal(weight=None):
                 return references.ols_fresh_real(*loop)
+        return from_first(first, last)
+
+    def _of_few(self, regime: regimes.Regime, first: float, loop: Any) -> Any:
+        """`closed_form` of at most d - 2 real rows."""
+        n, n_syn, dim, _, last = loop
+        match regime:
+            case regimes.RealOnly():
+                return from_first(first, last, stays=True)
+            case regimes.Accumulate() | regimes.AugmentSameInputs() if n_syn % n == 0:
+                weights = regimes.mixing_weights(regime, n, last)
+                return references.ols_min_norm_same_inputs(weights, *loop[:4])
+            case regimes.Replace() if not dim - 2 < n_syn < dim + 2:
+                return references.ols_min_norm_replace(*loop)
+            case regimes.FreshReal(weight=None) if not dim - 2 < n + n_syn < dim + 2:
+                return references.ols_min_norm_fresh(*loop)
         return from_first(first, last)

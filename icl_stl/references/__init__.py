@@ -7,7 +7,7 @@ generation 0 is fitted on the n real rows.
 >>> mean_augment(samples=100, n_syn=100, noise=1.0, generations=2).round(6)
 array([0.01    , 0.0125  , 0.013125])
 
-Statements and proofs: sections 8 to 11, 15 and 18 of ``paper_checks/THEORY.md`` in the repository.
+Statements and proofs: sections 8 to 11, 15, 18 and 22 of ``paper_checks/THEORY.md``.
 
 ================================  =====================================================  =========
 loop                              function                                               statement
@@ -39,12 +39,21 @@ least squares                     ``ols_single_fit``, ``ols_replace``,          
                                   ``ols_fresh_combined``,
                                   ``ols_fresh_combined_limit``,
                                   ``ols_fresh_combined_best``
+... of minimum norm               ``ols_min_norm_replace``, ``ols_min_norm_fresh``,      103
+                                  ``ols_min_norm_same_inputs``
 law on K symbols                  ``law_loop``, ``law_replace``, ``law_augment``,        46
                                   ``law_augment_bound``, ``law_accumulate``,
                                   ``law_anchored``, ``law_total_variation``,
                                   ``law_fixation``
 ... with additive smoothing       ``smoothed_replace``, ``smoothed_augment``,            46
                                   ``smoothed_accumulate``
+... new real rows                 ``law_fresh``, ``law_fresh_limit``,                    99
+                                  ``law_augment_limit``
+... what is lost for good         ``absorption_factor``, ``symbol_survival``,            100
+                                  ``poisson_survival``
+... how many symbols are left     ``law_symbols``                                        102
+any mixing of real and generated  ``law_affine``, ``mean_variance_mixed``                98
+deviation that dies out           ``deviation_tail``                                     101
 errors that add up                ``one_sided_loop``, ``one_sided_augment``,             47
                                   ``one_sided_replace``, ``one_sided_accumulate``
 linear attention in its context   ``attention_context``, ``attention_context_factor``,   57
@@ -85,6 +94,7 @@ is on the real set.
 ``pseudo_count``   a, added to every count                                       >= 0
 ``error``          e, one-step error in total variation, certain and known       [0, 1]
 ``task``           w, [..., d]                                                   real
+``signal``         E |w|^2 of the real task w                                    >= 0
 ``gamma``          Gamma, [..., d, d]; in a context also c for Gamma = c I       real
 ``other``          Gamma' of another layer, [d, d]                               real
 ``gain``           c in Gamma = c I                                              > 0
@@ -108,35 +118,40 @@ is on the real set.
 =================  ============================================================  ===================
 """
 
+from icl_stl.references.absorption import *
 from icl_stl.references.biased import *
 from icl_stl.references.context import *
 from icl_stl.references.discrete import *
 from icl_stl.references.gaussian import *
+from icl_stl.references.moments import *
 from icl_stl.references.regression import *
 from icl_stl.references.tables import *
 
 # fmt: off
 __all__ = [
-    "Admissible", "BestWeight", "ChainPath", "ContextPath", "CovariancePath", "FreshFactors",
-    "FreshPath", "GapParts", "LawPath", "MeanVariance", "SquaredW2", "admissible_synthetic",
-    "attention_context", "attention_context_factor", "attention_context_limit",
-    "attention_fresh_context", "attention_fresh_factors", "attention_fresh_square",
-    "biased_distance", "biased_distance_limit", "chain_augment", "covariance_augment",
-    "covariance_fresh", "law_accumulate", "law_anchored", "law_augment", "law_augment_bound",
-    "law_fixation", "law_loop", "law_powered", "law_replace", "law_total_variation",
-    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
-    "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
-    "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile", "mean_loop", "mean_replace",
-    "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
-    "mean_variance_biased", "mean_variance_biased_limit", "mean_variance_replace",
-    "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
-    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_fresh_combined",
-    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
-    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
-    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs", "ols_replace",
-    "ols_single_fit", "ols_total_variation", "one_fit_distance", "one_sided_accumulate",
-    "one_sided_augment", "one_sided_loop", "one_sided_replace", "ridge_context", "ridge_modes",
-    "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment",
-    "smoothed_replace",
+    "Admissible", "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath",
+    "FreshFactors", "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing", "SquaredW2",
+    "absorption_factor", "admissible_synthetic", "attention_context", "attention_context_factor",
+    "attention_context_limit", "attention_fresh_context", "attention_fresh_factors",
+    "attention_fresh_square", "biased_distance", "biased_distance_limit", "chain_augment",
+    "covariance_augment", "covariance_fresh", "deviation_tail", "law_accumulate", "law_affine",
+    "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit", "law_fixation",
+    "law_fresh", "law_fresh_limit", "law_loop", "law_powered", "law_replace", "law_symbols",
+    "law_total_variation", "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample",
+    "mean_anchored", "mean_augment", "mean_augment_limit", "mean_fresh", "mean_fresh_best",
+    "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts", "mean_linear_gap_quantile",
+    "mean_loop", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_variance_augment_limit", "mean_variance_biased", "mean_variance_biased_limit",
+    "mean_variance_mixed", "mean_variance_replace", "ols_accumulate_fresh_inputs",
+    "ols_accumulate_same_inputs", "ols_augment_fresh_inputs", "ols_augment_same_inputs",
+    "ols_augment_upper_bound", "ols_context_walk", "ols_fresh_combined", "ols_fresh_combined_best",
+    "ols_fresh_combined_limit", "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real",
+    "ols_fresh_real_limit", "ols_gap_augment_same_inputs", "ols_gap_single_fit",
+    "ols_loop_same_inputs", "ols_min_norm_fresh", "ols_min_norm_replace",
+    "ols_min_norm_same_inputs", "ols_replace", "ols_single_fit", "ols_total_variation",
+    "one_fit_distance", "one_sided_accumulate", "one_sided_augment", "one_sided_loop",
+    "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes", "ridge_on_kept",
+    "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
+    "symbol_survival",
 ]
 # fmt: on

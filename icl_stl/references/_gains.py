@@ -28,11 +28,13 @@ def accumulate_gain(samples: int, n_syn: int, last: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum((n_syn / pool) ** 2)])
 
 
-def fresh_path(real: float, synthetic: float, weight: float, last: int) -> Floats:
-    """V_i = w^2 real + (1-w)^2 (V_{i-1} + synthetic), V_0 = real."""
+def fresh_path(
+    real: float, synthetic: float, weight: float, last: int, kept: float = 1.0
+) -> Floats:
+    """V_i = w^2 real + (1-w)^2 (kept V_{i-1} + synthetic), V_0 = real."""
     path = np.full(last + 1, real)
     for i in range(1, last + 1):
-        path[i] = weight**2 * real + (1 - weight) ** 2 * (path[i - 1] + synthetic)
+        path[i] = weight**2 * real + (1 - weight) ** 2 * (kept * path[i - 1] + synthetic)
     return path
 
 

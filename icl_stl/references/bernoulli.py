@@ -14,7 +14,7 @@ from math import comb, log
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import xlog1py, xlogy
+from scipy.special import gammaln, xlog1py, xlogy
 
 from icl_stl.bounds._check import nonnegative, real, share
 from icl_stl.bounds._kinds import Floats
@@ -248,6 +248,71 @@ def drift(loop: BernoulliLoop, generations: int) -> Drift:
         np.array([(law * x**2).sum() for law, x in zip(joint, away, strict=True)]),
         chain.error @ chain.real,
     )
+
+
+def last_laws(loop: BernoulliLoop, generations: int) -> list[Law]:
+    """Laws of theta_0, ..., theta_G if every generation sees n new real points and the last batch.
+
+    The synthetic ones alone are a Markov chain on 0..m; with w = 0 that of the last batch alone.
+    Source: derived here, THEORY.md statement 102.
+    """
+    last = last_generation(generations)
+    _check(loop)
+    n, m, w = loop.n, loop.m, real_weight(loop)
+    real, ones = binomial_law(n, np.asarray(loop.p)), np.arange(n + 1) / n
+    first = model(loop, ones)
+    later = model(loop, w * ones[:, None] + (1 - w) * np.arange(m + 1) / m)
+    law = real @ binomial_law(m, first)
+    found = [_law(first, real)]
+    if w == 0:
+        real, later = np.ones(1), later[:1]
+    rows_of = zip(real, later, strict=True)
+    step = sum(chance * binomial_law(m, row) for chance, row in rows_of) if last > 1 else 0.0
+    for _ in range(last):
+        found.append(_law(later, real[:, None] * law))
+        law = np.dot(law, step)
+    return found
+
+
+def pooled_laws(loop: BernoulliLoop, generations: int, *, drawn: bool = False) -> list[Law]:
+    """Laws of theta_0, ..., theta_G if all points are kept, every point alike.
+
+    The ones among the N_i = n + i m points are a Markov chain.
+
+    Args:
+        drawn: theta_i sees n of them, drawn without replacement: a hypergeometric number of ones.
+    Source: derived here, THEORY.md statement 102.
+    """
+    last = last_generation(generations)
+    _check(loop)
+    n, m = loop.n, loop.m
+    law, found = binomial_law(n, np.asarray(loop.p)), []
+    for i in range(last + 1):
+        pool = n + i * m
+        ones, size = np.arange(pool + 1), n if drawn else pool
+        theta = model(loop, np.arange(size + 1) / size)
+        moved = binomial_law(m, theta)
+        if drawn:
+            joint = law[:, None] * _hypergeometric(pool, size)
+            found.append(_law(theta, joint.sum(axis=0)))
+            moved = joint @ moved
+        else:
+            found.append(_law(theta, law))
+            moved = law[:, None] * moved
+        law = np.zeros(pool + m + 1)
+        np.add.at(law, ones[:, None] + np.arange(m + 1), moved)
+    return found
+
+
+def _hypergeometric(pool: int, size: int) -> Floats:
+    """Chances of k ones among `size` of `pool` points, by the ones among these: [ones, k]."""
+    ones, k = np.arange(pool + 1)[:, None], np.arange(size + 1)
+    fits = (k <= ones) & (size - k <= pool - ones)
+    ways = [
+        gammaln(a + 1) - gammaln(b + 1) - gammaln(np.maximum(a - b, 0) + 1)
+        for a, b in ((ones, k), (pool - ones, size - k), (pool, size))
+    ]
+    return np.where(fits, np.exp(ways[0] + ways[1] - ways[2]), 0.0)
 
 
 def discrepancy(loop: BernoulliLoop, generations: int, loss: Loss = squared_loss) -> Floats:

@@ -14,6 +14,7 @@ from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, real_weight, rows, sampling_bias, variance
 from icl_stl.references.discrete import _law
 from icl_stl.references.gaussian import MeanVariance
+from icl_stl.references.moments import Mixing, mean_variance_mixed
 
 SHOWN = 4000
 """Amounts of synthetic rows among which the best and the largest admissible one are looked for."""
@@ -86,18 +87,10 @@ def mean_variance_biased(
     Returns: MeanVariance, [G+1] each.
     Source: derived here, setting of Alemohammad et al. 2023: THEORY.md statement 116.
     """
-    n, m, square, s = _numbers(samples, n_syn, noise, bias)
+    n, m, _, s = _numbers(samples, n_syn, noise, bias)
     w, last = real_weight(weight, n, m), last_generation(generations)
-    first, factor = _factors(n, m, w, unbiased=unbiased)
-    again = square / n if flag("fresh", fresh) else 0.0
-    error = np.full(last + 1, again)
-    fitted = np.full(last + 1, first * square * (1 - 1 / n))
-    for i in range(1, last + 1):
-        apart = error[i - 1] + s * fitted[i - 1] / m
-        error[i] = w**2 * again + (1 - w) ** 2 * apart
-        within = w * square * (1 - 1 / n) + (1 - w) * s * (1 - 1 / m) * fitted[i - 1]
-        fitted[i] = factor * (within + w * (1 - w) * (again + apart))
-    return MeanVariance(error + square / n - again, fitted)
+    shares = np.array([1.0] + [w] * last)
+    return mean_variance_mixed(Mixing(shares, n, m, fresh=flag("fresh", fresh)), noise, unbiased, s)
 
 
 def mean_variance_biased_limit(

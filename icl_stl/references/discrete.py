@@ -13,7 +13,7 @@ from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds._series import resolvent
 from icl_stl.bounds.drift import anchored_weights
 from icl_stl.references._common import last_generation, mixing, real_weight, rows
-from icl_stl.references._gains import batch_coefficients
+from icl_stl.references._gains import batch_coefficients, fresh_path
 
 
 class LawPath(NamedTuple):
@@ -68,6 +68,43 @@ def law_augment(
     powers = np.concatenate([[0.0], np.cumsum(ratio ** np.arange(last))])
     h = _diversity(p)
     return _unbiased(p, h - h * (1 / n + (1 - w) ** 2 / m * (1 - 1 / n) * powers))
+
+
+def law_augment_limit(law: Num, samples: int, n_syn: int, weight: float | None = None) -> float:
+    r"""Limit of `law_augment`: h [1/n + ((1-w)^2/n_syn)(1 - 1/n)/(1 - s)].
+
+    Returns: the limit of E |p_i - p|^2; h for w = 0, where one symbol is left.
+    Source: derived here, THEORY.md statement 99.
+    """
+    p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
+    rest = (1 - real_weight(weight, n, m)) ** 2
+    return _diversity(p) * (1 / n + rest / m * (1 - 1 / n) / (1 - rest * (1 - 1 / m)))
+
+
+def law_fresh(
+    law: Num, samples: int, n_syn: int, generations: int, weight: float | None = None
+) -> LawPath:
+    r"""Empirical law of n new real rows a generation and the last batch.
+
+    V_i = E |p_i - p|^2 = w^2 h/n + (1-w)^2 [h/n_syn + (1 - 1/n_syn) V_{i-1}], V_0 = h/n.
+    Returns: LawPath; the mean is p in every generation.
+    Source: derived here, THEORY.md statement 99.
+    """
+    p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
+    w, last, h = real_weight(weight, n, m), last_generation(generations), _diversity(p)
+    return _unbiased(p, h - fresh_path(h / n, h / m, w, last, 1 - 1 / m))
+
+
+def law_fresh_limit(law: Num, samples: int, n_syn: int, weight: float | None = None) -> float:
+    r"""Limit of `law_fresh`: h (w^2/n + (1-w)^2/n_syn)/(1 - (1-w)^2 (1 - 1/n_syn)).
+
+    Returns: the limit of E |p_i - p|^2; h for w = 0.
+    Source: derived here, THEORY.md statement 99.
+    """
+    p, n, m = _law(law), rows("samples", samples), rows("n_syn", n_syn)
+    w = real_weight(weight, n, m)
+    rest = (1 - w) ** 2
+    return _diversity(p) * (w**2 / n + rest / m) / (1 - rest * (1 - 1 / m))
 
 
 def law_augment_bound(law: Num, samples: int) -> float:

@@ -196,6 +196,78 @@ def ols_fresh_combined_best(samples: int, n_syn: int, dim: int, noise: float) ->
     return BestWeight(best, best * first)
 
 
+def ols_min_norm_replace(
+    samples: int, n_syn: int, dim: int, noise: float, generations: int, signal: float | None = None
+) -> Floats:
+    r"""`ols_replace` where fits may have too few rows: least squares of minimum norm.
+
+    One fit to k new rows of a task w' keeps f V' of the error V' of w' and adds a: f = 1, a = s_k
+    for k >= d + 2; f = k/d, a = (1 - k/d) E |w|^2 + sigma^2 k/(d-k-1) for k <= d - 2. Hence
+    V_0 = a_n, V_i = f_m V_{i-1} + a_m.
+
+    Args:
+        samples: n; not d - 1, d or d + 1, where no mean is finite.
+        n_syn: m, likewise.
+        signal: E |w|^2 of the real task; d, of w ~ N(0, I_d), if not given.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 103.
+    """
+    path = np.full(
+        last_generation(generations) + 1, _step("samples", samples, dim, noise, signal)[1]
+    )
+    kept, added = _step("n_syn", n_syn, dim, noise, signal)
+    for i in range(1, len(path)):
+        path[i] = kept * path[i - 1] + added
+    return path
+
+
+def ols_min_norm_fresh(
+    samples: int, n_syn: int, dim: int, noise: float, generations: int, signal: float | None = None
+) -> Floats:
+    r"""`ols_fresh_real` where fits may have too few rows: least squares of minimum norm.
+
+    For N = n + m <= d - 2, V_i = rho V_{i-1} + (1 - N/d) E |w|^2 + sigma^2 N/(d-N-1) with
+    rho = (m/(d (N+2))) [m + 2 + n (d+1)/(d-N-1)]; for N >= d + 2 the step is that of
+    `ols_fresh_real`, whatever n.
+
+    Args:
+        samples: n; neither it nor N is d - 1, d or d + 1.
+        signal: E |w|^2 of the real task; d, of w ~ N(0, I_d), if not given.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 103.
+    """
+    n, m, d = rows("samples", samples), rows("n_syn", n_syn), rows("dim", dim)
+    path = np.full(last_generation(generations) + 1, _step("samples", n, d, noise, signal)[1])
+    _, added = _step("samples + n_syn", n + m, d, noise, signal)
+    if n + m > d:
+        kept = pooled_factor(n, m, d)
+    else:
+        kept = m / (d * (n + m + 2)) * (m + 2 + n * (d + 1) / (d - n - m - 1))
+    for i in range(1, len(path)):
+        path[i] = kept * path[i - 1] + added
+    return path
+
+
+def ols_min_norm_same_inputs(
+    weights: Num, samples: int, n_syn: int, dim: int, noise: float, signal: float | None = None
+) -> Floats:
+    r"""`ols_loop_same_inputs` with too few rows, n <= d - 2: least squares of minimum norm.
+
+    (1 - n/d) E |w|^2 + (sigma^2 n/(d-n-1)) [1 + (1/lam) sum_j B_ij^2]: what no row shows is lost
+    once, and only noise adds up.
+
+    Args:
+        signal: E |w|^2 of the real task; d, of w ~ N(0, I_d), if not given.
+    Returns: E |theta_i - theta|^2, [G+1].
+    Source: derived here, THEORY.md statement 103.
+    """
+    n, d = rows("samples", samples), rows("dim", dim)
+    kept, added = _step("samples", n, d, noise, signal)
+    lost = (1 - kept) * _signal(signal, d)
+    gain = batch_gain(mixing(weights)) / _repeats(n, n_syn)
+    return lost + (added - lost) * (1 + gain)
+
+
 def ols_total_variation(distance: Num, noise: float) -> Floats:
     r"""Total variation between the laws of a row (x, y) under two tasks.
 
@@ -241,6 +313,21 @@ def ols_gap_augment_same_inputs(
 def _enough(name: str, value: int, dim: int) -> int:
     why = ", dim + 2: with fewer rows least squares has no finite mean error"
     return rows(name, value, dim + 2, why)
+
+
+def _signal(signal: float | None, dim: int) -> float:
+    return float(dim if signal is None else nonnegative("signal", signal))
+
+
+def _step(
+    name: str, count: int, dim: int, noise: float, signal: float | None
+) -> tuple[float, float]:
+    """What a fit to so many new rows of a task keeps of its error, and what it adds."""
+    k, d = rows(name, count), rows("dim", dim)
+    if k > d - 2:
+        why = f", or at most {d - 2}, dim - 2: between, least squares has no finite mean error"
+        return 1.0, variance(noise) * d / (rows(name, k, d + 2, why) - d - 1)
+    return k / d, (1 - k / d) * _signal(signal, d) + variance(noise) * k / (d - k - 1)
 
 
 def _repeats(samples: int, n_syn: int) -> int:

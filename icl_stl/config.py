@@ -86,6 +86,12 @@ def share(name: str, value: Any) -> float:
     return number(name, value)
 
 
+def sampling_bias(name: str, value: Any) -> float:
+    """The variance of what is generated over that of the fit, in (0, 1]."""
+    require(is_number(value) and 0 < value <= 1, name, value, "in (0, 1]")
+    return number(name, value)
+
+
 def scale(name: str, value: Any) -> float:
     """A deviation of data: a positive number whose square is one in single precision, too."""
     found, (low, high) = positive(name, value), SQUARED

@@ -426,7 +426,7 @@ class Chosen(NamedTuple):
             known = {*REGIME_OPTIONS, *FLAT_OPTIONS, *OF_TABLES}
             elsewhere = name in known and name not in self.options
             right = f"left out with the {named.option} {named.words!r}"
-            if name in fields_of(Table):
+            if name in {*fields_of(Table)} - {*FLAT_OPTIONS}:
                 right = ALONE
             if name == "target":
                 right = "left out without prompts_from"

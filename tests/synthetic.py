@@ -15,6 +15,8 @@ from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Rege
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 from icl_stl.studies.drawing import Stored
+from icl_stl.studies.mad.claims import QUANTITIES
+from icl_stl.studies.mad.experiments import LOOPS, BiasedLoops
 from icl_stl.studies.network.experiments import BITS, NOISE, PART, MeasuredNetworks
 from icl_stl.studies.plateau.experiments import SingleFits
 from icl_stl.studies.presets import ContextSizes, ConvergenceSize, Preset
@@ -172,8 +174,17 @@ def shapes(experiment):
         case PlugInLoops():
             names = ("implied_task_variance", "excess_squared_risk", "drift")
             return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
+    names = OBSERVED[experiment.observe]
+    if experiment.problem.name == "gaussian":
+        names = (*names, "variance", "w2", "precision")
     sizes = (len(experiment.sizes),) if isinstance(experiment, SizedLoops) else ()
-    return dict.fromkeys(OBSERVED[experiment.observe], (*sizes, experiment.generations + 1))
+    return dict.fromkeys(names, (*sizes, experiment.generations + 1))
+
+
+def of_biases(experiment):
+    """The arrays that loops with several sampling biases give by name."""
+    each = (len(experiment.biases), experiment.generations + 1)
+    return dict.fromkeys((f"{a}_{b}" for a in LOOPS for b in QUANTITIES), each)
 
 
 def of_transformers(experiment):
@@ -279,7 +290,8 @@ def observed(experiment, seed=0):
     if isinstance(experiment, MeasuredNetworks):
         return measured_network(experiment, seed)
     sized = isinstance(experiment, SizedTransformers | Distilled | SingleFits)
-    arrays = of_transformers(experiment) if sized else shapes(experiment)
+    kind = of_biases if isinstance(experiment, BiasedLoops) else shapes
+    arrays = (of_transformers if sized else kind)(experiment)
     known = [int(byte) for byte in experiment.name.encode()]
     rng = np.random.default_rng([seed, *known])
     return {

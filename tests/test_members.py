@@ -64,7 +64,10 @@ def test_every_learner_has_the_defaults_that_it_always_had():
         **{"dim": 2, "context": 8, "noise": 0.5, "penalty": 1e-3},
         **{"generator": "query", "law": "gaussian"},
     }
-    assert said["empirical-bayes"] == {"dim": 2, "context": 8, "noise": 0.5, "plug_in": False}
+    assert said["empirical-bayes"] == {
+        **{"dim": 2, "context": 8, "noise": 0.5, "plug_in": False},
+        "sampling_bias": 1.0,
+    }
     made = {word: grids.setting({"learner": word}).problem for word in usual}
     assert (made["lsa"].examples, made["empirical-bayes"].repeats) == (8, 4)
     assert made["categorical"].probabilities == (0.1,) * 10

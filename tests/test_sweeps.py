@@ -246,6 +246,7 @@ def test_settings_of_equal_shape_share_one_compilation(whole):
         ({"regime": "augment-same-inputs"}, 2),
         ({"steps": 21}, 2),
         ({"noise": 0.4}, 2),
+        ({"sampling_bias": 0.4}, 2),
         ({"held_out": 33}, 2),
     ],
     ids=str,
@@ -302,6 +303,18 @@ def test_numbers_that_are_arguments_make_a_difference(whole):
         for setting in SETTINGS[:19]
     }
     assert len(set(last.values())) == 19
+
+
+def test_a_sweep_is_sampled_with_its_bias(whole, tmp_path):
+    """Generation 0 does not know it; generation 1 learns from other labels."""
+    (biased,) = grid_settings(TINY | {"samples": 16, "alpha": 0.25, "sampling_bias": 0.01})
+    run([biased], tmp_path)
+    other = next(one for one in SETTINGS if (one.samples, one.seed, one.share(1)) == (16, 0, 0.25))
+    assert other.problem.training == biased.problem.training
+    own, plain = (result_of(*of).observed for of in ((tmp_path, biased), (whole[0], other)))
+    first, second = np.abs(own["excess_risk"] / plain["excess_risk"] - 1)
+    assert first < 1e-3
+    assert second > 0.02
 
 
 def test_a_solvable_setting_is_the_experiment(tmp_path):

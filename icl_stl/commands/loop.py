@@ -35,7 +35,8 @@ from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
-from icl_stl.problems import PROBLEMS, Categorical, InContext, expected_excess
+from icl_stl.problems import PROBLEMS, Categorical, InContext, expected_excess, expected_quality
+from icl_stl.problems.base import bias_of
 from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
 
@@ -173,6 +174,10 @@ def mean_of(values: Any) -> tuple[float | None, float | None]:
     return float(some.mean()), float(some.std(ddof=1) / some.size**0.5) if some.size > 1 else None
 
 
+MORE = ("support", "entropy", "variance", "w2", "precision")
+"""Numbers of some problems beside those of all: `Problem.quality`."""
+
+
 def known_number(value: float) -> float | None:
     """A number for JSON; None where it is none."""
     return float(value) if isfinite(value) else None
@@ -180,10 +185,6 @@ def known_number(value: float) -> float | None:
 
 symbols_left = lru_cache(maxsize=4)(Categorical.symbols_left)
 """The mean number of symbols that are left, enumerated once for all generations."""
-
-
-MORE = ("support", "entropy")
-"""Numbers of some problems beside those of all."""
 
 
 def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float) -> Row:
@@ -211,6 +212,10 @@ def numbers(result: results.LoopResult, setting: Setting, i: int, closed: float)
         if name in seen:
             mean, error = mean_of(seen[name])
             row[name] = {"mean": mean, "stderr": error}
+    own = setting.experiment
+    forms = expected_quality(own.problem, own.regime, own.samples, own.generations)
+    for name, form in forms.items():
+        row[name]["closed_form"] = known_number(form[i])
     return row
 
 
@@ -267,10 +272,9 @@ OTHERS = {
     **{"closed form": ("closed_form", ".5g"), "risk": ("risk", ".5g"), "gap": ("gap", "+.4g")},
     **{"drift TV": ("drift", ".4f"), "one-step TV": ("eps", ".4f")},
     **{"symbols left": ("symbols_left", ".4g"), "expected": ("expected", ".4g")},
-    **{name: (name, ".4g") for name in MORE},
 }
 """Columns of a table: what they show of a row, and how."""
-MAYBE = ("risk", "one-step TV at least", "symbols left", "expected", *MORE)
+MAYBE = ("risk", "one-step TV at least", "symbols left", "expected")
 """Those that are left out where there is nothing to show."""
 
 
@@ -278,7 +282,8 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
     """The generations so far; without columns of which nothing is known."""
 
     def cell(row: Row, name: str, style: str) -> str:
-        value = row["excess_risk"][name] if name == "closed_form" else row.get(name)
+        of_it, _, form = name.rpartition(":")
+        value = row[of_it or "excess_risk"][form] if form == "closed_form" else row.get(name)
         value = value["low"] if name.endswith("_lower") and value else value
         value = row.get("symbols_left", {}).get(name) if name == "expected" else value
         error = None
@@ -291,6 +296,13 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     columns = PROMPTS if setting.prompts else OTHERS
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
+    # Of a loop without a sampling bias, but for texts, they are in the file alone.
+    shown_more = rows and (bias_of(setting.problem) != 1 or "support" in rows[0])
+    for name in MORE if shown_more else ():
+        if name in rows[0]:
+            columns = {**columns, name: (name, ".5g")}
+            if "closed_form" in rows[0][name]:
+                columns[f"{name}, closed form"] = (f"{name}:closed_form", ".5g")
     cells = {n: [cell(row, *what) for row in rows] for n, what in columns.items()}
     cells = {"generation": [str(row["generation"]) for row in rows]} | {
         name: own for name, own in cells.items() if name not in MAYBE or {*own} - {"-"}

@@ -35,7 +35,7 @@ from icl_stl.devices import Ready, Report, Spread, on_host, over_replicates
 from icl_stl.lab.experiments import NOWHERE, Job, Kept
 from icl_stl.lab.results import Arrays, LoopResult, labels_of, write_atomically, write_json
 from icl_stl.laws import LinearRegression
-from icl_stl.learners import Learner
+from icl_stl.learners import Learner, tempered
 from icl_stl.loops import (
     Sizes,
     check_mix,
@@ -164,6 +164,7 @@ def generation_step(problem: Problem, regime: Regime) -> Spread:
         more: dict[str, Any] = {"one_step": regime.mixes_last}
         if numbers.learning_rate is not None and isinstance(problem, InContext):
             of = problem.make_learner(numbers.learning_rate, numbers.weight_decay)
+            of = tempered(of, problem.sampling_bias)
         if numbers.samples is not None:
             sizes = Sizes(numbers.samples, numbers.n_syn, numbers.share)
         own: Any = {"sizes": sizes, "share": numbers.share, "fresh": numbers.fresh}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         gaussian_mean,
         maximal_coupling,
     )
-    from icl_stl.learners.learner import Data, Learner
+    from icl_stl.learners.learner import Data, Learner, tempered
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
     from icl_stl.learners.regression import ols, ridge
     from icl_stl.learners.sources import hidden_sources
@@ -68,5 +68,5 @@ __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
     "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
     "hidden_sources", "in_context_model", "linear_attention", "maximal_coupling", "ols",
-    "query_batches", "query_trainer", "ridge", "shrinkage",
+    "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
 ]

@@ -40,20 +40,23 @@ def _in_context(
 ) -> Learner:
     """A learner whose generator draws inputs from the real law and labels from what it predicts."""
 
-    def relabel(key: PRNGKeyArray, params: Params, prompts: Prompts) -> Prompts:
-        std = task.noise if plug_in else None
-        return generate_labels(model, weights(params), key, prompts.xs, plug_in_std=std)
+    def relabel(key: PRNGKeyArray, params: Params, prompts: Prompts, bias: Any = 1.0) -> Prompts:
+        std, xs = task.noise if plug_in else None, prompts.xs
+        return generate_labels(model, weights(params), key, xs, plug_in_std=std, bias=bias)
 
-    def predict(params: Params, prompts: Prompts) -> Normal:
+    def predict(params: Params, prompts: Prompts, bias: Any = 1.0) -> Normal:
         law = model.predict(weights(params), prompts)
-        return law._replace(std=jnp.full_like(law.std, task.noise)) if plug_in else law
+        std = jnp.full_like(law.std, task.noise) if plug_in else law.std
+        return law._replace(std=bias**0.5 * std)
 
-    def redraw(key: PRNGKeyArray, params: Params, prompts: Prompts) -> tuple[Prompts, Array]:
-        law = predict(params, prompts)
+    def redraw(
+        key: PRNGKeyArray, params: Params, prompts: Prompts, bias: Any = 1.0
+    ) -> tuple[Prompts, Array]:
+        law = predict(params, prompts, bias)
         drawn = law.mean + law.std * standard_normal(key, *prompts.ys.shape)
         return prompts._replace(ys=drawn), jnp.exp(law.log_density(prompts.ys))
 
-    return Learner(fit, writer(task, relabel), predict, relabel, redraw=redraw)
+    return Learner(fit, writer(task, relabel), predict, relabel, redraw=redraw, takes_bias=True)
 
 
 def bayes_learner(task: LinearRegression, *, plug_in: bool = False) -> Learner:

@@ -14,11 +14,12 @@ from icl_stl.learners.learner import Learner, with_weight
 
 
 def _without_inputs(
-    fit: Callable[..., Any], generate: Callable[[PRNGKeyArray, Any, int], Any]
+    fit: Callable[..., Any], generate: Callable[..., Any], *, takes_bias: bool = False
 ) -> Learner:
-    return Learner(
-        fit, generate, relabel=lambda key, params, rows: generate(key, params, rows.shape[0])
-    )
+    def relabel(key: PRNGKeyArray, params: Any, rows: Any, **how: Any) -> Any:
+        return generate(key, params, rows.shape[0], **how)
+
+    return Learner(fit, generate, relabel=relabel, takes_bias=takes_bias)
 
 
 def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) -> Learner:
@@ -64,10 +65,13 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
     ) -> Float[Array, ""]:
         return weights @ jnp.clip(with_weight(rows, weights), -clip, clip)
 
-    def generate(key: PRNGKeyArray, mean: Float[Array, ""], count: int) -> Float[Array, " n"]:
-        return mean + noise * jax.random.normal(key, (count,))
+    def generate(
+        key: PRNGKeyArray, mean: Float[Array, ""], count: int, bias: Any = 1.0
+    ) -> Float[Array, " n"]:
+        drawn: Array = mean + bias**0.5 * noise * jax.random.normal(key, (count,))
+        return drawn
 
-    return _without_inputs(fit, generate)
+    return _without_inputs(fit, generate, takes_bias=True)
 
 
 def gaussian(*, unbiased: bool = False) -> Learner:
@@ -92,10 +96,11 @@ def gaussian(*, unbiased: bool = False) -> Learner:
             variance = variance * count / (count - 1)
         return Normal(mean, jnp.ldexp(jnp.sqrt(variance), exponent))
 
-    def generate(key: PRNGKeyArray, law: Normal, count: int) -> Float[Array, " n"]:
-        return law.mean + law.std * jax.random.normal(key, (count,))
+    def generate(key: PRNGKeyArray, law: Normal, count: int, bias: Any = 1.0) -> Float[Array, " n"]:
+        drawn: Array = law.mean + bias**0.5 * law.std * jax.random.normal(key, (count,))
+        return drawn
 
-    return _without_inputs(fit, generate)
+    return _without_inputs(fit, generate, takes_bias=True)
 
 
 def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -106,6 +111,15 @@ def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:
     """
     sums = jnp.where(shares > 0, jnp.cumsum(shares), 0)
     found: Array = jax.lax.cummax(sums)
+    return found
+
+
+def powered(law: Float[Array, "*N K"], bias: Any) -> Float[Array, "*N K"]:
+    """Probabilities as p^(1/s), s the sampling bias: softmax(ln p/s); without an overflow."""
+    if isinstance(bias, float) and bias == 1:
+        return law
+    logs = jnp.log(law) - jnp.log(jnp.max(law, axis=-1, keepdims=True))
+    found: Array = jax.nn.softmax(logs / bias, axis=-1)
     return found
 
 
@@ -126,18 +140,20 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         count = jnp.sum(weights > 0)
         return (count * shares + pseudo_count) / (count + symbols * pseudo_count)
 
-    def generate(key: PRNGKeyArray, law: Float[Array, " K"], count: int) -> Int[Array, " n"]:
-        cumulated = cumulated_shares(law)
+    def generate(
+        key: PRNGKeyArray, law: Float[Array, " K"], count: int, bias: Any = 1.0
+    ) -> Int[Array, " n"]:
+        cumulated = cumulated_shares(powered(law, bias))
         edges = cumulated[:-1] / cumulated[-1]  # the last symbol may be extinct
         drawn = jax.random.uniform(key, (count, 1))
         return jnp.sum(drawn >= edges[None], axis=1, dtype=jnp.int32)
 
     def redraw(
-        key: PRNGKeyArray, law: Float[Array, " K"], rows: Int[Array, " N"]
+        key: PRNGKeyArray, law: Float[Array, " K"], rows: Int[Array, " N"], bias: Any = 1.0
     ) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
-        return generate(key, law, rows.shape[0]), law[rows]
+        return generate(key, law, rows.shape[0], bias), powered(law, bias)[rows]
 
-    return replace(_without_inputs(fit, generate), redraw=redraw)
+    return replace(_without_inputs(fit, generate, takes_bias=True), redraw=redraw)
 
 
 def maximal_coupling(

@@ -1,13 +1,15 @@
 """What a learner is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from icl_stl.config import require, sampling_bias
 from icl_stl.laws import LinearRegression
 from icl_stl.laws.prompts import Normal, Prompts, sample_inputs
 from icl_stl.models.causal import Params
@@ -22,7 +24,7 @@ class Learner:
     fit: Callable[[PRNGKeyArray, Data, Float[Array, " N"]], Params]
     """key, N rows of data, their weights (summing to 1, 0 for a row that is not there) ->
     parameters."""
-    generate: Callable[[PRNGKeyArray, Params, int], Data]
+    generate: Callable[..., Data]
     """key, parameters, count -> that many rows from D_θ."""
     predict: Callable[[Params, Data], Normal] | None = None
     """parameters, n prompts -> the law of every label given what precedes it: `[n, m]`."""
@@ -38,17 +40,47 @@ class Learner:
     generation before; without it, every generation is fitted afresh."""
     log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
     """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
+    takes_bias: bool = False
+    """Whether what draws rows or labels (`BIASED`) takes a number `bias` by name: `tempered`."""
+
+
+BIASED = ("generate", "predict", "relabel", "redraw")
+
+
+def tempered(learner: Learner, bias: float) -> Learner:
+    """The learner, of which rows are drawn with the sampling bias s: quality against diversity.
+
+    It fits what it did. Instead of N(μ, S) it draws from N(μ, s S): the normal noise behind a row
+    or a label, of a mixture around each component's mean, has its variance multiplied by s.
+    Symbols are drawn with probabilities as p^(1/s), which does the same to a normal density. What
+    it predicts of labels is the law that it writes them by; `log_density` stays that of the fit.
+    Source: derived here, setting of Alemohammad et al. 2023: THEORY.md statements 116 and 119.
+
+    Args:
+        bias: s in (0, 1]; 1 is the learner itself.
+
+    Raises:
+        ValueError: If s is outside, or it has no variance or temperature to scale.
+    """
+    bias = sampling_bias("bias", bias)
+    if bias == 1:
+        return learner
+    right = "1 for this learner, whose rows are drawn in one way only"
+    require(learner.takes_bias, "bias", bias, right)
+    parts = {name: getattr(learner, name) for name in BIASED}
+    biased: Any = {name: partial(f, bias=bias) for name, f in parts.items() if f is not None}
+    return replace(learner, **biased)
 
 
 def writer(
-    task: LinearRegression, relabel: Callable[[PRNGKeyArray, Params, Prompts], Prompts]
+    task: LinearRegression, relabel: Callable[..., Prompts]
 ) -> Callable[[PRNGKeyArray, Params, int], Prompts]:
     """A generator that draws inputs from the real law and writes the labels itself."""
 
-    def generate(key: PRNGKeyArray, params: Params, count: int) -> Prompts:
+    def generate(key: PRNGKeyArray, params: Params, count: int, **how: Any) -> Prompts:
         key_xs, key_ys = jax.random.split(key)
         xs = sample_inputs(task, key_xs, count, task.context)
-        return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])))
+        return relabel(key_ys, params, Prompts(xs, jnp.zeros(xs.shape[:2])), **how)
 
     return generate
 

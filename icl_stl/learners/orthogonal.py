@@ -60,10 +60,10 @@ def means_before(labels: Float[Array, "*N n d"]) -> Float[Array, "*N n d"]:
     return sums / per_visit(jnp.maximum(jnp.arange(labels.shape[-2], dtype=jnp.float32), 1), labels)
 
 
-def label_law(params: Shrinkage, labels: Float[Array, "*N n d"]) -> Normal:
-    """The law of every label given what precedes it."""
+def label_law(params: Shrinkage, labels: Float[Array, "*N n d"], bias: Any = 1.0) -> Normal:
+    """The law of every label given what precedes it, its variance times the sampling bias."""
     mean = per_visit(params.factors, labels) * means_before(labels)
-    return Normal(mean, per_visit(params.std, labels))
+    return Normal(mean, bias**0.5 * per_visit(params.std, labels))
 
 
 def implied_variance(labels: Labels, weights: Float[Array, " N"], noise: float) -> Float[Array, ""]:
@@ -79,9 +79,9 @@ def implied_variance(labels: Labels, weights: Float[Array, " N"], noise: float) 
 def _writer(
     fit: Callable[[PRNGKeyArray, Labels, Float[Array, " N"]], Shrinkage], dim: int
 ) -> Learner:
-    def generate(key: PRNGKeyArray, params: Shrinkage, count: int) -> Labels:
+    def generate(key: PRNGKeyArray, params: Shrinkage, count: int, bias: Any = 1.0) -> Labels:
         repeats = params.factors.shape[0]
-        noise = params.std[:, None, None] * standard_normal(key, repeats, count, dim)
+        noise = bias**0.5 * params.std[:, None, None] * standard_normal(key, repeats, count, dim)
 
         def write(
             total: Float[Array, "N d"], visit: tuple[Array, Array, Array]
@@ -94,12 +94,10 @@ def _writer(
         _, labels = jax.lax.scan(write, jnp.zeros((count, dim)), visits)
         return jnp.swapaxes(labels, 0, 1)
 
-    return Learner(
-        fit,
-        generate,
-        label_law,
-        relabel=lambda key, params, labels: generate(key, params, labels.shape[0]),
-    )
+    def relabel(key: PRNGKeyArray, params: Shrinkage, labels: Labels, **how: Any) -> Labels:
+        return generate(key, params, labels.shape[0], **how)
+
+    return Learner(fit, generate, label_law, relabel, takes_bias=True)
 
 
 def _checked(dim: Any, repeats: Any, noise: Any, plug_in: Any) -> tuple[int, int, float]:

@@ -347,6 +347,7 @@ def generate_labels(
     xs: Float[Array, "n m d"],
     *,
     plug_in_std: float | None = None,
+    bias: Any = 1.0,
 ) -> Prompts:
     """Prompts whose labels are drawn one after the other from the model's own predictive law.
 
@@ -355,9 +356,10 @@ def generate_labels(
     Args:
         plug_in_std: If given, this standard deviation replaces std_k (the plug-in generator, which
             forgets the model's own uncertainty; known to collapse the implied task variance).
+        bias: The variance of every label is multiplied by it.
     """
     n, m, d = xs.shape
-    noise = jax.random.normal(key, (m, n), xs.dtype)
+    noise = bias**0.5 * jax.random.normal(key, (m, n), xs.dtype)
 
     def write(given: tuple[Float[Array, "c m d"], Float[Array, "c m"]]) -> Any:
         def label(carry: Any, inputs: Any) -> Any:

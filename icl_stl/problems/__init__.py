@@ -6,7 +6,7 @@ Needs no JAX until a problem is used.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from icl_stl.problems.base import Problem, Solvable, expected_excess
+from icl_stl.problems.base import Problem, Solvable, expected_excess, expected_quality
 from icl_stl.problems.bernoulli import Bernoulli
 from icl_stl.problems.categorical import Categorical
 from icl_stl.problems.chain import Chain
@@ -35,4 +35,5 @@ __all__ = [
     "PROBLEMS", "Bernoulli", "Categorical", "Chain", "ClippedMean", "EmpiricalBayes", "Gaussian",
     "GaussianMean", "InContext", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
     "Solvable", "Sources", "attention_law", "attention_task", "expected_excess",
+    "expected_quality",
 ]

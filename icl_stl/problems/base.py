@@ -7,7 +7,7 @@ or not at all. Needs no JAX until it is used.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -163,6 +163,10 @@ class Problem:
     """θ', θ -> E ℓ(θ, z) under D_θ'."""
     implied: ClassVar[Any] = None
     """rows, weights -> the task variance that prompts show."""
+    quality: ClassVar[Any] = None
+    """truth, θ -> how good and how diverse rows of D_θ are, numbers by name."""
+    quality_form: ClassVar[Any] = None
+    """regime, n, G -> means of these by closed form, `[G + 1]` by name, of those that have one."""
     closed_form: ClassVar[Any] = None
     """regime, n, G -> mean excess risk of every generation, `[G + 1]`; None where it is unknown."""
 
@@ -193,6 +197,16 @@ def expected_excess(
     known, shape = np.asarray(found, float), (generations + 1,)
     where = f"what closed_form of the problem {problem.name!r} returns"
     require(known.shape == shape, where, known.shape, f"None or of the shape {shape}")
+    return known
+
+
+def expected_quality(
+    problem: Problem, regime: Regime, samples: int, generations: int
+) -> Mapping[str, Any]:
+    """Means of what `quality` says, `[G + 1]` each, of those that have a closed form."""
+    known: Mapping[str, Any] = {}
+    if problem.quality_form is not None and type(regime) in KNOWN:
+        known = problem.quality_form(regime, samples, generations)
     return known
 
 
@@ -232,14 +246,36 @@ class Solvable(Problem):
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         if self.real_law is not None:
             return super().draw(key, truth, count)
-        return self.learner.generate(key, truth, count)
+        own = self.learner if bias_of(self) == 1 else self.make_learner()
+        return own.generate(key, truth, count)
 
     def synthetic_risk(self, previous: Any, params: Any) -> Any:
         return self.risk(previous, params)
 
 
+@dataclass(frozen=True)
+class Biased(Problem):
+    """A problem whose learner is sampled with a bias, if that is asked for: `learners.tempered`."""
+
+    sampling_bias: float = field(default=1.0, kw_only=True)
+    """Variance of generated rows over that of the fit, in (0, 1]; of symbols their p^(1/bias)."""
+
+    def drawn(self, params: Any) -> Any:
+        """The parameters of the law that rows are drawn from; by default those of the fit."""
+        return params
+
+
+def bias_of(problem: Any) -> float:
+    """The sampling bias of a problem; 1 where it has none."""
+    return float(getattr(problem, "sampling_bias", 1.0))
+
+
 @lru_cache(maxsize=256)
 def learner_of(problem: Any) -> "Learner":
-    """What `make_learner` of an equal problem made first: one object, so that programs are kept."""
-    made: Learner = problem.make_learner()
-    return made
+    """What `make_learner` of an equal problem made first, with its sampling bias.
+
+    One object, so that programs are kept.
+    """
+    from icl_stl.learners import tempered
+
+    return tempered(problem.make_learner(), bias_of(problem))

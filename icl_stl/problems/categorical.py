@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icl_stl import references, regimes
-from icl_stl.config import normalised, pseudo_counts, require, whole
-from icl_stl.lazily import jnp
-from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.config import normalised, pseudo_counts, require, sampling_bias, whole
+from icl_stl.lazily import jax, jnp
+from icl_stl.problems.base import Biased, Scalar, Solvable, from_first
 
 
 def scheduled_law(law: Any, regime: regimes.Scheduled, samples: int, last: int) -> Any:
@@ -35,7 +35,7 @@ CHAINS = 3 * 10**7
 
 
 @dataclass(frozen=True)
-class Categorical(Solvable):
+class Categorical(Biased, Solvable):
     """A law on K symbols, Brier loss |e_z - θ|²; total variations are exact."""
 
     probabilities: tuple[float, ...] = (0.1,) * 10
@@ -43,7 +43,12 @@ class Categorical(Solvable):
     pseudo_count: float = 0.0
     """Added to every count; 1 is Laplace's rule."""
 
-    flat: ClassVar[Any] = {"categorical": {"symbols": 10, "probabilities": (), "pseudo_count": 0.0}}
+    flat: ClassVar[Any] = {
+        "categorical": {
+            **{"symbols": 10, "probabilities": (), "pseudo_count": 0.0},
+            "sampling_bias": 1.0,
+        }
+    }
     flat_help: ClassVar[Any] = {
         "symbols": "Symbols, equally likely.",
         "probabilities": "The real law, instead of symbols.",
@@ -60,7 +65,7 @@ class Categorical(Solvable):
                 f"{self.probabilities!r}"
             )
         require(len(self.probabilities) > 1, "probabilities", self.probabilities, "two or more")
-        normalised(self, pseudo_count=pseudo_counts)
+        normalised(self, pseudo_count=pseudo_counts, sampling_bias=sampling_bias)
 
     @classmethod
     def from_flat(cls, word: str, **options: Any) -> "Categorical":
@@ -97,11 +102,24 @@ class Categorical(Solvable):
     def excess(self, truth: Any, params: Any) -> Scalar:
         return jnp.sum((params - truth) ** 2)
 
+    def drawn(self, params: Any) -> Any:
+        from icl_stl.learners.laws import powered
+
+        return powered(params, self.sampling_bias)
+
+    def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
+        return self.risk(self.drawn(previous), params)
+
     def drift(self, key: Any, truth: Any, params: Any) -> Scalar:
-        return 0.5 * jnp.sum(jnp.abs(params - truth))
+        return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - truth))
+
+    def quality(self, truth: Any, params: Any) -> dict[str, Scalar]:
+        """The entropy of what is drawn, in nats."""
+        return {"entropy": jnp.sum(jax.scipy.special.entr(self.drawn(params)))}
 
     def eps(self, key: Any, truth: Any, previous: Any, params: Any, share: Any) -> Scalar:
-        return 0.5 * jnp.sum(jnp.abs(params - share * truth - (1 - share) * previous))
+        training = share * truth + (1 - share) * self.drawn(previous)
+        return 0.5 * jnp.sum(jnp.abs(self.drawn(params) - training))
 
     def observe(
         self, key: Any, truth: Any, held_out: Any, generation: Any, *, one_step: bool = True
@@ -116,11 +134,13 @@ class Categorical(Solvable):
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         law, count = self._law, self.pseudo_count
-        if isinstance(regime, regimes.Edit) and samples > 1 and not count:
-            return _edited(law, regime, samples, generations)
-        if isinstance(regime, regimes.Scheduled) and not count:
-            return scheduled_law(law, regime, samples, generations)
-        known = references.Mixing.of(regime, samples, generations)
+        biased = self.sampling_bias != 1 and not isinstance(regime, regimes.RealOnly)
+        if not count and not biased:
+            if isinstance(regime, regimes.Edit) and samples > 1:
+                return _edited(law, regime, samples, generations)
+            if isinstance(regime, regimes.Scheduled):
+                return scheduled_law(law, regime, samples, generations)
+        known = None if biased else references.Mixing.of(regime, samples, generations)
         mixing = known or references.Mixing(np.ones(1), samples, 1)  # generation 0 alone
         size = mixing.rows + count * len(law)
         scale, offset = mixing.rows / size, count / size[:, None]
@@ -136,7 +156,7 @@ class Categorical(Solvable):
             return np.full(generations + 1, float(len(law)))
         start = from_first(references.law_symbols(law, samples, n_syn, 0, 1.0)[0], generations)
         mixing = references.Mixing.of(regime, samples, max(generations, 1))
-        if mixing is None or mixing.drawn:
+        if mixing is None or mixing.drawn or self.sampling_bias != 1:
             return start
         w = float(mixing.shares[1])
         chains = mixing.fresh or w == 0

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from icl_stl.config import flag, normalised, prior_noise, require, scale, whole
+from icl_stl.config import flag, normalised, prior_noise, require, sampling_bias, scale, whole
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Scalar, Solvable
+from icl_stl.problems.base import Biased, Scalar, Solvable
 from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 
 @dataclass(frozen=True)
-class Orthogonal(Solvable):
+class Orthogonal(Biased, Solvable):
     """Prompts of the orthogonal design, squared error averaged over the labels of a prompt.
 
     Total variations are those of whole prompts; the real law always has the predictive deviation.
@@ -29,7 +29,7 @@ class Orthogonal(Solvable):
 
     def __post_init__(self) -> None:
         count = lambda name, value: whole(name, value, 1)  # noqa: E731
-        normalised(self, dim=count, repeats=count, prior_scale=scale)
+        normalised(self, dim=count, repeats=count, prior_scale=scale, sampling_bias=sampling_bias)
         normalised(self, noise=lambda name, value: prior_noise(value, self.prior_scale))
         flag("plug_in", self.plug_in)
 
@@ -69,16 +69,18 @@ class Orthogonal(Solvable):
             then = square * (1 + own / jnp.maximum(k, 1)) ** 2 + std**2
             return then, std**2 + (own - factor) ** 2 * before
 
-        visits = (jnp.arange(self.repeats), previous.factors, params.factors, previous.std)
+        std = self.drawn(previous).std
+        visits = (jnp.arange(self.repeats), previous.factors, params.factors, std)
         return jnp.mean(jax.lax.scan(read, jnp.float32(0.0), visits)[1])
 
-    def log_density(self, params: Any, rows: Any) -> Any:
-        from icl_stl.learners.orthogonal import label_law
+    def drawn(self, params: Any) -> Any:
+        return params._replace(std=self.sampling_bias**0.5 * params.std)
 
-        return jnp.sum(label_law(params, rows).log_density(rows), (-2, -1))
+    def log_density(self, params: Any, rows: Any) -> Any:
+        return _log_density(self.drawn(params), rows)
 
     def real_log_density(self, truth: Any, rows: Any) -> Any:
-        return self.log_density(self.best(truth), rows)
+        return _log_density(self.best(truth), rows)
 
     drift, eps = sampled_drift, sampled_eps
 
@@ -88,12 +90,24 @@ class Orthogonal(Solvable):
         return implied_variance(rows, weights, self.noise)
 
 
+def _log_density(law: Any, rows: Any) -> Any:
+    from icl_stl.learners.orthogonal import label_law
+
+    return jnp.sum(label_law(law, rows).log_density(rows), (-2, -1))
+
+
 @dataclass(frozen=True)
 class EmpiricalBayes(Orthogonal):
     """In-context regression by the Bayes predictor with a fitted prior, orthogonal design."""
 
     flat: ClassVar[Any] = {
-        "empirical-bayes": {"dim": 2, "context": 8, "noise": 0.5, "plug_in": False}
+        "empirical-bayes": {
+            "dim": 2,
+            "context": 8,
+            "noise": 0.5,
+            "plug_in": False,
+            "sampling_bias": 1.0,
+        }
     }
 
     @classmethod

@@ -6,14 +6,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from icl_stl import references, regimes
-from icl_stl.config import flag, normalised, scale
-from icl_stl.lazily import jnp
-from icl_stl.problems.base import Scalar, Solvable, from_first
+from icl_stl.config import flag, normalised, sampling_bias, scale
+from icl_stl.lazily import jax, jnp
+from icl_stl.problems.base import Biased, Scalar, Solvable, from_first
 from icl_stl.problems.observed import sampled_drift, sampled_eps
+
+WITHIN = 1.959963984540054
+"""Deviations from its mean within which a normal row is with probability 95 %."""
 
 
 @dataclass(frozen=True)
-class Gaussian(Solvable):
+class Gaussian(Biased, Solvable):
     """Mean and variance of N(0, σ²); squared loss (z - μ)², the excess is that of the mean."""
 
     noise: float = 1.0
@@ -21,10 +24,12 @@ class Gaussian(Solvable):
     unbiased: bool = False
     """Multiply the variance by N/(N - 1), N the rows with a weight; for equal weights."""
 
-    flat: ClassVar[Any] = {"gaussian-variance": {"noise": 0.5}}
+    flat: ClassVar[Any] = {
+        "gaussian-variance": {"noise": 0.5, "unbiased": False, "sampling_bias": 1.0}
+    }
 
     def __post_init__(self) -> None:
-        normalised(self, noise=scale)
+        normalised(self, noise=scale, sampling_bias=sampling_bias)
         flag("unbiased", self.unbiased)
 
     def truth(self, key: Any) -> Any:
@@ -41,15 +46,43 @@ class Gaussian(Solvable):
     def excess(self, truth: Any, params: Any) -> Scalar:
         return (params.mean - truth.mean) ** 2
 
-    def log_density(self, params: Any, rows: Any) -> Any:
-        std = jnp.maximum(params.std, np.finfo(np.float32).tiny)  # also after a collapse
-        return -0.5 * ((rows - params.mean) / std) ** 2 - jnp.log(std)
+    def drawn(self, params: Any) -> Any:
+        return params._replace(std=self.sampling_bias**0.5 * params.std)
 
-    real_log_density = log_density
+    def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
+        return self.risk(self.drawn(previous), params)
+
+    def log_density(self, params: Any, rows: Any) -> Any:
+        return self.real_log_density(self.drawn(params), rows)
+
+    def real_log_density(self, truth: Any, rows: Any) -> Any:
+        std = jnp.maximum(truth.std, np.finfo(np.float32).tiny)  # also after a collapse
+        return -0.5 * ((rows - truth.mean) / std) ** 2 - jnp.log(std)
+
     drift, eps = sampled_drift, sampled_eps
 
+    def quality(self, truth: Any, params: Any) -> dict[str, Scalar]:
+        """Of the fit: its variance and squared W2 distance; of rows drawn from it: the precision,
+        the share of them within the central 95 % of the real law, over 95 %.
+        """
+        distance = self.excess(truth, params) + (params.std - truth.std) ** 2
+        std = jnp.maximum(self.drawn(params).std, np.finfo(np.float32).tiny)
+        apart, edge = params.mean - truth.mean, WITHIN * truth.std
+        below = jax.scipy.special.ndtr
+        inside = below((edge - apart) / std) - below((-edge - apart) / std)
+        return {"variance": params.std**2, "w2": distance, "precision": inside / 0.95}
+
+    def quality_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        known = self._moments(regime, samples, generations)
+        return {} if known is None else {"variance": known.variance}
+
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        known = self._moments(regime, samples, generations)
+        return from_first(self.noise**2 / samples, generations) if known is None else known[0]
+
+    def _moments(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         mixing = references.Mixing.of(regime, samples, generations)
         if mixing is None:
-            return from_first(self.noise**2 / samples, generations)
-        return references.mean_variance_mixed(mixing, self.noise, self.unbiased).mean_error
+            return None
+        own = self.noise, self.unbiased, self.sampling_bias
+        return references.mean_variance_mixed(mixing, *own)

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from icl_stl import references, regimes
-from icl_stl.config import normalised, scale
+from icl_stl.config import normalised, sampling_bias, scale
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Scalar, Solvable, from_first
-from icl_stl.problems.observed import sampled_eps
+from icl_stl.problems.base import Biased, Scalar, Solvable, bias_of, from_first
+from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 
 class Located(Solvable):
@@ -22,26 +24,31 @@ class Located(Solvable):
         return (params - truth) ** 2
 
     def log_density(self, params: Any, rows: Any) -> Any:
-        return -0.5 * ((rows - params) / self.noise) ** 2
+        bias = bias_of(self)
+        return -0.5 * (((rows - params) / self.noise) ** 2 / bias + np.log(bias))
 
-    real_log_density = log_density
+    def real_log_density(self, truth: Any, rows: Any) -> Any:
+        return -0.5 * ((rows - truth) / self.noise) ** 2
+
     eps = sampled_eps
 
     def drift(self, key: Any, truth: Any, params: Any) -> Scalar:
+        if bias_of(self) != 1:
+            return sampled_drift(self, key, truth, params)
         return jax.scipy.special.erf(jnp.abs(params - truth) / (8**0.5 * self.noise))
 
 
 @dataclass(frozen=True)
-class GaussianMean(Located):
+class GaussianMean(Biased, Located):
     """The mean of N(0, σ²), σ known, squared loss (z - μ)²; the drift is exact."""
 
     noise: float = 1.0
     """σ, deviation of the normal law."""
 
-    flat: ClassVar[Any] = {"gaussian": {"noise": 0.5}}
+    flat: ClassVar[Any] = {"gaussian": {"noise": 0.5, "sampling_bias": 1.0}}
 
     def __post_init__(self) -> None:
-        normalised(self, noise=scale)
+        normalised(self, noise=scale, sampling_bias=sampling_bias)
 
     def loss(self, params: Any, rows: Any) -> Any:
         return (rows - params) ** 2
@@ -49,9 +56,24 @@ class GaussianMean(Located):
     def risk(self, truth: Any, params: Any) -> Scalar:
         return self.noise**2 + (params - truth) ** 2
 
+    def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
+        return self.sampling_bias * self.noise**2 + (params - previous) ** 2
+
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        n_syn = regime.synthetic_size(samples)
+        n_syn, bias = regime.synthetic_size(samples), self.sampling_bias
         loop = samples, n_syn, self.noise, generations
+        if isinstance(regime, regimes.FreshReal):
+            return references.mean_fresh(*loop, regime.share(1), bias=bias)
+        known, first = self._known(regime, loop), self.noise**2 / samples
+        if bias == 1 or known is None:
+            return known
+        if isinstance(regime, regimes.AccumulateSubsample | regimes.Hidden):
+            return from_first(first, generations)
+        return first + bias * (known - first)  # the error of the first real rows is not biased
+
+    def _known(self, regime: regimes.Regime, loop: tuple[int, int, float, int]) -> Any:
+        """Without a bias."""
+        samples, _, _, generations = loop
         shares = regimes.real_shares(regime, samples, generations)[1:]
         match regime:
             case regimes.RealOnly():
@@ -64,8 +86,6 @@ class GaussianMean(Located):
                 return references.mean_accumulate_subsample(*loop)
             case regimes.AccumulateFresh():
                 return references.mean_accumulate(*loop)
-            case regimes.FreshReal():
-                return references.mean_fresh(*loop, regime.share(1))
             case regimes.Anchored():
                 return references.mean_anchored(*loop, regime.alpha)
             case regimes.Hidden():

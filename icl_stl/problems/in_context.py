@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from icl_stl.config import Architecture, QueryArchitecture, Training, flag, whole
+from icl_stl.config import (
+    Architecture,
+    QueryArchitecture,
+    Training,
+    flag,
+    normalised,
+    sampling_bias,
+    whole,
+)
 from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jax
-from icl_stl.problems.base import Problem, Scalar, learner_of
+from icl_stl.problems.base import Biased, Scalar, learner_of
 
 TASK, NETWORK, TRAINING = LinearRegression(), Architecture(), Training()
 OF_TASK, OF_NETWORK = ("dim", "context", "noise"), ("depth", "width", "heads")
@@ -14,7 +22,7 @@ OF_TRAINING = ("steps", "batch", "learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
-class InContext(Problem):
+class InContext(Biased):
     """Prompts of a linear regression and a network that learns from them in context.
 
     The loss is the clipped squared error of a prompt, in [0, 1]: `measure.bounded_loss`. What is
@@ -39,8 +47,12 @@ class InContext(Problem):
             **{n: getattr(NETWORK, n) for n in OF_NETWORK},
             **{n: getattr(TRAINING, n) for n in OF_TRAINING},
             "held_out": 2000,
+            "sampling_bias": 1.0,
         },
-        "bayes": {**{n: getattr(TASK, n) for n in OF_TASK}, "held_out": 2000},
+        "bayes": {
+            **{n: getattr(TASK, n) for n in OF_TASK},
+            **{"held_out": 2000, "sampling_bias": 1.0},
+        },
     }
 
     @classmethod
@@ -50,7 +62,8 @@ class InContext(Problem):
 
         network = Architecture(**some(OF_NETWORK)) if word == "transformer" else None
         training = Training(**some(OF_TRAINING))
-        return cls(LinearRegression(**some(OF_TASK)), network, training, options["held_out"])
+        task = LinearRegression(**some(OF_TASK))
+        return cls(task, network, training, **some(("held_out", "sampling_bias")))
 
     def size(self, rows: float, runs: float) -> float:
         task, training, network = self.task, self.training, self.architecture
@@ -68,6 +81,7 @@ class InContext(Problem):
     def __post_init__(self) -> None:
         whole("held_out", self.held_out, 2)
         flag("plug_in", self.plug_in)
+        normalised(self, sampling_bias=sampling_bias)
 
     @property
     def learner(self) -> Any:

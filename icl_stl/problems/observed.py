@@ -56,8 +56,8 @@ def numbers(
     `excess`, risk above the least, where it is known; `risk`, but not where a problem of the
     package knows its excess; `gap`, risk less the mean training loss, weighted; `drift` and `eps`,
     total variations from the real law and from the training law, where they are known or follow
-    from two densities; `nll`, mean of -ln p_θ, where that of D_θ alone is known. A risk that is not
-    known is the mean loss of held-out rows.
+    from two densities; what `quality` says; `nll`, mean of -ln p_θ, where that of D_θ alone is
+    known. A risk that is not known is the mean loss of held-out rows.
     """
     params, rows, weights = generation.params, generation.training_set, generation.row_weights
     key_drift, key_eps = jax.random.split(key)
@@ -81,6 +81,8 @@ def numbers(
         seen["eps"] = problem.eps(*between)
     elif one_step and densities:
         seen["eps"] = sampled_eps(problem, *between)
+    if problem.quality is not None:
+        seen |= problem.quality(truth, params)
     if problem.log_density is not None and not densities:
         seen["nll"] = -jnp.mean(_log_density(problem, params, held_out))
     for name, value in seen.items():

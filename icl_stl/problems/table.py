@@ -9,11 +9,20 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from icl_stl.config import Architecture, Training, is_number, one_of, require, whole
+from icl_stl.config import (
+    Architecture,
+    Training,
+    is_number,
+    normalised,
+    one_of,
+    require,
+    sampling_bias,
+    whole,
+)
 from icl_stl.data import FromFile, Header, Outside, Sheet, read_rows, spread
 from icl_stl.laws import LinearRegression
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Problem, Scalar, learner_of
+from icl_stl.problems.base import Biased, Scalar, learner_of
 from icl_stl.problems.in_context import NETWORK, TRAINING, InContext
 from icl_stl.regimes import Regime, real_share, training_size
 
@@ -34,15 +43,16 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table(Problem):
+class Table(Biased):
     """Rows of a file, some of them held out, and any generative learner.
 
     Every loop orders the rows by its own key: the first are held out, seen by no generation; the
     next n are its real rows, and fresh real rows are drawn, without replacement, from all that are
     not held out. A learner of JAX sees columns whose n real rows have mean 0 and deviation 1, in
     single precision; a model outside JAX sees the numbers of the file. The held-out loss is the
-    mean of -ln p of a row, in nats, in the units of the file either way: a change of all units by
-    s shifts it by Σ ln s. Categories are numbers, 0 for the first word (`icl_stl.data.reading`).
+    mean of -ln p of a row, in nats, in the units of the file either way: a change of all units by s
+    shifts it by Σ ln s; it is that of the fit, whatever its sampling bias. Categories are numbers,
+    0 for the first word (`icl_stl.data.reading`).
     """
 
     real: str
@@ -67,6 +77,11 @@ class Table(Problem):
         share = self.held_out_share
         check_parting(share, self.header)
         whole("length", self.length, 2)
+        normalised(self, sampling_bias=sampling_bias)
+        model = getattr(self.model, "kind", self.model)
+        takes = not self.outside and getattr(model, "takes_bias", False)
+        right = "1 for a model whose rows are drawn in one way only"
+        require(takes or self.sampling_bias == 1, "sampling_bias", self.sampling_bias, right)
         object.__setattr__(self, "categories", tuple(self.categories))
         object.__setattr__(self, "digest", self.sheet.digest)
         fits = bool(self.sheet.symbols) == (getattr(self.model, "name", "") == "markov")
@@ -231,7 +246,7 @@ class Table(Problem):
 
 
 @dataclass(frozen=True)
-class TablePrompts(Problem):
+class TablePrompts(Biased):
     """Prompts of rows of a file, and a transformer that learns from them in context.
 
     A prompt is m rows, no row twice: the inputs are all columns but one, the label is that one, all
@@ -239,7 +254,7 @@ class TablePrompts(Problem):
     same in all loops; which prompts are drawn is not. Of what a loop generates the labels are the
     model's, the inputs are drawn from rows that are not held out. Nothing is known of the law, so
     there is no excess; the held-out loss is the mean of -ln p of a label given what precedes it, in
-    nats a label, in the units of the file.
+    nats a label, in the units of the file, p the law that the model writes labels by.
     """
 
     prompts_from: str
@@ -270,6 +285,7 @@ class TablePrompts(Problem):
         check_parting(self.held_out_share, self.header)
         whole("context", self.context, 2)
         whole("held_out", self.held_out, 2)
+        normalised(self, sampling_bias=sampling_bias)
         sheet = self.sheet
         object.__setattr__(self, "digest", sheet.digest)
         require(not sheet.symbols, "prompts_from", self.prompts_from, "a table, and no text")
@@ -323,11 +339,11 @@ class TablePrompts(Problem):
 
         learner = adam_transformer(self.task, self.architecture, self.training)
 
-        def generate(key: Any, params: Any, count: int) -> Any:
+        def generate(key: Any, params: Any, count: int, **how: float) -> Any:
             key_xs, key_ys = jax.random.split(key)
             xs, ys = self.draw(key_xs, (), count)
             assert learner.relabel is not None
-            return learner.relabel(key_ys, params, Prompts(xs, jnp.zeros_like(ys)))
+            return learner.relabel(key_ys, params, Prompts(xs, jnp.zeros_like(ys)), **how)
 
         return replace(learner, generate=generate)
 

@@ -9,7 +9,9 @@ from icl_stl.bounds._check import (
     generation_index,
     nonnegative,
     numbers,
+    one,
     positive,
+    real,
     share,
 )
 from icl_stl.bounds._kinds import Floats, Num
@@ -43,6 +45,11 @@ def variance(noise: float) -> float:
             "square is a number"
         )
     return square
+
+
+def sampling_bias(bias: float, *, below_one: bool = False) -> float:
+    """s, the variance of generated rows over that of the fit, in (0, 1]."""
+    return one("bias", real("bias", bias, 0.0, 1.0, open_low=True, open_high=below_one))
 
 
 def real_weight(weight: float | None, samples: int, n_syn: int) -> float:

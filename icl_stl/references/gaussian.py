@@ -12,7 +12,14 @@ import numpy as np
 from icl_stl.bounds._check import flag, nonnegative, positive, probability, share
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.bounds.drift import anchored_weights
-from icl_stl.references._common import last_generation, mixing, real_weight, rows, variance
+from icl_stl.references._common import (
+    last_generation,
+    mixing,
+    real_weight,
+    rows,
+    sampling_bias,
+    variance,
+)
 from icl_stl.references._gains import (
     accumulate_gain,
     augment_gain,
@@ -133,16 +140,21 @@ def mean_anchored(samples: int, n_syn: int, noise: float, generations: int, alph
     return mean_loop(shares, samples, n_syn, noise)
 
 
-def mean_fresh(samples: int, n_syn: int, noise: float, generations: int, weight: float) -> Floats:
+def mean_fresh(
+    samples: int, n_syn: int, noise: float, generations: int, weight: float, *, bias: float = 1.0
+) -> Floats:
     r"""Error of the mean if every generation sees n new real rows and the last batch.
 
-    V_i = w^2 sigma^2/n + (1-w)^2 (V_{i-1} + sigma^2/n_syn), V_0 = sigma^2/n.
+    V_i = w^2 sigma^2/n + (1-w)^2 (V_{i-1} + s sigma^2/n_syn), V_0 = sigma^2/n.
+
+    Args:
+        bias: s in (0, 1], the variance of generated rows over sigma^2.
     Returns: E (mu_i - mu)^2, [G+1].
-    Source: derived here, THEORY.md statement 38.
+    Source: derived here, THEORY.md statement 38; with a bias 115.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
-    w = float(share("weight", weight))
-    return fresh_path(square / n, square / m, w, last_generation(generations))
+    w, s = float(share("weight", weight)), sampling_bias(bias)
+    return fresh_path(square / n, s * square / m, w, last_generation(generations))
 
 
 def mean_fresh_limit(samples: int, n_syn: int, noise: float, weight: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from icl_stl import regimes
 from icl_stl.bounds._check import flag
 from icl_stl.bounds._kinds import Floats, Num
-from icl_stl.references._common import variance
+from icl_stl.references._common import sampling_bias, variance
 from icl_stl.references.discrete import LawPath, _law
 from icl_stl.references.gaussian import MeanVariance
 
@@ -82,7 +82,9 @@ def law_affine(mixing: Mixing, law: Num, scale: Num = 1.0, offset: Num = 0.0) ->
     return LawPath(found.mean, found.error + (bias**2).sum(axis=1), found.within)
 
 
-def mean_variance_mixed(mixing: Mixing, noise: float, unbiased: bool = False) -> MeanVariance:
+def mean_variance_mixed(
+    mixing: Mixing, noise: float, unbiased: bool = False, bias: float = 1.0
+) -> MeanVariance:
     r"""Mean and variance of a normal law, both fitted, in a loop that mixes in any of these ways.
 
     By maximum likelihood E v_i + E (mu_i - mu)^2 = sigma^2 in every generation, and the error is
@@ -91,14 +93,16 @@ def mean_variance_mixed(mixing: Mixing, noise: float, unbiased: bool = False) ->
     Args:
         mixing: Mixing.
         unbiased: variances are multiplied by N/(N - 1), N the rows with a weight.
+        bias: s in (0, 1], the variance of generated rows over that of the fit: statement 116.
     Returns: MeanVariance, [G+1] each; nan from a fit to one row on, if unbiased.
     Source: derived here, THEORY.md statement 98.
     """
     rows = mixing.rows
     spread = np.where(rows > 1, rows / np.maximum(rows - 1, 1), np.nan)
     spread = spread if flag("unbiased", unbiased) else np.ones(len(rows))
-    found = _moments(mixing, np.zeros(1), variance(noise), 1.0, 0.0, spread)
-    return MeanVariance(found.error, found.within)
+    s = sampling_bias(bias)
+    found = _moments(mixing, np.zeros(1), variance(noise), 1.0, 0.0, s * spread)
+    return MeanVariance(found.error, found.within / s)
 
 
 def _moments(

@@ -24,7 +24,8 @@ class Functions(NamedTuple):
     """What a member is, as pure functions: see `Learner`."""
 
     fit: Callable[[Array, Array, Array], Any]
-    generate: Callable[[Array, Any, int], Array]
+    generate: Callable[..., Array]
+    """key, parameters, count and, by name, the sampling bias."""
     log_density: Callable[[Any, Array], Array] | None = None
     redraw: Callable[[Array, Any, Array], tuple[Array, Array]] | None = None
 
@@ -41,6 +42,11 @@ class Generative:
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__name__.lower()
+
+    @property
+    def takes_bias(self) -> bool:
+        """Whether it has a variance or a temperature: `learners.tempered`."""
+        return True
 
     def functions(self, columns: int) -> Functions:
         """The functions, for rows of so many columns."""
@@ -67,11 +73,16 @@ def _made(member: Generative, columns: int) -> "Learner":
         require(fine, f"rows of {member.name}", rows.shape, f"of the shape [N, {columns}]")
         return own.fit(key, rows, weights)
 
-    def relabel(key: Array, params: Any, rows: Array) -> Array:
-        return own.generate(key, params, rows.shape[0])
+    def relabel(key: Array, params: Any, rows: Array, **how: Any) -> Array:
+        return own.generate(key, params, rows.shape[0], **how)
 
     return Learner(
-        fit, own.generate, relabel=relabel, redraw=own.redraw, log_density=own.log_density
+        fit,
+        own.generate,
+        relabel=relabel,
+        redraw=own.redraw,
+        log_density=own.log_density,
+        takes_bias=member.takes_bias,
     )
 
 

@@ -102,7 +102,7 @@ class Diffusion(Generative):
             )
             return DiffusionFit(own, jnp.min(z, axis=0), jnp.max(z, axis=0), best)
 
-        def generate(key: Any, law: DiffusionFit, count: int) -> Array:
+        def generate(key: Any, law: DiffusionFit, count: int, bias: Any = 1.0) -> Array:
             times = np.linspace(1, 0, self.levels + 1)[:-1] * (1 - 0.5 / self.levels)
             clean, noise = np.cos(np.pi / 2 * times), np.sin(np.pi / 2 * times)
             less = np.append(noise[1:], 0.0)  # the noise after each step
@@ -115,12 +115,12 @@ class Diffusion(Generative):
                 guessed = guess(law.network, z, jnp.full(count, time))
                 start = jnp.clip((z - noise * guessed) / clean, law.low[None], law.high[None])
                 guessed = (z - clean * start) / noise
-                drawn = jax.random.normal(key, z.shape)
+                drawn = bias**0.5 * jax.random.normal(key, z.shape)
                 return kept * start + old * guessed + new * drawn, None
 
             key, key_start = jax.random.split(key)
             keys = jax.random.split(key, self.levels)
-            start = jax.random.normal(key_start, (count, columns))
+            start = bias**0.5 * jax.random.normal(key_start, (count, columns))
             z, _ = jax.lax.scan(step, start, (jnp.asarray(chain, jnp.float32), keys))
             return law.units.back(z)
 

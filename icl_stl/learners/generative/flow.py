@@ -94,8 +94,8 @@ class Flow(Generative):
             )
             return FlowFit(own, best)
 
-        def generate(key: Any, law: FlowFit, count: int) -> Array:
-            z = jax.random.normal(key, (count, columns))
+        def generate(key: Any, law: FlowFit, count: int, bias: Any = 1.0) -> Array:
+            z = bias**0.5 * jax.random.normal(key, (count, columns))
             back = partial(bent, inverse=True)
             z, _ = jax.lax.scan(back, z, (law.networks, reads), reverse=True)
             return law.units.back(z)

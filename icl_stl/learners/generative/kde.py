@@ -42,16 +42,20 @@ class Kde(Generative):
     def __post_init__(self) -> None:
         normalised(self, bandwidth=nonnegative, least=positive)
 
+    @property
+    def takes_bias(self) -> bool:
+        return self.bandwidth > 0
+
     def functions(self, columns: int) -> Functions:
         h = self.bandwidth
 
         def fit(key: Any, rows: Array, weights: Array) -> KdeFit:
             return KdeFit(*units(rows, weights), weights)
 
-        def generate(key: Any, law: KdeFit, count: int) -> Array:
+        def generate(key: Any, law: KdeFit, count: int, bias: Any = 1.0) -> Array:
             key_row, key_noise = jax.random.split(key)
             z = law.z[drawn_rows(key_row, law.weights, count)]
-            return law.units.back(z + h * jax.random.normal(key_noise, z.shape))
+            return law.units.back(z + bias**0.5 * h * jax.random.normal(key_noise, z.shape))
 
         def log_density(law: KdeFit, rows: Array) -> Array:
             width = jnp.where(law.units.deviation > 0, h, self.least)

@@ -67,7 +67,11 @@ class Markov(Generative):
                 law = jnp.where(total > 0, law, below)
             return law
 
-        def generate(key: Any, law: Array, count: int) -> Array:
+        from icl_stl.learners.laws import powered
+
+        def generate(key: Any, law: Array, count: int, bias: Any = 1.0) -> Array:
+            law = powered(law, bias)
+
             def step(code: Array, points: Array) -> tuple[Array, Array]:
                 new = jax.vmap(chosen)(points, law[code]).astype(jnp.int32)
                 return (code * base + new) % base**order, new
@@ -79,8 +83,8 @@ class Markov(Generative):
         def log_density(law: Array, rows: Array) -> Array:
             return jnp.sum(jnp.log(law[contexts(rows), rows]), axis=1)
 
-        def redraw(key: Any, law: Array, rows: Array) -> tuple[Array, Array]:
-            laws = law[contexts(rows)]
+        def redraw(key: Any, law: Array, rows: Array, bias: Any = 1.0) -> tuple[Array, Array]:
+            laws = powered(law, bias)[contexts(rows)]
             points = jax.random.uniform(key, rows.shape)
             drawn = jax.vmap(jax.vmap(chosen))(points, laws).astype(rows.dtype)
             return drawn, jnp.take_along_axis(laws, rows[..., None], -1)[..., 0]

@@ -98,10 +98,10 @@ class Mixture(Generative):
             law: MixtureFit = jax.lax.fori_loop(0, self.steps, step, start)
             return law
 
-        def generate(key: Any, law: MixtureFit, count: int) -> Array:
+        def generate(key: Any, law: MixtureFit, count: int, bias: Any = 1.0) -> Array:
             key_component, key_noise = jax.random.split(key)
             component = drawn_rows(key_component, law.shares, count)
-            noise = jax.random.normal(key_noise, (count, columns))
+            noise = bias**0.5 * jax.random.normal(key_noise, (count, columns))
             apart = jnp.einsum("ncd,nd->nc", law.roots[component], noise)
             return law.units.back(law.means[component] + apart)
 

@@ -46,8 +46,9 @@ class Normal(Generative):
             values, axes = jnp.linalg.eigh(kept * (z.T @ (weights[:, None] * z)))
             return NormalFit(own, axes * jnp.sqrt(jnp.maximum(values, 0))[None])
 
-        def generate(key: Any, law: NormalFit, count: int) -> Array:
-            return law.units.back(jax.random.normal(key, (count, columns)) @ law.root.T)
+        def generate(key: Any, law: NormalFit, count: int, bias: Any = 1.0) -> Array:
+            noise = bias**0.5 * jax.random.normal(key, (count, columns))
+            return law.units.back(noise @ law.root.T)
 
         def log_density(law: NormalFit, rows: Array) -> Array:
             values, axes = jnp.linalg.eigh(law.root @ law.root.T)

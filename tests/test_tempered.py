@@ -86,9 +86,16 @@ def test_symbols_have_powers_of_their_probabilities():
     plain = laws.categorical(4).generate(KEY, laws.powered(law, S), 500)
     np.testing.assert_array_equal(learner.generate(KEY, law, 500), plain)
     markov = GENERATIVE["markov"](symbols=3, order=1).make(4)
-    fit = fitted(markov, jax.random.randint(KEY, (50, 4), 0, 3))
+    rows = jax.random.randint(KEY, (50, 4), 0, 3)
+    fit = fitted(markov, rows)
     powered = markov.generate(KEY, laws.powered(fit, S), 50)
     np.testing.assert_array_equal(tempered(markov, S).generate(KEY, fit, 50), powered)
+    pairs = (laws.categorical(4), law, jnp.arange(400) % 4), (markov, fit, rows)
+    for own, found, some in pairs:
+        redrawn = tempered(own, S).redraw(KEY, found, some)
+        plain = own.redraw(KEY, laws.powered(found, S), some)
+        np.testing.assert_array_equal(redrawn[0], plain[0])
+        np.testing.assert_allclose(redrawn[1], plain[1], rtol=1e-5)
 
 
 def test_a_transformer_writes_with_less_deviation():
@@ -103,6 +110,8 @@ def test_a_transformer_writes_with_less_deviation():
         one, other = (own.relabel(KEY, params, rows) for own in (learner, biased))
         first = whole.mean[:, 0]
         np.testing.assert_allclose(other.ys[:, 0] - first, (one.ys[:, 0] - first) / 2, atol=1e-4)
+        drawn, plain = (own.redraw(KEY, params, rows)[0].ys for own in (biased, learner))
+        np.testing.assert_allclose(drawn - whole.mean, (plain - whole.mean) / 2, atol=1e-4)
         many = biased.generate(KEY, params, 2000)
         law = learner.predict(params, many)
         assert float(((many.ys - law.mean) / law.std).std()) == pytest.approx(0.5, rel=0.03)

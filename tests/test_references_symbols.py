@@ -354,7 +354,7 @@ def test_inputs_that_are_repeated_count_once_among_few_rows() -> None:
     assert np.isfinite(problems.expected_excess(ols, twice, 5, 2)).all()
     ols.check(Edit((1.0,), "additive"), 5, 2)
     for regime, n in ((Replace(2.0), 5), (AugmentSameInputs.from_lam(0.5, weight=0.0), 20)):
-        with pytest.raises(ValueError, match=r"^lam must be at most 8, or at least 12: .* it is 10"):
+        with pytest.raises(ValueError, match=r"^lam must be at most 8, or at least 12"):
             ols.check(regime, n, 2)
 
 

@@ -113,6 +113,10 @@ def test_admissible_amounts_by_exhaustion():
         assert (value.low[found.harmful :] > alone).all()
         certain = np.flatnonzero(value.low <= alone)[-1]
         assert found.most < found.harmful < 1.5 * certain
+    near, nearer = (
+        np.array(references.admissible_synthetic(50, 1 - off)) * off for off in (1e-6, 1e-9)
+    )
+    np.testing.assert_allclose(near, nearer, rtol=1e-2)
     mean = [references.mean_variance_biased_limit(2, m, 1.0, 1.0).mean_error for m in (1, 9, 999)]
     assert np.diff(mean).max() < 0
     assert mean[0] < 0.5

@@ -117,6 +117,16 @@ REFUSED = [
     ("run_loop", "--regime augment_same_inputs", ["regime", "did you mean 'augment-same-inputs'?"]),
     ("run_loop", "--regime anchored --alpha 1", ["alpha", "1.0", "in (0, 1)"]),
     ("run_loop", "--weight 1.5", ["weight", "1.5", "[0, 1]"]),
+    (
+        "run_loop",
+        "--learner sources --regime hidden --sampling-bias 0.5",
+        ["sampling_bias", "0.5", "left out", "'sources'"],
+    ),
+    (
+        "run_loop",
+        "--learner sources --regime hidden --growth 1e9",
+        ["growth", "1000000000.0", "whole number"],
+    ),
     ("run_loop", "--regime real-only --lam 2", ["lam", "'2'", "'real-only'"]),
     ("run_loop", "--regime fresh --weight 1.5", ["weight", "1.5", "[0, 1]"]),
     ("run_loop", "--regime accumulate --lam 0.001 --samples 64", ["lam = 0.001", "samples = 64"]),

@@ -413,5 +413,6 @@ def test_shares_fall_and_rows_grow_as_they_are_asked_to(regime):
     shares = [real_share(one, 10, i) for i in range(1, 6)]
     np.testing.assert_allclose(shares, 0.8 / np.sqrt(np.arange(2, 7)), rtol=1e-14)
     assert one.sizes(10, 6) == [10, 28, 52, 80, 80, 80]
+    assert real_share(regime(0.8, alpha_decay=1000.0), 10, 5) == 0.0  # too small for a number
     expected = varying_share_weights(np.array(shares))
     np.testing.assert_allclose(mixing_weights(one, 10, 5), expected, rtol=1e-14)

@@ -24,7 +24,7 @@ class Sources(Solvable):
     refits: ClassVar[bool] = False
     flat: ClassVar[Any] = {
         "sources": {
-            **{n: v for n, v in Categorical.flat["categorical"].items() if n != "pseudo_count"},
+            **{n: Categorical.flat["categorical"][n] for n in ("symbols", "probabilities")},
             "estimator": "interpolating",
         }
     }

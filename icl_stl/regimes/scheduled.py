@@ -43,7 +43,7 @@ class Scheduled(Regime):
         object.__setattr__(self, "until", int(self.until))
 
     def share(self, generation: int) -> float:
-        return float(self.alpha / (generation + 1) ** self.alpha_decay)
+        return float(self.alpha * (generation + 1.0) ** -self.alpha_decay)
 
     def grown(self, rows: int, generation: int) -> int:
         """So many rows of generation 1 in a later one: rows i^r, rounded."""

@@ -227,6 +227,8 @@ def _synthetic(regime: Regime, samples: int, given: Mapping[str, Any]) -> int:
         return synthetic_size(asked, samples) and synthetic_size(regime, samples)
     except OverflowError:
         name = "alpha" if isinstance(asked, Augment) else "lam"
+        if getattr(regime, "growth", 0):
+            name, asked = "growth", regime
         raise ValueError(
             f"{name} = {getattr(asked, name)!r} asks for more synthetic rows beside samples = "
             f"{samples} real ones than can be counted; that must be a whole number"

@@ -156,7 +156,7 @@ def _side_experiments(preset: Preset) -> dict[str, Loops]:
 
 def _drift_experiment(preset: Preset) -> Loops:
     bits = Bernoulli(1.0, probability=0.0, centre=0.0, injected=INJECTED)
-    return _risks(bits, SCHEDULE, 100, LAST, run_count(preset, 0.5))
+    return _risks(bits, SCHEDULE, 100, LAST, run_count(preset))
 
 
 def _influence_experiment(preset: Preset) -> NeighbouringLoops:

@@ -95,7 +95,7 @@ def _lost(preset: Preset) -> dict[str, Loops]:
     return {
         name: Loops(problem, Replace(), of["n"], of["last"], run_count(preset, part), "risks")
         for name, problem, of, part in (
-            ("rare symbol", rare, BITS, 2.0),
+            ("rare symbol", rare, BITS, 2.3),
             ("symbols alike", alike, ALPHABET, 1.0),
         )
     }

@@ -596,6 +596,14 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
     pair = (N, N, SIGMA, LAST)
     loop = bernoulli.BernoulliLoop(N, N, 0.3, 0.8, error=0.02)
     replaced = loop._replace(replace=True)
+
+    def affine(regime, law=LAW, scale=1.0, offset=0.0):
+        return known.law_affine(known.Mixing.of(regime, N, LAST), law, scale, offset).error
+
+    fitted = np.array([N, *[2 * N] * LAST])
+    counted = fitted + 0.7 * len(LAW)
+    both = [0.2 * 0.5 - 0.02, 0.2 * 0.5 + 0.02]
+    every = known.mean_variance_mixed(known.Mixing.of(Accumulate(), N, LAST), SIGMA)
     cases = (
         ("gaussian_mean", Replace(), mean, known.mean_replace(*pair)),
         ("gaussian_mean", Augment(0.5, 0.3), mean, known.mean_augment(*pair, 0.3)),
@@ -607,7 +615,7 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
         ("gaussian_mean", FreshReal(), mean, known.mean_fresh(*pair, 0.5)),
         ("gaussian", Replace(), mean, known.mean_variance_replace(*pair).mean_error),
         ("gaussian", Augment(0.5), mean, known.mean_variance_augment(*pair).mean_error),
-        ("gaussian", Accumulate(), mean, None),
+        ("gaussian", Accumulate(), mean, every.mean_error),
         ("ols", Replace(), ols, known.ols_replace(*size)),
         ("ols", AugmentSameInputs(0.5, 0.6), ols, known.ols_augment_same_inputs(*size, 0.6)),
         ("ols", Augment(0.5), ols, known.ols_augment_fresh_inputs(*size)),
@@ -621,14 +629,18 @@ def test_every_problem_finds_its_closed_form(ledger) -> None:
         ("categorical", Augment(0.5, 0.3), law, known.law_augment(LAW, N, N, LAST, 0.3).error),
         ("categorical", Accumulate(), law, known.law_accumulate(LAW, N, N, LAST).error),
         ("categorical", Anchored(0.3), law, known.law_anchored(LAW, N, N, LAST, 0.3).error),
-        ("categorical", AccumulateSubsample(), law, None),
+        ("categorical", AccumulateSubsample(), law, affine(AccumulateSubsample())),
+        ("categorical", AugmentSameInputs(0.5), {**smooth, "sampling_bias": 0.5}, None),
         ("categorical", Replace(), smooth, known.smoothed_replace(LAW, N, N, 0.7, LAST).error),
         ("categorical", Augment(0.5), smooth, known.smoothed_augment(LAW, N, N, 0.7, LAST).error),
-        ("categorical", Augment(0.5, 0.3), smooth, None),
+        (
+            *("categorical", Augment(0.5, 0.3), smooth),
+            affine(Augment(0.5, 0.3), LAW, fitted / counted, 0.7 / counted[:, None]),
+        ),
         ("categorical", Accumulate(), smooth, known.smoothed_accumulate(*smoothed_law).error),
         ("bernoulli", Augment(0.5), bits, bernoulli.drift(loop, LAST).square),
         ("bernoulli", Replace(), bits, bernoulli.drift(replaced, LAST).square),
-        ("bernoulli", Accumulate(), bits, None),
+        ("bernoulli", Accumulate(), bits, affine(Accumulate(), [0.7, 0.3], 0.8, both) / 2),
     )
     for problem, regime, settings, curve in cases:
         n = ROWS if problem == "ols" else N

@@ -9,13 +9,13 @@ from scipy.special import roots_genlaguerre
 from icl_stl import references
 
 N, M, S = 5, 7, 0.8
-NORMAL, NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+NORMAL, NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 NORMAL_WEIGHTS = NORMAL_WEIGHTS / NORMAL_WEIGHTS.sum()
 
 
 def chi_squared(freedom):
-    """Nodes and weights that integrate a polynomial of degree 9 under the chi-squared law."""
-    nodes, weights = roots_genlaguerre(5, freedom / 2 - 1)
+    """Nodes and weights that integrate a polynomial of degree 5 under the chi-squared law."""
+    nodes, weights = roots_genlaguerre(3, freedom / 2 - 1)
     return 2 * nodes, weights / weights.sum()
 
 
@@ -59,6 +59,28 @@ def test_second_moments_by_integration(w, unbiased):
     assert [part[1] for part in w2] == pytest.approx(expected, rel=1e-12)
 
 
+def test_two_generations_by_integration():
+    """E mu^2 v of generation 1 is in the variance of generation 2 alone."""
+    means, variances, chances = [], [], []
+    spread, weights = chi_squared(N - 1)
+    for (z, p), (b, q) in product(
+        zip(NORMAL, NORMAL_WEIGHTS, strict=True), zip(spread, weights, strict=True)
+    ):
+        own = one_generation(z / N**0.5, b / N, N, M, S, 0.3, 1.0)
+        for found, part in zip((means, variances, chances), own, strict=True):
+            found.append(part.ravel())
+        chances[-1] = p * q * chances[-1]
+    seen = np.zeros(2)
+    for mean, variance, chance in zip(
+        *map(np.concatenate, (means, variances, chances)), strict=True
+    ):
+        _, after, own = one_generation(mean, variance, N, M, S, 0.3, 1.0)
+        seen += chance * np.array([(own * after).sum(), (own * after**2).sum()])
+    low, _, high = (part[2] for part in references.biased_distance(N, M, 1.0, 2, S, 0.3))
+    expected = (seen[1] - seen[0] ** 2) / seen[0] ** 1.5
+    assert high - low == pytest.approx(expected, rel=1e-10)
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize("s", [0.5, 0.9, 1.0])
 def test_limits_are_those_of_the_recursion(fresh, s):
@@ -91,6 +113,10 @@ def test_admissible_amounts_by_exhaustion():
         assert (value.low[found.harmful :] > alone).all()
         certain = np.flatnonzero(value.low <= alone)[-1]
         assert found.most < found.harmful < 1.5 * certain
+    near, nearer = (
+        np.array(references.admissible_synthetic(50, 1 - off)) * off for off in (1e-6, 1e-9)
+    )
+    np.testing.assert_allclose(near, nearer, rtol=1e-2)
     mean = [references.mean_variance_biased_limit(2, m, 1.0, 1.0).mean_error for m in (1, 9, 999)]
     assert np.diff(mean).max() < 0
     assert mean[0] < 0.5

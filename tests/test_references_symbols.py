@@ -15,6 +15,8 @@ from icl_stl.regimes import (
     AccumulateSubsample,
     Anchored,
     Augment,
+    AugmentSameInputs,
+    Edit,
     FreshReal,
     RealOnly,
     Regime,
@@ -343,6 +345,17 @@ def test_few_rows_in_simulation(n, m, d, fresh) -> None:
     regime = FreshReal(m / n) if fresh else Replace(m / n)
     excess = problems.expected_excess(problems.Ols(d, 0.7), regime, n, 2)
     np.testing.assert_allclose(excess, known, rtol=1e-12)
+
+
+def test_inputs_that_are_repeated_count_once_among_few_rows() -> None:
+    """Of 10 rows in 10 dimensions least squares has no mean error, of 5 inputs twice it has."""
+    ols, twice = problems.Ols(10), AugmentSameInputs.from_lam(2.0, weight=0.0)
+    ols.check(twice, 5, 2)
+    assert np.isfinite(problems.expected_excess(ols, twice, 5, 2)).all()
+    ols.check(Edit((1.0,), "additive"), 5, 2)
+    for regime, n in ((Replace(2.0), 5), (AugmentSameInputs.from_lam(0.5, weight=0.0), 20)):
+        with pytest.raises(ValueError, match=r"^lam must be at most 8, or at least 12"):
+            ols.check(regime, n, 2)
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 7), (3, 1, 12), (2, 5, 14)])

@@ -106,7 +106,8 @@ MANY = {
 """Claims that compile many programs each; the quick preset judges them wherever this is tested."""
 MORE = {
     *("rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"),
-    "plan_from_pilots",
+    *("plan_from_pilots", "absorption", "hidden_sources", "varying_shares", "token_editing"),
+    *("sampling_bias", "augmentation"),
 }
 """Of claims whose experiments are of the same kinds one is enough, here too."""
 SLOW = MANY | trials(MORE | {"synthetic_curves"}, set())

@@ -29,8 +29,9 @@ def binomial(n, p):
     return [comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
 
 
-def enumerated(step, p, sizes=SIZES, alphas=ALPHAS, by_lot=True):
+def enumerated(step, p, sizes=None, alphas=None, by_lot=True):
     """E |P_t - p|² of bits: `step` gives the estimate of a stage from all that was seen."""
+    sizes, alphas = sizes or SIZES, alphas or ALPHAS
     paths, errors = {(): 1.0}, []
     for t, n in enumerate(sizes):
         ahead = {}
@@ -89,6 +90,27 @@ def test_estimators_equal_enumeration(name, step, by_lot, monkeypatch):
     found = references.sources_error(name, [0.4, 0.6], SIZES, alphas, by_lot)
     expected = enumerated(step, 0.4, alphas=alphas, by_lot=by_lot)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [4, 8])
+def test_interpolation_is_known_as_long_as_no_estimate_leaves_the_laws(rows, monkeypatch):
+    """One real row, then 4: 4 · 0.3 · 0.7 < 1, or 8: their estimates may be negative."""
+    monkeypatch.setattr("test_sources.SIZES", [1, rows])
+    monkeypatch.setattr("test_sources.ALPHAS", [0.3])
+    published = enumerated(lambda seen: min(max(interpolating(seen), 0), 1), 0.4)
+    raw = enumerated(interpolating, 0.4)
+    found = references.sources_error("interpolating", [0.4, 0.6], SIZES, ALPHAS)
+    assert (abs(published[1] - raw[1]) > 1e-6) == np.isnan(found[1]) == (rows == 8)
+    if rows == 4:
+        np.testing.assert_allclose(found, published, rtol=1e-12)
+    later = references.sources_error("interpolating", [0.4, 0.6], [1, 8, 1], [0.3, 0.3])
+    assert np.isnan(later[1:]).all()
+
+
+def test_probabilities_that_round_have_a_closed_form():
+    known = expected_excess(Sources((0.333333,) * 3), Hidden(0.2), 20, 2)
+    exact = expected_excess(Sources((1 / 3,) * 3), Hidden(0.2), 20, 2)
+    np.testing.assert_allclose(known, exact, rtol=1e-9)
 
 
 def test_the_oracle_equals_enumeration():

@@ -128,12 +128,13 @@ class Categorical(Biased, Solvable):
         return {**seen, "symbols_left": jnp.sum(generation.params > 0).astype(jnp.float32)}
 
     @property
-    def _law(self) -> NDArray[np.float64]:
+    def law(self) -> NDArray[np.float64]:
+        """The real law, with sum 1 to rounding."""
         law = np.array(self.probabilities)
         return np.asarray(law / law.sum())
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        law, count = self._law, self.pseudo_count
+        law, count = self.law, self.pseudo_count
         biased = self.sampling_bias != 1 and not isinstance(regime, regimes.RealOnly)
         if not count and not biased:
             if isinstance(regime, regimes.Edit) and samples > 1:
@@ -151,7 +152,7 @@ class Categorical(Biased, Solvable):
         """Mean number of symbols of which the law of a generation has any, `[G + 1]`; nan where
         it is unknown, or costly.
         """
-        law, n_syn = self._law, max(regime.synthetic_size(samples), 1)
+        law, n_syn = self.law, max(regime.synthetic_size(samples), 1)
         if self.pseudo_count:
             return np.full(generations + 1, float(len(law)))
         start = from_first(references.law_symbols(law, samples, n_syn, 0, 1.0)[0], generations)

@@ -63,6 +63,7 @@ class Ols(Regression):
     def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
         sizes = {"samples": samples}
         n_syn = regime.synthetic_size(samples) if type(regime) in KNOWN else 0
+        n_syn = min(n_syn, samples) if regime.reuses_inputs else n_syn  # different inputs
         if n_syn and regime.share(1) == 0:
             sizes["lam"] = n_syn
         for name, count in sizes.items():

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from icl_stl import references, regimes
 from icl_stl.config import one_of, require
 from icl_stl.lazily import jnp
@@ -79,7 +77,7 @@ class Sources(Solvable):
         return 0.5 * jnp.sum(jnp.abs(params.law - truth))
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
-        law, last = np.array(self.probabilities), generations
+        law, last = Categorical(self.probabilities).law, generations
         shares = regimes.real_shares(regime, samples, last)[1:]
         match regime:
             case regimes.Hidden():

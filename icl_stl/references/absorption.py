@@ -28,7 +28,8 @@ def absorption_factor(generations: int) -> Floats:
     A count of mean n p_0 that is drawn anew from itself is still there with a chance of about
     1 - exp(-n p_0 g_k), however large it was.
     Returns: g_{i+1}, [G+1].
-    Source: published: Suresh, Thangaraj and Khandavally 2024; THEORY.md statement 100.
+    Source: published: Suresh, Thangaraj and Khandavally 2024 (with 3/k); 3/(k+2) derived here:
+        THEORY.md statement 100.
     """
     found = np.ones(last_generation(generations) + 1)
     for i in range(1, len(found)):

@@ -4,6 +4,7 @@ Mean and variance are fitted to n = ``samples`` real rows and m = ``n_syn`` rows
 before; real rows are N(0, sigma^2), kept or new in every generation.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from icl_stl.references.gaussian import MeanVariance
 from icl_stl.references.moments import Mixing, mean_variance_mixed
 
 SHOWN = 4000
-"""Amounts of synthetic rows among which the best and the largest admissible one are looked for."""
+"""Amounts of synthetic rows that are looked at together for the best, or the most admissible."""
 
 
 class SquaredW2(NamedTuple):
@@ -305,15 +306,19 @@ def admissible_synthetic(samples: int, bias: float) -> Admissible:
     def value(counts: Any) -> Floats:
         return biased_distance_limit(n, counts, 1.0, s).value
 
-    grid = np.unique(np.round(np.geomspace(1, high, SHOWN)).astype(int))
-    alone, seen = float(value(np.array([0]))[0]), value(grid)
-    at = int(seen.argmin())
-    near = np.arange(grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)] + 1)
-    best = int(near[value(near).argmin()])
-    helps = np.flatnonzero(seen <= alone)
-    most = 0
-    if helps.size:
-        last = int(helps[-1])
-        near = np.arange(grid[last], grid[min(last + 1, len(grid) - 1)] + 1)
-        most = min(int(near[value(near) <= alone][-1]), high - 1)
+    def found(chosen: Callable[[Floats], Any]) -> int:
+        """What is chosen among ever fewer amounts."""
+        first, last = 1, high
+        while True:
+            grid = np.unique(np.round(np.geomspace(first, last, SHOWN)).astype(int))
+            grid = np.arange(first, last + 1) if last - first < SHOWN else grid
+            at = int(chosen(value(grid)))
+            if last - first < SHOWN:
+                return int(grid[at])
+            first, last = int(grid[max(at - 1, 0)]), int(grid[min(at + 1, len(grid) - 1)])
+
+    alone = float(value(np.array([0]))[0])
+    best = found(np.argmin)
+    most = found(lambda seen: np.flatnonzero(seen <= alone).max(initial=0))
+    most = min(most, high - 1) if value(np.array([most]))[0] <= alone else 0
     return Admissible(best, most, high)

@@ -49,8 +49,8 @@ def sources_error(estimator: str, law: Num, sizes: Num, alphas: Num, by_lot: boo
     Args:
         estimator: pooled, interpolating or oracle.
         by_lot: whether every row is real with probability alpha_t; else alpha_t n_t of them are.
-    Returns: E |P_t - p|^2, [G+1].
-    Assumes: Interpolating: its estimates are laws as they stand, so that none is projected.
+    Returns: E |P_t - p|^2, [G+1]; of interpolation nan from the first stage of which an estimate
+        may be no law, and is projected: where n_t alpha_t (1-alpha_t) > I_{t-1}.
     Source: derived here, THEORY.md statement 106.
     """
     h, (counts, a), lot = _diversity(_law(law)), _stages(sizes, alphas), flag("by_lot", by_lot)
@@ -65,6 +65,9 @@ def sources_error(estimator: str, law: Num, sizes: Num, alphas: Num, by_lot: boo
         kept = _informed(counts, a, 2)
         moved = noise = counts[1:] * a**2
         moved = moved / kept[1:]
+    if estimator == "interpolating":
+        fine = np.logical_and.accumulate(noise * (1 - a) <= a * kept[:-1] * (1 + 1e-12))
+        noise = np.where(fine, noise, np.nan)
     noise = noise / kept[1:] ** 2
     factor = (1 - moved) ** 2 - (1 - a) ** (2 if lot else 1) * noise
     return _path(h * np.concatenate([[1 / counts[0]], noise]), factor)

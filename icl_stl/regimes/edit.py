@@ -24,7 +24,8 @@ class Edit(Regime):
     one of a row, of an example in a prompt, or a symbol; it is predicted from what stands before it
     in its row. Where a learner cannot do that, or rows have no labels, whole rows are edited.
 
-    Source: published, recalled: Zhu et al. 2024 (ToEdit). THEORY.md statements 110 to 113.
+    Source: recalled: Zhu et al. 2024 (ToEdit); its laws derived here: THEORY.md statements 110 to
+        113.
     """
 
     edits: tuple[float, ...] = ()

@@ -500,10 +500,10 @@ ACCUMULATED = 20
 
 
 def _accumulation_experiments(preset: Preset) -> tuple[Loops, ...]:
-    all_runs, twice, half = (run_count(preset, part) for part in (1, 2, 0.5))
+    all_runs, more, half = (run_count(preset, part) for part in (1, 2.2, 0.5))
     return (
-        _risks(GaussianMean(), Accumulate(), 100, 20, twice),
-        _risks(GaussianMean(), AccumulateSubsample(), 100, 20, twice),
+        _risks(GaussianMean(), Accumulate(), 100, 20, more),
+        _risks(GaussianMean(), AccumulateSubsample(), 100, 20, more),
         _risks(Ols(), Accumulate(), ACCUMULATED, 20, all_runs),
         _risks(Ols(), AccumulateFresh(), ACCUMULATED, 20, all_runs),
         _risks(_one_sided(0.002), Accumulate(), 100, 20, half),

@@ -17,12 +17,15 @@ from icl_stl.references import (
     absorption,
     attention,
     bernoulli,
+    biased,
     collapse,
     context,
     discrete,
+    editing,
     gaussian,
     moments,
     regression,
+    sources,
 )
 from icl_stl.regimes import Replace
 
@@ -58,6 +61,7 @@ VALUES = {
     **{"eps": [0.1, 0.2, 0.1], "weights": [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]], "start": 0.1},
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
+    **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3},
     **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
     **{"moments": attention.gaussian_moments(2, 8, 1.0, 0.5), "loop": LOOP, "probability": [0.5]},
 }
@@ -72,13 +76,17 @@ OWN = {
     "contraction_stability": {"contraction": [0.5, 0.5], "injected": [0.1, 0.1]},
     "drift_kl": {"eta": [0.1, 0.2, 0.1]},
     "convergence_exponents": {"p": None},
+    "law_edit_sure": {"threshold": 0.9},
+    **dict.fromkeys(("law_varying", "mean_varying"), {"sizes": [20, 20]}),
+    "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
+    "sources_error": {"estimator": "pooled"},
     "attention_fresh_square": {"weights": [1.0, 0.5]},
     "refit": {"gamma": 0.5, "noises": 0.5, "signal": 1.0},
 }
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += moments, regression
+ROOMS += biased, editing, moments, regression, sources
 
 FUNCTIONS = [
     function

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from icl_stl.bounds._check import flag, share
+from icl_stl.bounds._check import flag, numbers, share
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, real_weight, rows, sampling_bias, variance
 from icl_stl.references.discrete import _law
@@ -103,6 +103,9 @@ def mean_variance_biased_limit(
     e = (k n_r sigma^2/n)/(1 - k s n_s/n), M = (n_r sigma^2 + n_s s e)/(n^2 - n_s^2). Kept ones:
     e = (n_r - 1) sigma^2/(n - 1 - s (n_s - 1) - s n_r (1 + a)/n), M = sigma^2/n_r + s a e/n_s,
     a = n_s^2/(n^2 - n_s^2).
+
+    Args:
+        fresh: whether every generation has new real rows; else the first ones are kept.
     Returns: MeanVariance of scalars.
     Source: derived here, setting of Alemohammad et al. 2023: THEORY.md statement 116.
     """
@@ -213,7 +216,7 @@ def biased_distance_limit(samples: int, n_syn: Any, noise: float, bias: float) -
     Source: derived here, setting of Alemohammad et al. 2023: THEORY.md statement 117.
     """
     n, square, s = rows("samples", samples, 2), variance(noise), sampling_bias(bias)
-    counts = np.atleast_1d(np.asarray(n_syn))
+    counts = np.atleast_1d(numbers("n_syn", n_syn))
     whole = (counts >= 0) & (counts == np.floor(counts))
     rows("n_syn", (counts.max() if whole.all() else counts[~whole][0]).item(), 0)
     m: Floats = np.maximum(counts, 1).astype(np.float64)

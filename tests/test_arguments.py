@@ -77,7 +77,7 @@ OWN = {
     "drift_kl": {"eta": [0.1, 0.2, 0.1]},
     "convergence_exponents": {"p": None},
     "law_edit_sure": {"threshold": 0.9},
-    **dict.fromkeys(("law_varying", "mean_varying"), {"sizes": [20, 20]}),
+    **{name: {"sizes": [20, 20]} for name in ("law_varying", "mean_varying")},
     "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
     "sources_error": {"estimator": "pooled"},
     "attention_fresh_square": {"weights": [1.0, 0.5]},

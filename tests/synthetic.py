@@ -15,6 +15,7 @@ from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Rege
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 from icl_stl.studies.drawing import Stored
+from icl_stl.studies.editing.experiments import Schedules
 from icl_stl.studies.mad.claims import QUANTITIES
 from icl_stl.studies.mad.experiments import LOOPS, BiasedLoops
 from icl_stl.studies.network.experiments import BITS, NOISE, PART, MeasuredNetworks
@@ -151,6 +152,14 @@ OBSERVED = {
 }
 
 
+MORE = {
+    "gaussian": ("variance", "w2", "precision"),
+    "chain": ("support", "entropy"),
+    "categorical": ("entropy", "symbols_left"),
+}
+"""What loops of a problem observe beside."""
+
+
 def shapes(experiment):
     """The arrays that an experiment gives, by name."""
     match experiment:
@@ -174,10 +183,11 @@ def shapes(experiment):
         case PlugInLoops():
             names = ("implied_task_variance", "excess_squared_risk", "drift")
             return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
-    names = OBSERVED[experiment.observe]
-    if experiment.problem.name == "gaussian":
-        names = (*names, "variance", "w2", "precision")
-    sizes = (len(experiment.sizes),) if isinstance(experiment, SizedLoops) else ()
+    several = experiment.regimes if isinstance(experiment, Schedules) else ()
+    several = experiment.sizes if isinstance(experiment, SizedLoops) else several
+    sizes = (len(several),) if several else ()
+    names = "risks" if isinstance(experiment, Schedules) else experiment.observe
+    names = (*OBSERVED[names], *MORE.get(experiment.problem.name, ()))
     return dict.fromkeys(names, (*sizes, experiment.generations + 1))
 
 

@@ -28,7 +28,8 @@ def _limits(ax: Axes, stored: Stored) -> None:
     ax.axhline(alone["bound"], color="0.35", linestyle="--", label="real rows alone")
     ax.set_xscale("log")
     plain_log(ax.xaxis, (1,))
-    ax.set_ylim(0, 3.2 * alone["bound"])
+    if (alone["bound"] or 0) > 0:
+        ax.set_ylim(0, 3.2 * alone["bound"])
     ax.set_xlabel(f"synthetic rows beside {alone['n']:g} new real ones")
     ax.set_ylabel("squared W2 from the real law, σ²")
     ax.set_title("normal law, mean and variance")

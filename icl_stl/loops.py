@@ -637,7 +637,7 @@ def next_generation(
                 keys,
                 learner,
                 regime,
-                kept if regime.keeps_training_set else real,
+                kept if regime.keeps_training_set else seen,
                 previous,
                 samples,
                 None if sizes is None else made,

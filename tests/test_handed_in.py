@@ -880,3 +880,20 @@ def test_any_learner_in_any_regime_learns_from_what_is_mixed(data, n):
     ):
         rtol = 5e-3 if dtype == "float16" else 1e-5
         np.testing.assert_allclose(leaf, np.stack(own), rtol=rtol, atol=1e-5)
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_reused_inputs_are_those_of_the_real_rows_of_this_generation(new):
+    kinds, dtypes = COLUMNS[0]
+    real, fresh = (table_of(kinds, 2, start, dtypes) for start in (1, 7))
+    regime = Shares(size=3, shares=(0.5,) * GENERATIONS, reuses_inputs=True, fresh_real=new)
+    seen = loop(
+        mean_learner(real, dtypes),
+        real,
+        regime,
+        GENERATIONS,
+        lambda key, generation: generation.training_set.a,
+        draw_real=lambda key, count: jax.tree.map(jnp.asarray, fresh),
+    )
+    inputs = (fresh if new else real).a[[0, 1, 0, 1, 0]]
+    np.testing.assert_array_equal(seen[1:], np.tile(inputs, (GENERATIONS, 1)))

@@ -119,7 +119,7 @@ class Run(NamedTuple):
 
 FORKED = multiprocessing.get_context("forkserver")
 """Tests run in processes of their own, which start with everything loaded but the package."""
-LOADED = ("pytest", "hypothesis", "numpy", "scipy.stats", "jax", "optax", "flax.nnx", "tyro")
+LOADED = ("pytest", "numpy", "scipy.stats", "jax", "optax", "flax.nnx", "tyro")
 
 
 def run(folder: Path, tests: Iterable[str], *options: str) -> Run:

@@ -3,11 +3,12 @@
 `mutants.txt` lists them, one a line. Each is one that a hand makes: a wrong constant, a dropped
 factor 2, i for i - 1, n for N, alpha for 1 - alpha, a missing square. Run from the repository root:
 
-    python paper_checks/mutants.py [--short] [--jobs 2]
+    python paper_checks/mutants.py [--short] [--passed] [--jobs 2]
 
 A fault is caught if a test that is named for it fails, after it passed without the fault. Before
 any is planted, all of them are looked at: each has one place in the code, each test that is named
-exists, and those of the faults to be tried pass. What ends otherwise than with a failed test (the
+exists, and those of the faults to be tried pass; with `--passed` they do so elsewhere, as
+where tests and checks are run whole beside this. What ends otherwise than with a failed test (the
 module cannot be imported, the interpreter dies, nothing ends) is no fault that a test notices but
 one that is badly planted. Exit status 1 if fewer than 95 % are caught, if any is badly planted, or
 if the list no longer fits the code or the tests.
@@ -166,7 +167,11 @@ _BADNESS = ("error", "failure", "skipped", "passed")
 
 
 def unfit(
-    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path, folder: Path
+    mutants: Sequence[Mutant],
+    every: Sequence[Mutant],
+    root: Path,
+    folder: Path,
+    passed: bool = False,
 ) -> list[str]:
     """Why faults say nothing about tests, before any is planted; empty if all is well.
 
@@ -175,6 +180,7 @@ def unfit(
         every: All of them: their places and tests have to exist.
         root: The repository.
         folder: A copy of it.
+        passed: Whether tests without any fault are known to pass.
     """
     if wrong := [f"{mutant}: {why}" for mutant in every if (why := misplaced(mutant, root))]:
         return wrong
@@ -183,6 +189,8 @@ def unfit(
     if collected.status != 0:
         said = [line for line in collected.said.splitlines() if line.startswith("ERROR")]
         return said or [f"tests cannot be collected: {collected.said}"]
+    if passed:
+        return []
     tried = sorted({test for mutant in mutants for test in tests_of(mutant)})
     sound = run(folder, tried)
     for test in tried:
@@ -219,7 +227,11 @@ def tried(mutant: Mutant, root: Path, parent: Path) -> str:
 
 
 def judge(
-    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path = ROOT, jobs: int = 1
+    mutants: Sequence[Mutant],
+    every: Sequence[Mutant],
+    root: Path = ROOT,
+    jobs: int = 1,
+    passed: bool = False,
 ) -> int:
     """Try these faults of all; the exit status."""
     FORKED.set_forkserver_preload(list(LOADED))
@@ -228,7 +240,7 @@ def judge(
         whole = parent / "whole"
         whole.mkdir()
         copied(root, whole)
-        if wrong := unfit(mutants, every, root, whole):
+        if wrong := unfit(mutants, every, root, whole, passed):
             print("\n".join(wrong))
             return 1
         with ThreadPoolExecutor(jobs) as pool:
@@ -245,9 +257,10 @@ def main() -> int:
     """Run the mutants and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="the faults marked in the list only")
+    parser.add_argument("--passed", action="store_true", help="tests pass without any fault")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs)
+    return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs, passed=options.passed)
 
 
 if __name__ == "__main__":

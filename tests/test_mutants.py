@@ -120,6 +120,14 @@ def test_a_fault_is_caught_if_its_test_fails(judged):
     assert judged(CAUGHT) == (0, "1 of 1 faults caught (100.0%)\n")
 
 
+def test_what_has_passed_elsewhere_is_not_looked_at_first(mutants, project, capsys):
+    faults = [mutants.Mutant("sums", "2 * x", "x", f"{OWN}{name}") for name in ("twice", "wrong")]
+    assert mutants.judge(faults, faults, project) == 1
+    assert "without any fault" in capsys.readouterr().out
+    assert mutants.judge(faults, faults, project, passed=True) == 0
+    assert capsys.readouterr().out == "2 of 2 faults caught (100.0%)\n"
+
+
 def test_faults_that_end_otherwise_are_not_caught(judged):
     """One survives, one cannot be imported, one stops a fixture, one the interpreter."""
     status, said = judged(

@@ -114,7 +114,8 @@ def gaussian(*, unbiased: bool = False) -> Learner:
 
     def log_density(law: Normal, rows: Float[Array, " N"]) -> Float[Array, " N"]:
         std = jnp.maximum(law.std, np.finfo(np.float32).tiny)  # also after a collapse
-        return -0.5 * ((rows - law.mean) / std) ** 2 - jnp.log(std) - 0.5 * np.log(2 * np.pi)
+        found: Array = -0.5 * ((rows - law.mean) / std) ** 2 - jnp.log(std * (2 * np.pi) ** 0.5)
+        return found
 
     return _without_inputs(fit, generate, log_density, takes_bias=True)
 
@@ -170,7 +171,8 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
         return generate(key, law, rows.shape[0], bias), powered(law, bias)[rows]
 
     def log_density(law: Float[Array, " K"], rows: Int[Array, " N"]) -> Float[Array, " N"]:
-        return jnp.log(law)[rows]
+        found: Array = jnp.log(law)[rows]
+        return found
 
     return replace(_without_inputs(fit, generate, log_density, takes_bias=True), redraw=redraw)
 

@@ -46,8 +46,10 @@ class Learner:
 
 
 def row_log_density(learner: Learner, params: Params, rows: Data) -> Float[Array, " N"]:
-    """ln p_θ of every row by the learner itself: its `log_density`, or the sum over the labels that
-    it can `predict`, each given what precedes it.
+    """How likely the learner itself calls every row, ln p_θ.
+
+    That is its `log_density`, or the sum over the labels that it can `predict`, each given what
+    precedes it.
 
     Raises:
         ValueError: If it has neither.
@@ -57,7 +59,7 @@ def row_log_density(learner: Learner, params: Params, rows: Data) -> Float[Array
     right = "one with log_density or predict where rows are kept by its own confidence"
     require(learner.predict is not None, "learner", "one with neither", right)
     assert learner.predict is not None
-    labels = getattr(rows, "ys", rows)
+    labels: Any = getattr(rows, "ys", rows)
     each = learner.predict(params, rows).log_density(labels)
     found: Array = jnp.sum(each, axis=tuple(range(1, labels.ndim)))
     return found

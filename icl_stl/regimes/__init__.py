@@ -51,6 +51,6 @@ all generations is meant, take `AccumulateFresh`."""
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
     "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "Hidden", "RealOnly",
-    "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights", "real_share",
-    "real_shares", "source_shares", "synthetic_size", "training_size",
+    "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights",
+    "real_share", "real_shares", "source_shares", "synthetic_size", "training_size",
 ]

@@ -1,6 +1,6 @@
 """What combinators share that choose among the synthetic rows of another regime."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from icl_stl.config import require
@@ -23,21 +23,21 @@ class Selecting(Regime):
     A subclass defines `weigh`, and a `name` of its own, which makes it a member.
     """
 
-    inner: Regime = Replace()
+    inner: Regime = field(default=Replace())
     """The other regime; its `mix` must take rows as pytrees, whatever is in them."""
 
-    copied: ClassVar[tuple[str, ...]] = ("keeps_history", "reuses_inputs", "fresh_real")
+    keeps_history: ClassVar[Any] = property(lambda self: self.inner.keeps_history)
+    reuses_inputs: ClassVar[Any] = property(lambda self: self.inner.reuses_inputs)
+    fresh_real: ClassVar[Any] = property(lambda self: self.inner.fresh_real)
 
     def __post_init__(self) -> None:
         fine = isinstance(self.inner, Regime) and not isinstance(self.inner, Selecting)
         fine = fine and not self.inner.keeps_training_set
         right = "a regime that makes whole rows and selects none itself"
         require(fine, "of", getattr(self.inner, "name", self.inner), right)
-        for name in self.copied:
-            object.__setattr__(self, name, getattr(self.inner, name))
 
     def weigh(self, step: Step, rows: Any, there: Any) -> Any:
-        """v >= 0 of every row `[N]`; looked at where a candidate is `there`, a mask `[N]`.
+        """The weight v >= 0 of every row, `[N]`; used where a candidate is `there`, a mask `[N]`.
 
         θ_{i-1} is `step.params`; how likely it calls rows, `step.log_density(rows)`. Randomness is
         to be drawn from `step.key`, folded in with a number.

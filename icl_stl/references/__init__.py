@@ -84,6 +84,13 @@ sampling bias: mean and variance  ``mean_variance_biased``,                     
                                   ``one_fit_distance``
 ... how many rows help            ``admissible_synthetic``                               118
 ... symbols, without error        ``law_powered``                                        119
+rows a verifier keeps: a region   ``ols_region``, ``region_factor``                      123
+... variance gained, bias         ``region_path``, ``mean_region``                       124
+... an oracle with errors         ``oracle_wrong``, ``oracle_fit``                       125
+... the model's surest symbols    ``law_surest``                                         126
+... its surest numbers            ``mean_variance_surest``, ``surest_moment``,           127
+                                  ``variance_surest``                                    128
+... those in a part of the law    ``law_part``                                           129
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -142,9 +149,13 @@ from icl_stl.references.moments import *
 from icl_stl.references.regression import *
 from icl_stl.references.sources import *
 from icl_stl.references.tables import *
+from icl_stl.references.verified import *
 
 # fmt: off
 __all__ = [
+    "OracleFit", "law_part", "law_surest", "mean_region", "mean_variance_surest", "ols_region",
+    "oracle_fit", "oracle_wrong", "region_factor", "region_path", "surest_moment",
+    "variance_surest",
     "Admissible", "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath",
     "EditBounds", "FreshFactors", "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing",
     "SquaredW2", "absorption_factor", "admissible_synthetic", "attention_context",

@@ -67,10 +67,13 @@ class Verified(Selecting):
         return right
 
     def _surest(self, step: Step, rows: Any, there: Any) -> Any:
-        sure = jnp.where(there, step.log_density(rows), -jnp.inf)
-        lot = jax.random.uniform(jax.random.fold_in(step.key, 1), sure.shape)
-        rank = jnp.argsort(jnp.lexsort((lot, -sure, ~there)))
-        return rank < jnp.maximum(jnp.round(self.keep_rate * jnp.sum(there)), 1)
+        far = jnp.where(there, -step.log_density(rows), jnp.inf)
+        count = jnp.maximum(jnp.round(self.keep_rate * jnp.sum(there)), 1).astype(jnp.int32)
+        edge = jnp.sort(far)[count - 1]
+        lot = jax.random.uniform(jax.random.fold_in(step.key, 1), far.shape)
+        lot = jnp.where(there & (far == edge), lot, jnp.inf)  # equal ones
+        left = count - jnp.sum(far < edge)
+        return (far < edge) | (lot <= jnp.sort(lot)[left - 1])
 
     def _right(self, rows: Any) -> Any:
         if jnp.issubdtype(jax.tree.leaves(rows)[0].dtype, jnp.integer):

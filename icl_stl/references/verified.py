@@ -74,10 +74,11 @@ def ols_region(distance: Num, noise: float, radius: float, generations: int) -> 
     Returns: D_i, [G+1, ...].
     Source: derived here, setting of Yi et al. 2025: THEORY.md statement 123.
     """
-    path, square = [real("distance", distance, 0.0, 1e150)], variance(noise)
+    r, square = one("radius", positive("radius", radius)), variance(noise)
+    path = [real("distance", distance, 0.0, 1e150)]
     for _ in range(last_generation(generations)):
         total = path[-1] ** 2 + square
-        kappa = region_factor(radius / total**0.5, 1.0)
+        kappa = region_factor(r / total**0.5, 1.0)
         path.append(path[-1] * kappa * total / (square + kappa * path[-1] ** 2))
     return np.array(path)
 

@@ -154,10 +154,10 @@ def _judge_sure(evidence: Evidence) -> Judged:
         for name, law, other in zip(("excess", "variance"), known, plain, strict=True):
             seen = wide(evidence, experiment, name)
             words = "squared error of the mean" if name == "excess" else "mean fitted variance"
-            for i in range(1, FADES + 1):
+            for i in range(FADES + 1):
                 keys = _keys(experiment, i, name, f"{words}, own confidence")
                 cells.append(equal(seen[:, i], float(law[i]), keys))
-                if name == "variance" or regime.share(1) == 0:
+                if i and (name == "variance" or regime.share(1) == 0):
                     where_ = regime.inner.name
                     control.append(_wrong(cells[-1], float(other[i]), where_, "all rows kept"))
     alphas = np.linspace(0, 1, 51)
@@ -193,7 +193,7 @@ def _judge_oracle(evidence: Evidence) -> Judged:
         control.append(_wrong(cells[-1], 2 * plain.error, f"ψ {psi:g}", "no verifier"))
         above_it = WRONG * psi > (1 - WRONG) * PHI  # then how often they are not is less noisy
         words = f"right labels{' not' * above_it} learned, ψ {psi:g}"
-        keys |= {"kind": "learned", "quantity": words, "p": WRONG, "psi": psi}
+        keys = {**keys, "kind": "learned", "quantity": words, "p": WRONG, "psi": psi}
         seen = np.abs(_learned(evidence, experiment) - above_it)
         cells.append(equal(seen, abs(known.learned - above_it), keys))
         other = abs(plain.learned - above_it)

@@ -65,12 +65,12 @@ def test_a_mean_near_its_verifier(ledger) -> None:
     seen = seen[np.isfinite(seen)]  # a row at least was kept
     cells = [Cell(seen, known)], [Cell(seen, wrong)]
     recorded(ledger, "124 a mean, generation 1; control: no bias", *cells)
-    n = 2000
+    n = 800
     seen = seen_of(GaussianMean(), Verified(keep="region", keep_centre=(0.02,)), n, 3, 10)
     path = references.region_path(n, n, 1, 1.0, 1.0, 0.02, 3)
     ratio = seen["excess"].mean(0) / path
     assert np.abs(ratio - 1).max() < 0.04
-    ledger.record("124 to first order, n = 2000", "holds", f"{np.abs(ratio - 1).max():.1%}")
+    ledger.record("124 to first order, n = 800", "holds", f"{np.abs(ratio - 1).max():.1%}")
 
 
 @pytest.mark.usefixtures("quick_compilation")

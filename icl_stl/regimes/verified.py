@@ -78,10 +78,13 @@ class Verified(Selecting):
     def _right(self, rows: Any) -> Any:
         if jnp.issubdtype(jax.tree.leaves(rows)[0].dtype, jnp.integer):
             return self._symbols(rows)
-        centre, ys = jnp.asarray(self.keep_centre, jnp.float32), getattr(rows, "ys", rows)
-        if hasattr(rows, "xs"):
-            centre = rows.xs @ jnp.broadcast_to(centre, rows.xs.shape[-1:])
-        away = jnp.abs(ys - centre) <= self.keep_radius
+        ys, centre = getattr(rows, "ys", rows), jnp.asarray(self.keep_centre, jnp.float32)
+        of = rows.xs if hasattr(rows, "xs") else ys.reshape(len(ys), -1)
+        fine = len(centre) in (1, of.shape[-1])
+        require(fine, "keep_centre", self.keep_centre, f"one number, or {of.shape[-1]} of them")
+        centre = jnp.broadcast_to(centre, of.shape[-1:])
+        away = ys - rows.xs @ centre if hasattr(rows, "xs") else of - centre[None]
+        away = jnp.abs(away) <= self.keep_radius
         return jnp.all(away.reshape(len(away), -1), axis=1)
 
     def _seen(self, rows: Any) -> Any:
@@ -91,6 +94,6 @@ class Verified(Selecting):
         return first.reshape(len(first), -1)[:, 0] >= self.keep_from
 
     def _symbols(self, rows: Any) -> Any:
-        known = jnp.asarray(self.keep_symbols, jnp.int32)
-        kept = jnp.any(rows[..., None] == known, axis=-1)
+        require(bool(self.keep_symbols), "keep_symbols", self.keep_symbols, "some of the symbols")
+        kept = jnp.isin(rows, jnp.asarray(self.keep_symbols, jnp.int32))
         return jnp.all(kept.reshape(len(kept), -1), axis=1)

@@ -222,6 +222,9 @@ def test_it_is_named_with_the_options_of_both():
         (lambda: Verified(keep_rate=1.5), r"^keep_rate must be in .*1.5"),
         (lambda: Verified(keep_wrong=-0.1), r"^keep_wrong must be in \[0, 1\], but it is -0.1"),
         (lambda: Verified(keep_right=float("nan")), r"^keep_right must be in \[0, 1\].*nan"),
+        (lambda: Verified(keep_centre=(float("inf"),)), "^keep_centre must be of finite .*inf"),
+        (lambda: Verified(keep_from=float("nan")), "^keep_from must be of finite .*nan"),
+        (lambda: Verified(keep_centre=()), r"^keep_centre must be one number .*\(\)"),
         (lambda: Verified(keep_radius=0.0), "^keep_radius must be a positive number.* 0.0"),
         (lambda: members.regime("verified", "augmnt"), "^of must be .*'augment'"),
         (lambda: members.regime("verified", "verified"), "^of must be .*'verified'"),
@@ -299,6 +302,10 @@ def test_factors_of_a_region():
         density = weights * np.exp(-((r * z) ** 2) / 2)
         wanted = density @ (r * z) ** 2 / density.sum()
         assert references.region_factor(2 * r, 2.0) == pytest.approx(wanted, rel=1e-12)
+    s, chances = np.polynomial.hermite_e.hermegauss(80)
+    joint = chances[:, None] * weights * np.exp(-(((z - 0.6 * s[:, None]) / 0.8) ** 2) / 2)
+    wanted = 0.6 * (s @ joint @ z) / (0.6 * (s**2 @ joint).sum())
+    assert references.ols_region(0.6, 0.8, 1.0, 1)[1] == pytest.approx(wanted, rel=1e-9)
     path = references.ols_region([0.0, 2.0], 0.5, 0.7, 40)
     assert not path[:, 0].any()
     factor = float(references.region_factor(0.7, 0.5))

@@ -54,6 +54,11 @@ class Verified(Selecting):
             value = getattr(self, name)
             require(0 <= value <= 1, name, value, "in [0, 1]")
         require(self.keep_rate > 0, "keep_rate", self.keep_rate, "in (0, 1]")
+        for name in ("keep_centre", "keep_from"):
+            value = getattr(self, name)
+            fine = all(map(isfinite, value if name == "keep_centre" else [value]))
+            require(fine, name, value, "of finite numbers")
+        require(bool(self.keep_centre), "keep_centre", self.keep_centre, "one number or several")
         inside = isfinite(self.keep_radius) and self.keep_radius > 0
         require(inside, "keep_radius", self.keep_radius, "a positive number")
 

@@ -144,7 +144,7 @@ def oracle_wrong(
         kept_right: phi in (0, 1], the chance that what is right is kept.
         kept_wrong: psi in [0, 1], that of what is wrong.
     Returns: x_i, [G+1, ...].
-    Source: published (Feng et al. 2024: the condition); derived here, THEORY.md statement 125.
+    Source: derived here, setting of Feng et al. 2024: THEORY.md statement 125.
     """
     p, phi, psi = share("wrong", wrong), *_oracle(kept_right, kept_wrong)
     a, path = one("alpha", share("alpha", alpha)), [p]
@@ -173,7 +173,7 @@ def oracle_fit(
         kept_right: phi in (0, 1].
         kept_wrong: psi in [0, 1].
     Returns: OracleFit. As n and m grow, learned goes to 1 if p psi < (1 - p) phi, to 0 if above.
-    Source: published (Feng et al. 2024: the condition); derived here, THEORY.md statement 125.
+    Source: derived here, setting of Feng et al. 2024: THEORY.md statement 125.
     """
     p, n, m = one("wrong", share("wrong", wrong)), rows("samples", samples), rows("n_syn", n_syn)
     phi, psi = _oracle(kept_right, kept_wrong)
@@ -224,7 +224,7 @@ def law_surest(law: Num, rate: float, generations: int, alpha: float = 0.0) -> F
     Args:
         rate: q in (0, 1].
     Returns: p_i, [G+1, K].
-    Source: derived here, setting of Fu et al. 2025: THEORY.md statement 126.
+    Source: derived here, setting of Fu, Wang, Chen, Shen and Tao 2025: THEORY.md statement 126.
     """
     p, q, w = _law(law), _rate(rate), one("alpha", share("alpha", alpha))
     path = [p]
@@ -281,7 +281,7 @@ def mean_variance_surest(
         unbiased: variances are multiplied by c = N/(N - 1), N the rows with a weight.
         bias: s in (0, 1].
     Returns: MeanVariance, [G+1] each.
-    Source: derived here, setting of Fu et al. 2025: THEORY.md statement 127.
+    Source: derived here, setting of Fu, Wang, Chen, Shen and Tao 2025: THEORY.md statement 127.
     """
     if mixing.history or mixing.drawn:
         raise ValueError(f"mixing = {mixing!r} must be of the rows of the last generation alone")
@@ -311,7 +311,7 @@ def variance_surest(alpha: Num, noise: float, rate: float, generation: float = n
         rate: q in (0, 1].
         generation: i, or inf.
     Returns: v_i in the shape of ``alpha``.
-    Source: derived here, setting of Fu et al. 2025: THEORY.md statement 128.
+    Source: derived here, setting of Fu, Wang, Chen, Shen and Tao 2025: THEORY.md statement 128.
     """
     a, square, q = share("alpha", alpha), variance(noise), _rate(rate)
     i = one("generation", generation_index("generation", generation))

@@ -23,8 +23,8 @@ class Verified(Selecting):
     whose input has a first coordinate of at least that, or `keep_symbols`, and drops the rest.
     `confidence`: the share `keep_rate` of the candidates that θ_{i-1} calls most likely, at least
     one; of equal ones by lot.
-    Source: published: Feng et al. 2024 (oracle); Yi et al. 2025 (region); Fu et al. 2025
-        (confidence); its laws derived here: THEORY.md section 27.
+    Source: derived here, settings of Feng et al. 2024 (oracle), Yi et al. 2025 (region), Fu, Wang,
+        Chen, Shen and Tao 2025 (confidence): THEORY.md section 27.
     """
 
     keep: Literal["region", "confidence", "oracle", "part"] = "confidence"

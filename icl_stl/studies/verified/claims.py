@@ -254,8 +254,8 @@ CLAIMS = (
         "are learned with the exact chance, with the threshold p psi = (1-p) phi. The model's own "
         "confidence: the variance of a normal law fades geometrically, symbols go to the likeliest "
         "one. A verifier that sees a part: the rest keeps the share of the real rows",
-        source="derived here: THEORY.md statements 122 to 129; settings of Feng et al. 2024, Yi et "
-        "al. 2025, Fu et al. 2025",
+        source="derived here: THEORY.md statements 122 to 129; settings of Feng et al. 2024, Yi, "
+        "Liu, Cheng and Xu 2025, Fu, Wang, Chen, Shen and Tao 2025",
         control="the same factor anywhere, or the truth stays; loops that keep all rows; verified "
         "rows harm at once, or never; no verifier; mass lost geometrically, or not; confidence "
         "prevents collapse",

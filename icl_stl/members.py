@@ -401,6 +401,7 @@ def _selecting(
     option: str, words: str, kind: type[Selecting], options: Mapping[str, Option], of: str
 ) -> Named:
     """A regime that selects among the rows of another, with the options of both."""
+    require(isinstance(of, str), "of", of, "a name")
     fine = of not in REGIMES or not issubclass(REGIMES[of], Selecting)
     require(fine, "of", of, "a regime that selects no rows itself")
     inner = regime(of, option="of")
@@ -493,7 +494,7 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
         ValueError: If there is no such thing, both are given, or a field of one is a field of the
             other, too.
     """
-    for name in (*NAMED, "of"):
+    for name in NAMED:
         require(isinstance(given.get(name, ""), str), name, given.get(name), "a name")
     for name in ("learner", "real", "command", "prompts_from"):
         for other in ("problem", *(("real",) if name == "prompts_from" else ())):

@@ -4,22 +4,23 @@ m = ``n_syn`` rows are generated, some are kept. Averages are over loops in whic
 keeps at least one, where real rows have no weight.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import (
+    bdtr,
     betainc,
     betaincinv,
     gammainc,
     gammainccinv,
     gammaincinv,
+    gammaln,
     ndtr,
     roots_hermitenorm,
 )
 
 from icl_stl.bounds._check import flag, generation_index, numbers, one, positive, real, share
 from icl_stl.bounds._kinds import Floats, Num
-from icl_stl.lazily import stats
 from icl_stl.references._common import last_generation, rows, sampling_bias, variance
 from icl_stl.references.discrete import _law
 from icl_stl.references.gaussian import MeanVariance
@@ -29,6 +30,12 @@ NODES = 200
 """Of a Gauss quadrature."""
 TAIL = 1e-18
 """Chance that an order statistic lies outside of where it is integrated."""
+
+
+def _chances(count: Any, of: Any, chance: Any) -> Floats:
+    """P(Bin(of, chance) = count)."""
+    choices = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
+    return np.asarray(np.exp(choices) * chance**count * (1 - chance) ** (of - count))
 
 
 class OracleFit(NamedTuple):
@@ -55,7 +62,7 @@ def region_factor(radius: Num, noise: float) -> Floats:
     Args:
         radius: r > 0.
     Returns: kappa in the shape of ``radius``.
-    Source: derived here, setting of Yi et al. 2025: THEORY.md statements 123 and 124.
+    Source: derived here, setting of Yi et al. 2025: THEORY.md statement 123.
     """
     half = positive("radius", radius) ** 2 / (2 * variance(noise))
     return np.asarray(gammainc(1.5, half) / gammainc(0.5, half))
@@ -122,12 +129,16 @@ def mean_region(samples: int, n_syn: int, noise: float, radius: float, away: flo
     r, off = one("radius", positive("radius", radius)), one("away", real("away", away, 0.0, 1e150))
     nodes, weights = roots_hermitenorm(60)
     first = nodes * (square / n) ** 0.5
-    ends = (off - r - first) / noise, (off + r - first) / noise
-    law, counts = stats.truncnorm(*ends, first, noise), np.arange(1, m + 1)
-    inside = ndtr(ends[1]) - ndtr(ends[0])
-    chances = stats.binom.pmf(counts, m, inside[:, None])
+    low, high = (off - r - first) / noise, (off + r - first) / noise
+    left, right = (np.exp(-(end**2) / 2) / (2 * np.pi) ** 0.5 for end in (low, high))
+    inside = np.where(low > 0, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low))
+    inside = np.maximum(inside, np.finfo(float).tiny)
+    apart = (left - right) / inside
+    spread = 1 + (low * left - high * right) / inside - apart**2
+    counts = np.arange(1, m + 1)
+    chances = _chances(counts, m, inside[:, None])
     some, inverse = chances.sum(1), (chances / counts).sum(1)
-    error = law.mean() ** 2 * some + law.var() * inverse
+    error = (first + noise * apart) ** 2 * some + square * spread * inverse
     return np.array([square / n, (weights @ error) / (weights @ some)])
 
 
@@ -181,12 +192,10 @@ def oracle_fit(
     some = x * psi + (1 - x) * phi
     q = np.where(some > 0, x * psi / np.where(some > 0, some, 1), 0.0)[:, None]
     counts = np.arange(1, m + 1)
-    chances = stats.binom.pmf(np.arange(n + 1), n, p)[:, None] * stats.binom.pmf(
-        counts, m, some[:, None]
-    )
+    chances = _chances(np.arange(n + 1), n, p)[:, None] * _chances(counts, m, some[:, None])
     chances = chances / chances.sum()
     error = (q - p) ** 2 + q * (1 - q) / counts
-    most = stats.binom.cdf((counts + 1) // 2 - 1, counts, q)
+    most = bdtr((counts + 1) // 2 - 1, counts, q)
     return OracleFit(*(float((chances * part).sum()) for part in (q, error, most)))
 
 

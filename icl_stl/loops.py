@@ -15,6 +15,7 @@ precision of the rows, at least single. Places without a row hold copies of real
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from icl_stl.config import require, whole
 from icl_stl.laws.prompts import Prompts, standard_normal
 from icl_stl.learners import Data, Learner
+from icl_stl.learners.learner import row_log_density
 from icl_stl.models.causal import Params
 from icl_stl.regimes import Regime, Replace, Step, real_share, real_shares, synthetic_size
 from icl_stl.rows import in_one_type, in_turn, joined, precision, row_count, rows_of, spread
@@ -288,7 +290,8 @@ def _places(key: PRNGKeyArray, learner: Learner, regime: Regime, real: Data, las
         params = learner.fit(key, real, spread(1.0, n, n, precision(real)))
         kept, rows = room_for_rows(regime, real, last), in_turn(real, n_syn) if n_syn else ()
         places, sure = real_places(regime, real), _sure(key, learner, regime, params, kept)
-        return _mixed(regime, Step(key, 1, params, places, rows, kept, 0.5, n, n_syn, sure))[0]
+        own = kept, 0.5, n, n_syn, sure, partial(row_log_density, learner, params)
+        return _mixed(regime, Step(key, 1, params, places, rows, *own))[0]
 
     return row_count(jax.eval_shape(some))
 
@@ -363,7 +366,8 @@ def check_mix(
     for index in sorted(k for k in {1, 2, 3, generations} if 1 <= k <= generations):
         share = real_share(regime, n, index)
         places = real_places(regime, real)
-        step = Step(key, index, params, places, rows, kept, share, n, n_syn, sure)
+        own = kept, share, n, n_syn, sure, partial(row_log_density, learner, params)
+        step = Step(key, index, params, places, rows, *own)
         weights = _known(regime.mix(step)[1])
         if weights is not None and np.isfinite(weights).all():
             _mixed(regime, step)
@@ -652,7 +656,8 @@ def next_generation(
         kept = jax.tree.map(put, kept, rows)
     rows = () if rows is None else rows
     sure = _sure(keys.generate, learner, regime, previous, kept)
-    step = Step(keys.choose, generation, previous, seen, rows, kept, share, samples, made, sure)
+    own = kept, share, samples, made, sure, partial(row_log_density, learner, previous)
+    step = Step(keys.choose, generation, previous, seen, rows, *own)
     training_set, row_weights = _mixed(regime, step)
     if regime.keeps_training_set:
         kept = training_set

@@ -22,7 +22,7 @@ from icl_stl.learners.generative import GENERATIVE
 from icl_stl.problems import PROBLEMS, InContext, Problem
 from icl_stl.problems.in_context import OF_NETWORK, OF_TRAINING
 from icl_stl.problems.table import Table, TablePrompts
-from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime
+from icl_stl.regimes import MAD_LOOPS, REGIMES, Regime, Replace, Selecting
 
 Kind = TypeVar("Kind")
 NAMED = ("learner", "problem", "regime", "real", "command", "prompts_from")
@@ -73,7 +73,7 @@ def member(
         "ClassVar" not in str(one) for one in vars(found).get("__annotations__", {}).values()
     )
     require(not bare, option, words, "a class with @dataclass(frozen=True), since it has fields")
-    needed = [n for n in ("draw", "loss", "share", "synthetic_size") if hasattr(kind, n)]
+    needed = [n for n in ("draw", "loss", "share", "synthetic_size", "weigh") if hasattr(kind, n)]
     missing = [n for n in needed if getattr(found, n) is getattr(kind, n)]
     if issubclass(found, Problem):
         missing += [] if hasattr(found, "learner") else ["learner"]
@@ -145,7 +145,7 @@ def docs_of(kind: type) -> Mapping[str, str]:
 
 OF_BASE: Mapping[type, tuple[str, ...]] = {
     Problem: ("learner", "real_law", "name"),
-    Regime: ("name", "keeps_history", "reuses_inputs", "fresh_real", "keeps_training_set"),
+    Regime: ("name", "inner", "keeps_history", "reuses_inputs", "fresh_real", "keeps_training_set"),
     object: (
         *("real", "model", "words", "digest", "options", "symbols"),
         *("prompts_from", "architecture", "training"),
@@ -367,19 +367,26 @@ def problem(words: str) -> Named:
     return _named("problem", words, kind, fields_of(kind), kind)
 
 
-def regime(words: str) -> Named:
+def regime(words: str, of: str | None = None, option: str = "regime") -> Named:
     """What `--regime` names; a regime of the package has options that are no fields, too.
+
+    Args:
+        of: The regime among whose rows one that is `Selecting` selects, its options these, too;
+            `replace` if not given.
+        option: The option that gave the words.
 
     Raises:
         ValueError: If there is none, or a field of it cannot be an option.
     """
     if words in MAD_LOOPS:
-        return _named("regime", words, type(MAD_LOOPS[words]), {}, lambda: MAD_LOOPS[words])
+        return _named(option, words, type(MAD_LOOPS[words]), {}, lambda: MAD_LOOPS[words])
     known: dict[str, type[Regime]] = {**dict.fromkeys(MAD_LOOPS, Regime), **REGIMES}
-    kind = member(Regime, known, "regime", words)
+    kind = member(Regime, known, option, words)
     options = fields_of(kind)
+    if issubclass(kind, Selecting):
+        return _selecting(option, words, kind, options, of or Replace.name)
     if kind not in REGIMES.values():
-        return _named("regime", words, kind, options, kind)
+        return _named(option, words, kind, options, kind)
     if kind.other_options:  # two ways to say the same: neither is given unless it is said
         more = {name: Option(float, None, text) for name, text in kind.other_options.items()}
         options = {n: Option(float | None, None, one.help) for n, one in (options | more).items()}
@@ -387,7 +394,27 @@ def regime(words: str) -> Named:
     def make(**given: Any) -> Regime:
         return kind.from_options(**{n: v for n, v in given.items() if v is not None})
 
-    return _named("regime", words, kind, options, make)
+    return _named(option, words, kind, options, make)
+
+
+def _selecting(
+    option: str, words: str, kind: type[Selecting], options: Mapping[str, Option], of: str
+) -> Named:
+    """A regime that selects among the rows of another, with the options of both."""
+    require(isinstance(of, str), "of", of, "a name")
+    fine = of not in REGIMES or not issubclass(REGIMES[of], Selecting)
+    require(fine, "of", of, "a regime that selects no rows itself")
+    inner = regime(of, option="of")
+    twice = sorted({*options} & {*inner.options})
+    require(not twice, f"the fields of {words} and {of}", twice, "named differently")
+    other = Option(str, Replace.name, "The regime among whose synthetic rows it selects.")
+
+    def make(**given: Any) -> Regime:
+        given = {name: value for name, value in given.items() if value is not None}
+        parts = [{n: given[n] for n in given if n in some} for some in (options, inner.options)]
+        return kind(inner=inner.made(parts[1]), **parts[0])
+
+    return _named(option, words, kind, {**options, "of": other, **inner.options}, make)
 
 
 class Chosen(NamedTuple):
@@ -441,8 +468,10 @@ USUAL = {
 }
 """Their defaults: one that is the same for all is taken where it has no use, too."""
 REGIME_OPTIONS = (
-    *("alpha", "lam", "weight", "alpha_decay", "growth", "until"),
+    *("of", "alpha", "lam", "weight", "alpha_decay", "growth", "until"),
     *("edits", "edit_model", "threshold"),
+    *("keep", "keep_rate", "keep_radius", "keep_centre", "keep_symbols"),
+    *("keep_right", "keep_wrong", "keep_from"),
 )
 """The options of the regimes of the package."""
 
@@ -480,7 +509,7 @@ def chosen(given: Mapping[str, Any]) -> Chosen:
         what = problem(given["problem"])
     else:
         what = learner(given.get("learner", next(iter(LEARNERS))))
-    found = Chosen(what, regime(given.get("regime", "augment")))
+    found = Chosen(what, regime(given.get("regime", "augment"), given.get("of")))
     both = sorted({*what.options, *what.unsaid} & {*found.regime.options, *found.regime.unsaid})
     where = f"{what.option} {what.words} and regime {found.regime.words}"
     require(not both, f"the fields of {where}", both, "named differently, to be told apart")

@@ -26,6 +26,7 @@ from icl_stl.references import (
     moments,
     regression,
     sources,
+    verified,
 )
 from icl_stl.regimes import Replace
 
@@ -62,6 +63,8 @@ VALUES = {
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
     **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3},
+    **{"away": 0.3, "wrong": 0.4, "kept_right": 0.9, "kept_wrong": 0.5},
+    **{"seen": [1, 1, 0]},
     **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
     **{"moments": attention.gaussian_moments(2, 8, 1.0, 0.5), "loop": LOOP, "probability": [0.5]},
 }
@@ -86,7 +89,7 @@ OWN = {
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, moments, regression, sources
+ROOMS += biased, editing, moments, regression, sources, verified
 
 FUNCTIONS = [
     function

@@ -73,7 +73,7 @@ def arguments_for(words: Sequence[str]) -> tuple[type, list[str]]:
     """
     given: dict[str, Any] = {console.field_of(w): True for w in words if w[:2] == "--"}
     given |= {console.field_of(option): value for option, value in console.given(words)}
-    of = members.chosen({name: str(given[name]) for name in NAMES if name in given})
+    of = members.chosen({name: str(given[name]) for name in (*NAMES, "of") if name in given})
     idle = of.idle(given)
     words = _without(words, idle)
     of.refuse_others({name: value for name, value in given.items() if name not in idle})

@@ -164,6 +164,7 @@ def regime_from(description: Mapping[str, Any]) -> Regime | None:
     if not isinstance(kind, str):
         return None
     own = {f"{one.__module__}.{one.__qualname__}": one for one in regimes.REGIMES.values()}
+    fields = {n: regime_from(v) if isinstance(v, Mapping) else v for n, v in fields.items()}
     regime = own[kind](**fields)
     if describe(regime) != description:
         raise ValueError(f"there is no {kind} of {fields}")

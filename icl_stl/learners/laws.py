@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import amplification, flag, injection, positive, pseudo_counts, share, whole
@@ -14,12 +15,16 @@ from icl_stl.learners.learner import Learner, with_weight
 
 
 def _without_inputs(
-    fit: Callable[..., Any], generate: Callable[..., Any], *, takes_bias: bool = False
+    fit: Callable[..., Any],
+    generate: Callable[..., Any],
+    log_density: Callable[..., Any],
+    *,
+    takes_bias: bool = False,
 ) -> Learner:
     def relabel(key: PRNGKeyArray, params: Any, rows: Any, **how: Any) -> Any:
         return generate(key, params, rows.shape[0], **how)
 
-    return Learner(fit, generate, relabel=relabel, takes_bias=takes_bias)
+    return Learner(fit, generate, relabel=relabel, log_density=log_density, takes_bias=takes_bias)
 
 
 def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) -> Learner:
@@ -44,7 +49,11 @@ def bernoulli(kappa: float = 1.0, centre: float = 0.5, injected: float = 0.0) ->
     def generate(key: PRNGKeyArray, theta: Float[Array, ""], count: int) -> Float[Array, " n"]:
         return (jax.random.uniform(key, (count,)) < theta).astype(jnp.float32)
 
-    return _without_inputs(fit, generate)
+    def log_density(theta: Float[Array, ""], rows: Float[Array, " N"]) -> Float[Array, " N"]:
+        found: Array = jnp.log(jnp.where(rows > 0, theta, 1 - theta))
+        return found
+
+    return _without_inputs(fit, generate, log_density)
 
 
 def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
@@ -71,7 +80,10 @@ def gaussian_mean(noise: float = 1.0, clip: float = float("inf")) -> Learner:
         drawn: Array = mean + bias**0.5 * noise * jax.random.normal(key, (count,))
         return drawn
 
-    return _without_inputs(fit, generate, takes_bias=True)
+    def log_density(mean: Float[Array, ""], rows: Float[Array, " N"]) -> Float[Array, " N"]:
+        return Normal(mean, jnp.float32(noise)).log_density(rows)
+
+    return _without_inputs(fit, generate, log_density, takes_bias=True)
 
 
 def gaussian(*, unbiased: bool = False) -> Learner:
@@ -100,7 +112,12 @@ def gaussian(*, unbiased: bool = False) -> Learner:
         drawn: Array = law.mean + bias**0.5 * law.std * jax.random.normal(key, (count,))
         return drawn
 
-    return _without_inputs(fit, generate, takes_bias=True)
+    def log_density(law: Normal, rows: Float[Array, " N"]) -> Float[Array, " N"]:
+        std = jnp.maximum(law.std, np.finfo(np.float32).tiny)  # also after a collapse
+        found: Array = -0.5 * ((rows - law.mean) / std) ** 2 - jnp.log(std * (2 * np.pi) ** 0.5)
+        return found
+
+    return _without_inputs(fit, generate, log_density, takes_bias=True)
 
 
 def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -153,7 +170,11 @@ def categorical(symbols: int, pseudo_count: float = 0.0) -> Learner:
     ) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
         return generate(key, law, rows.shape[0], bias), powered(law, bias)[rows]
 
-    return replace(_without_inputs(fit, generate, takes_bias=True), redraw=redraw)
+    def log_density(law: Float[Array, " K"], rows: Int[Array, " N"]) -> Float[Array, " N"]:
+        found: Array = jnp.log(law)[rows]
+        return found
+
+    return replace(_without_inputs(fit, generate, log_density, takes_bias=True), redraw=redraw)
 
 
 def maximal_coupling(

@@ -39,9 +39,30 @@ class Learner:
     """key, θ_{i-1}, N rows of data, their weights, α_i -> θ_i, of a learner that goes on from the
     generation before; without it, every generation is fitted afresh."""
     log_density: Callable[[Params, Data], Float[Array, " N"]] | None = None
-    """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows."""
+    """parameters, N rows -> ln p_θ of every row, natural logarithm, in the unit of the rows; of a
+    learner of labels, given its inputs."""
     takes_bias: bool = False
     """Whether what draws rows or labels (`BIASED`) takes a number `bias` by name: `tempered`."""
+
+
+def row_log_density(learner: Learner, params: Params, rows: Data) -> Float[Array, " N"]:
+    """How likely the learner itself calls every row, ln p_θ.
+
+    That is its `log_density`, or the sum over the labels that it can `predict`, each given what
+    precedes it.
+
+    Raises:
+        ValueError: If it has neither.
+    """
+    if learner.log_density is not None:
+        return learner.log_density(params, rows)
+    right = "one with log_density or predict where rows are kept by its own confidence"
+    require(learner.predict is not None, "learner", "one with neither", right)
+    assert learner.predict is not None
+    labels: Any = getattr(rows, "ys", rows)
+    each = learner.predict(params, rows).log_density(labels)
+    found: Array = jnp.sum(each, axis=tuple(range(1, labels.ndim)))
+    return found
 
 
 BIASED = ("generate", "predict", "relabel", "redraw")

@@ -7,7 +7,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl_stl.config import SQUARED, flag, positive
-from icl_stl.laws.prompts import Rows, standard_normal
+from icl_stl.laws.prompts import Normal, Rows, standard_normal
 from icl_stl.learners.learner import Learner, with_weight
 
 LEAST_PIVOT = 1e-4
@@ -113,7 +113,10 @@ def _regression(noise: float, penalty: float, total: bool) -> Learner:
         xs = standard_normal(key_xs, count, w.shape[0])
         return relabel(key_ys, w, Rows(xs, jnp.zeros(count)))
 
-    return Learner(fit, generate, relabel=relabel)
+    def log_density(w: Float[Array, " d"], rows: Rows) -> Float[Array, " N"]:
+        return Normal(rows.xs @ w, jnp.float32(noise)).log_density(rows.ys)
+
+    return Learner(fit, generate, relabel=relabel, log_density=log_density)
 
 
 def ols(noise: float = 1.0) -> Learner:

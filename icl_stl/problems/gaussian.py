@@ -81,8 +81,13 @@ class Gaussian(Biased, Solvable):
         return from_first(self.noise**2 / samples, generations) if known is None else known[0]
 
     def _moments(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
+        own = self.noise, self.unbiased, self.sampling_bias
+        if isinstance(regime, regimes.Verified):
+            mixing = references.Mixing.of(regime.inner, samples, generations)
+            if regime.keep != "confidence" or mixing is None or mixing.history:
+                return None
+            return references.mean_variance_surest(mixing, self.noise, regime.keep_rate, *own[1:])
         mixing = references.Mixing.of(regime, samples, generations)
         if mixing is None:
             return None
-        own = self.noise, self.unbiased, self.sampling_bias
         return references.mean_variance_mixed(mixing, *own)

@@ -67,13 +67,13 @@ class GaussianMean(Biased, Located):
         known, first = self._known(regime, loop), self.noise**2 / samples
         if bias == 1 or known is None:
             return known
-        if isinstance(regime, regimes.AccumulateSubsample | regimes.Hidden):
+        if isinstance(regime, regimes.AccumulateSubsample | regimes.Hidden | regimes.Verified):
             return from_first(first, generations)
         return first + bias * (known - first)  # the error of the first real rows is not biased
 
     def _known(self, regime: regimes.Regime, loop: tuple[int, int, float, int]) -> Any:
         """Without a bias."""
-        samples, _, _, generations = loop
+        samples, n_syn, noise, generations = loop
         shares = regimes.real_shares(regime, samples, generations)[1:]
         match regime:
             case regimes.RealOnly():
@@ -94,4 +94,9 @@ class GaussianMean(Biased, Located):
             case regimes.Varying():
                 sizes = regime.sizes(samples, generations)
                 return references.mean_varying(self.noise, samples, sizes, shares)
+            case regimes.Verified(inner=regimes.Replace(), keep="region", keep_centre=(centre,)):
+                known = references.mean_region(
+                    samples, n_syn, noise, regime.keep_radius, abs(centre)
+                )
+                return np.pad(known, (0, generations), constant_values=np.nan)[: generations + 1]
         return None

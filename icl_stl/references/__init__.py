@@ -84,6 +84,13 @@ sampling bias: mean and variance  ``mean_variance_biased``,                     
                                   ``one_fit_distance``
 ... how many rows help            ``admissible_synthetic``                               118
 ... symbols, without error        ``law_powered``                                        119
+rows a verifier keeps: a region   ``ols_region``, ``region_factor``                      123
+... variance gained, bias         ``region_path``, ``mean_region``                       124
+... an oracle with errors         ``oracle_wrong``, ``oracle_fit``                       125
+... the model's surest symbols    ``law_surest``                                         126
+... its surest numbers            ``mean_variance_surest``, ``surest_moment``,           127
+                                  ``variance_surest``                                    128
+... those in a part of the law    ``law_part``                                           129
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -142,35 +149,38 @@ from icl_stl.references.moments import *
 from icl_stl.references.regression import *
 from icl_stl.references.sources import *
 from icl_stl.references.tables import *
+from icl_stl.references.verified import *
 
 # fmt: off
 __all__ = [
     "Admissible", "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath",
     "EditBounds", "FreshFactors", "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing",
-    "SquaredW2", "absorption_factor", "admissible_synthetic", "attention_context",
+    "OracleFit", "SquaredW2", "absorption_factor", "admissible_synthetic", "attention_context",
     "attention_context_factor", "attention_context_limit", "attention_fresh_context",
-    "attention_fresh_factors", "attention_fresh_square", "biased_distance",
-    "biased_distance_limit", "chain_augment", "chain_edit", "covariance_augment",
-    "covariance_fresh", "deviation_tail", "law_accumulate", "law_affine", "law_anchored",
-    "law_augment", "law_augment_bound", "law_augment_limit", "law_edit", "law_edit_sure",
-    "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop", "law_powered",
-    "law_replace", "law_symbols", "law_total_variation", "law_varying", "log_variance_replace",
+    "attention_fresh_factors", "attention_fresh_square", "biased_distance", "biased_distance_limit",
+    "chain_augment", "chain_edit", "covariance_augment", "covariance_fresh", "deviation_tail",
+    "law_accumulate", "law_affine", "law_anchored", "law_augment", "law_augment_bound",
+    "law_augment_limit", "law_edit", "law_edit_sure", "law_fixation", "law_fresh",
+    "law_fresh_limit", "law_hidden", "law_loop", "law_part", "law_powered", "law_replace",
+    "law_surest", "law_symbols", "law_total_variation", "law_varying", "log_variance_replace",
     "mean_accumulate", "mean_accumulate_subsample", "mean_anchored", "mean_augment",
     "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
     "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile",
-    "mean_loop", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "mean_loop", "mean_region", "mean_replace", "mean_total_variation", "mean_variance_augment",
     "mean_variance_augment_limit", "mean_variance_biased", "mean_variance_biased_limit",
-    "mean_variance_mixed", "mean_variance_replace", "mean_varying", "ols_accumulate_fresh_inputs",
-    "ols_accumulate_same_inputs", "ols_augment_fresh_inputs", "ols_augment_same_inputs",
-    "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive", "ols_edit_given",
-    "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined", "ols_fresh_combined_best",
-    "ols_fresh_combined_limit", "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real",
-    "ols_fresh_real_limit", "ols_gap_augment_same_inputs", "ols_gap_single_fit",
-    "ols_loop_same_inputs", "ols_min_norm_fresh", "ols_min_norm_replace",
-    "ols_min_norm_same_inputs", "ols_replace", "ols_single_fit", "ols_total_variation",
-    "one_fit_distance", "one_sided_accumulate", "one_sided_augment", "one_sided_loop",
-    "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes", "ridge_on_kept",
-    "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
-    "sources_error", "symbol_survival",
+    "mean_variance_mixed", "mean_variance_replace", "mean_variance_surest", "mean_varying",
+    "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
+    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive",
+    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined",
+    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
+    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
+    "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
+    "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_region",
+    "ols_replace", "ols_single_fit", "ols_total_variation", "one_fit_distance",
+    "one_sided_accumulate", "one_sided_augment", "one_sided_loop", "one_sided_replace",
+    "oracle_fit", "oracle_wrong", "poisson_survival", "region_factor", "region_path",
+    "ridge_context", "ridge_modes", "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate",
+    "smoothed_augment", "smoothed_replace", "sources_error", "surest_moment", "symbol_survival",
+    "variance_surest",
 ]
 # fmt: on

@@ -23,14 +23,16 @@ from icl_stl.regimes.hidden import Hidden
 from icl_stl.regimes.real_only import RealOnly
 from icl_stl.regimes.replace import Replace
 from icl_stl.regimes.scheduled import Scheduled
+from icl_stl.regimes.selecting import Selecting
 from icl_stl.regimes.varying import Varying
+from icl_stl.regimes.verified import Verified
 
 REGIMES: dict[str, type[Regime]] = {
     kind.name: kind
     for found in iter_modules(__path__)
     for kind in vars(import_module(f"{__name__}.{found.name}")).values()
     if isinstance(kind, type) and issubclass(kind, Regime) and kind.share is not Regime.share
-    if kind.synthetic_size is not Regime.synthetic_size
+    if kind.synthetic_size is not Regime.synthetic_size and kind.name != kind.__name__
 }
 """All regimes of this folder by name."""
 for _kind in REGIMES.values():
@@ -49,6 +51,6 @@ all generations is meant, take `AccumulateFresh`."""
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
     "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "Hidden", "RealOnly",
-    "Regime", "Replace", "Scheduled", "Step", "Varying", "mixing_weights", "real_share",
-    "real_shares", "source_shares", "synthetic_size", "training_size",
+    "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights",
+    "real_share", "real_shares", "source_shares", "synthetic_size", "training_size",
 ]

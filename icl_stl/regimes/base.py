@@ -51,6 +51,8 @@ class Step(NamedTuple):
     sure: Any = None
     """How likely θ_{i-1} calls each label of the rows of the generation before, `[N]` or `[N, m]`,
     where the regime `keeps_training_set` and the learner can `redraw`."""
+    log_density: Any = None
+    """rows -> ln p_θ_{i-1} of every row, by the learner itself: `learners.row_log_density`."""
 
     def mixed(self, *parts: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         """Rows of several sources and their weights: `rows.mixed`.

@@ -192,7 +192,7 @@ def _regime(set_to: Json) -> Regime | None:
     name = set_to["regime"]
     if name not in {*REGIMES, *MAD_LOOPS}:
         return None
-    named = members.regime(name)
+    named = members.regime(name, set_to.get("of"))
     made: Regime = named.made({key: set_to.get(key) for key in named.options})
     return made
 

@@ -321,7 +321,7 @@ def _block_cells(block: Mapping[str, Any], folder: Path | None) -> Iterator[Sett
         require(name not in block, name, block.get(name), single)
     names = {
         name: [_beside(one, folder) for one in _values(name, block[name], set())]
-        for name in ("learner", "problem", "regime")
+        for name in ("learner", "problem", "regime", "of")
         if name in block
     }
     every = [

@@ -91,6 +91,7 @@ rows a verifier keeps: a region   ``ols_region``, ``region_factor``             
 ... its surest numbers            ``mean_variance_surest``, ``surest_moment``,           127
                                   ``variance_surest``                                    128
 ... those in a part of the law    ``law_part``                                           129
+... the surest prompts            ``task_variance_surest``                               156
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -181,6 +182,6 @@ __all__ = [
     "oracle_fit", "oracle_wrong", "poisson_survival", "region_factor", "region_path",
     "ridge_context", "ridge_modes", "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate",
     "smoothed_augment", "smoothed_replace", "sources_error", "surest_moment", "symbol_survival",
-    "variance_surest",
+    "task_variance_surest", "variance_surest",
 ]
 # fmt: on

@@ -18,6 +18,7 @@ from scipy.special import (
     ndtr,
     roots_hermitenorm,
 )
+from scipy.stats import chi
 
 from icl_stl.bounds._check import flag, generation_index, numbers, one, positive, real, share
 from icl_stl.bounds._kinds import Floats, Num
@@ -245,16 +246,17 @@ def law_surest(law: Num, rate: float, generations: int, alpha: float = 0.0) -> F
     return np.array(path)
 
 
-def surest_moment(n_syn: int, kept: int) -> float:
-    r"""The mean square of the k of m standard normal numbers that are nearest to 0.
+def surest_moment(n_syn: int, kept: int, labels: int = 1) -> float:
+    r"""The mean square of the k of m standard normal numbers, or vectors, that are nearest to 0.
 
-    (m/k) E eps^2 P(Bin(m - 1, P(|eta| < |eps|)) < k); `region_factor` at P(|eps| <= z) = k/m as m
-    grows.
+    (m/k) E[|eps|^2/N P(Bin(m - 1, P(|eta| < |eps|)) < k)], eps of N coordinates; for one of them
+    `region_factor` at P(|eps| <= z) = k/m as m grows.
 
     Args:
         kept: k in 1..m.
+        labels: N, coordinates.
     Returns: the number, in (0, 1].
-    Source: derived here, THEORY.md statement 127.
+    Source: derived here, THEORY.md statements 127 and 156.
     """
     m = rows("n_syn", n_syn)
     k = rows("kept", kept, 1)
@@ -263,14 +265,15 @@ def surest_moment(n_syn: int, kept: int) -> float:
     if k == m:
         return 1.0
     # The chance is 1 below `low` and 0 above `high`.
-    low = gammaincinv(0.5, betaincinv(k, m - k, TAIL))
-    high = gammainccinv(0.5, betaincinv(m - k, k, TAIL))
+    half = rows("labels", labels) / 2
+    low = gammaincinv(half, betaincinv(k, m - k, TAIL))
+    high = gammainccinv(half, betaincinv(m - k, k, TAIL))
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     below = np.sqrt(2 * low) + (nodes + 1) / 2 * (np.sqrt(2 * high) - np.sqrt(2 * low))
-    density = below**2 * np.exp(-(below**2) / 2) * (2 / np.pi) ** 0.5
-    chance = betainc(k, m - k, gammainc(0.5, below**2 / 2))
+    density = chi.pdf(below, labels) * below**2 / labels
+    chance = betainc(k, m - k, gammainc(half, below**2 / 2))
     between = (np.sqrt(2 * high) - np.sqrt(2 * low)) / 2 * (weights @ (density * (1 - chance)))
-    return float(m / k * (gammainc(1.5, low) + between))
+    return float(m / k * (gammainc(half + 1, low) + between))
 
 
 def mean_variance_surest(
@@ -329,3 +332,41 @@ def variance_surest(alpha: Num, noise: float, rate: float, generation: float = n
     limit = np.where(fade < 1, a / np.where(fade < 1, 1 - fade, 1), 1.0)
     part = fade**i if i < np.inf else 1.0 * (fade == 1)
     return np.asarray(square * (limit + (1 - limit) * part))
+
+
+def task_variance_surest(
+    prior_scale: float,
+    dim: int,
+    repeats: int,
+    noise: float,
+    n_syn: int,
+    rate: float,
+    generations: int,
+    weight: float = 0.0,
+) -> Floats:
+    r"""Task variance fitted in a loop that keeps the prompts that its own model calls likeliest.
+
+    V_i + s = w (tau^2 + s) + (1 - w) M (V_{i-1} + s): s = sigma^2/(n d) is what noise adds to the
+    variance of a least-squares task, M = `surest_moment` of n d labels. Without real prompts it
+    falls below 0, where a fit is cut off; beside them it goes to w (tau^2 + s)/(1 - (1 - w) M) - s.
+
+    Args:
+        dim: d.
+        repeats: n.
+        n_syn: m, prompts of a generation, of which round(q m), at least one, are kept.
+        rate: q in (0, 1].
+        weight: w in [0, 1], share of real prompts.
+    Returns: E V_i of the prompts that generation i is fitted to, [G+1].
+    Assumes: The learner is empirical Bayes in the orthogonal design, it writes with predictive
+        deviations, and no fit is cut off.
+    Source: derived here, setting of Fu, Wang, Chen, Shen and Tao 2025: THEORY.md statement 156.
+    """
+    d, n, m, q = rows("dim", dim), rows("repeats", repeats), rows("n_syn", n_syn), _rate(rate)
+    added = variance(noise) / (n * d)
+    whole = float(positive("prior_scale", prior_scale)) ** 2 + added
+    w = float(share("weight", weight))
+    factor = (1 - w) * surest_moment(m, max(1, round(q * m)), n * d)
+    path = [whole]
+    for _ in range(last_generation(generations)):
+        path.append(w * whole + factor * path[-1])
+    return np.array(path) - added

@@ -270,6 +270,22 @@ class NetworkSize:
 
 
 @dataclass(frozen=True)
+class ConfidenceSize:
+    """Loops of the transformer without real prompts that keep some of their own."""
+
+    training: Training = Training(steps=200)
+    samples: int = 500
+    """n, real prompts, and synthetic ones before any is dropped."""
+    generations: int = 1
+    replicates: int = 12
+    """Whole loops; every filter starts from the same first fit."""
+    held_out: int = 1000
+
+    def __post_init__(self) -> None:
+        counts(self, samples=2, generations=1, replicates=3, held_out=2)
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the main job. Presets differ in numbers only."""
 
@@ -307,6 +323,8 @@ class Preset:
     """The same learner at other sizes."""
     network: NetworkSize = NetworkSize()
     """The same learner, its risk bounded."""
+    confidence: ConfidenceSize = ConfidenceSize()
+    """Loops of the transformer on the prompts that it is surest of."""
 
     def __post_init__(self) -> None:
         counts(self, samples=1, generations=0, replicates=1, held_out=2, solvable_runs=1)

@@ -21,7 +21,7 @@ from icl_stl.studies.confidence.experiments import FilteredLoops
 
 @dataclass(frozen=True, eq=False)
 class Filtered(Selecting):
-    """Keeps the share `rate` of the candidates, the model's surest or by lot; both may be traced."""
+    """Keeps the share `rate` of the candidates, the surest or by lot; both may be traced."""
 
     rate: Any = 1.0
     own: Any = True
@@ -37,7 +37,7 @@ def _run(experiment: FilteredLoops, key: PRNGKeyArray) -> dict[str, Any]:
     """One run of all rules: generation 0, then the generations of each rule, one step for all."""
     problem, n, last = experiment.problem, experiment.samples, experiment.generations
     learner, rules = problem.learner, experiment.rules
-    key_loop, truth, real, held_out = problem.start(key, n)
+    key_loop, _, real, held_out = problem.start(key, n)
     real, zeros = start_of_loop(key_loop, learner, Filtered(), real, last, None)
 
     def observe(generation: Generation) -> dict[str, Any]:
@@ -93,5 +93,5 @@ def filtered_loops(experiment: FilteredLoops, seed: int) -> Arrays:
         found: Arrays = on_host(_one_by_one(experiment)(index, np.int32(seed)))
         return found
     batch = batch_size(problem, Replace(), n, experiment.generations)
-    found = many(_run, experiment, runs, seed=seed, batch=batch)
-    return found
+    filtered: Arrays = many(_run, experiment, runs, seed=seed, batch=batch)
+    return filtered

@@ -328,6 +328,7 @@ def test_an_oracle_has_a_threshold():
     assert above < 0.02
     one = references.oracle_fit(0.3, 1, 1, 1.0, 1.0)  # one row, copied
     assert one == pytest.approx((0.3, 0.21, 0.7))
+    assert references.oracle_fit(0.5, 2, 2, 1.0, 1.0).learned == pytest.approx(0.375)  # no ties
 
 
 def test_cuts_of_symbols_multiply():

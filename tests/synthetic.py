@@ -12,6 +12,7 @@ from icl_stl.studies import Evidence, judge
 from icl_stl.studies.certificates.experiments import CertifiedNetworks
 from icl_stl.studies.claims import CLAIMS
 from icl_stl.studies.collapse.experiments import LayerPrompts, PlugInLoops, Regeneration
+from icl_stl.studies.confidence.experiments import FilteredLoops
 from icl_stl.studies.context_loop.experiments import ContextLoops
 from icl_stl.studies.convergence.experiments import Distilled, SizedTransformers
 from icl_stl.studies.drawing import Stored
@@ -183,6 +184,9 @@ def shapes(experiment):
         case PlugInLoops():
             names = ("implied_task_variance", "excess_squared_risk", "drift")
             return dict.fromkeys(names, (len(experiment.shares), experiment.generations + 1))
+        case FilteredLoops():
+            names = ("task_variance", "excess_nll")
+            return dict.fromkeys(names, (len(experiment.rules), experiment.generations + 1))
     several = experiment.regimes if isinstance(experiment, Schedules) else ()
     several = experiment.sizes if isinstance(experiment, SizedLoops) else several
     sizes = (len(several),) if several else ()

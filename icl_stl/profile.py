@@ -5,8 +5,9 @@ relative to its generation 0, one fit of the real rows: `DEFINITIONS`. e_i is th
 A definition is met by generation T if it is at one of the generations 1..T; where loops are
 measured, at one of those that were looked at. What follows from what: THEORY.md section 32.
 
-Exact where the closed forms of a problem say it, else measured with an error probability of
-`intervals.LEVEL` for all verdicts of a loop together, and then possibly undecided.
+Of a loss whose least value is unknown worse is simply more. Exact where closed forms of a problem
+say it, else measured with an error probability of `intervals.LEVEL` for all verdicts of a loop
+together, and then possibly undecided.
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,9 +86,7 @@ DEFINITIONS: dict[str, Definition] = {
         "derived here",
     ),
     "first": Definition(
-        "worse than the first",
-        f"e_i > {WORSE:g} e_0",
-        "recalled: Kazdan et al. 2024",
+        "worse than the first", f"e_i > {WORSE:g} e_0", "recalled: Kazdan et al. 2024"
     ),
     "real_only": Definition(
         "worse than real rows only",
@@ -122,6 +121,7 @@ def margins(seen: Mapping[str, Any]) -> dict[str, Floats]:
     Args:
         seen: Of one path or of every loop, [..., G+1] each, those that are known: ``excess``;
             ``alone``, that of a fit to all real rows up to i (generation 0's if not given);
+            ``loss``, where no excess is known: a mean loss of held-out rows, of any sign;
             ``variance``; ``support``, symbols left; ``tails``, chance that the tails are lost, or
             whether they are; ``task_variance``.
     """
@@ -133,6 +133,8 @@ def margins(seen: Mapping[str, Any]) -> dict[str, Floats]:
         alone = known.get("alone", one)
         found = {name: error - SHARES[name] * one for name in OF_ERROR[:2]}
         found["real_only"] = error - SHARES["real_only"] * alone
+    elif "loss" in known:  # of a loss a multiple says nothing
+        found = dict.fromkeys(("first", "real_only"), known["loss"] - start["loss"])
     for name in ("variance", "support", "task_variance"):
         if name in known:
             found[name] = SHARES[name] * start[name] - known[name]
@@ -171,12 +173,12 @@ def _tail_lost(problem: Categorical, regime: Regime, n: int, last: int) -> Any:
         return None
     w, m = float(mixing.shares[1]), mixing.n_syn
     kept = w > 0 and not mixing.fresh
-    if kept and LEFT * q * mixing.rows.max() < 1:  # a single row is enough, and stays
+    if kept and LEFT * q * mixing.rows.max() <= 1 + 1e-9:  # a single row is enough, and stays
         return np.full(last + 1, (1 - q) ** n)
     if kept or mixing.history or not np.allclose(mixing.shares[1:], w):
         return None
     laws = bernoulli.last_laws(bernoulli.BernoulliLoop(n, m, q, weight=w), last)
-    return np.array([law.probability[law.support < LEFT * q].sum() for law in laws])
+    return np.array([law.probability[law.support < LEFT * q * (1 - 1e-9)].sum() for law in laws])
 
 
 def expected(problem: Problem, regime: Regime, samples: int, generations: int) -> dict[str, Floats]:
@@ -215,9 +217,7 @@ def looked_at(generations: int) -> tuple[int, ...]:
     return tuple(sorted({i for i in AT if i <= last} | ({last} if last else set())))
 
 
-def exact(
-    problem: Problem, regime: Regime, samples: int, generations: int = AT[-1]
-) -> Profile:
+def exact(problem: Problem, regime: Regime, samples: int, generations: int = AT[-1]) -> Profile:
     """The definitions that a loop meets, from closed forms; those of which they say nothing are
     left out.
 
@@ -263,7 +263,8 @@ def measured(seen: Mapping[str, Any], at: Sequence[int] | None = None) -> Profil
         elif len(here) < 2:
             against = np.ones((2, len(places)))
         else:
-            size = np.abs(np.asarray(seen["excess" if name in OF_ERROR else name])).max()
+            error = "excess" if "excess" in seen else "loss"
+            size = np.abs(np.asarray(seen[error if name in OF_ERROR else name])).max()
             tests, zero = mean_tests(here, size, name), np.zeros(len(places))
             against = np.array([tests.against(zero)[0], tests.against(zero, sign=-1)[0]])
         above, below = against <= level
@@ -279,3 +280,43 @@ def measured(seen: Mapping[str, Any], at: Sequence[int] | None = None) -> Profil
             False,
         )
     return {name: profile[name] for name in DEFINITIONS if name in profile}
+
+
+def of_loop(
+    problem: Problem, regime: Regime, samples: int, generations: int, seen: Mapping[str, Any]
+) -> Profile:
+    """The profile of a loop that was run: exact where closed forms say it, measured elsewhere.
+
+    Args:
+        samples: n, real rows.
+        generations: G.
+        seen: As `measured`, of every loop; may be empty.
+    """
+    if generations < 1:
+        return {}
+    known = exact(problem, regime, samples, generations)
+    found = measured(seen)
+    if regime.fresh_real and "alone" not in seen:
+        found.pop("real_only", None)  # nobody knows what all real rows alone would give
+    both = found | known
+    return {name: both[name] for name in DEFINITIONS if name in both}
+
+
+def as_json(profile: Profile) -> dict[str, Any]:
+    """A profile as JSON holds it."""
+    return {
+        name: {"by": {str(i): word for i, word in one.by.items()}, "exact": one.exact}
+        for name, one in profile.items()
+    }
+
+
+def in_words(profile: Profile) -> list[str]:
+    """Lines that say which definitions are met by when, which are not, and which are undecided."""
+    groups: dict[str, list[str]] = {}
+    for name, one in profile.items():
+        last = [*one.by][-1]
+        when = f"not met by generation {last}" if one.by[last] == "not met" else "undecided"
+        when = when if one.first is None else f"met by generation {one.first}"
+        own = DEFINITIONS[name].title + ("" if one.exact else " (measured)")
+        groups.setdefault(when, []).append(own)
+    return [f"collapse, {when}: {', '.join(names)}" for when, names in groups.items()]

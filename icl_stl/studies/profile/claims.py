@@ -46,8 +46,8 @@ NARROWED = (Replace(), FreshReal(19.0), AccumulateFresh())
 TABLE: tuple[tuple[str, Problem, tuple[Regime, ...]], ...] = (
     ("normal mean", GaussianMean(), MIXED),
     ("least squares", Ols(2, 0.5), FITTED),
-    ("normal mean, variance", Gaussian(), MIXED),
-    ("the same, bias 0.1", Gaussian(sampling_bias=0.1), NARROWED),
+    ("normal law", Gaussian(), MIXED),
+    ("normal law, bias 0.1", Gaussian(sampling_bias=0.1), NARROWED),
     ("symbols", Categorical(LAW), MIXED),
 )
 """Loops with a closed form."""
@@ -72,12 +72,8 @@ def in_words(regime: Regime) -> str:
 
 
 def _row(words: str, regime: Regime, of: profile.Profile) -> Json:
-    """A row of the table: for each definition its verdicts by generation, and how they are known."""
-    met = {
-        name: {"by": {str(i): word for i, word in one.by.items()}, "exact": one.exact}
-        for name, one in of.items()
-    }
-    return {"loop": words, "regime": in_words(regime), "definitions": met}
+    """A row of the table: each definition's verdicts by generation, and how they are known."""
+    return {"loop": words, "regime": in_words(regime), "definitions": profile.as_json(of)}
 
 
 @cache
@@ -96,7 +92,7 @@ def _sized(preset: Preset) -> tuple[tuple[str, SizedLoops, tuple[Regime, ...]], 
     beside = tuple(LoopSize(ROWS, ROWS, weight) for weight in (0.0, 0.5))
     fresh = (LoopSize(ROWS, ROWS, 0.5),)
     return (
-        ("normal mean, variance", SizedLoops(Gaussian(), "fixed", beside, last, runs), MIXED[:2]),
+        ("normal law", SizedLoops(Gaussian(), "fixed", beside, last, runs), MIXED[:2]),
         ("symbols", SizedLoops(Categorical(LAW), "fixed", beside, last, runs), MIXED[:2]),
         ("normal mean", SizedLoops(GaussianMean(), "fresh", fresh, last, runs), MIXED[3:4]),
     )
@@ -104,9 +100,8 @@ def _sized(preset: Preset) -> tuple[tuple[str, SizedLoops, tuple[Regime, ...]], 
 
 def _prompts(preset: Preset) -> tuple[Loops, ...]:
     """Loops without a law: prompts of the Bayes predictor with a fitted prior."""
-    runs, last = run_count(preset, 0.03), profile.AT[-1]
-    problem = EmpiricalBayes(plug_in=False)
-    return tuple(Loops(problem, r, ROWS, last, runs, "implied") for r in MIXED[:2])
+    runs, problem = run_count(preset, 0.03), EmpiricalBayes(plug_in=False)
+    return tuple(Loops(problem, r, ROWS, LAST, runs, "implied") for r in MIXED[:2])
 
 
 def _experiments(preset: Preset) -> tuple[Experiment, ...]:
@@ -116,7 +111,9 @@ def _experiments(preset: Preset) -> tuple[Experiment, ...]:
 def _loops(evidence: Evidence) -> Iterator[Seen]:
     """What was seen of the loops with a closed form."""
     for words, experiment, regimes in _sized(evidence.preset):
-        found = {name: wide(evidence, experiment, name) for name in evidence.experiments[experiment]}
+        found = {
+            name: wide(evidence, experiment, name) for name in evidence.experiments[experiment]
+        }
         for k, regime in enumerate(regimes):
             own = {"excess": found["excess"][:, k]}
             own |= {"variance": found["variance"][:, k]} if "variance" in found else {}
@@ -163,7 +160,9 @@ def _judge(evidence: Evidence) -> Judged:
         if more:
             found = profile.measured(more)
             (row,) = [r for r in rows if (r["loop"], r["regime"]) == (words, in_words(regime))]
-            rows[rows.index(row)] = _row(words, regime, profile.exact(problem, regime, ROWS) | found)
+            rows[rows.index(row)] = _row(
+                words, regime, profile.exact(problem, regime, ROWS) | found
+            )
     for experiment in _prompts(evidence.preset):
         own = {n: wide(evidence, experiment, n) for n in ("fitted", "excess")}
         values = {"excess": own["excess"], "task_variance": own["fitted"]}
@@ -192,7 +191,7 @@ def _findings(experiment: Loops, values: Any) -> list[Cell]:
     start = values[:, 0].mean()
     return [
         Cell(own, own, np.nan, {**keys, "generation": i}, finding=True)
-        for i, own in ((i, values[:, i] / start) for i in profile.AT)
+        for i, own in ((i, values[:, i] / start) for i in profile.looked_at(LAST))
     ]
 
 

@@ -53,7 +53,7 @@ def _draw(stored: Stored) -> Figure:
             ax.axhline(y - 0.5, color="0.6", linewidth=0.8)
     titles = [f"{loop}, {row['regime']}" for loop, row in zip(loops, table, strict=True)]
     ax.set_yticks(range(len(table)), titles)
-    columns = [profile.DEFINITIONS[name].title.replace(" ", "\n", 1) for name in names]
+    columns = [profile.DEFINITIONS[name].title for name in names]
     ax.set_xticks(range(len(names)), columns, fontsize=9, rotation=35, ha="left")
     ax.xaxis.tick_top()
     ax.tick_params(length=0)

@@ -3,20 +3,21 @@
 `mutants.txt` lists them, one a line. Each is one that a hand makes: a wrong constant, a dropped
 factor 2, i for i - 1, n for N, alpha for 1 - alpha, a missing square. Run from the repository root:
 
-    python paper_checks/mutants.py [--short] [--jobs 2]
+    python paper_checks/mutants.py [--short] [--passed] [--jobs 2]
 
 A fault is caught if a test that is named for it fails, after it passed without the fault. Before
 any is planted, all of them are looked at: each has one place in the code, each test that is named
-exists, and those of the faults to be tried pass. What ends otherwise than with a failed test (the
+exists, and those of the faults to be tried pass; with `--passed` they do so elsewhere, as
+where tests and checks are run whole beside this. What ends otherwise than with a failed test (the
 module cannot be imported, the interpreter dies, nothing ends) is no fault that a test notices but
 one that is badly planted. Exit status 1 if fewer than 95 % are caught, if any is badly planted, or
 if the list no longer fits the code or the tests.
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -117,25 +118,22 @@ class Run(NamedTuple):
         }
 
 
+FORKED = multiprocessing.get_context("forkserver")
+"""Tests run in processes of their own, which start with everything loaded but the package."""
+LOADED = ("pytest", "numpy", "scipy.stats", "jax", "optax", "flax.nnx", "tyro")
+
+
 def run(folder: Path, tests: Iterable[str], *options: str) -> Run:
     """Run tests in a folder, in a process of its own."""
-    report = folder / "report.xml"
+    report, said = folder / "report.xml", folder / "said.txt"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *options, *tests]
-    # Programs are compiled once for all faults that leave them as they are.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **cache},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
+    given = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+    process = FORKED.Process(target=tested, args=(folder, said, [*given, *options, *tests]))
+    process.start()
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return Run(None, {}, f"no end within {PATIENCE} s")
     outcomes = {}
     if report.exists():
@@ -144,14 +142,36 @@ def run(folder: Path, tests: Iterable[str], *options: str) -> Run:
             name = f"{case.get('file')}::{case.get('name')}"
             # What fails while it is torn down is there twice.
             outcomes[name] = min(kinds | {outcomes.get(name, "passed")}, key=_BADNESS.index)
-    return Run(done.returncode, outcomes, done.stdout + done.stderr)
+    return Run(process.exitcode, outcomes, said.read_text(errors="replace"))
+
+
+def tested(folder: Path, said: Path, given: list[str]) -> None:
+    """Run pytest in a folder, in the process that this is; ends it."""
+    with said.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    # Programs are compiled once for all faults that leave them as they are.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder.parent / "compiled")
+    import jax  # noqa: PLC0415  (loaded already)
+    import pytest  # noqa: PLC0415
+
+    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
+    status = pytest.main(given)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 _BADNESS = ("error", "failure", "skipped", "passed")
 
 
 def unfit(
-    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path, folder: Path
+    mutants: Sequence[Mutant],
+    every: Sequence[Mutant],
+    root: Path,
+    folder: Path,
+    passed: bool = False,
 ) -> list[str]:
     """Why faults say nothing about tests, before any is planted; empty if all is well.
 
@@ -160,6 +180,7 @@ def unfit(
         every: All of them: their places and tests have to exist.
         root: The repository.
         folder: A copy of it.
+        passed: Whether tests without any fault are known to pass.
     """
     if wrong := [f"{mutant}: {why}" for mutant in every if (why := misplaced(mutant, root))]:
         return wrong
@@ -168,6 +189,8 @@ def unfit(
     if collected.status != 0:
         said = [line for line in collected.said.splitlines() if line.startswith("ERROR")]
         return said or [f"tests cannot be collected: {collected.said}"]
+    if passed:
+        return []
     tried = sorted({test for mutant in mutants for test in tests_of(mutant)})
     sound = run(folder, tried)
     for test in tried:
@@ -204,15 +227,20 @@ def tried(mutant: Mutant, root: Path, parent: Path) -> str:
 
 
 def judge(
-    mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path = ROOT, jobs: int = 1
+    mutants: Sequence[Mutant],
+    every: Sequence[Mutant],
+    root: Path = ROOT,
+    jobs: int = 1,
+    passed: bool = False,
 ) -> int:
     """Try these faults of all; the exit status."""
+    FORKED.set_forkserver_preload(list(LOADED))
     with tempfile.TemporaryDirectory() as name:
         parent = Path(name)
         whole = parent / "whole"
         whole.mkdir()
         copied(root, whole)
-        if wrong := unfit(mutants, every, root, whole):
+        if wrong := unfit(mutants, every, root, whole, passed):
             print("\n".join(wrong))
             return 1
         with ThreadPoolExecutor(jobs) as pool:
@@ -229,9 +257,10 @@ def main() -> int:
     """Run the mutants and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="the faults marked in the list only")
+    parser.add_argument("--passed", action="store_true", help="tests pass without any fault")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     options = parser.parse_args()
-    return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs)
+    return judge(SHORT if options.short else EVERY, EVERY, jobs=options.jobs, passed=options.passed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The runner of planted faults, on a project of three functions: what it calls caught."""
 
 import ast
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -55,10 +55,9 @@ def test_least(least):
 
 @pytest.fixture(scope="module")
 def mutants():
-    spec = importlib.util.spec_from_file_location("mutants", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PATH.parent))
+        yield importlib.import_module("mutants")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +118,14 @@ def test_a_line_of_the_list_is_a_fault(mutants):
 
 def test_a_fault_is_caught_if_its_test_fails(judged):
     assert judged(CAUGHT) == (0, "1 of 1 faults caught (100.0%)\n")
+
+
+def test_what_has_passed_elsewhere_is_not_looked_at_first(mutants, project, capsys):
+    faults = [mutants.Mutant("sums", "2 * x", "x", f"{OWN}{name}") for name in ("twice", "wrong")]
+    assert mutants.judge(faults, faults, project) == 1
+    assert "without any fault" in capsys.readouterr().out
+    assert mutants.judge(faults, faults, project, passed=True) == 0
+    assert capsys.readouterr().out == "2 of 2 faults caught (100.0%)\n"
 
 
 def test_faults_that_end_otherwise_are_not_caught(judged):

@@ -37,10 +37,10 @@ LAST = 30
 """G of the loops that are compared with the table."""
 CLEAR = 0.1
 """Least margin of what is compared with loops, relative to the threshold: others are too near."""
-MIXED = (Replace(), Augment(0.5), Augment(0.2), FreshReal(), AccumulateFresh())
-MIXED += (AccumulateSubsample(), RealOnly())
-FITTED = (Replace(), AugmentSameInputs(0.5), AugmentSameInputs(0.2), FreshReal(), Accumulate())
-FITTED += (RealOnly(),)
+KEPT = AccumulateFresh(), AccumulateSubsample()
+MIXED = (Replace(), Augment(0.5), Augment(0.2), FreshReal(), *KEPT, RealOnly())
+SAME = AugmentSameInputs(0.5), AugmentSameInputs(0.2)
+FITTED = (Replace(), *SAME, FreshReal(), Accumulate(), RealOnly())
 NARROWED = (Replace(), FreshReal(19.0), AccumulateFresh())
 """Regimes of the table, by problem."""
 TABLE: tuple[tuple[str, Problem, tuple[Regime, ...]], ...] = (
@@ -115,7 +115,7 @@ def _loops(evidence: Evidence) -> Iterator[Seen]:
             name: wide(evidence, experiment, name) for name in evidence.experiments[experiment]
         }
         for k, regime in enumerate(regimes):
-            own = {"excess": found["excess"][:, k]}
+            own: dict[str, Any] = {"excess": found["excess"][:, k]}
             own |= {"variance": found["variance"][:, k]} if "variance" in found else {}
             own |= {"support": found["symbols_left"][:, k]} if "symbols_left" in found else {}
             if "precision" in found:
@@ -164,10 +164,10 @@ def _judge(evidence: Evidence) -> Judged:
                 words, regime, profile.exact(problem, regime, ROWS) | found
             )
     for experiment in _prompts(evidence.preset):
-        own = {n: wide(evidence, experiment, n) for n in ("fitted", "excess")}
-        values = {"excess": own["excess"], "task_variance": own["fitted"]}
-        rows.append(_row("empirical Bayes", experiment.regime, profile.measured(values)))
-        cells += _findings(experiment, own["fitted"])
+        fitted = wide(evidence, experiment, "fitted")
+        prompts = {"excess": wide(evidence, experiment, "excess"), "task_variance": fitted}
+        rows.append(_row("empirical Bayes", experiment.regime, profile.measured(prompts)))
+        cells += _findings(experiment, fitted)
     table = constant(f"profile, n = {ROWS}", rows, "certified where exact, else measured")
     return Judged(cells, control, [table])
 

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "distance": "how far generated rows are from real ones",
     "watch": "whether a loop still grows, read after every generation",
     "bounds": "the bounds, as a calculator",
+    "diff": "what two runs say differently",
     "figures": "redraw the figures of a run folder, or check them",
     "report": "the folder of a run, a loop or a sweep as one HTML page",
     "benchmark": "how fast this machine runs the package",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icl_stl.report import page as report
+from icl_stl.report.junit import write_junit
 from icl_stl.report.sweeps import Axes
 
 
@@ -15,6 +16,9 @@ class Arguments:
     """The folder; figures/ if not given."""
     out: Path | None = None
     """The page; report.html in the folder if not given."""
+    junit: Path | None = None
+    """Of a run: its claims as JUnit XML, to this file, too. A violated one is a failure, an
+    inconclusive one skipped."""
     x: str | None = None
     """Of a sweep: what is drawn along the axis, any setting that varies, or the generation; the
     numeric setting with most values if not given."""
@@ -30,6 +34,8 @@ class Arguments:
 def main(arguments: Arguments) -> int:
     """Write the page; the exit status."""
     own = arguments
+    if own.junit is not None:
+        write_junit(own.results, own.junit)
     axes = Axes(own.x, own.y, own.generation, own.colour)
     path = report.write_report(own.results, own.out, axes)
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB)")

@@ -109,4 +109,7 @@ def test_the_picture_has_a_marker_for_every_verdict():
         )
         assert sum(line.get_marker() == "_" for line in drawn) == dashes
         assert len(ax.get_yticks()) == len(entry["constants"][0]["value"])
+        findings = [cell for cell in entry["cells"] if cell["verdict"] == "finding"]
+        last = [cell for cell in findings if cell["generation"] == 30]
+        assert [text.get_text() for text in ax.texts] == [f"{c['measured']:.3g}" for c in last]
         assert all(text.get_fontsize() >= 9 for text in [*ax.texts, *ax.get_xticklabels()])

@@ -159,6 +159,8 @@ def _judge(evidence: Evidence) -> Judged:
         more = {name: values[name] for name in ("tails",) if name not in known and name in values}
         if more:
             found = profile.measured(more)
+            lost = {"kind": "tails", "quantity": "share of loops that have lost their tails"}
+            cells += _findings(words, regime, lost, np.asarray(values["tails"], float))
             (row,) = [r for r in rows if (r["loop"], r["regime"]) == (words, in_words(regime))]
             rows[rows.index(row)] = _row(
                 words, regime, profile.exact(problem, regime, ROWS) | found
@@ -167,7 +169,10 @@ def _judge(evidence: Evidence) -> Judged:
         fitted = wide(evidence, experiment, "fitted")
         prompts = {"excess": wide(evidence, experiment, "excess"), "task_variance": fitted}
         rows.append(_row("empirical Bayes", experiment.regime, profile.measured(prompts)))
-        cells += _findings(experiment, fitted)
+        shown = {"kind": "task_variance", "quantity": "task variance over that of generation 0"}
+        cells += _findings(
+            "empirical Bayes", experiment.regime, shown, fitted / fitted[:, 0].mean()
+        )
     table = constant(f"profile, n = {ROWS}", rows, "certified where exact, else measured")
     return Judged(cells, control, [table])
 
@@ -184,14 +189,12 @@ def _side(values: Any, side: float, keys: Json) -> Cell:
     return above(values, 0.0, keys) if side > 0 else below(values, 0.0, keys)
 
 
-def _findings(experiment: Loops, values: Any) -> list[Cell]:
-    """The task variance that prompts show, over that of generation 0."""
-    keys: Json = {"loop": "empirical Bayes", "regime": in_words(experiment.regime), "n": ROWS}
-    keys |= {"kind": "task_variance", "quantity": "task variance over that of generation 0"}
-    start = values[:, 0].mean()
+def _findings(words: str, regime: Regime, more: Json, values: Any) -> list[Cell]:
+    """What is measured where no closed form is known."""
+    keys: Json = {"loop": words, "regime": in_words(regime), "n": ROWS, **more}
     return [
         Cell(own, own, np.nan, {**keys, "generation": i}, finding=True)
-        for i, own in ((i, values[:, i] / start) for i in profile.looked_at(LAST))
+        for i, own in ((i, values[:, i]) for i in profile.looked_at(LAST))
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from icl_stl import profile
-from icl_stl.studies.drawing import Stored, constants_of, of_cells
+from icl_stl.studies.drawing import Stored, chosen, constants_of, of_cells
 from icl_stl.style import PALETTE
 
 NAME = "profile"
@@ -28,8 +28,8 @@ def _when(verdict: Any) -> str:
 
 def _draw(stored: Stored) -> Figure:
     """Which loops (rows) meet which definition of collapse (columns), and by which generation.
-    Filled, or a dash: exact, from closed forms. In a ring: measured. Empty: nothing known, or
-    nothing of the kind to lose.
+    In a ring: measured; beside it the share of loops without tails, or the task variance left.
+    Empty: not known, or nothing to lose.
     """
     (table,) = [c["value"] for c in constants_of(stored, NAME) if "n =" in c["name"]]
     names = [*profile.DEFINITIONS]
@@ -44,6 +44,9 @@ def _draw(stored: Stored) -> Figure:
             ax.plot(x, y, marker, color=colour, markersize=7)
             if not verdict["exact"]:
                 ax.plot(x, y, "o", color="0.2", markersize=12, fillstyle="none")
+            same = chosen(stored, NAME, name, loop=row["loop"], regime=row["regime"])
+            for cell in [c for c in same if c["verdict"] == "finding"][-1:]:
+                ax.text(x + 0.18, y, f"{cell['measured']:.3g}", fontsize=9, va="center")
     for marker, colour, words in LOOKS.values():
         ax.plot([], [], marker, color=colour, markersize=7, label=words)
     ax.plot([], [], "o", color="0.2", markersize=12, fillstyle="none", label="measured")

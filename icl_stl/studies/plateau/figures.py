@@ -22,6 +22,7 @@ from icl_stl.studies.drawing import (
     of_cells,
     points,
 )
+from icl_stl.studies.plateau.answers import draw_answers
 from icl_stl.studies.plateau.claims import errors
 from icl_stl.style import MARKERS, PALETTE, pale, plain_log
 
@@ -178,6 +179,7 @@ def _draw_larger(ax: Axes, cells: list[Cell]) -> None:
 
 
 DRAWINGS: dict[str, Any] = {
+    "answers": Drawing(draw_answers, needs_claim="plateau_level"),
     "plateau_level": Drawing(_draw_level, needs_claim="plateau_level"),
     **of_cells(
         {

@@ -98,14 +98,14 @@ def _sized(preset: Preset) -> tuple[tuple[str, SizedLoops, tuple[Regime, ...]], 
     )
 
 
-def _prompts(preset: Preset) -> tuple[Loops, ...]:
-    """Loops without a law: prompts of the Bayes predictor with a fitted prior."""
-    runs, problem = run_count(preset, 0.03), EmpiricalBayes(plug_in=False)
-    return tuple(Loops(problem, r, ROWS, LAST, runs, "implied") for r in MIXED[:2])
+def _prompts(preset: Preset) -> Loops:
+    """A loop without a law: prompts of the Bayes predictor with a fitted prior."""
+    runs = run_count(preset, 0.03)
+    return Loops(EmpiricalBayes(plug_in=False), Replace(), ROWS, LAST, runs, "implied")
 
 
 def _experiments(preset: Preset) -> tuple[Experiment, ...]:
-    return (*(experiment for _, experiment, _ in _sized(preset)), *_prompts(preset))
+    return (*(experiment for _, experiment, _ in _sized(preset)), _prompts(preset))
 
 
 def _loops(evidence: Evidence) -> Iterator[Seen]:
@@ -165,14 +165,12 @@ def _judge(evidence: Evidence) -> Judged:
             rows[rows.index(row)] = _row(
                 words, regime, profile.exact(problem, regime, ROWS) | found
             )
-    for experiment in _prompts(evidence.preset):
-        fitted = wide(evidence, experiment, "fitted")
-        prompts = {"excess": wide(evidence, experiment, "excess"), "task_variance": fitted}
-        rows.append(_row("empirical Bayes", experiment.regime, profile.measured(prompts)))
-        shown = {"kind": "task_variance", "quantity": "task variance over that of generation 0"}
-        cells += _findings(
-            "empirical Bayes", experiment.regime, shown, fitted / fitted[:, 0].mean()
-        )
+    of = _prompts(evidence.preset)
+    fitted, prompts = wide(evidence, of, "fitted"), "empirical Bayes"
+    values = {"excess": wide(evidence, of, "excess"), "task_variance": fitted}
+    rows.append(_row(prompts, of.regime, profile.measured(values)))
+    left = {"kind": "task_variance", "quantity": "task variance over that of generation 0"}
+    cells += _findings(prompts, of.regime, left, fitted / fitted[:, 0].mean())
     table = constant(f"profile, n = {ROWS}", rows, "certified where exact, else measured")
     return Judged(cells, control, [table])
 

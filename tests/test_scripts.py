@@ -107,8 +107,9 @@ MANY = {
 MORE = {
     *("rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"),
     *("plan_from_pilots", "absorption", "hidden_sources", "varying_shares", "token_editing"),
-    *("sampling_bias", "augmentation", "network_bound", "accumulation", "generalization_gap"),
-    *("synthetic_phase", "real_share_threshold", "verified_rows", "own_confidence"),
+    *("sampling_bias", "augmentation", "network_bound", "accumulation"),
+    *("generalization_gap", "synthetic_phase", "real_share_threshold", "verified_rows"),
+    *("own_confidence", "profile"),
 }
 """Of claims whose experiments are of the same kinds one is enough, here too."""
 SLOW = MANY | trials(MORE | {"synthetic_curves"}, set())
@@ -192,8 +193,11 @@ def test_one_loop_of_the_bayes_predictor_does_not_drift(call, tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "result.json").read_text())
     assert set(content) == {
-        *("schema", "settings", "versions", "failed", "failed_loops", "generations")
+        *("schema", "settings", "versions", "failed", "failed_loops", "generations"),
+        "collapse",
     }
+    assert set(content["collapse"]) == {"constant", "task_variance", "first", "real_only"}
+    assert content["collapse"]["task_variance"]["by"].keys() == {"1"}
     assert content["failed"] == []
     assert content["failed_loops"] == {"count": 0, "of": content["settings"]["runs"]}
     assert content["settings"]["samples"] == 64

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.live import Live
 from rich.table import Table as Shown
 
-from icl_stl import console, members
+from icl_stl import console, members, profile
 from icl_stl.commands import replacing
 from icl_stl.commands.running import run_folder, start_jax
 from icl_stl.cores import memory
@@ -35,7 +35,14 @@ from icl_stl.lab.sweeps import grids
 from icl_stl.lab.sweeps.grids import Setting
 from icl_stl.learners.generative import GENERATIVE
 from icl_stl.members import Option
-from icl_stl.problems import PROBLEMS, Categorical, InContext, expected_excess, expected_quality
+from icl_stl.problems import (
+    PROBLEMS,
+    Categorical,
+    Gaussian,
+    InContext,
+    expected_excess,
+    expected_quality,
+)
 from icl_stl.problems.base import bias_of
 from icl_stl.problems.table import LEVEL, Table, TablePrompts
 from icl_stl.regimes import MAD_LOOPS, REGIMES, training_size
@@ -256,6 +263,26 @@ def summary(result: results.LoopResult, setting: Setting, closed: Any) -> list[R
     return rows
 
 
+def profile_of(result: results.LoopResult, setting: Setting) -> profile.Profile:
+    """Which definitions of collapse the loop meets; of the loops that are finite to the end."""
+    kept, last = alive(result, setting.runs), result.generations
+    if not last or not kept[-1].size:
+        return {}
+    some = result.replicates(kept[-1].tolist()).observations
+    names = {"excess": "excess", "variance": "variance", "symbols_left": "support"}
+    names |= {"implied_task_variance": "task_variance"}
+    seen = {to: np.asarray(some[name], float) for name, to in names.items() if name in some}
+    if setting.prompts:
+        seen["excess"] = np.asarray(some["excess_squared_risk"], float).mean(-1)
+    elif loss := next((name for name in ("held_out_loss", "risk") if name in some), ""):
+        seen |= {} if "excess" in seen else {"loss": np.asarray(some[loss], float)}
+    if "precision" in some and isinstance(setting.problem, Gaussian):
+        outside = 1 - (1 - profile.BEYOND) * np.asarray(some["precision"], float)
+        seen["tails"] = outside < profile.LEFT * profile.BEYOND
+    of = setting.experiment
+    return profile.of_loop(of.problem, of.regime, of.samples, last, seen)
+
+
 PROMPTS = {
     **{"prompts": ("n_train", "d"), "drift TV": ("drift", ".3f"), "bound": ("bound", ".3f")},
     **{"one-step TV": ("eps", ".3f"), "excess NLL": ("excess_nll", ".4f")},
@@ -420,6 +447,7 @@ def main(arguments: Any) -> int:
 
         result = loops_of(setting, folder, shown, f"{what}, {label}")
         rows, failures = summary(result, setting, closed), result.failures
+        collapse = profile_of(result, setting)
         named = in_words(out, failures)
         content = {
             "schema": results.SCHEMA,
@@ -428,6 +456,7 @@ def main(arguments: Any) -> int:
             "failed": named,
             "failed_loops": {"count": len(failures), "of": setting.runs},
             "generations": rows,
+            "collapse": profile.as_json(collapse),
             **replacing.measured(asked, setting.seed, folder),
         }
         for path in (out / "loop.json", arguments.json):
@@ -438,6 +467,7 @@ def main(arguments: Any) -> int:
         figure = _drawn(out, setting, result, rows, title)
         page = write_report(out)
     console.show(table(rows, title, setting))
+    print("\n".join(profile.in_words(collapse)), end="\n" * bool(collapse))
     replacing.show(content)
     for one in named:
         print(f"failed: {one}")

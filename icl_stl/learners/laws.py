@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from icl_stl.config import amplification, flag, injection, positive, pseudo_counts, share, whole
 from icl_stl.laws.prompts import Normal
+from icl_stl.learners.generative.base import drawn_rows
 from icl_stl.learners.learner import Learner, with_weight
 
 
@@ -101,6 +102,34 @@ def gaussian(*, unbiased: bool = False) -> Learner:
         return drawn
 
     return _without_inputs(fit, generate, takes_bias=True)
+
+
+class Resampled(NamedTuple):
+    """What smoothed resampling keeps: the rows themselves."""
+
+    rows: Float[Array, " N"]
+    weights: Float[Array, " N"]
+
+
+def kde(bandwidth: float = 0.2) -> Learner:
+    """Smoothed resampling of numbers: a row drawn by the weights, plus N(0, h²).
+
+    h is in the unit of the rows, the same in every generation. (`generative.kde` has it in units of
+    each fit's deviations.)
+
+    Rows are numbers, parameters a `Resampled`.
+    """
+    bandwidth = positive("bandwidth", bandwidth)
+
+    def fit(key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]) -> Resampled:
+        return Resampled(with_weight(rows, weights), weights)
+
+    def generate(key: PRNGKeyArray, law: Resampled, count: int) -> Float[Array, " n"]:
+        key_row, key_noise = jax.random.split(key)
+        found: Array = law.rows[drawn_rows(key_row, law.weights, count)]
+        return found + bandwidth * jax.random.normal(key_noise, (count,))
+
+    return _without_inputs(fit, generate)
 
 
 def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:

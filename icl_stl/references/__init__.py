@@ -84,6 +84,9 @@ sampling bias: mean and variance  ``mean_variance_biased``,                     
                                   ``one_fit_distance``
 ... how many rows help            ``admissible_synthetic``                               118
 ... symbols, without error        ``law_powered``                                        119
+smoothed resampling: mean law     ``resampled_mixture``, ``resampled_distance``          136, 138
+... its mean and variance         ``resampled_mean_variance``, ``resampled_limit``       137, 138
+... Hermite modes                 ``hermite_mode``                                       139
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -129,6 +132,7 @@ is on the real set.
 ``threshold``      least share of a symbol that is edited                        (1/2, 1]
 ``plug_in``        labels have the deviation sigma; else the predictive one      True, False
 ``bias``           s, variance of generated rows over that of the fit            (0, 1]
+``bandwidth``      h, deviation of the noise on resampled rows, unit of the data >= 0
 =================  ============================================================  ===================
 """
 
@@ -140,6 +144,7 @@ from icl_stl.references.editing import *
 from icl_stl.references.gaussian import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
+from icl_stl.references.resampling import *
 from icl_stl.references.sources import *
 from icl_stl.references.tables import *
 
@@ -151,7 +156,7 @@ __all__ = [
     "attention_context_factor", "attention_context_limit", "attention_fresh_context",
     "attention_fresh_factors", "attention_fresh_square", "biased_distance",
     "biased_distance_limit", "chain_augment", "chain_edit", "covariance_augment",
-    "covariance_fresh", "deviation_tail", "law_accumulate", "law_affine", "law_anchored",
+    "covariance_fresh", "deviation_tail", "hermite_mode", "law_accumulate", "law_affine", "law_anchored",
     "law_augment", "law_augment_bound", "law_augment_limit", "law_edit", "law_edit_sure",
     "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop", "law_powered",
     "law_replace", "law_symbols", "law_total_variation", "law_varying", "log_variance_replace",
@@ -170,6 +175,7 @@ __all__ = [
     "ols_min_norm_same_inputs", "ols_replace", "ols_single_fit", "ols_total_variation",
     "one_fit_distance", "one_sided_accumulate", "one_sided_augment", "one_sided_loop",
     "one_sided_replace", "poisson_survival", "ridge_context", "ridge_modes", "ridge_on_kept",
+    "resampled_distance", "resampled_limit", "resampled_mean_variance", "resampled_mixture",
     "ridge_sensitivity", "smoothed_accumulate", "smoothed_augment", "smoothed_replace",
     "sources_error", "symbol_survival",
 ]

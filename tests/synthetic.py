@@ -154,6 +154,7 @@ OBSERVED = {
 
 MORE = {
     "gaussian": ("variance", "w2", "precision"),
+    "kde": ("variance", "precision", "third_moment", "fourth_moment"),
     "chain": ("support", "entropy"),
     "categorical": ("entropy", "symbols_left"),
 }

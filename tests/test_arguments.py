@@ -25,6 +25,7 @@ from icl_stl.references import (
     gaussian,
     moments,
     regression,
+    resampling,
     sources,
 )
 from icl_stl.regimes import Replace
@@ -45,6 +46,7 @@ VALUES = {
     **dict.fromkeys(("prior_scale", "tau", "radius", "readout", "pseudo_count"), 1.0),
     **dict.fromkeys(("input_radius", "label_radius", "gamma_norm", "label_embedding"), 1.0),
     **dict.fromkeys(("alpha", "kappa", "a", "noise", "weight", "gain", "relabel_noise"), 0.5),
+    **dict.fromkeys(("bandwidth", "smoothings"), 0.5),
     **dict.fromkeys(("sigma", "contraction", "real_share", "rate", "generator_noise", "p"), 0.5),
     **dict.fromkeys(("delta", "eps0", "penalty", "error", "threshold", "discrepancy"), 0.1),
     **dict.fromkeys(("cover_radius", "eta", "kl", "excess", "beta", "beta_real", "ridge"), 0.1),
@@ -61,7 +63,7 @@ VALUES = {
     **{"eps": [0.1, 0.2, 0.1], "weights": [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]], "start": 0.1},
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
-    **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3},
+    **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3, "order": 3},
     **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
     **{"moments": attention.gaussian_moments(2, 8, 1.0, 0.5), "loop": LOOP, "probability": [0.5]},
 }
@@ -86,7 +88,7 @@ OWN = {
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, moments, regression, sources
+ROOMS += biased, editing, moments, regression, resampling, sources
 
 FUNCTIONS = [
     function

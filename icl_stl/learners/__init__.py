@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         kde,
         maximal_coupling,
     )
-    from icl_stl.learners.learner import Data, Learner, tempered
+    from icl_stl.learners.learner import Data, Learner, foreign, tempered
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
     from icl_stl.learners.regression import ols, ridge
     from icl_stl.learners.sources import hidden_sources
@@ -67,7 +67,7 @@ else:
 # fmt: off
 __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
-    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
+    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "foreign", "gaussian", "gaussian_mean",
     "hidden_sources", "in_context_model", "kde", "linear_attention", "maximal_coupling", "ols",
     "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
 ]

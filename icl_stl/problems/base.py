@@ -275,7 +275,7 @@ class Foreign(Problem):
     given, the last generation writes them."""
 
     def other(self) -> Any:
-        """The parameters of that model."""
+        """The parameters of that model, as NumPy's: they are asked for inside of programs."""
         raise NotImplementedError
 
     def writer(self, previous: Any) -> Any:

@@ -65,7 +65,7 @@ class GaussianMean(Biased, Foreign, Located):
         return self.noise**2 + (params - truth) ** 2
 
     def other(self) -> Any:
-        return jnp.float32(self.foreign)
+        return np.float32(self.foreign)
 
     def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
         return self.sampling_bias * self.noise**2 + (params - self.writer(previous)) ** 2

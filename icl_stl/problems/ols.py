@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from icl_stl import references, regimes
 from icl_stl.config import normalised, require, task_noise, whole
 from icl_stl.lazily import jax, jnp
@@ -69,7 +71,7 @@ class Ols(Foreign, Regression):
         return jnp.zeros(self.dim) if self.foreign is not None else super().truth(key)
 
     def other(self) -> Any:
-        return jnp.zeros(self.dim).at[0].set(self.foreign)
+        return self.foreign * np.eye(1, self.dim, dtype=np.float32)[0]
 
     def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
         return self.risk(self.writer(previous), params)

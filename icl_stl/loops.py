@@ -252,7 +252,7 @@ def _typed_start(
         if regime.fresh_real and draw_real is not None:
             some.append(_drawn(draw_real, keys.real, real))
         if n_syn and generate_jointly is None:
-            some.append(_synthetic_rows(keys, learner, regime, real, params, n))
+            some.append(_synthetic_rows(keys, learner, regime, real, n_syn, params, n))
         elif n_syn and generate_jointly is not None:
             alone = jax.tree.map(lambda a: a[None], params)
             joint = _joint(generate_jointly, keys.generate, alone, real, n_syn, 1)
@@ -502,15 +502,15 @@ def _synthetic_rows(
     learner: Learner,
     regime: Regime,
     real: Data,
+    n_syn: int,
     previous: Params,
     samples: Any,
     there: Any = None,
 ) -> Data:
-    """What θ_{i-1} leaves behind: so many first rows that are `there`, or all that have places.
+    """What θ_{i-1} leaves behind: so many first rows that are `there`, or all n_syn places.
 
     Places that none of them needs may hold copies of real rows.
     """
-    n_syn = synthetic_size(regime, row_count(real))
     if regime.keeps_training_set and learner.redraw is not None:
         made, _ = learner.redraw(keys.generate, previous, in_turn(real, n_syn))
         return rows_of("learner.redraw", made, real, n_syn)
@@ -638,6 +638,7 @@ def next_generation(
                 learner,
                 regime,
                 kept if regime.keeps_training_set else seen,
+                n_syn,
                 previous,
                 samples,
                 None if sizes is None else made,

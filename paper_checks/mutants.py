@@ -14,9 +14,9 @@ if the list no longer fits the code or the tests.
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -117,25 +117,22 @@ class Run(NamedTuple):
         }
 
 
+FORKED = multiprocessing.get_context("forkserver")
+"""Tests run in processes of their own, which start with everything loaded but the package."""
+LOADED = ("pytest", "numpy", "scipy.stats", "jax", "optax", "flax.nnx", "tyro")
+
+
 def run(folder: Path, tests: Iterable[str], *options: str) -> Run:
     """Run tests in a folder, in a process of its own."""
-    report = folder / "report.xml"
+    report, said = folder / "report.xml", folder / "said.txt"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["-o", "junit_family=xunit1", f"--junitxml={report}", *options, *tests]
-    # Programs are compiled once for all faults that leave them as they are.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **cache},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
+    given = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+    process = FORKED.Process(target=tested, args=(folder, said, [*given, *options, *tests]))
+    process.start()
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return Run(None, {}, f"no end within {PATIENCE} s")
     outcomes = {}
     if report.exists():
@@ -144,7 +141,25 @@ def run(folder: Path, tests: Iterable[str], *options: str) -> Run:
             name = f"{case.get('file')}::{case.get('name')}"
             # What fails while it is torn down is there twice.
             outcomes[name] = min(kinds | {outcomes.get(name, "passed")}, key=_BADNESS.index)
-    return Run(done.returncode, outcomes, done.stdout + done.stderr)
+    return Run(process.exitcode, outcomes, said.read_text(errors="replace"))
+
+
+def tested(folder: Path, said: Path, given: list[str]) -> None:
+    """Run pytest in a folder, in the process that this is; ends it."""
+    with said.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    # Programs are compiled once for all faults that leave them as they are.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder.parent / "compiled")
+    import jax  # noqa: PLC0415  (loaded already)
+    import pytest  # noqa: PLC0415
+
+    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
+    status = pytest.main(given)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 _BADNESS = ("error", "failure", "skipped", "passed")
@@ -207,6 +222,7 @@ def judge(
     mutants: Sequence[Mutant], every: Sequence[Mutant], root: Path = ROOT, jobs: int = 1
 ) -> int:
     """Try these faults of all; the exit status."""
+    FORKED.set_forkserver_preload(list(LOADED))
     with tempfile.TemporaryDirectory() as name:
         parent = Path(name)
         whole = parent / "whole"

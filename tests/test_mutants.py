@@ -1,7 +1,7 @@
 """The runner of planted faults, on a project of three functions: what it calls caught."""
 
 import ast
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -55,10 +55,9 @@ def test_least(least):
 
 @pytest.fixture(scope="module")
 def mutants():
-    spec = importlib.util.spec_from_file_location("mutants", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PATH.parent))
+        yield importlib.import_module("mutants")
 
 
 @pytest.fixture(scope="module")

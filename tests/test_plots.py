@@ -76,15 +76,22 @@ def few(results):
 
 
 @pytest.fixture(scope="module")
-def original(few, tmp_path_factory):
-    """A run folder of these few, drawn once."""
+def two(results):
+    """The same results with two claims, one of them of the main job's loops."""
+    claims = {name: results.claims[name] for name in ("plateau_level", "mad_loops")}
+    return replace(results, claims=claims)
+
+
+@pytest.fixture(scope="module")
+def original(two, tmp_path_factory):
+    """A run folder of these, drawn once."""
     path = tmp_path_factory.mktemp("drawn")
     preset = {"task": PRESET.task.__dict__, "samples": PRESET.samples}
     write_json(path / "config.json", {"preset": preset})
-    claims = {"schema": SCHEMA, "claims": list(few.claims.values())}
+    claims = {"schema": SCHEMA, "claims": list(two.claims.values())}
     write_json(path / "claims.json", claims)
-    write_table(path / "loops.csv", few.loops)
-    assert draw_folder(path) == list(drawings(few))
+    write_table(path / "loops.csv", two.loops)
+    assert draw_folder(path) == list(drawings(two))
     return path
 
 
@@ -862,18 +869,18 @@ def test_a_folder_whose_claims_were_not_judged_is_drawn(folder, results):
 # --- a folder and its check ----------------------------------------------------------------------
 
 
-def test_a_folder_that_was_drawn_matches_its_results(folder, few):
+def test_a_folder_that_was_drawn_matches_its_results(folder, two):
     assert check_folder(folder) == []
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert draw_folder(folder) == list(drawings(few))
+    assert draw_folder(folder) == list(drawings(two))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     page = (folder / "README.md").read_text()
     manifest = json.loads(before["manifest.json"])
     assert set(manifest["sources"]) == {"config.json", "claims.json", "loops.csv"}
-    for name, drawing in drawings(few).items():
+    for name, drawing in drawings(two).items():
         assert f"]({name}.svg)" in page
         assert drawing.caption in page
-        assert before[f"{name}.svg"] == vectors(drawing, few)
+        assert before[f"{name}.svg"] == vectors(drawing, two)
         assert f"{name}.svg" in manifest["figures"]
 
 

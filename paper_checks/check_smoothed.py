@@ -144,8 +144,11 @@ def test_given_the_real_rows_their_law_stays(ledger) -> None:
     known = x.mean(), ((x - x.mean()) ** 3).mean()
     of_p = 0.0, float(PROBLEM.known(0)["third"])
     cells, wrong = (
-        [Cell(np.asarray(v[:, i], np.float64), one) for v, one in zip((mean, third), law, strict=True)
-         for i in SHOWN]
+        [
+            Cell(np.asarray(v[:, i], np.float64), one)
+            for v, one in zip((mean, third), law, strict=True)
+            for i in SHOWN
+        ]
         for law in (known, of_p)
     )
     judged(ledger, {"140 fixed real rows; control: the moments of p": [cells, wrong]})

@@ -22,6 +22,7 @@ from icl_stl.references import (
     context,
     discrete,
     editing,
+    foreign,
     gaussian,
     moments,
     regression,
@@ -83,12 +84,13 @@ OWN = {
     "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
     "sources_error": {"estimator": "pooled"},
     "attention_fresh_square": {"weights": [1.0, 0.5]},
+    **{name: {"distance": 0.5} for name in ("mean_foreign", "ols_foreign", "foreign_crossover")},
     "refit": {"gamma": 0.5, "noises": 0.5, "signal": 1.0},
 }
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, moments, regression, resampling, sources
+ROOMS += biased, editing, foreign, moments, regression, resampling, sources
 
 FUNCTIONS = [
     function

@@ -53,7 +53,9 @@ def test_it_holds_where_it_is_right():
         assert cell["measured"] == pytest.approx(0.8 ** (i + 1) * left, rel=1e-6)
     (curves,) = (c["value"] for c in entry["constants"] if "densities" in c["name"])
     step = curves["z"][1] - curves["z"][0]
-    assert all(np.sum(v) * step == pytest.approx(1, abs=0.05) for k, v in curves.items() if k != "z")
+    assert all(
+        np.sum(v) * step == pytest.approx(1, abs=0.05) for k, v in curves.items() if k != "z"
+    )
 
 
 @pytest.mark.parametrize("name", ["excess", "variance", "third_moment", "fourth_moment"])

@@ -296,9 +296,9 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     columns = PROMPTS if setting.prompts else OTHERS
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
-    # Of a loop without a sampling bias, but for texts and smoothed rows, they are in the file alone.
-    own = {"support", "third_moment"}
-    shown_more = rows and (bias_of(setting.problem) != 1 or own & rows[0].keys())
+    # Without a sampling bias, but for texts and smoothed rows, they are in the file alone.
+    apart = {"support", "third_moment"}
+    shown_more = rows and (bias_of(setting.problem) != 1 or apart & rows[0].keys())
     for name in MORE if shown_more else ():
         if name in rows[0]:
             columns = {**columns, name: (name, ".5g")}

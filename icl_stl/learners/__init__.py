@@ -67,7 +67,7 @@ else:
 # fmt: off
 __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
-    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "foreign", "gaussian", "gaussian_mean",
-    "hidden_sources", "in_context_model", "kde", "linear_attention", "maximal_coupling", "ols",
-    "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
+    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "foreign", "gaussian",
+    "gaussian_mean", "hidden_sources", "in_context_model", "kde", "linear_attention",
+    "maximal_coupling", "ols", "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
 ]

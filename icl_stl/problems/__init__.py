@@ -35,6 +35,5 @@ PROBLEMS: dict[str, type[Problem]] = {
 __all__ = [
     "PROBLEMS", "Bernoulli", "Categorical", "Chain", "ClippedMean", "EmpiricalBayes", "Gaussian",
     "GaussianMean", "InContext", "Kde", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
-    "Solvable", "Sources", "attention_law", "attention_task", "expected_excess",
-    "expected_quality",
+    "Solvable", "Sources", "attention_law", "attention_task", "expected_excess", "expected_quality",
 ]

@@ -284,7 +284,7 @@ class Foreign(Problem):
 
 
 def distance(name: str, value: Any) -> float | None:
-    """c of `Foreign`."""
+    """C of `Foreign`."""
     return None if value is None else nonnegative(name, value)
 
 

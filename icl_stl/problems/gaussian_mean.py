@@ -8,15 +8,7 @@ import numpy as np
 from icl_stl import references, regimes
 from icl_stl.config import normalised, sampling_bias, scale
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import (
-    Biased,
-    Foreign,
-    Scalar,
-    Solvable,
-    bias_of,
-    distance,
-    from_first,
-)
+from icl_stl.problems.base import Biased, Foreign, Scalar, Solvable, bias_of, distance, from_first
 from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 

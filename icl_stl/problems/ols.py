@@ -96,10 +96,8 @@ class Ols(Foreign, Regression):
             return None
         first = float(references.ols_min_norm_replace(n, enough, *loop[2:4], 0)[0])
         repeated = n_syn % n == 0
-        if self.foreign is not None:
-            return self._foreign(regime, first, samples, generations)
-        if n < enough:
-            return self._of_few(regime, first, loop)
+        if n < enough or self.foreign is not None:
+            return (self._of_few if self.foreign is None else self._foreign)(regime, first, loop)
         match regime:
             case regimes.RealOnly():
                 return from_first(first, last, stays=True)
@@ -123,16 +121,17 @@ class Ols(Foreign, Regression):
                 return of[model == "additive"](n, self.dim, self.noise, edits)
         return from_first(first, last)
 
-    def _foreign(self, regime: regimes.Regime, first: float, n: int, last: int) -> Any:
+    def _foreign(self, regime: regimes.Regime, first: float, loop: Any) -> Any:
         """`closed_form` where another model writes the synthetic rows."""
+        n, n_syn, *_, last = loop
         mixing = references.Mixing.of(regime, n, last)
-        alike = mixing is not None and not mixing.drawn and getattr(regime, "weight", None) is None
-        repeats = regime.reuses_inputs and regime.synthetic_size(n) % n > 0
-        if n < self.dim + 2 or not alike or repeats or isinstance(regime, regimes.Anchored):
+        alike = getattr(regime, "weight", None) is None and not isinstance(regime, regimes.Anchored)
+        repeats = regime.reuses_inputs and n_syn % n > 0
+        few = min(n, n if regime.share(1) else n_syn) < self.dim + 2
+        if mixing is None or mixing.drawn or few or not alike or repeats:
             return from_first(first, last)
-        assert mixing is not None and self.foreign is not None
         how = {"same_inputs": regime.reuses_inputs}
-        return references.ols_foreign(mixing, self.dim, self.noise, self.foreign, **how)
+        return references.ols_foreign(mixing, self.dim, self.noise, self.foreign or 0.0, **how)
 
     def _of_few(self, regime: regimes.Regime, first: float, loop: Any) -> Any:
         """`closed_form` of at most d - 2 real rows."""

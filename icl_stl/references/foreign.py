@@ -7,7 +7,7 @@ rows of that model, whatever came before. n = ``samples`` real rows, fixed or ne
 import numpy as np
 
 from icl_stl.bounds._check import flag, nonnegative
-from icl_stl.bounds._kinds import Floats
+from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import rows, sampling_bias, variance
 from icl_stl.references.gaussian import mean_loop
 from icl_stl.references.moments import Mixing
@@ -73,7 +73,7 @@ def ols_foreign(
 
 
 def foreign_crossover(
-    weights: Floats, samples: int, n_syn: int, noise: float, distance: float
+    weights: Num, samples: int, n_syn: int, noise: float, distance: float
 ) -> Floats:
     r"""Real rows beyond which another model harms a mean more than the own generations do.
 

@@ -8,16 +8,7 @@ from icl_stl import references
 from icl_stl.lab.experiments import Experiment, LoopSize, SizedLoops
 from icl_stl.problems import GaussianMean, Ols
 from icl_stl.regimes import Augment, FreshReal, Regime, Replace, mixing_weights
-from icl_stl.studies.cells import (
-    WITHIN,
-    above,
-    below,
-    constant,
-    equal,
-    of_family,
-    run_count,
-    wide,
-)
+from icl_stl.studies.cells import WITHIN, above, below, constant, equal, of_family, run_count, wide
 from icl_stl.studies.judging import Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
 
@@ -112,7 +103,9 @@ def _judge(evidence: Evidence) -> Judged:
     crossing = references.foreign_crossover(weights, mean.samples, mean.n_syn, 1.0, c)
     constants = [
         constant("c, mean and least squares", [*DISTANCES.values()], "certified"),
-        constant("n beyond which the other is worse, by generation", crossing[1:].tolist(), "certified"),
+        constant(
+            "n beyond which the other is worse, by generation", crossing[1:].tolist(), "certified"
+        ),
         constant("errors by n, half of the rows synthetic", curves, "certified"),
     ]
     return Judged(cells, control, constants)

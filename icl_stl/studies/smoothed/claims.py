@@ -78,7 +78,7 @@ def density(smoothings: int) -> Floats:
 
 def limit_weights(share: float) -> Floats:
     """c_k of the limit, k = 1, 2, ..."""
-    return share * (1 - share) ** np.arange(ENOUGH)
+    return np.asarray(share * (1 - share) ** np.arange(float(ENOUGH)), np.float64)
 
 
 def _moments(regime: Regime, share: float) -> dict[str, Floats]:
@@ -163,7 +163,8 @@ def _judge_distance(evidence: Evidence) -> Judged:
     """Exact and seen: how far the mean law is from its limit, at most (1 - α)^(i + 1)."""
     densities, step = np.array([density(k) for k in range(1, ENOUGH + 1)]), GRID[1] - GRID[0]
     inside = PROBLEM.known(np.arange(1, ENOUGH + 1))["inside"]
-    cells, control, drawn = [], [], {}
+    cells, control = [], []
+    drawn: dict[str, Floats] = {}
     for regime, share, seen in _loops(evidence):
         fixed = isinstance(regime, Augment)
         if not share:

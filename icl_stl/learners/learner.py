@@ -80,7 +80,8 @@ def foreign(learner: Learner, params: Any) -> Learner:
     """
 
     def written(draw: Any) -> Any:
-        return lambda key, _, *rows, **how: draw(key, params, *rows, **how)
+        other = lambda: jax.tree.map(jnp.asarray, params)  # noqa: E731
+        return lambda key, _, *rows, **how: draw(key, other(), *rows, **how)
 
     names = ("generate", "relabel", "redraw")
     parts = {name: getattr(learner, name) for name in names}

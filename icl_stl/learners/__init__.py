@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         gaussian_mean,
         kde,
         maximal_coupling,
+        maximum,
     )
     from icl_stl.learners.learner import Data, Learner, foreign, tempered
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
@@ -69,5 +70,6 @@ __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
     "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "foreign", "gaussian",
     "gaussian_mean", "hidden_sources", "in_context_model", "kde", "linear_attention",
-    "maximal_coupling", "ols", "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
+    "maximal_coupling", "maximum", "ols", "query_batches", "query_trainer", "ridge", "shrinkage",
+    "tempered",
 ]

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import amplification, flag, injection, positive, pseudo_counts, share, whole
+from icl_stl.config import (
+    amplification,
+    flag,
+    injection,
+    nonnegative,
+    positive,
+    pseudo_counts,
+    share,
+    whole,
+)
 from icl_stl.laws.prompts import Normal
 from icl_stl.learners.generative.base import drawn_rows
 from icl_stl.learners.learner import Learner, with_weight
@@ -128,6 +137,26 @@ def kde(bandwidth: float = 0.2) -> Learner:
         key_row, key_noise = jax.random.split(key)
         found: Array = law.rows[drawn_rows(key_row, law.weights, count)]
         return found + bandwidth * jax.random.normal(key_noise, (count,))
+
+    return _without_inputs(fit, generate)
+
+
+def maximum(inflation: float = 1.0, decay: float = 0.25) -> Learner:
+    """Learner of U[0, θ] from the largest of N rows: θ = (1 + c N^-b) max; c = 0, the likeliest.
+
+    Rows are positive numbers, parameters θ. N counts the rows that have a weight.
+    """
+    c, b = nonnegative("inflation", inflation), positive("decay", decay)
+
+    def fit(
+        key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
+    ) -> Float[Array, ""]:
+        count = jnp.sum(weights > 0)
+        return (1 + c * count.astype(rows.dtype) ** -b) * jnp.max(with_weight(rows, weights))
+
+    def generate(key: PRNGKeyArray, theta: Float[Array, ""], count: int) -> Float[Array, " n"]:
+        found: Array = theta * jax.random.uniform(key, (count,))
+        return found
 
     return _without_inputs(fit, generate)
 

@@ -87,6 +87,7 @@ sampling bias: mean and variance  ``mean_variance_biased``,                     
 rows of another model: mean       ``mean_foreign``, ``foreign_helps``                    142, 145
 ... least squares                 ``ols_foreign``                                        143
 ... or the own generations        ``foreign_crossover``                                  144
+largest row, all rows kept        ``maximum_kept``, ``maximum_once``                     146, 147
 smoothed resampling: mean law     ``resampled_mixture``, ``resampled_distance``          136, 138
 ... its mean and variance         ``resampled_mean_variance``, ``resampled_limit``       137, 138
 ... Hermite modes                 ``hermite_mode``                                       139
@@ -147,6 +148,7 @@ from icl_stl.references.discrete import *
 from icl_stl.references.editing import *
 from icl_stl.references.foreign import *
 from icl_stl.references.gaussian import *
+from icl_stl.references.maximum import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
 from icl_stl.references.resampling import *
@@ -165,17 +167,18 @@ __all__ = [
     "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit", "law_edit",
     "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop",
     "law_powered", "law_replace", "law_symbols", "law_total_variation", "law_varying",
-    "log_variance_replace", "mean_accumulate", "mean_accumulate_subsample", "mean_anchored",
-    "mean_augment", "mean_augment_limit", "mean_foreign", "mean_fresh", "mean_fresh_best",
-    "mean_fresh_gap_parts", "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept",
-    "mean_linear_gap_quantile", "mean_loop", "mean_replace", "mean_total_variation",
-    "mean_variance_augment", "mean_variance_augment_limit", "mean_variance_biased",
-    "mean_variance_biased_limit", "mean_variance_mixed", "mean_variance_replace", "mean_varying",
-    "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
-    "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive",
-    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_foreign",
-    "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
-    "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
+    "log_variance_replace", "maximum_kept", "maximum_once", "mean_accumulate",
+    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
+    "mean_foreign", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit",
+    "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile", "mean_loop",
+    "mean_replace", "mean_total_variation", "mean_variance_augment", "mean_variance_augment_limit",
+    "mean_variance_biased", "mean_variance_biased_limit", "mean_variance_mixed",
+    "mean_variance_replace", "mean_varying", "ols_accumulate_fresh_inputs",
+    "ols_accumulate_same_inputs", "ols_augment_fresh_inputs", "ols_augment_same_inputs",
+    "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive", "ols_edit_given",
+    "ols_edit_replace", "ols_edit_replace_bounds", "ols_foreign", "ols_fresh_combined",
+    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
+    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
     "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_replace",
     "ols_single_fit", "ols_total_variation", "one_fit_distance", "one_sided_accumulate",

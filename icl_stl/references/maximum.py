@@ -36,10 +36,12 @@ def maximum_kept(
     n, m, last = rows("samples", samples), rows("n_syn", n_syn), last_generation(generations)
     each = _inflated(n + m * np.arange(last + 1.0), inflation, decay)
     q, moments = 1 / each[:-1], []
-    for k in (1, 2):
-        grown = q**m + m * (1 - q ** (m + k)) / ((m + k) * q**k)
-        moments.append(n / (n + k) * np.concatenate([[1.0], np.cumprod(grown)]))
-    return np.asarray(1 - 2 * each * moments[0] + each**2 * moments[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in (1, 2):
+            grown = q**m + m * (1 - q ** (m + k)) / ((m + k) * q**k)
+            moments.append(n / (n + k) * np.concatenate([[1.0], np.cumprod(grown)]))
+        error = 1 - 2 * each * moments[0] + each**2 * moments[1]
+    return np.where(np.isfinite(error), error, np.inf)  # beyond the largest number
 
 
 def maximum_once(samples: Num, inflation: float, decay: float) -> Floats:

@@ -24,6 +24,7 @@ from icl_stl.references import (
     editing,
     foreign,
     gaussian,
+    maximum,
     moments,
     regression,
     resampling,
@@ -47,7 +48,7 @@ VALUES = {
     **dict.fromkeys(("prior_scale", "tau", "radius", "readout", "pseudo_count"), 1.0),
     **dict.fromkeys(("input_radius", "label_radius", "gamma_norm", "label_embedding"), 1.0),
     **dict.fromkeys(("alpha", "kappa", "a", "noise", "weight", "gain", "relabel_noise"), 0.5),
-    **dict.fromkeys(("bandwidth", "smoothings"), 0.5),
+    **dict.fromkeys(("bandwidth", "smoothings", "inflation", "decay"), 0.5),
     **dict.fromkeys(("sigma", "contraction", "real_share", "rate", "generator_noise", "p"), 0.5),
     **dict.fromkeys(("delta", "eps0", "penalty", "error", "threshold", "discrepancy"), 0.1),
     **dict.fromkeys(("cover_radius", "eta", "kl", "excess", "beta", "beta_real", "ridge"), 0.1),
@@ -90,7 +91,7 @@ OWN = {
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, foreign, moments, regression, resampling, sources
+ROOMS += biased, editing, foreign, maximum, moments, regression, resampling, sources
 
 FUNCTIONS = [
     function

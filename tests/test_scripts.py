@@ -108,6 +108,7 @@ MORE = {
     *("rates", "mad_loops", "transformer_synthetic_size", "optimal_synthetic_size"),
     *("plan_from_pilots", "absorption", "hidden_sources", "varying_shares", "token_editing"),
     *("sampling_bias", "augmentation", "smoothed_resampling", "foreign_rows"),
+    "accumulation_counterexample",
 }
 """Of claims whose experiments are of the same kinds one is enough, here too."""
 SLOW = MANY | trials(MORE | {"synthetic_curves"}, set())

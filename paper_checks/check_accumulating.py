@@ -62,7 +62,8 @@ def test_a_likelihood_is_at_most_this_likely_to_win(ledger) -> None:
     own = np.where(best == 0, both[:, 0] - both[:, 1], both[:, 1] - both[:, 0])
     gained = own - delta
     rejected = bool(gained.mean() > 5 * gained.std() / runs**0.5)
-    ledger.record("148 control: the lead shrinks in the mean", "holds", moved.mean() / bound.mean(), rejected)
+    ratio = moved.mean() / bound.mean()
+    ledger.record("148 control: the lead shrinks in the mean", "holds", ratio, rejected)
 
 
 def likeliest(

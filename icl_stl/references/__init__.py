@@ -84,12 +84,14 @@ sampling bias: mean and variance  ``mean_variance_biased``,                     
                                   ``one_fit_distance``
 ... how many rows help            ``admissible_synthetic``                               118
 ... symbols, without error        ``law_powered``                                        119
-rows of another model: mean       ``mean_foreign``, ``foreign_helps``                    142, 145
+rows of another model: mean       ``mean_foreign``                                       142
 ... least squares                 ``ols_foreign``                                        143
 ... or the own generations        ``foreign_crossover``                                  144
-largest row, all rows kept        ``maximum_kept``, ``maximum_once``                     146, 147
-smoothed resampling: mean law     ``resampled_mixture``, ``resampled_distance``          136, 138
-... its mean and variance         ``resampled_mean_variance``, ``resampled_limit``       137, 138
+... when they help                ``foreign_helps``                                      145
+largest row, all rows kept        ``maximum_kept``, ``maximum_once``                     146
+smoothed resampling: mean law     ``resampled_mixture``                                  136
+... its mean and variance         ``resampled_mean_variance``                            137
+... their limits                  ``resampled_distance``, ``resampled_limit``            138
 ... Hermite modes                 ``hermite_mode``                                       139
 ================================  =====================================================  =========
 

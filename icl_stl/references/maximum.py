@@ -4,9 +4,11 @@ U[0, theta] is fitted by (1 + c N^-b) times the largest of N rows. Consistent fo
 c = 0 the maximum likelihood. n = ``samples`` real rows, m = ``n_syn`` rows a generation.
 """
 
+from sys import float_info
+
 import numpy as np
 
-from icl_stl.bounds._check import nonnegative, positive
+from icl_stl.bounds._check import nonnegative, positive, real
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
@@ -31,7 +33,8 @@ def maximum_kept(
         inflation: c >= 0.
         decay: b > 0.
     Returns: E (theta_i/theta - 1)^2, [G+1].
-    Source: derived here, setting of Barzilai and Shamir 2025: THEORY.md statements 146 and 147.
+    Source: derived here, setting of Barzilai and Shamir 2025: THEORY.md statement 146
+        and, of the last sentence, 147.
     """
     n, m, last = rows("samples", samples), rows("n_syn", n_syn), last_generation(generations)
     each = _inflated(n + m * np.arange(last + 1.0), inflation, decay)
@@ -47,9 +50,13 @@ def maximum_kept(
 def maximum_once(samples: Num, inflation: float, decay: float) -> Floats:
     r"""The same of one fit to n real rows: 1 - 2 g n/(n+1) + g^2 n/(n+2), g = 1 + c n^-b.
 
+    Args:
+        samples: n >= 1, number or array.
+        inflation: c >= 0.
+        decay: b > 0.
     Returns: E (theta_0/theta - 1)^2, in the shape of ``samples``; tends to 0 as n grows.
     Source: derived here, THEORY.md statement 146.
     """
-    n = positive("samples", samples)
+    n = real("samples", samples, 1.0, float_info.max)
     g = _inflated(n, inflation, decay)
     return np.asarray(1 - 2 * g * n / (n + 1) + g**2 * n / (n + 2))

@@ -85,8 +85,8 @@ def resampled_limit(
         weight: w in [0, 1]; n/(n + n_syn) by default.
         fresh: whether every generation has new real rows; else the first ones are kept.
     Returns: MeanVariance of scalars; the mean error is infinite for w = 0, sigma^2 for w = h = 0.
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statements
-        137 and 138.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
+        138.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w, added = real_weight(weight, n, m), float(nonnegative("bandwidth", bandwidth)) ** 2

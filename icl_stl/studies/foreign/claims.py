@@ -121,8 +121,8 @@ CLAIMS = (
         statement="synthetic rows of a fixed other model at the distance c, a share p of all: the "
         "error of a mean is that of as many real rows plus c^2 p^2, that of least squares plus "
         "c^2 rho_2 > c^2 p^2, in every generation from the first on, and no n removes it. For a "
-        "mean the own generations are worse at small n or, without real rows, after c^2 n/sigma^2 of "
-        "them, and the other model beyond",
+        "mean the own generations are worse at small n or, without real rows, after c^2 n/sigma^2 "
+        "of them, and the other model beyond",
         source="derived here: THEORY.md statements 142 to 145; setting of Dohmatob et al. 2024, "
         "recalled",
         control="no floor; a floor of c^2 p; least squares with the floor p^2 alone; who is worse, "

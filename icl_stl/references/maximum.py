@@ -4,11 +4,9 @@ U[0, theta] is fitted by (1 + c N^-b) times the largest of N rows. Consistent fo
 c = 0 the maximum likelihood. n = ``samples`` real rows, m = ``n_syn`` rows a generation.
 """
 
-from sys import float_info
-
 import numpy as np
 
-from icl_stl.bounds._check import nonnegative, positive, real
+from icl_stl.bounds._check import nonnegative, numbers, positive
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import last_generation, rows
 
@@ -57,6 +55,8 @@ def maximum_once(samples: Num, inflation: float, decay: float) -> Floats:
     Returns: E (theta_0/theta - 1)^2, in the shape of ``samples``; tends to 0 as n grows.
     Source: derived here, THEORY.md statement 146.
     """
-    n = real("samples", samples, 1.0, float_info.max)
+    n = numbers("samples", samples)
+    whole = (n >= 1) & (n < np.inf) & (n == np.floor(n))
+    rows("samples", (n.min() if whole.all() else n[~whole].flat[0]).item())
     g = _inflated(n, inflation, decay)
     return np.asarray(1 - 2 * g * n / (n + 1) + g**2 * n / (n + 2))

@@ -21,8 +21,8 @@ def resampled_mixture(weights: Num) -> Floats:
     the rest on k = i + 1.
 
     Returns: c, [G+1, G+2].
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
-        136.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026:
+        THEORY.md statement 136.
     """
     shares = mixing(weights)
     found = np.zeros((len(shares), len(shares) + 1))
@@ -54,8 +54,8 @@ def resampled_mean_variance(
             loop.
         fresh: whether every generation has new real rows; else the first ones are kept.
     Returns: MeanVariance of the generator, [G+1] each.
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
-        137.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026:
+        THEORY.md statement 137.
     """
     n, m, h = rows("samples", samples), rows("n_syn", n_syn), nonnegative("bandwidth", bandwidth)
     w, last = real_weight(weight, n, m), last_generation(generations)
@@ -85,8 +85,8 @@ def resampled_limit(
         weight: w in [0, 1]; n/(n + n_syn) by default.
         fresh: whether every generation has new real rows; else the first ones are kept.
     Returns: MeanVariance of scalars; the mean error is infinite for w = 0, sigma^2 for w = h = 0.
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
-        138.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026:
+        THEORY.md statement 138.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
     w, added = real_weight(weight, n, m), float(nonnegative("bandwidth", bandwidth)) ** 2
@@ -110,8 +110,8 @@ def resampled_distance(alpha: Num, generations: int) -> Floats:
     Args:
         alpha: constant real share, in (0, 1].
     Returns: the bound, [G+1].
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
-        138.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026:
+        THEORY.md statement 138.
     """
     share = float(real("alpha", alpha, 0.0, 1.0, open_low=True))
     return np.asarray((1 - share) ** (np.arange(last_generation(generations) + 1.0) + 1))
@@ -129,8 +129,8 @@ def hermite_mode(order: int, smoothings: Num, bandwidth: float, noise: float) ->
         smoothings: k >= 0, number or array.
         bandwidth: h, unit of the data, >= 0.
     Returns: the factor, in the shape of ``smoothings``.
-    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026: THEORY.md statement
-        139.
+    Source: derived here, setting of Khelifa, Turner and Venkataramanan 2026:
+        THEORY.md statement 139.
     """
     power, k = rows("order", order), nonnegative("smoothings", smoothings)
     ratio = nonnegative("bandwidth", bandwidth) / positive("noise", noise)

@@ -80,8 +80,10 @@ def foreign(learner: Learner, params: Any) -> Learner:
     """
 
     def written(draw: Any) -> Any:
-        other = lambda: jax.tree.map(jnp.asarray, params)  # noqa: E731
-        return lambda key, _, *rows, **how: draw(key, other(), *rows, **how)
+        def made(key: PRNGKeyArray, _: Params, *rest: Any, **how: Any) -> Any:
+            return draw(key, jax.tree.map(jnp.asarray, params), *rest, **how)
+
+        return made
 
     names = ("generate", "relabel", "redraw")
     parts = {name: getattr(learner, name) for name in names}

@@ -45,8 +45,9 @@ def filled(page: str) -> str:
     """The page with both tables."""
     for name, lines in (("definitions", definitions()), ("loops", loops())):
         between = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text = "\n".join(lines)
-        page = re.sub(between, lambda m, t=text: m[1] + t + m[2], page, count=1, flags=re.S)
+        found = re.search(between, page, re.DOTALL)
+        assert found is not None
+        page = page[: found.end(1)] + "\n".join(lines) + page[found.start(2) :]
     return page
 
 

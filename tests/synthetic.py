@@ -155,13 +155,14 @@ OBSERVED = {
 
 MORE = {
     "gaussian": ("variance", "w2", "precision"),
+    "kde": ("variance", "precision", "third_moment", "fourth_moment"),
     "chain": ("support", "entropy"),
     "categorical": ("entropy", "symbols_left"),
 }
 """What loops of a problem observe beside."""
 
 
-def shapes(experiment):
+def shapes(experiment):  # noqa: PLR0911
     """The arrays that an experiment gives, by name."""
     match experiment:
         case NeighbouringLoops():

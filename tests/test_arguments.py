@@ -22,9 +22,12 @@ from icl_stl.references import (
     context,
     discrete,
     editing,
+    foreign,
     gaussian,
+    maximum,
     moments,
     regression,
+    resampling,
     sources,
     verified,
 )
@@ -46,6 +49,7 @@ VALUES = {
     **dict.fromkeys(("prior_scale", "tau", "radius", "readout", "pseudo_count"), 1.0),
     **dict.fromkeys(("input_radius", "label_radius", "gamma_norm", "label_embedding"), 1.0),
     **dict.fromkeys(("alpha", "kappa", "a", "noise", "weight", "gain", "relabel_noise"), 0.5),
+    **dict.fromkeys(("bandwidth", "smoothings", "inflation", "decay"), 0.5),
     **dict.fromkeys(("sigma", "contraction", "real_share", "rate", "generator_noise", "p"), 0.5),
     **dict.fromkeys(("delta", "eps0", "penalty", "error", "threshold", "discrepancy"), 0.1),
     **dict.fromkeys(("cover_radius", "eta", "kl", "excess", "beta", "beta_real", "ridge"), 0.1),
@@ -62,7 +66,7 @@ VALUES = {
     **{"eps": [0.1, 0.2, 0.1], "weights": [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]], "start": 0.1},
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
-    **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3},
+    **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3, "order": 3},
     **{"away": 0.3, "wrong": 0.4, "kept_right": 0.9, "kept_wrong": 0.5},
     **{"seen": [1, 1, 0]},
     **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
@@ -84,12 +88,13 @@ OWN = {
     "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
     "sources_error": {"estimator": "pooled"},
     "attention_fresh_square": {"weights": [1.0, 0.5]},
+    **{name: {"distance": 0.5} for name in ("mean_foreign", "ols_foreign", "foreign_crossover")},
     "refit": {"gamma": 0.5, "noises": 0.5, "signal": 1.0},
 }
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, moments, regression, sources, verified
+ROOMS += biased, editing, foreign, maximum, moments, regression, resampling, sources, verified
 
 FUNCTIONS = [
     function

@@ -59,7 +59,7 @@ def test_regimes_of_the_package_take_two_ways_to_say_their_share(words, given, r
 def test_every_learner_has_the_defaults_that_it_always_had():
     usual = {word: members.learner(word).options for word in members.LEARNERS}
     said = {word: {n: one.default for n, one in usual[word].items()} for word in usual}
-    assert said["ols"] == {"dim": 2, "noise": 0.5}
+    assert said["ols"] == {"dim": 2, "noise": 0.5, "foreign": None}
     assert said["lsa"] == {
         **{"dim": 2, "context": 8, "noise": 0.5, "penalty": 1e-3},
         **{"generator": "query", "law": "gaussian"},

@@ -181,7 +181,7 @@ def mean_of(values: Any) -> tuple[float | None, float | None]:
     return float(some.mean()), float(some.std(ddof=1) / some.size**0.5) if some.size > 1 else None
 
 
-MORE = ("support", "entropy", "variance", "w2", "precision")
+MORE = ("support", "entropy", "variance", "w2", "precision", "third_moment", "fourth_moment")
 """Numbers of some problems beside those of all: `Problem.quality`."""
 
 
@@ -323,8 +323,9 @@ def table(rows: Sequence[Row], title: str, setting: Setting) -> Shown:
 
     columns = PROMPTS if setting.prompts else OTHERS
     columns = ROWS if isinstance(setting.problem, Table | TablePrompts) else columns
-    # Of a loop without a sampling bias, but for texts, they are in the file alone.
-    shown_more = rows and (bias_of(setting.problem) != 1 or "support" in rows[0])
+    # Without a sampling bias, but for texts and smoothed rows, they are in the file alone.
+    apart = {"support", "third_moment"}
+    shown_more = rows and (bias_of(setting.problem) != 1 or apart & rows[0].keys())
     for name in MORE if shown_more else ():
         if name in rows[0]:
             columns = {**columns, name: (name, ".5g")}

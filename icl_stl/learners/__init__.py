@@ -6,7 +6,7 @@ Everything is written for one seed. Needs no JAX until a learner is used.
 
 ================  ==================================================================
 ``in_context``    networks trained by Muon or NAdam, the exact Bayes predictor
-``laws``          laws of single numbers: Bernoulli, Gaussian, categorical
+``laws``          laws of single numbers: Bernoulli, Gaussian, categorical, smoothed rows
 ``regression``    least squares, ridge
 ``attention``     linear self-attention fitted by ridge in closed form
 ``sources``       estimators of a law on symbols from rows of hidden sources
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
         categorical,
         gaussian,
         gaussian_mean,
+        kde,
         maximal_coupling,
+        maximum,
     )
-    from icl_stl.learners.learner import Data, Learner, tempered
+    from icl_stl.learners.learner import Data, Learner, foreign, tempered
     from icl_stl.learners.orthogonal import empirical_bayes, shrinkage
     from icl_stl.learners.regression import ols, ridge
     from icl_stl.learners.sources import hidden_sources
@@ -66,7 +68,8 @@ else:
 # fmt: off
 __all__ = [
     "GENERATIVE", "Data", "Fitted", "Generative", "Learner", "adam_transformer", "bayes_learner",
-    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "gaussian", "gaussian_mean",
-    "hidden_sources", "in_context_model", "linear_attention", "maximal_coupling", "ols",
-    "query_batches", "query_trainer", "ridge", "shrinkage", "tempered",
+    "bernoulli", "categorical", "empirical_bayes", "fit_query_model", "foreign", "gaussian",
+    "gaussian_mean", "hidden_sources", "in_context_model", "kde", "linear_attention",
+    "maximal_coupling", "maximum", "ols", "query_batches", "query_trainer", "ridge", "shrinkage",
+    "tempered",
 ]

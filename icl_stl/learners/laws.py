@@ -2,15 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from icl_stl.config import amplification, flag, injection, positive, pseudo_counts, share, whole
+from icl_stl.config import (
+    amplification,
+    flag,
+    injection,
+    nonnegative,
+    positive,
+    pseudo_counts,
+    share,
+    whole,
+)
 from icl_stl.laws.prompts import Normal
+from icl_stl.learners.generative.base import drawn_rows
 from icl_stl.learners.learner import Learner, with_weight
 
 
@@ -118,6 +128,57 @@ def gaussian(*, unbiased: bool = False) -> Learner:
         return found
 
     return _without_inputs(fit, generate, log_density, takes_bias=True)
+
+
+class Resampled(NamedTuple):
+    """What smoothed resampling keeps: the rows themselves."""
+
+    rows: Float[Array, " N"]
+    weights: Float[Array, " N"]
+
+
+def kde(bandwidth: float = 0.2) -> Learner:
+    """Smoothed resampling of numbers: a row drawn by the weights, plus N(0, h²).
+
+    h is in the unit of the rows, the same in every generation. (`generative.kde` has it in units of
+    each fit's deviations.)
+
+    Rows are numbers, parameters a `Resampled`.
+    """
+    bandwidth = positive("bandwidth", bandwidth)
+
+    def fit(key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]) -> Resampled:
+        return Resampled(with_weight(rows, weights), weights)
+
+    def generate(key: PRNGKeyArray, law: Resampled, count: int) -> Float[Array, " n"]:
+        key_row, key_noise = jax.random.split(key)
+        found: Array = law.rows[drawn_rows(key_row, law.weights, count)]
+        return found + bandwidth * jax.random.normal(key_noise, (count,))
+
+    return _without_inputs(fit, generate)
+
+
+def maximum(inflation: float = 1.0, decay: float = 0.25) -> Learner:
+    """Learner of U[0, θ] from the largest of N rows: θ = (1 + c N^-b) max; c = 0, the likeliest.
+
+    Rows are positive numbers, parameters θ. N counts the rows that have a weight.
+    """
+    c, b = nonnegative("inflation", inflation), positive("decay", decay)
+
+    def fit(
+        key: PRNGKeyArray, rows: Float[Array, " N"], weights: Float[Array, " N"]
+    ) -> Float[Array, ""]:
+        count = jnp.sum(weights > 0)
+        return (1 + c * count.astype(rows.dtype) ** -b) * jnp.max(with_weight(rows, weights))
+
+    def generate(key: PRNGKeyArray, theta: Float[Array, ""], count: int) -> Float[Array, " n"]:
+        found: Array = theta * jax.random.uniform(key, (count,))
+        return found
+
+    def log_density(theta: Float[Array, ""], rows: Float[Array, " N"]) -> Float[Array, " N"]:
+        return jnp.where((rows >= 0) & (rows <= theta), -jnp.log(theta), -jnp.inf)
+
+    return _without_inputs(fit, generate, log_density)
 
 
 def cumulated_shares(shares: Float[Array, " K"]) -> Float[Array, " K"]:

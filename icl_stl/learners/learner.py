@@ -93,6 +93,25 @@ def tempered(learner: Learner, bias: float) -> Learner:
     return replace(learner, **biased)
 
 
+def foreign(learner: Learner, params: Any) -> Learner:
+    """The learner, whose rows and labels a fixed other model writes, whatever was fitted.
+
+    It fits what it did; the synthetic rows of every generation are those of D_θ with θ = `params`.
+    Source: derived here, setting of Dohmatob et al. 2024: THEORY.md section 30.
+    """
+
+    def written(draw: Any) -> Any:
+        def made(key: PRNGKeyArray, _: Params, *rest: Any, **how: Any) -> Any:
+            return draw(key, jax.tree.map(jnp.asarray, params), *rest, **how)
+
+        return made
+
+    names = ("generate", "relabel", "redraw")
+    parts = {name: getattr(learner, name) for name in names}
+    other: Any = {name: written(f) for name, f in parts.items() if f is not None}
+    return replace(learner, **other)
+
+
 def writer(
     task: LinearRegression, relabel: Callable[..., Prompts]
 ) -> Callable[[PRNGKeyArray, Params, int], Prompts]:

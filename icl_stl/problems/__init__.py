@@ -15,7 +15,9 @@ from icl_stl.problems.empirical_bayes import EmpiricalBayes
 from icl_stl.problems.gaussian import Gaussian
 from icl_stl.problems.gaussian_mean import GaussianMean
 from icl_stl.problems.in_context import InContext
+from icl_stl.problems.kde import Kde
 from icl_stl.problems.linear_attention import LinearAttention, attention_law, attention_task
+from icl_stl.problems.maximum import Maximum
 from icl_stl.problems.ols import Ols
 from icl_stl.problems.ridge import Ridge
 from icl_stl.problems.shrinkage import Shrinkage
@@ -33,7 +35,7 @@ PROBLEMS: dict[str, type[Problem]] = {
 # fmt: off
 __all__ = [
     "PROBLEMS", "Bernoulli", "Categorical", "Chain", "ClippedMean", "EmpiricalBayes", "Gaussian",
-    "GaussianMean", "InContext", "LinearAttention", "Ols", "Problem", "Ridge", "Shrinkage",
-    "Solvable", "Sources", "attention_law", "attention_task", "expected_excess",
+    "GaussianMean", "InContext", "Kde", "LinearAttention", "Maximum", "Ols", "Problem", "Ridge",
+    "Shrinkage", "Solvable", "Sources", "attention_law", "attention_task", "expected_excess",
     "expected_quality",
 ]

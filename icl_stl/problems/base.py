@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from icl_stl.config import require
+from icl_stl.config import nonnegative, require
 from icl_stl.lazily import jax
 from icl_stl.regimes import REGIMES, Regime
 
@@ -246,7 +246,8 @@ class Solvable(Problem):
     def draw(self, key: Any, truth: Any, count: int) -> Any:
         if self.real_law is not None:
             return super().draw(key, truth, count)
-        own = self.learner if bias_of(self) == 1 else self.make_learner()
+        changed = bias_of(self) != 1 or foreign_of(self) is not None
+        own = self.make_learner() if changed else self.learner
         return own.generate(key, truth, count)
 
     def synthetic_risk(self, previous: Any, params: Any) -> Any:
@@ -265,17 +266,46 @@ class Biased(Problem):
         return params
 
 
+@dataclass(frozen=True)
+class Foreign(Problem):
+    """A problem whose synthetic rows another model writes, if that is asked for."""
+
+    foreign: float | None = field(default=None, kw_only=True)
+    """c, distance from the truth of a fixed other model that writes all synthetic rows; if not
+    given, the last generation writes them."""
+
+    def other(self) -> Any:
+        """The parameters of that model, as NumPy's: they are asked for inside of programs."""
+        raise NotImplementedError
+
+    def writer(self, previous: Any) -> Any:
+        """The parameters of the model that wrote the synthetic rows after generation i - 1."""
+        return previous if self.foreign is None else self.other()
+
+
+def distance(name: str, value: Any) -> float | None:
+    """C of `Foreign`."""
+    return None if value is None else nonnegative(name, value)
+
+
+def foreign_of(problem: Any) -> float | None:
+    """How far from the truth the model is that writes a problem's synthetic rows; None: its own."""
+    return getattr(problem, "foreign", None)
+
+
 def bias_of(problem: Any) -> float:
     """The sampling bias of a problem; 1 where it has none."""
     return float(getattr(problem, "sampling_bias", 1.0))
 
 
 @lru_cache(maxsize=256)
-def learner_of(problem: Any) -> "Learner":
+def learner_of(problem: Any, own: bool = False) -> "Learner":
     """What `make_learner` of an equal problem made first, with its sampling bias.
 
-    One object, so that programs are kept.
+    One object, so that programs are kept. Another model writes its rows if the problem says so and
+    they are not to be its `own`.
     """
-    from icl_stl.learners import tempered
+    from icl_stl.learners import foreign, tempered
 
-    return tempered(problem.make_learner(), bias_of(problem))
+    found = tempered(problem.make_learner(), bias_of(problem))
+    return found if own or foreign_of(problem) is None else foreign(found, problem.other())

@@ -8,7 +8,7 @@ import numpy as np
 from icl_stl import references, regimes
 from icl_stl.config import normalised, sampling_bias, scale
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Biased, Scalar, Solvable, bias_of, from_first
+from icl_stl.problems.base import Biased, Foreign, Scalar, Solvable, bias_of, distance, from_first
 from icl_stl.problems.observed import sampled_drift, sampled_eps
 
 
@@ -39,16 +39,16 @@ class Located(Solvable):
 
 
 @dataclass(frozen=True)
-class GaussianMean(Biased, Located):
+class GaussianMean(Biased, Foreign, Located):
     """The mean of N(0, σ²), σ known, squared loss (z - μ)²; the drift is exact."""
 
     noise: float = 1.0
     """σ, deviation of the normal law."""
 
-    flat: ClassVar[Any] = {"gaussian": {"noise": 0.5, "sampling_bias": 1.0}}
+    flat: ClassVar[Any] = {"gaussian": {"noise": 0.5, "sampling_bias": 1.0, "foreign": None}}
 
     def __post_init__(self) -> None:
-        normalised(self, noise=scale, sampling_bias=sampling_bias)
+        normalised(self, noise=scale, sampling_bias=sampling_bias, foreign=distance)
 
     def loss(self, params: Any, rows: Any) -> Any:
         return (rows - params) ** 2
@@ -56,11 +56,19 @@ class GaussianMean(Biased, Located):
     def risk(self, truth: Any, params: Any) -> Scalar:
         return self.noise**2 + (params - truth) ** 2
 
+    def other(self) -> Any:
+        return np.float32(self.foreign)
+
     def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
-        return self.sampling_bias * self.noise**2 + (params - previous) ** 2
+        return self.sampling_bias * self.noise**2 + (params - self.writer(previous)) ** 2
 
     def closed_form(self, regime: regimes.Regime, samples: int, generations: int) -> Any:
         n_syn, bias = regime.synthetic_size(samples), self.sampling_bias
+        if self.foreign is not None:
+            mixing = references.Mixing.of(regime, samples, generations)
+            if mixing is None or mixing.drawn:
+                return from_first(self.noise**2 / samples, generations)
+            return references.mean_foreign(mixing, self.noise, self.foreign, bias)
         loop = samples, n_syn, self.noise, generations
         if isinstance(regime, regimes.FreshReal):
             return references.mean_fresh(*loop, regime.share(1), bias=bias)

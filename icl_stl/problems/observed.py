@@ -4,7 +4,7 @@ from typing import Any
 
 from icl_stl.config import require
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import Problem, Scalar, Solvable
+from icl_stl.problems.base import Foreign, Problem, Scalar, Solvable, foreign_of, learner_of
 
 ROWS = 32
 """Rows drawn for one of them."""
@@ -30,9 +30,14 @@ def _real_log_density(problem: Problem, truth: Any, rows: Any) -> Any:
     return _one_a_row("real_log_density", problem.real_log_density(truth, rows), rows)
 
 
+def _own(problem: Problem) -> Any:
+    """The learner whose rows are those of D_θ."""
+    return learner_of(problem, own=True) if foreign_of(problem) is not None else problem.learner
+
+
 def sampled_drift(problem: Problem, key: Any, truth: Any, params: Any) -> Scalar:
     """TV(D_θ, D_0) = E_{D_θ} (1 - p_0/p_θ)_+ on fresh rows of D_θ."""
-    rows = problem.learner.generate(key, params, ROWS)
+    rows = _own(problem).generate(key, params, ROWS)
     return _deficiency(_real_log_density(problem, truth, rows), _log_density(problem, params, rows))
 
 
@@ -40,7 +45,8 @@ def sampled_eps(
     problem: Problem, key: Any, truth: Any, previous: Any, params: Any, share: Any
 ) -> Scalar:
     """TV(D_θ, α D_0 + (1 - α) D_θ') = E_{D_θ} (1 - p_M/p_θ)_+ on fresh rows of D_θ."""
-    rows = problem.learner.generate(key, params, ROWS)
+    rows = _own(problem).generate(key, params, ROWS)
+    previous = problem.writer(previous) if isinstance(problem, Foreign) else previous
     mixture = jnp.logaddexp(
         jnp.log(share) + _real_log_density(problem, truth, rows),
         jnp.log1p(-share) + _log_density(problem, previous, rows),

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from icl_stl import references, regimes
 from icl_stl.config import normalised, require, task_noise, whole
 from icl_stl.lazily import jax, jnp
-from icl_stl.problems.base import KNOWN, Scalar, Solvable, from_first
+from icl_stl.problems.base import KNOWN, Foreign, Scalar, Solvable, distance, from_first
 from icl_stl.problems.observed import sampled_eps
 
 
@@ -48,17 +50,31 @@ class Regression(Solvable):
 
 
 @dataclass(frozen=True)
-class Ols(Regression):
+class Ols(Foreign, Regression):
     """Least squares with w ~ N(0, I_d), squared loss; the drift is exact.
 
-    With fewer rows than dimensions it is that of minimum norm.
+    With fewer rows than dimensions it is that of minimum norm. Beside another model w = 0, of which
+    the errors of least squares are independent, and that model is c e_1.
     """
 
-    flat: ClassVar[Any] = {"ols": {"dim": 2, "noise": 0.5}}
+    flat: ClassVar[Any] = {"ols": {"dim": 2, "noise": 0.5, "foreign": None}}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        normalised(self, foreign=distance)
 
     @property
     def fewest(self) -> int:
         return 1
+
+    def truth(self, key: Any) -> Any:
+        return jnp.zeros(self.dim) if self.foreign is not None else super().truth(key)
+
+    def other(self) -> Any:
+        return self.foreign * np.eye(1, self.dim, dtype=np.float32)[0]
+
+    def synthetic_risk(self, previous: Any, params: Any) -> Scalar:
+        return self.risk(self.writer(previous), params)
 
     def check(self, regime: regimes.Regime, samples: int, generations: int) -> None:
         sizes = {"samples": samples}
@@ -80,8 +96,8 @@ class Ols(Regression):
             return None
         first = float(references.ols_min_norm_replace(n, enough, *loop[2:4], 0)[0])
         repeated = n_syn % n == 0
-        if n < enough:
-            return self._of_few(regime, first, loop)
+        if n < enough or self.foreign is not None:
+            return (self._of_few if self.foreign is None else self._foreign)(regime, first, loop)
         match regime:
             case regimes.RealOnly():
                 return from_first(first, last, stays=True)
@@ -104,6 +120,18 @@ class Ols(Regression):
                 edits = regime.counts(n, last)
                 return of[model == "additive"](n, self.dim, self.noise, edits)
         return from_first(first, last)
+
+    def _foreign(self, regime: regimes.Regime, first: float, loop: Any) -> Any:
+        """`closed_form` where another model writes the synthetic rows."""
+        n, n_syn, *_, last = loop
+        mixing = references.Mixing.of(regime, n, last)
+        alike = getattr(regime, "weight", None) is None and not isinstance(regime, regimes.Anchored)
+        repeats = regime.reuses_inputs and n_syn % n > 0
+        few = min(n, n if regime.share(1) else n_syn) < self.dim + 2
+        if mixing is None or mixing.drawn or few or not alike or repeats:
+            return from_first(first, last)
+        how = {"same_inputs": regime.reuses_inputs}
+        return references.ols_foreign(mixing, self.dim, self.noise, self.foreign or 0.0, **how)
 
     def _of_few(self, regime: regimes.Regime, first: float, loop: Any) -> Any:
         """`closed_form` of at most d - 2 real rows."""

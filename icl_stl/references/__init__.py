@@ -92,6 +92,15 @@ rows a verifier keeps: a region   ``ols_region``, ``region_factor``             
                                   ``variance_surest``                                    128
 ... those in a part of the law    ``law_part``                                           129
 ... the surest prompts            ``task_variance_surest``                               156
+rows of another model: mean       ``mean_foreign``                                       142
+... least squares                 ``ols_foreign``                                        143
+... or the own generations        ``foreign_crossover``                                  144
+... when they help                ``foreign_helps``                                      145
+largest row, all rows kept        ``maximum_kept``, ``maximum_once``                     146
+smoothed resampling: mean law     ``resampled_mixture``                                  136
+... its mean and variance         ``resampled_mean_variance``                            137
+... their limits                  ``resampled_distance``, ``resampled_limit``            138
+... Hermite modes                 ``hermite_mode``                                       139
 ================================  =====================================================  =========
 
 The arguments of the room; a docstring names those that are its own. What is no number, outside its
@@ -137,6 +146,8 @@ is on the real set.
 ``threshold``      least share of a symbol that is edited                        (1/2, 1]
 ``plug_in``        labels have the deviation sigma; else the predictive one      True, False
 ``bias``           s, variance of generated rows over that of the fit            (0, 1]
+``distance``       c, of another model from the truth                            >= 0
+``bandwidth``      h, deviation of the noise on resampled rows, unit of the data >= 0
 =================  ============================================================  ===================
 """
 
@@ -145,9 +156,12 @@ from icl_stl.references.biased import *
 from icl_stl.references.context import *
 from icl_stl.references.discrete import *
 from icl_stl.references.editing import *
+from icl_stl.references.foreign import *
 from icl_stl.references.gaussian import *
+from icl_stl.references.maximum import *
 from icl_stl.references.moments import *
 from icl_stl.references.regression import *
+from icl_stl.references.resampling import *
 from icl_stl.references.sources import *
 from icl_stl.references.tables import *
 from icl_stl.references.verified import *
@@ -160,26 +174,28 @@ __all__ = [
     "attention_context_factor", "attention_context_limit", "attention_fresh_context",
     "attention_fresh_factors", "attention_fresh_square", "biased_distance", "biased_distance_limit",
     "chain_augment", "chain_edit", "covariance_augment", "covariance_fresh", "deviation_tail",
-    "law_accumulate", "law_affine", "law_anchored", "law_augment", "law_augment_bound",
-    "law_augment_limit", "law_edit", "law_edit_sure", "law_fixation", "law_fresh",
-    "law_fresh_limit", "law_hidden", "law_loop", "law_part", "law_powered", "law_replace",
-    "law_surest", "law_symbols", "law_total_variation", "law_varying", "log_variance_replace",
-    "mean_accumulate", "mean_accumulate_subsample", "mean_anchored", "mean_augment",
-    "mean_augment_limit", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
-    "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile",
-    "mean_loop", "mean_region", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "foreign_crossover", "foreign_helps", "hermite_mode", "law_accumulate", "law_affine",
+    "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit", "law_edit",
+    "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop",
+    "law_part", "law_powered", "law_replace", "law_surest", "law_symbols", "law_total_variation",
+    "law_varying", "log_variance_replace", "maximum_kept", "maximum_once", "mean_accumulate",
+    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
+    "mean_foreign", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit",
+    "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile", "mean_loop",
+    "mean_region", "mean_replace", "mean_total_variation", "mean_variance_augment",
     "mean_variance_augment_limit", "mean_variance_biased", "mean_variance_biased_limit",
     "mean_variance_mixed", "mean_variance_replace", "mean_variance_surest", "mean_varying",
     "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",
     "ols_augment_same_inputs", "ols_augment_upper_bound", "ols_context_walk", "ols_edit_additive",
-    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_fresh_combined",
-    "ols_fresh_combined_best", "ols_fresh_combined_limit", "ols_fresh_context",
-    "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
+    "ols_edit_given", "ols_edit_replace", "ols_edit_replace_bounds", "ols_foreign",
+    "ols_fresh_combined", "ols_fresh_combined_best", "ols_fresh_combined_limit",
+    "ols_fresh_context", "ols_fresh_context_factor", "ols_fresh_real", "ols_fresh_real_limit",
     "ols_gap_augment_same_inputs", "ols_gap_single_fit", "ols_loop_same_inputs",
     "ols_min_norm_fresh", "ols_min_norm_replace", "ols_min_norm_same_inputs", "ols_region",
     "ols_replace", "ols_single_fit", "ols_total_variation", "one_fit_distance",
     "one_sided_accumulate", "one_sided_augment", "one_sided_loop", "one_sided_replace",
     "oracle_fit", "oracle_wrong", "poisson_survival", "region_factor", "region_path",
+    "resampled_distance", "resampled_limit", "resampled_mean_variance", "resampled_mixture",
     "ridge_context", "ridge_modes", "ridge_on_kept", "ridge_sensitivity", "smoothed_accumulate",
     "smoothed_augment", "smoothed_replace", "sources_error", "surest_moment", "symbol_survival",
     "task_variance_surest", "variance_surest",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from icl_stl import regimes
-from icl_stl.bounds._check import flag
+from icl_stl.bounds._check import flag, nonnegative
 from icl_stl.bounds._kinds import Floats, Num
 from icl_stl.references._common import sampling_bias, variance
 from icl_stl.references.discrete import LawPath, _law
@@ -83,7 +83,7 @@ def law_affine(mixing: Mixing, law: Num, scale: Num = 1.0, offset: Num = 0.0) ->
 
 
 def mean_variance_mixed(
-    mixing: Mixing, noise: float, unbiased: bool = False, bias: float = 1.0
+    mixing: Mixing, noise: float, unbiased: bool = False, bias: float = 1.0, added: float = 0.0
 ) -> MeanVariance:
     r"""Mean and variance of a normal law, both fitted, in a loop that mixes in any of these ways.
 
@@ -94,6 +94,8 @@ def mean_variance_mixed(
         mixing: Mixing.
         unbiased: variances are multiplied by N/(N - 1), N the rows with a weight.
         bias: s in (0, 1], the variance of generated rows over that of the fit: statement 116.
+        added: variance >= 0 of noise that the generator adds to its rows; then the law of a row may
+            be any, and the variance is that of the generator: statement 137.
     Returns: MeanVariance, [G+1] each; nan from a fit to one row on, if unbiased.
     Source: derived here, THEORY.md statement 98.
     """
@@ -101,14 +103,23 @@ def mean_variance_mixed(
     spread = np.where(rows > 1, rows / np.maximum(rows - 1, 1), np.nan)
     spread = spread if flag("unbiased", unbiased) else np.ones(len(rows))
     s = sampling_bias(bias)
-    found = _moments(mixing, np.zeros(1), variance(noise), 1.0, 0.0, s * spread)
+    more = float(nonnegative("added", added))
+    found = _moments(mixing, np.zeros(1), variance(noise), 1.0, 0.0, s * spread, more)
     return MeanVariance(found.error, found.within / s)
 
 
 def _moments(
-    mixing: Mixing, p: Floats, square: float, scale: Num, offset: Num, spread: Floats | None = None
+    mixing: Mixing,
+    p: Floats,
+    square: float,
+    scale: Num,
+    offset: Num,
+    spread: Floats | None = None,
+    added: float = 0.0,
 ) -> _Moments:
-    """Real rows have mean p and mean square norm `square`; a row's variance is `spread` times."""
+    """Real rows have mean p and mean square norm `square`; a row's variance is `spread` times that
+    of the fit's rows, and `added`.
+    """
     n, m, last = mixing.samples, mixing.n_syn, len(mixing.shares) - 1
     scales = np.broadcast_to(np.asarray(scale, np.float64), (last + 1,))
     offsets = np.broadcast_to(np.asarray(offset, np.float64), (last + 1, len(p)))
@@ -126,7 +137,7 @@ def _moments(
             pool = n + i * m
             away += (1 / n - 1 / pool) * pool / (pool - 1) * (all_squares - seen @ seen - away)
         means[i], error[i] = k * seen + offsets[i], k**2 * away
-        within[i] = spreads[i] * (all_squares - means[i] @ means[i] - error[i])
+        within[i] = spreads[i] * (all_squares - means[i] @ means[i] - error[i]) + added
         part = 1 / (i + 1) if mixing.history else 1.0
         batch = error[i] + within[i] / m
         own = (1 - part) ** 2 * own + 2 * part * (1 - part) * k * with_own + part**2 * batch

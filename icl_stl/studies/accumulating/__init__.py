@@ -1,0 +1,3 @@
+"""All rows kept: what a consistent learner may lose all the same."""
+
+PLACE = 21

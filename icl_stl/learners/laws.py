@@ -155,7 +155,12 @@ def kde(bandwidth: float = 0.2) -> Learner:
         found: Array = law.rows[drawn_rows(key_row, law.weights, count)]
         return found + bandwidth * jax.random.normal(key_noise, (count,))
 
-    return _without_inputs(fit, generate)
+    def log_density(law: Resampled, rows: Float[Array, " N"]) -> Float[Array, " N"]:
+        far = (rows[:, None] - law.rows[None]) / bandwidth
+        found: Array = jax.scipy.special.logsumexp(-0.5 * far**2, axis=1, b=law.weights[None])
+        return found - np.log(bandwidth * (2 * np.pi) ** 0.5)
+
+    return _without_inputs(fit, generate, log_density)
 
 
 def maximum(inflation: float = 1.0, decay: float = 0.25) -> Learner:

@@ -471,7 +471,7 @@ REGIME_OPTIONS = (
     *("of", "alpha", "lam", "weight", "alpha_decay", "growth", "until"),
     *("edits", "edit_model", "threshold"),
     *("keep", "keep_rate", "keep_radius", "keep_centre", "keep_symbols"),
-    *("keep_right", "keep_wrong", "keep_from"),
+    *("keep_right", "keep_wrong", "keep_from", "reward"),
 )
 """The options of the regimes of the package."""
 

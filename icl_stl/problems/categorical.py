@@ -141,6 +141,8 @@ class Categorical(Biased, Solvable):
                 return _edited(law, regime, samples, generations)
             if isinstance(regime, regimes.Scheduled):
                 return scheduled_law(law, regime, samples, generations)
+            if isinstance(regime, regimes.Curated):
+                return _curated(law, regime, samples, generations)
         known = None if biased else references.Mixing.of(regime, samples, generations)
         mixing = known or references.Mixing(np.ones(1), samples, 1)  # generation 0 alone
         size = mixing.rows + count * len(law)
@@ -175,3 +177,17 @@ def _edited(law: Any, regime: regimes.Edit, n: int, last: int) -> Any:
     if regime.edits or least <= 0.5 or (1 - least) * n**2 > MOST_CHANCES:
         return from_first((1 - float(law @ law)) / n, last)
     return references.law_edit_sure(law, n, least, last)
+
+
+def _curated(law: Any, regime: regimes.Curated, n: int, last: int) -> Any:
+    """The closed form of symbols weighed by a reward, where their counts can be enumerated."""
+    inner, n_syn, share = regime.inner, regime.synthetic_size(n), regime.share(1)
+    plain = isinstance(inner, regimes.Replace | regimes.Augment | regimes.FreshReal)
+    few = references.curated_states(len(law), n, n_syn, share) <= references.MOST_STATES
+    if not (plain and few):
+        return from_first((1 - float(law @ law)) / n, last)
+    reward = np.zeros(len(law))
+    given = regime.reward[: len(law)]
+    reward[: len(given)] = given
+    fresh = inner.fresh_real
+    return references.curated_law_loop(law, reward, n, n_syn, last, share, fresh=fresh).error

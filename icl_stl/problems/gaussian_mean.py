@@ -72,12 +72,24 @@ class GaussianMean(Biased, Foreign, Located):
         loop = samples, n_syn, self.noise, generations
         if isinstance(regime, regimes.FreshReal):
             return references.mean_fresh(*loop, regime.share(1), bias=bias)
+        if isinstance(regime, regimes.Curated):
+            return self._curated(regime, loop)
         known, first = self._known(regime, loop), self.noise**2 / samples
         if bias == 1 or known is None:
             return known
         if isinstance(regime, regimes.AccumulateSubsample | regimes.Hidden | regimes.Verified):
             return from_first(first, generations)
         return first + bias * (known - first)  # the error of the first real rows is not biased
+
+    def _curated(self, regime: regimes.Curated, loop: tuple[int, int, float, int]) -> Any:
+        """With a linear reward, among rows of the last generation."""
+        slope, inner = regime.reward[0], regime.inner
+        plain = isinstance(inner, regimes.Replace | regimes.Augment | regimes.FreshReal)
+        linear = not any(regime.reward[1:]) and abs(slope) * self.noise <= references.STEEPEST
+        if not (plain and linear and self.sampling_bias == 1):
+            return from_first(self.noise**2 / loop[0], loop[-1])
+        share = regime.share(1)
+        return references.curated_mean(*loop, slope, share, fresh=inner.fresh_real).error
 
     def _known(self, regime: regimes.Regime, loop: tuple[int, int, float, int]) -> Any:
         """Without a bias."""

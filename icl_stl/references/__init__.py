@@ -92,6 +92,11 @@ rows a verifier keeps: a region   ``ols_region``, ``region_factor``             
                                   ``variance_surest``                                    128
 ... those in a part of the law    ``law_part``                                           129
 ... the surest prompts            ``task_variance_surest``                               156
+curated symbols, without error    ``curated_law``                                        130
+... their limit                   ``curation_fixed_point``                               131
+... of finitely many rows         ``curated_law_loop``, ``curated_states``               133
+... a mean, finitely many rows    ``curated_step``, ``curated_mean``                     134
+... a normal law, without error   ``curated_normal``                                     135
 rows of another model: mean       ``mean_foreign``                                       142
 ... least squares                 ``ols_foreign``                                        143
 ... or the own generations        ``foreign_crossover``                                  144
@@ -154,6 +159,7 @@ is on the real set.
 from icl_stl.references.absorption import *
 from icl_stl.references.biased import *
 from icl_stl.references.context import *
+from icl_stl.references.curated import *
 from icl_stl.references.discrete import *
 from icl_stl.references.editing import *
 from icl_stl.references.foreign import *
@@ -168,21 +174,23 @@ from icl_stl.references.verified import *
 
 # fmt: off
 __all__ = [
-    "Admissible", "BestWeight", "Between", "ChainPath", "ContextPath", "CovariancePath",
-    "EditBounds", "FreshFactors", "FreshPath", "GapParts", "LawPath", "MeanVariance", "Mixing",
-    "OracleFit", "SquaredW2", "absorption_factor", "admissible_synthetic", "attention_context",
-    "attention_context_factor", "attention_context_limit", "attention_fresh_context",
-    "attention_fresh_factors", "attention_fresh_square", "biased_distance", "biased_distance_limit",
-    "chain_augment", "chain_edit", "covariance_augment", "covariance_fresh", "deviation_tail",
-    "foreign_crossover", "foreign_helps", "hermite_mode", "law_accumulate", "law_affine",
-    "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit", "law_edit",
-    "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden", "law_loop",
-    "law_part", "law_powered", "law_replace", "law_surest", "law_symbols", "law_total_variation",
-    "law_varying", "log_variance_replace", "maximum_kept", "maximum_once", "mean_accumulate",
-    "mean_accumulate_subsample", "mean_anchored", "mean_augment", "mean_augment_limit",
-    "mean_foreign", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts", "mean_fresh_limit",
-    "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile", "mean_loop",
-    "mean_region", "mean_replace", "mean_total_variation", "mean_variance_augment",
+    "MOST_STATES", "STEEPEST", "Admissible", "BestWeight", "Between", "ChainPath", "ContextPath",
+    "CovariancePath", "CuratedMean", "EditBounds", "FixedPoint", "FreshFactors", "FreshPath",
+    "GapParts", "LawPath", "MeanVariance", "Mixing", "OracleFit", "SquaredW2", "absorption_factor",
+    "admissible_synthetic", "attention_context", "attention_context_factor",
+    "attention_context_limit", "attention_fresh_context", "attention_fresh_factors",
+    "attention_fresh_square", "biased_distance", "biased_distance_limit", "chain_augment",
+    "chain_edit", "covariance_augment", "covariance_fresh", "curated_law", "curated_law_loop",
+    "curated_mean", "curated_normal", "curated_states", "curated_step", "curation_fixed_point",
+    "deviation_tail", "foreign_crossover", "foreign_helps", "hermite_mode", "law_accumulate",
+    "law_affine", "law_anchored", "law_augment", "law_augment_bound", "law_augment_limit",
+    "law_edit", "law_edit_sure", "law_fixation", "law_fresh", "law_fresh_limit", "law_hidden",
+    "law_loop", "law_part", "law_powered", "law_replace", "law_surest", "law_symbols",
+    "law_total_variation", "law_varying", "log_variance_replace", "maximum_kept", "maximum_once",
+    "mean_accumulate", "mean_accumulate_subsample", "mean_anchored", "mean_augment",
+    "mean_augment_limit", "mean_foreign", "mean_fresh", "mean_fresh_best", "mean_fresh_gap_parts",
+    "mean_fresh_limit", "mean_gap_parts", "mean_hidden", "mean_kept", "mean_linear_gap_quantile",
+    "mean_loop", "mean_region", "mean_replace", "mean_total_variation", "mean_variance_augment",
     "mean_variance_augment_limit", "mean_variance_biased", "mean_variance_biased_limit",
     "mean_variance_mixed", "mean_variance_replace", "mean_variance_surest", "mean_varying",
     "ols_accumulate_fresh_inputs", "ols_accumulate_same_inputs", "ols_augment_fresh_inputs",

@@ -17,6 +17,7 @@ from icl_stl.regimes.base import (
     synthetic_size,
     training_size,
 )
+from icl_stl.regimes.curated import Curated
 from icl_stl.regimes.edit import Edit
 from icl_stl.regimes.fresh import FreshReal
 from icl_stl.regimes.hidden import Hidden
@@ -50,7 +51,7 @@ all generations is meant, take `AccumulateFresh`."""
 # fmt: off
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
-    "Anchored", "Augment", "AugmentSameInputs", "Edit", "FreshReal", "Hidden", "RealOnly",
-    "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights",
+    "Anchored", "Augment", "AugmentSameInputs", "Curated", "Edit", "FreshReal", "Hidden",
+    "RealOnly", "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights",
     "real_share", "real_shares", "source_shares", "synthetic_size", "training_size",
 ]

@@ -20,6 +20,7 @@ from icl_stl.references import (
     biased,
     collapse,
     context,
+    curated,
     discrete,
     editing,
     foreign,
@@ -67,8 +68,8 @@ VALUES = {
     **{"alphas": [0.5, 0.5], "kappas": [0.5, 0.5], "noises": [0.5, 0.5], "law": [0.5, 0.3, 0.2]},
     **{"task": [1.0, 0.5], "factors": [0.5, 0.4, 0.3], "variance": [0.1], "distance": [0.1]},
     **{"sizes": [20, 20, 20], "edits": [5, 3], "symbols": 3, "order": 3},
-    **{"away": 0.3, "wrong": 0.4, "kept_right": 0.9, "kept_wrong": 0.5},
-    **{"seen": [1, 1, 0]},
+    **{"away": 0.3, "wrong": 0.4, "kept_right": 0.9, "kept_wrong": 0.5, "slope": 0.5},
+    **{"seen": [1, 1, 0], "reward": [0.0, 0.5, 1.0], "mean": 0.3},
     **{"chance": [0.1, 0.2], "intensity": 0.5, "mixing": references.Mixing.of(Replace(), 20, 3)},
     **{"moments": attention.gaussian_moments(2, 8, 1.0, 0.5), "loop": LOOP, "probability": [0.5]},
 }
@@ -84,6 +85,7 @@ OWN = {
     "drift_kl": {"eta": [0.1, 0.2, 0.1]},
     "convergence_exponents": {"p": None},
     "law_edit_sure": {"threshold": 0.9},
+    "curated_normal": {"reward": [0.3]},
     **{name: {"sizes": [20, 20]} for name in ("law_varying", "mean_varying")},
     "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
     "sources_error": {"estimator": "pooled"},
@@ -94,7 +96,18 @@ OWN = {
 """Those that a function reads in its own way."""
 
 ROOMS = bounds, absorption, attention, bernoulli, collapse, context, discrete, gaussian
-ROOMS += biased, editing, foreign, maximum, moments, regression, resampling, sources, verified
+ROOMS += (
+    biased,
+    curated,
+    editing,
+    foreign,
+    maximum,
+    moments,
+    regression,
+    resampling,
+    sources,
+    verified,
+)
 
 FUNCTIONS = [
     function
@@ -151,7 +164,7 @@ COUNTS |= {"position", "samples"}
 MAY_BE_INFINITE = {"discrepancy", "generation", "kl", "lag", "lam", "layers", "max_lam"}
 MAY_BE_INFINITE |= {"oscillation", "repeats"}
 OF_ANY_SIGN = {"gamma", "threshold", "xs", "ys", "kept_xs", "kept_ys", "inputs", "task", "eta"}
-OF_ANY_SIGN |= {"other", "factors", "weights", "shift"}
+OF_ANY_SIGN |= {"other", "factors", "weights", "shift", "reward", "mean", "slope"}
 
 
 def outside(name):

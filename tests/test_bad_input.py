@@ -115,6 +115,12 @@ REFUSED = [
     ("run_loop", "--regime verified --of augmnt", ["of", "augmnt", "did you mean 'augment'?"]),
     ("run_loop", "--regime verified --of edit", ["of", "'edit'", "selects none itself"]),
     ("run_loop", "--of replace", ["of", "'replace'", "left out", "'augment'"]),
+    (
+        "run_loop",
+        "--learner categorical --regime curated --reward inf",
+        ["reward", "inf", "finite"],
+    ),
+    ("run_loop", "--regime curated --of nowhere", ["of", "nowhere"]),
     ("run_loop", "--regime verified --keep-rate 0", ["keep_rate", "0.0", "(0, 1]"]),
     ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "left out"]),
     ("run_loop", "--regime augmented", ["regime", "augmented", "did you mean 'augment'?"]),

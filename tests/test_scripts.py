@@ -109,7 +109,7 @@ MORE = {
     *("plan_from_pilots", "absorption", "hidden_sources", "varying_shares", "token_editing"),
     *("sampling_bias", "augmentation", "network_bound", "accumulation"),
     *("generalization_gap", "synthetic_phase", "real_share_threshold", "verified_rows"),
-    *("own_confidence", "profile", "smoothed_resampling", "foreign_rows"),
+    *("own_confidence", "curated_rows", "profile", "smoothed_resampling", "foreign_rows"),
     *("accumulation_counterexample",),
 }
 """Of claims whose experiments are of the same kinds one is enough, here too."""

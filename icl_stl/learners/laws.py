@@ -158,7 +158,8 @@ def kde(bandwidth: float = 0.2) -> Learner:
     def log_density(law: Resampled, rows: Float[Array, " N"]) -> Float[Array, " N"]:
         far = (rows[:, None] - law.rows[None]) / bandwidth
         found: Array = jax.scipy.special.logsumexp(-0.5 * far**2, axis=1, b=law.weights[None])
-        return found - np.log(bandwidth * (2 * np.pi) ** 0.5)
+        density: Array = found - np.log(bandwidth * (2 * np.pi) ** 0.5)
+        return density
 
     return _without_inputs(fit, generate, log_density)
 

@@ -149,6 +149,7 @@ is on the real set.
 ``repeats``        n, visits of each direction                                   whole, >= 1, or inf
 ``edits``          k_1..k_G, labels or symbols edited in each generation         whole, 0..n
 ``threshold``      least share of a symbol that is edited                        (1/2, 1]
+``reward``         r of every symbol; b_1, b_2 of numbers                             real
 ``plug_in``        labels have the deviation sigma; else the predictive one      True, False
 ``bias``           s, variance of generated rows over that of the fit            (0, 1]
 ``distance``       c, of another model from the truth                            >= 0

@@ -8,7 +8,6 @@ from math import comb, inf
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import gammaln
 
 from icl_stl.bounds._check import flag, numbers, one, real, share
@@ -64,25 +63,20 @@ def _rewards(law: Num, reward: Num) -> tuple[Floats, Floats]:
     return p, np.asarray(r, np.float64)
 
 
-def curated_law(
-    law: Num, reward: Num, weight: float, generations: int, start: Num | None = None
-) -> Floats:
+def curated_law(law: Num, reward: Num, weight: float, generations: int) -> Floats:
     r"""Curation of a law on symbols, each generation fitted without error.
 
     p_{t+1} = w p + (1 - w) p_t e^r/Z_t, Z_t = sum p_t e^r. Without reference, w = 0, p_t is
-    p_0 e^{t r} over its sum.
+    p e^{t r} over its sum.
 
     Args:
         weight: w in [0, 1], the share of the reference law p.
-        start: p_0; p if not given.
     Returns: p_t, [G+1, K].
-    Source: published: Ferbach et al. 2024 (the recursion); THEORY.md statements 130 and 132.
+    Source: published: Ferbach et al. 2024 (the recursion); THEORY.md statement 130.
     """
     p, r = _rewards(law, reward)
     w, tilt = float(share("weight", weight)), np.exp(r - r.max())
-    path = [p if start is None else _law(start)]
-    if len(path[0]) != len(p):
-        raise ValueError(f"start has {len(path[0])} probabilities, but law has {len(p)}")
+    path = [p]
     for _ in range(last_generation(generations)):
         own = path[-1] * tilt
         path.append(w * p + (1 - w) * own / own.sum())
@@ -92,7 +86,8 @@ def curated_law(
 def curation_fixed_point(law: Num, reward: Num, weight: float) -> FixedPoint:
     r"""The limit of `curated_law` beside a reference law, w > 0.
 
-    p* = w p Z/(Z - eta e^r), eta = 1 - w, Z > eta max e^r the only number for which it sums to 1.
+    p* = w p Z/(Z - eta e^r), eta = 1 - w, Z > eta max e^r the only number for which it sums to 1,
+    the largest eigenvalue of w q q^T + eta diag(e^r), q = sqrt(p e^r).
     From every start whose symbols p has, p_t goes there geometrically; from p itself E e^r never
     falls on the way.
 
@@ -103,15 +98,11 @@ def curation_fixed_point(law: Num, reward: Num, weight: float) -> FixedPoint:
     """
     p, r = _rewards(law, reward)
     w = one("weight", real("weight", weight, 0.0, 1.0, open_low=True))
-    there, eta, top = p > 0, 1 - w, float(r[p > 0].max())
-    tilt = np.exp(r[there] - top)
-    low = eta + w * float(p[there][tilt == 1].sum())  # Z/max e^r is at least this
-    mass = lambda z: float(np.sum(w * p[there] * z / (z - eta * tilt))) - 1  # noqa: E731
-    z = 1.0 if low >= 1 or eta == 0 else brentq(mass, low, 1.0, xtol=1e-15, rtol=1e-15)
-    z = float(p[there] @ tilt) if eta == 0 else float(z)
-    found = np.zeros_like(p)
-    found[there] = w * p[there] * z / (z - eta * tilt)
-    return FixedPoint(found, z * np.exp(top), eta / z)
+    there, top = p > 0, float(r[p > 0].max())
+    tilt = np.where(there, np.exp(r - top), 0.0)
+    root = np.sqrt(p * tilt)
+    z = float(np.linalg.eigvalsh(w * np.outer(root, root) + np.diag((1 - w) * tilt))[-1])
+    return FixedPoint(w * p * z / (z - (1 - w) * tilt), z * np.exp(top), (1 - w) / z)
 
 
 def _counts(size: int, kinds: int) -> Floats:
@@ -133,9 +124,18 @@ def _chances(counts: Floats, law: Floats) -> Floats:
 
 
 def curated_states(symbols: int, samples: int, n_syn: int, weight: float) -> int:
-    """Changes of counts that `curated_law_loop` goes through."""
-    first, later = (comb(size + symbols - 1, symbols - 1) for size in (samples, n_syn))
-    return later * (first + later * (first if weight > 0 else 1))
+    """Changes of counts that `curated_law_loop` goes through.
+
+    Args:
+        symbols: K.
+        weight: w in [0, 1].
+    Returns: their number.
+    Source: derived here: THEORY.md statement 133.
+    """
+    kinds = rows("symbols", symbols) - 1
+    sizes = rows("samples", samples), rows("n_syn", n_syn)
+    first, later = (comb(size + kinds, kinds) for size in sizes)
+    return later * (first + later * (first if share("weight", weight) > 0 else 1))
 
 
 def curated_law_loop(
@@ -225,9 +225,9 @@ def curated_normal(mean: float, noise: float, reward: Num, generations: int) -> 
     t = np.arange(last_generation(generations) + 1.0)
     precision = 1 / square - 2 * curved * t
     there = precision > 0
-    fitted = np.where(there, 1 / np.where(there, precision, 1.0), inf)
-    moved = np.where(there, fitted * (middle / square + linear * t), inf)
-    return MeanVariance(moved**2, fitted)
+    fitted = 1 / np.where(there, precision, 1.0)
+    moved = fitted * (middle / square + linear * t)
+    return MeanVariance(np.where(there, moved**2, inf), np.where(there, fitted, inf))
 
 
 def curated_step(n_syn: int, noise: float, slope: float) -> Step:

@@ -17,8 +17,9 @@ from scipy.special import (
     gammaln,
     ndtr,
     roots_hermitenorm,
+    xlog1py,
+    xlogy,
 )
-from scipy.stats import chi
 
 from icl_stl.bounds._check import flag, generation_index, numbers, one, positive, real, share
 from icl_stl.bounds._kinds import Floats, Num
@@ -36,7 +37,8 @@ TAIL = 1e-18
 def _chances(count: Any, of: Any, chance: Any) -> Floats:
     """P(Bin(of, chance) = count)."""
     choices = gammaln(of + 1) - gammaln(count + 1) - gammaln(of - count + 1)
-    return np.asarray(np.exp(choices) * chance**count * (1 - chance) ** (of - count))
+    logs = xlogy(count, chance) + xlog1py(of - count, -np.asarray(chance))
+    return np.asarray(np.exp(choices + logs))
 
 
 class OracleFit(NamedTuple):
@@ -256,7 +258,7 @@ def surest_moment(n_syn: int, kept: int, labels: int = 1) -> float:
         kept: k in 1..m.
         labels: N, coordinates.
     Returns: the number, in (0, 1].
-    Source: derived here, THEORY.md statements 127 and 156.
+    Source: derived here, THEORY.md statement 127; of vectors: statement 156.
     """
     m = rows("n_syn", n_syn)
     k = rows("kept", kept, 1)
@@ -270,7 +272,8 @@ def surest_moment(n_syn: int, kept: int, labels: int = 1) -> float:
     high = gammainccinv(half, betaincinv(m - k, k, TAIL))
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     below = np.sqrt(2 * low) + (nodes + 1) / 2 * (np.sqrt(2 * high) - np.sqrt(2 * low))
-    density = chi.pdf(below, labels) * below**2 / labels
+    logs = (2 * half + 1) * np.log(below) - below**2 / 2 - gammaln(half) - (half - 1) * np.log(2)
+    density = np.exp(logs) / (2 * half)
     chance = betainc(k, m - k, gammainc(half, below**2 / 2))
     between = (np.sqrt(2 * high) - np.sqrt(2 * low)) / 2 * (weights @ (density * (1 - chance)))
     return float(m / k * (gammainc(half + 1, low) + between))

@@ -52,6 +52,7 @@ all generations is meant, take `AccumulateFresh`."""
 __all__ = [
     "MAD_LOOPS", "REAL", "REGIMES", "Accumulate", "AccumulateFresh", "AccumulateSubsample",
     "Anchored", "Augment", "AugmentSameInputs", "Curated", "Edit", "FreshReal", "Hidden",
-    "RealOnly", "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified", "mixing_weights",
-    "real_share", "real_shares", "source_shares", "synthetic_size", "training_size",
+    "RealOnly", "Regime", "Replace", "Scheduled", "Selecting", "Step", "Varying", "Verified",
+    "mixing_weights", "real_share", "real_shares", "source_shares", "synthetic_size",
+    "training_size",
 ]

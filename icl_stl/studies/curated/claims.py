@@ -41,6 +41,7 @@ def _judge(evidence: Evidence) -> Judged:
     cells, control = [], []
     for experiment in _experiments(evidence.preset):
         problem, regime, n = experiment.problem, experiment.regime, experiment.samples
+        assert isinstance(regime, Curated)
         known = expected_excess(problem, regime, n, LAST)
         others = {"not curated": expected_excess(problem, regime.inner, n, LAST)}
         if isinstance(problem, GaussianMean):

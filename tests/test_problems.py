@@ -178,8 +178,8 @@ def test_rows_of_two_types_are_one_in_a_folder_too(regime, tmp_path):
 def test_problems_are_those_of_the_folder():
     assert sorted(PROBLEMS) == [
         *("bernoulli", "categorical", "chain", "clipped_mean", "empirical_bayes", "gaussian"),
-        *("gaussian_mean", "in_context", "linear_attention", "ols", "ridge", "shrinkage"),
-        "sources",
+        *("gaussian_mean", "in_context", "kde", "linear_attention", "maximum", "ols", "ridge"),
+        *("shrinkage", "sources"),
     ]
     for name, kind in PROBLEMS.items():
         assert kind.name == name

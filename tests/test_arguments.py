@@ -32,7 +32,7 @@ from icl_stl.references import (
     sources,
     verified,
 )
-from icl_stl.regimes import Replace
+from icl_stl.regimes import Augment, Replace
 
 XS = [[0.5, -1.0], [1.5, 0.25], [-0.75, 2.0], [1.0, 1.0], [0.0, -0.5], [2.0, 0.5]]
 YS = [1.0, -1.0, 0.5, 2.0, 0.0, 1.5]
@@ -86,6 +86,7 @@ OWN = {
     "convergence_exponents": {"p": None},
     "law_edit_sure": {"threshold": 0.9},
     "curated_normal": {"reward": [0.3]},
+    "ols_foreign": {"mixing": references.Mixing.of(Augment(0.5), 20, 3)},
     **{name: {"sizes": [20, 20]} for name in ("law_varying", "mean_varying")},
     "chain_edit": {"transition": [[0.9, 0.1], [0.3, 0.7]]},
     "sources_error": {"estimator": "pooled"},

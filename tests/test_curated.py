@@ -140,3 +140,12 @@ def test_the_claim_holds_of_loops_that_are_curated_and_of_no_others(curated):
     entry = judge(CLAIM, Evidence(PRESET, experiments=seen))
     assert entry["verdict"] == ("holds" if curated else "violated")
     assert entry["negative_control"]["rejected"] == curated
+
+
+def test_rewards_of_symbols_that_are_not_there_do_not_matter():
+    far = [0.0, 1000.0]
+    np.testing.assert_allclose(references.curated_law([1, 0], far, 0.0, 2), [[1, 0]] * 3)
+    found = references.curated_law_loop([0.5, 0.5], far, 3, 3, 2, 0.0)
+    assert np.isfinite(found.error).all()
+    some = sum(c * 0.5**3 * (1 - (1 - k / 3) ** 3) for k, c in ((1, 3), (2, 3), (3, 1)))
+    assert found.mean[1, 1] == pytest.approx(some)  # any such row takes all

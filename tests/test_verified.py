@@ -351,3 +351,29 @@ def test_what_is_not_seen_keeps_the_real_share():
     for wrong in ([0, 0, 0], [1, 0], [0.5, 1, 1]):
         with pytest.raises(ValueError, match=r"^seen = .* a zero or one for each of 3"):
             references.law_part([0.5, 0.3, 0.2], wrong, [0.5])
+
+
+def test_edges_are_answered_or_named():
+    """Of what an adversary tried: numbers so small, so few rows, nothing kept."""
+    assert references.region_factor(1e-30, 1.0) == pytest.approx(1e-60 / 3)
+    assert references.region_factor(1e-4, 1.0) == pytest.approx(1e-8 / 3, rel=1e-6)
+    assert np.isnan(references.mean_region(5, 50, 1.0, 1.0, 50.0)[1])
+    mixing = references.Mixing.of(Replace(), 1, 2)
+    with pytest.raises(ValueError, match=r"samples = 1 is outside .* at least 2"):
+        references.mean_variance_surest(mixing, 1.0, 0.5, unbiased=True)
+    with pytest.raises(ValueError, match="kept_wrong = 0 is outside"):
+        references.oracle_fit(1.0, 5, 5, 0.5, 0.0)
+
+
+def test_rows_are_counted_as_loops_count_them():
+    """0.7 of 45 is 31.5 in double precision and less in a loop's single one."""
+    z = jnp.arange(45.0)
+    step = Step(
+        jax.random.key(0), 1, None, z, z, (), 0.0, 45, 45, log_density=lambda rows: -(rows**2)
+    )
+    regime = Verified(Replace(), "confidence", 0.7)
+    kept = int(regime.weigh(step, z, jnp.ones(45, bool)).sum())
+    mixing = references.Mixing.of(Replace(), 45, 1)
+    law = references.mean_variance_surest(mixing, 1.0, 0.7).variance
+    moment = references.surest_moment(45, kept)
+    assert law[1] == pytest.approx((1 - 1 / kept) * moment * law[0])

@@ -75,7 +75,7 @@ def curated_law(law: Num, reward: Num, weight: float, generations: int) -> Float
     Source: published: Ferbach et al. 2024 (the recursion); THEORY.md statement 130.
     """
     p, r = _rewards(law, reward)
-    w, tilt = float(share("weight", weight)), np.exp(r - r.max())
+    w, tilt = float(share("weight", weight)), (p > 0) * np.exp(np.minimum(r - r[p > 0].max(), 0.0))
     path = [p]
     for _ in range(last_generation(generations)):
         own = path[-1] * tilt
@@ -99,7 +99,7 @@ def curation_fixed_point(law: Num, reward: Num, weight: float) -> FixedPoint:
     p, r = _rewards(law, reward)
     w = one("weight", real("weight", weight, 0.0, 1.0, open_low=True))
     there, top = p > 0, float(r[p > 0].max())
-    tilt = np.where(there, np.exp(r - top), 0.0)
+    tilt = there * np.exp(np.minimum(r - top, 0.0))
     root = np.sqrt(p * tilt)
     z = float(np.linalg.eigvalsh(w * np.outer(root, root) + np.diag((1 - w) * tilt))[-1])
     return FixedPoint(w * p * z / (z - (1 - w) * tilt), z * np.exp(top), (1 - w) / z)
@@ -170,7 +170,8 @@ def curated_law_loop(
         )
     real_rows, made = _counts(n, len(p)), _counts(m, len(p))
     first = _chances(real_rows, p)
-    tilted = made * np.exp(r - r.max())
+    top = np.where(made > 0, r, -inf).max(1, keepdims=True)
+    tilted = made * np.exp(np.minimum(r - top, 0.0))
     tilted /= tilted.sum(1, keepdims=True)
     mean, square = np.zeros((last + 1, len(p))), np.zeros(last + 1)
 

@@ -46,11 +46,12 @@ def ols_foreign(
 
     sigma^2 d/(N-d-1) + c^2 rho_2, rho_2 that of `ols_fresh_real` for M rows of N = n + M: at least
     p^2 = (M/N)^2, to which it tends as N grows beside d, and p^2 + p (1-p) f/(1-f) where d/N -> f.
-    On the inputs of the real rows, each as often, (n/N) s_n + c^2 p^2. Without real rows
+    On the inputs of the real rows, each as often, (w^2 + (1-w)^2 n/M) s_n + (1-w)^2 c^2 for any
+    weight w of the real rows, which is (n/N) s_n + c^2 p^2 if all weigh alike. Without real rows
     s_M + c^2.
 
     Args:
-        mixing: Mixing, not drawn; every row weighs alike.
+        mixing: Mixing, not drawn; every row weighs alike, but for the same inputs.
         same_inputs: whether the other model labels the inputs of the real rows, in turn.
     Returns: E |theta_i - theta|^2, [G+1].
     Source: derived here, setting of Dohmatob et al. 2024: THEORY.md statement 143.
@@ -63,7 +64,9 @@ def ols_foreign(
         if w == 1:
             continue
         if reused:
-            found[i] = n / (n + made) * single + c**2 * (made / (n + made)) ** 2
+            if made % n:
+                raise ValueError(f"mixing = {mixing!r} must label every input equally often")
+            found[i] = (w**2 + (1 - w) ** 2 * n / made) * single + (1 - w) ** 2 * c**2
         elif w == 0:
             found[i] = ols_single_fit(int(made), dim, noise) + c**2
         else:

@@ -59,4 +59,5 @@ def maximum_once(samples: Num, inflation: float, decay: float) -> Floats:
     whole = (n >= 1) & (n < np.inf) & (n == np.floor(n))
     rows("samples", (n.min() if whole.all() else n[~whole].flat[0]).item())
     g = _inflated(n, inflation, decay)
-    return np.asarray(1 - 2 * g * n / (n + 1) + g**2 * n / (n + 2))
+    apart = (float(inflation) * n ** (1 - float(decay)) - 1) / (n + 1)  # E g X - 1
+    return np.asarray(g**2 * n / ((n + 1) ** 2 * (n + 2)) + apart**2)

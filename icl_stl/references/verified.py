@@ -56,6 +56,11 @@ def _rate(rate: float) -> float:
     return one("rate", real("rate", rate, 0.0, 1.0, open_low=True))
 
 
+def _kept(rate: float, count: int) -> int:
+    """round(q m), at least one, in the precision of a loop."""
+    return max(1, int(np.round(np.float32(_rate(rate)) * np.float32(count))))
+
+
 def region_factor(radius: Num, noise: float) -> Floats:
     r"""The variance of N(0, sigma^2) within r of its mean, over sigma^2: in (0, 1).
 
@@ -68,7 +73,9 @@ def region_factor(radius: Num, noise: float) -> Floats:
     Source: derived here, setting of Yi et al. 2025: THEORY.md statement 123.
     """
     half = positive("radius", radius) ** 2 / (2 * variance(noise))
-    return np.asarray(gammainc(1.5, half) / gammainc(0.5, half))
+    few = half < 1e-8
+    plain = np.where(few, 1.0, half)
+    return np.asarray(np.where(few, half / 1.5, gammainc(1.5, plain) / gammainc(0.5, plain)))
 
 
 def ols_region(distance: Num, noise: float, radius: float, generations: int) -> Floats:
@@ -125,7 +132,7 @@ def mean_region(samples: int, n_syn: int, noise: float, radius: float, away: flo
     Args:
         radius: r > 0.
         away: |c - theta|.
-    Returns: [2].
+    Returns: [2]; nan of generation 1 where fewer than one loop in a thousand keeps any row.
     Source: derived here, setting of Yi et al. 2025: THEORY.md statement 124.
     """
     n, m, square = rows("samples", samples), rows("n_syn", n_syn), variance(noise)
@@ -142,7 +149,9 @@ def mean_region(samples: int, n_syn: int, noise: float, radius: float, away: flo
     chances = _chances(counts, m, inside[:, None])
     some, inverse = chances.sum(1), (chances / counts).sum(1)
     error = (first + noise * apart) ** 2 * some + square * spread * inverse
-    return np.array([square / n, (weights @ error) / (weights @ some)])
+    seldom = weights @ some <= 1e-3 * weights.sum()
+    later = np.nan if seldom else (weights @ error) / (weights @ some)
+    return np.array([square / n, later])
 
 
 def oracle_wrong(
@@ -196,6 +205,11 @@ def oracle_fit(
     q = np.where(some > 0, x * psi / np.where(some > 0, some, 1), 0.0)[:, None]
     counts = np.arange(1, m + 1)
     chances = _chances(np.arange(n + 1), n, p)[:, None] * _chances(counts, m, some[:, None])
+    if not chances.sum() > 0:
+        raise ValueError(
+            f"kept_wrong = {psi:g} is outside the admissible range: above 0 where wrong = {p:g}, "
+            "or nothing is kept"
+        )
     chances = chances / chances.sum()
     error = (q - p) ** 2 + q * (1 - q) / counts
     most = bdtr((counts + 1) // 2 - 1, counts, q)
@@ -205,9 +219,10 @@ def oracle_fit(
 def law_part(law: Num, seen: Num, alphas: Num) -> Floats:
     r"""E theta_i of a law on symbols whose verifier sees some of them and drops the others.
 
-    alpha_i p + (1 - alpha_i) p(. | seen) in generation i >= 1, for any numbers of rows: what is not
-    seen keeps the share alpha_i of its mass. Kept rows of all generations, alpha_i = 1/(1 + i lam),
-    lose it as a power of i; without real rows it is lost at once.
+    alpha_i p + (1 - alpha_i) p(. | seen) in generation i >= 1, up to the chance that no real row is
+    seen, or none is kept, which matters for few rows beside real ones alone. What is not seen keeps
+    the share alpha_i of its mass. Kept rows of all generations, alpha_i = 1/(1 + i lam), lose it as
+    a power of i; without real rows it is lost at once.
 
     Args:
         seen: which symbols are, [K], zeros and ones.
@@ -301,7 +316,9 @@ def mean_variance_surest(
     if mixing.history or mixing.drawn:
         raise ValueError(f"mixing = {mixing!r} must be of the rows of the last generation alone")
     n, m, square, s = mixing.samples, mixing.n_syn, variance(noise), sampling_bias(bias)
-    k = max(round(_rate(rate) * m), 1)
+    k = _kept(rate, m)
+    if flag("unbiased", unbiased) and n < 2:
+        raise ValueError(f"samples = {n} is outside the admissible range: at least 2 if unbiased")
     moment, known, own = surest_moment(m, k), square / n, (1 - 1 / n) * square
     error, fitted = [known], [own * n / (n - 1) if flag("unbiased", unbiased) else own]
     for w in mixing.shares[1:]:
@@ -364,11 +381,11 @@ def task_variance_surest(
         deviations, and no fit is cut off.
     Source: derived here, setting of Fu, Wang, Chen, Shen and Tao 2025: THEORY.md statement 156.
     """
-    d, n, m, q = rows("dim", dim), rows("repeats", repeats), rows("n_syn", n_syn), _rate(rate)
+    d, n, m = rows("dim", dim), rows("repeats", repeats), rows("n_syn", n_syn)
     added = variance(noise) / (n * d)
     whole = float(positive("prior_scale", prior_scale)) ** 2 + added
     w = float(share("weight", weight))
-    factor = (1 - w) * surest_moment(m, max(1, round(q * m)), n * d)
+    factor = (1 - w) * surest_moment(m, _kept(rate, m), n * d)
     path = [whole]
     for _ in range(last_generation(generations)):
         path.append(w * whole + factor * path[-1])

@@ -100,7 +100,8 @@ CLAIMS = (
         statement="all rows kept: the end of U[0, theta] fitted by (1 + N^-b) times the largest of "
         "N rows is consistent for every b > 0; its error is the closed form, bounded for b > 1/2 "
         f"and without bound for b <= 1/2, at b = 1/4 more than {GROWTH:g} times that of one fit "
-        f"after {LAST} generations, while a mean keeps below pi^2/6 of it",
+        f"after {LAST} generations, while a mean of as many rows a generation keeps below pi^2/6 "
+        "of it",
         source="derived here: THEORY.md statements 146 to 149; setting of Barzilai and Shamir 2025",
         control="no growth; growth as of a mean; both powers alike; a mean below 3/2",
         experiments=_experiments,

@@ -37,7 +37,8 @@ def _draw(stored: Stored) -> Figure:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(words)
-        ax.legend(fontsize=8)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
     left.set_ylabel("squared relative error of one fit")
     right.set_ylabel("squared error over that of one fit")
     return figure

@@ -6,8 +6,8 @@ from icl_stl import references
 from icl_stl.lab.experiments import Loops
 from icl_stl.problems import Categorical, GaussianMean, expected_excess
 from icl_stl.regimes import Augment, Curated, FreshReal, Replace
-from icl_stl.studies.cells import constant, equal, of_family, run_count, where, wide
-from icl_stl.studies.judging import Claim, Evidence, Judged
+from icl_stl.studies.cells import constant, equal, exact, of_family, run_count, where, wide
+from icl_stl.studies.judging import Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
 
 LAW, REWARD = (0.5, 0.3, 0.2), (0.0, 0.5, 1.0)
@@ -59,6 +59,19 @@ def _judge(evidence: Evidence) -> Judged:
                 wrong = equal(seen[:, i], float(law[i]), keys)
                 control.append(of_family(wrong, words))
     tilt = np.exp(REWARD)
+    for alpha in SHARES:
+        mean = references.curated_law(LAW, REWARD, alpha, PATH) @ tilt
+        at: Json = {"loop": "symbols without error", "regime": "curated", "alpha": alpha}
+        at |= {"generation": PATH, "kind": "rise", "quantity": "largest fall of E e^r"}
+        cells.append(exact(-float(np.diff(mean).min()), 1e-12, at))
+        rise = exact(float(np.diff(mean).max()), 1e-12, at)
+        control.append(of_family(rise, f"{alpha:g}", "it never rises"))
+        if alpha:
+            there = {**at, "kind": "limit", "quantity": "E e^r, from its limit"}
+            for share, into in ((alpha, cells), (alpha / 2, control)):
+                limit = references.curation_fixed_point(LAW, REWARD, share).weight
+                into.append(exact(abs(float(mean[-1]) - limit), 1e-6, there))
+            control[-1] = of_family(control[-1], f"{alpha:g}", "the limit of half the share")
     curves = {
         f"{alpha:g}": (references.curated_law(LAW, REWARD, alpha, PATH) @ tilt).tolist()
         for alpha in SHARES
@@ -89,7 +102,8 @@ CLAIMS = (
         "beside them at a fixed point",
         source="derived here: THEORY.md statements 130 to 135; recursion and fixed point: "
         "published: Ferbach et al. 2024",
-        control="rows that are not curated; a mean that moves by b sigma^2",
+        control="rows that are not curated; a mean that moves by b sigma^2; E e^r never rises; the "
+        "limit of half the real share",
         experiments=_experiments,
         judge=_judge,
     ),

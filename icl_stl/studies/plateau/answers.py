@@ -1,6 +1,7 @@
 """One figure of four answers, drawn from what the claims about them have judged."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,19 +75,21 @@ def _share(ax: Axes, stored: Stored) -> None:
 def _data(ax: Axes, stored: Stored) -> None:
     cells = [c for c in chosen(stored, "convergence", "squared") if c.get("drawn")]
     last = max((c["generation"] for c in cells), default=0)
-    for k, (generation, share, words) in enumerate(
-        [(0, 0.5, "first fit"), (last, 0.5, f"gen. {last:g}, half real"), (last, 0.0, "none real")]
+    for generation, share, words, colour, marker in (
+        (0, 0.5, "first fit", "0.35", "D"),
+        (last, 0.5, f"gen. {last:g}, half real", PALETTE[1], MARKERS[1]),
+        (last, 0.0, "none real", PALETTE[2], MARKERS[2]),
     ):
         own = [c for c in cells if (c["generation"], c["alpha"]) == (generation, share)]
         sized = sorted((c for c in own if c["n"] != "streamed"), key=lambda c: float(c["n"]))
         if sized:
             n, y = column(sized, "n"), column(sized, "measured")
             ends = np.maximum([y - column(sized, "low"), column(sized, "high") - y], 0)
-            style = {"color": PALETTE[k], "marker": MARKERS[k], "capsize": 2.5, "markersize": 4.5}
+            style: Any = {"color": colour, "marker": marker, "capsize": 2.5, "markersize": 4.5}
             ax.errorbar(n, y, yerr=ends, **style)
-            _at_end(ax, n[-1], y[-1], words, PALETTE[k])
+            _at_end(ax, n[-1], y[-1], words, colour)
             for cell in (c for c in own if c["n"] == "streamed"):
-                ax.axhline(cell["measured"], color=PALETTE[k], linestyle="--", linewidth=1)
+                ax.axhline(cell["measured"], color=colour, linestyle="--", linewidth=1)
     ax.set_xscale("log")
     ax.set_yscale("log")
     if sizes := [float(c["n"]) for c in cells if c["n"] != "streamed"]:
@@ -117,7 +120,11 @@ def _tightness(ax: Axes, stored: Stored) -> None:
     for k, (words, cells) in enumerate(rows.items()):
         ratios = _ratios(cells)
         ratios = np.sqrt(ratios) if words.startswith("level") else ratios  # of squares
-        ax.plot(ratios, np.full(len(ratios), k), "|", color=PALETTE[0], markersize=13)
+        ax.plot(ratios, np.full(len(ratios), k), "|", color="0.25", markersize=13)
+        for cell, ratio in zip(cells, ratios, strict=False):
+            if words.startswith("level"):
+                below: Any = {"textcoords": "offset points", "xytext": (0, -18), "ha": "center"}
+                ax.annotate(f"α = {cell['alpha']:g}", (ratio, k), fontsize=9, **below)
         vacuous = sum(bool(c.get("vacuous")) for c in cells)
         said = f", {vacuous} of {len(cells)} vacuous" if vacuous else ""
         ax.text(0.05, k - 0.32, words + said, transform=ax.get_yaxis_transform(), fontsize=10)
@@ -144,7 +151,7 @@ def _amount(ax: Axes, stored: Stored) -> None:
         of, measured = "transformer", "excess NLL"
     last = min(5, max((c["generation"] for c in cells), default=0))
     shown = [c for c in cells if c["generation"] == last and (c["regime"], c["n"]) in words]
-    for k, cell in enumerate(shown):
+    for k, cell in enumerate(shown, 3):
         lams, unit = np.array(cell["lams"]), cell["curve"][0]
         some = np.isin(lams, (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32))
         x, y = np.arange(some.sum()), np.array(cell["curve"])[some] / unit

@@ -10,7 +10,7 @@ from icl_stl import references
 from icl_stl.lab.experiments import Experiment, LoopSize, SizedLoops
 from icl_stl.problems import Kde
 from icl_stl.regimes import Augment, FreshReal, Regime, Replace
-from icl_stl.studies.cells import below, constant, equal, exact, of_family, run_count, wide
+from icl_stl.studies.cells import constant, equal, exact, of_family, run_count, wide
 from icl_stl.studies.judging import Claim, Evidence, Json, Judged
 from icl_stl.studies.presets import Preset
 
@@ -182,11 +182,12 @@ def _judge_distance(evidence: Evidence) -> Judged:
             words = "total variation of the mean law from its limit"
             keys = _keys(regime, share, i, "distance", words, direction="at most")
             cells.append(exact(value, float(bound[i]), keys))
-            apart = own[:, i] - inside @ limit
-            words = "share of rows within 1.96 deviations, from its limit"
-            apart = apart * np.sign(inside @ (left - limit))
-            seen_keys = {**keys, "kind": "event", "quantity": words}
-            cells.append(below(apart, float(bound[i]), seen_keys))
+            words = "share of rows within 1.96 deviations"
+            event = _keys(regime, share, i, "event", words)
+            cells.append(equal(own[:, i], float(inside @ left), event))
+            if share < 0.5:  # else its limit is near
+                other = equal(own[:, i], float(inside @ limit), event)
+                control.append(of_family(other, "at its limit already"))
             if share < 0.5 and fixed:
                 other = exact(value, float(swapped[i]), keys)
                 control.append(of_family(other, "the share of the rest"))
@@ -229,7 +230,8 @@ CLAIMS = (
         source="derived here: THEORY.md statements 136 to 141; setting of Khelifa, Turner and "
         "Venkataramanan 2026",
         control="no smoothing; the variance grows by h^2 whatever the rows; moments as without "
-        "real rows; a mode by the exponent of another; the distance by the share of the rest",
+        "real rows; a mode by the exponent of another; the distance by the share of the rest; "
+        "at its limit already",
         experiments=_experiments,
         judge=_judge,
     ),

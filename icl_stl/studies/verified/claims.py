@@ -112,7 +112,8 @@ def _judge_region(evidence: Evidence) -> Judged:
     kappa = float(references.region_factor(REGION.keep_radius, 1.0))
     for i in range(1, STEPS + 1):
         keys = _keys(experiment, i, "centre", "squared error, the verifier far from the truth")
-        cells.append(equal(seen[:, i], _far_error(path[i]), keys))
+        cell = equal(seen[:, i], _far_error(path[i]), keys)
+        cells.append(replace(cell, proved=False))  # of many rows
         control.append(_wrong(cells[-1], _far_error(kappa**i * radii), "the same factor anywhere"))
         control.append(_wrong(cells[-1], DIM / (ROWS - DIM - 1), "the truth stays"))
     return Judged(cells, control, [constant("factor at the centre", kappa, "certified")])
@@ -136,7 +137,7 @@ def _judge_near(evidence: Evidence) -> Judged:
     alone = 1 / MEANS
     cells.append(below(seen[:, 1], alone, {**keys, "kind": "gain"}))
     late = _keys(experiment, LAST, "bias", words)
-    cells.append(above(seen[:, LAST], alone, late))
+    cells.append(replace(above(seen[:, LAST], alone, late), proved=False))  # to first order
     control.append(of_family(above(seen[:, 1], alone, keys), "verified rows harm at once"))
     control.append(of_family(below(seen[:, LAST], alone, late), "they never harm"))
     return Judged(cells, control, [constant("error of one fit", alone, "certified")])

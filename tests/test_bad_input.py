@@ -121,6 +121,7 @@ REFUSED = [
         ["reward", "inf", "finite"],
     ),
     ("run_loop", "--regime curated --of nowhere", ["of", "nowhere"]),
+    ("run_loop", "--regime verified --keep region --keep-rate 0.2", ["keep", "confidence"]),
     ("run_loop", "--regime verified --keep-rate 0", ["keep_rate", "0.0", "(0, 1]"]),
     ("run_loop", "--regime accumulate --weight 0.5", ["weight", "0.5", "left out"]),
     ("run_loop", "--regime augmented", ["regime", "augmented", "did you mean 'augment'?"]),

@@ -48,12 +48,13 @@ def main(arguments: Arguments) -> int:
     if arguments.json is not None:
         changes = [change._asdict() for change in found.changes]
         write_json(arguments.json, {**found._asdict(), "changes": changes})
-    for change in found.changes:
+    for change in (change for change in found.changes if change.what != "single"):
         print(f"{change.what:<8} {change.name}: {said(change.first)} -> {said(change.second)}")
     kinds = [change.what for change in found.changes]
     print(
         f"{kinds.count('verdict')} verdicts, {kinds.count('control')} controls and "
-        f"{kinds.count('number')} of {found.compared} numbers differ; "
+        f"{kinds.count('number')} of {found.compared} numbers differ beyond their intervals, "
+        f"{kinds.count('single')} that have none; "
         f"{found.alone[0]} numbers stand in A alone, {found.alone[1]} in B alone"
     )
     return int(found.differ)

@@ -1,6 +1,6 @@
 """Synthetic rows that a verifier keeps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +10,18 @@ from icl_stl.regimes.base import Step
 from icl_stl.regimes.selecting import Selecting
 
 __all__ = ["Verified"]
+
+
+RULES = {
+    "keep_rate": ("confidence",),
+    "keep_radius": ("region", "oracle"),
+    "keep_centre": ("region", "oracle"),
+    "keep_symbols": ("region", "oracle", "part"),
+    "keep_right": ("oracle",),
+    "keep_wrong": ("oracle",),
+    "keep_from": ("part",),
+}
+"""Which rules an option is of."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class Verified(Selecting):
         require(bool(self.keep_centre), "keep_centre", self.keep_centre, "one number or several")
         inside = isfinite(self.keep_radius) and self.keep_radius > 0
         require(inside, "keep_radius", self.keep_radius, "a positive number")
+        for own in fields(self):
+            rules = RULES.get(own.name, (self.keep,))
+            fine = self.keep in rules or getattr(self, own.name) == own.default
+            require(fine, "keep", self.keep, f"{' or '.join(rules)} where {own.name} is given")
 
     def weigh(self, step: Step, rows: Any, there: Any) -> Any:
         if self.keep == "confidence":

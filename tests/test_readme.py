@@ -71,7 +71,7 @@ def answers():
 
 def test_the_answers_are_those_of_the_results():
     section = README.partition("![four answers]")[2].partition("Run it")[0]
-    intervals = re.findall(r"-?[\d.]+\s\[-?[\d.]+, -?[\d.]+\]", section)
+    intervals = re.findall(r"-?[\d.]+\s\[-?[\d.]+,\s-?[\d.]+\]", section)
     assert len(intervals) == 3
     assert {re.sub(r"\s+", " ", one) for one in intervals} <= said("figures/long")
     for one in intervals:

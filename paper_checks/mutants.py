@@ -94,7 +94,7 @@ def plant(mutant: Mutant, root: Path) -> None:
 
 def copied(root: Path, folder: Path) -> None:
     """Copy what tests need into a folder."""
-    for name in ("icl_stl", "tests", "paper_checks"):
+    for name in ("icl_stl", "tests", "paper_checks", "docs"):
         if (root / name).is_dir():
             shutil.copytree(
                 root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import stored
-from check_references import PRECISION, Cell, quick_compilation  # noqa: F401
+from check_references import PRECISION, Cell, quick_compilation, seen_of  # noqa: F401
 
-from icl_stl import devices, references
-from icl_stl.lab import solvable
+from icl_stl import references
 from icl_stl.problems import Maximum, expected_excess
 from icl_stl.regimes import AccumulateFresh
 
@@ -22,12 +21,10 @@ def test_loops_that_keep_all_rows(ledger) -> None:
     for seed, (decay, lam) in enumerate(((0.25, 1.0), (0.5, 2.0), (0.75, 1.0))):
         problem, regime = Maximum(decay=decay), AccumulateFresh(lam)
         of = problem, regime, N, LAST
-        measure = solvable.measurements(problem, regime, one_step=False)
-        run = lambda _, key, of=of, measure=measure: solvable.loop(*of, key, measure)  # noqa: E731
-        seen = devices.many(run, None, RUNS, seed=seed, batch=4000)["excess"]
+        seen = seen_of(*of, seed, RUNS)["excess"]
         law = expected_excess(*of)
         made[f"146, 147 b = {decay}, lam = {lam}; control: no growth"] = [
-            [Cell(np.asarray(seen[:, i], np.float64), float(path[i])) for i in SHOWN]
+            [Cell(seen[:, i], float(path[i])) for i in SHOWN]
             for path in (law, np.full(LAST + 1, law[0]))
         ]
     cells = [cell for own, _ in made.values() for cell in own]

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stored
-from check_references import PRECISION, Cell, quick_compilation  # noqa: F401
+from check_references import PRECISION, Cell, quick_compilation, seen_of  # noqa: F401
 from check_tables import LAST as LAST_OF_ROWS
 from check_tables import SIGMA, draw, looped, moments_of
 from check_tables import N as ROWS
 
-from icl_stl import devices, references
-from icl_stl.lab import solvable
+from icl_stl import references
 from icl_stl.learners import GENERATIVE, categorical, tempered
 from icl_stl.loops import self_consume
 from icl_stl.problems import Gaussian, GaussianMean, expected_excess, expected_quality
@@ -35,16 +34,10 @@ LOOPS += [(KNOWN, Anchored(0.3))]
 def family(problem, regime, seed):
     """Cells of the exact moments, and of those without a bias."""
     of = problem, regime, N, LAST
-    measure = solvable.measurements(problem, regime, one_step=False)
-    seen = devices.many(
-        lambda _, key: solvable.loop(*of, key, measure), None, RUNS, seed=seed, batch=4000
-    )
+    seen = seen_of(*of, seed, RUNS)
     plain = replace(problem, sampling_bias=1.0), *of[1:]
     laws = [{"excess": expected_excess(*one), **expected_quality(*one)} for one in (of, plain)]
-    return [
-        [Cell(np.asarray(seen[k][:, i], np.float64), float(law[k][i])) for k in law for i in SHOWN]
-        for law in laws
-    ]
+    return [[Cell(seen[k][:, i], float(law[k][i])) for k in law for i in SHOWN] for law in laws]
 
 
 def covariances(regime, weight):

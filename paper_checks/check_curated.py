@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import stored
-from check_references import Cell, quick_compilation  # noqa: F401
+from check_references import Cell, quick_compilation, seen_of  # noqa: F401
 
-from icl_stl import devices, references
-from icl_stl.lab import solvable
+from icl_stl import references
 from icl_stl.problems import Categorical, GaussianMean, expected_excess
 from icl_stl.regimes import Augment, Curated, FreshReal, Replace
 
@@ -26,17 +25,12 @@ def test_loops(ledger) -> None:
     cells, wrong = [], []
     for seed, (problem, regime, n) in enumerate(LOOPS):
         of = problem, regime, n, LAST
-        measure = solvable.measurements(problem, regime, one_step=False)
-
-        def run(_, key, of=of, measure=measure):
-            return solvable.loop(*of, key, measure)
-
-        found = devices.many(run, None, RUNS, seed=seed, batch=4000)["excess"]
+        found = seen_of(*of, seed, RUNS)["excess"]
         known = expected_excess(*of)
         plain = expected_excess(problem, regime.inner, n, LAST)
         for i in range(1, LAST + 1):
-            cells.append(Cell(np.asarray(found[:, i], np.float64), float(known[i])))
-            wrong.append(Cell(np.asarray(found[:, i], np.float64), float(plain[i])))
+            cells.append(Cell(found[:, i], float(known[i])))
+            wrong.append(Cell(found[:, i], float(plain[i])))
     assert max(cell.precision for cell in cells) <= 0.01
     assert not any(stored.holm_rejects([cell.p_value for cell in cells]))
     rejected = all(stored.holm_rejects([cell.p_value for cell in wrong]))

@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import stored
-from check_references import PRECISION, Cell, quick_compilation  # noqa: F401
+from check_references import PRECISION, Cell, quick_compilation, seen_of  # noqa: F401
 
-from icl_stl import devices
-from icl_stl.lab import solvable
 from icl_stl.problems import GaussianMean, Ols, expected_excess
 from icl_stl.regimes import (
     Accumulate,
@@ -33,12 +30,10 @@ def test_loops_beside_another_model(ledger) -> None:
     made = {}
     for seed, (problem, regime) in enumerate(LOOPS):
         of = problem, regime, N, LAST
-        measure = solvable.measurements(problem, regime, one_step=False)
-        run = lambda _, key, of=of, measure=measure: solvable.loop(*of, key, measure)  # noqa: E731
-        seen = devices.many(run, None, RUNS, seed=seed, batch=4000)["excess"]
+        seen = seen_of(*of, seed, RUNS)["excess"]
         laws = [expected_excess(one, *of[1:]) for one in (problem, replace(problem, foreign=0.0))]
         made[f"142, 143 {problem.name}, {regime}; control: no floor"] = [
-            [Cell(np.asarray(seen[:, i], np.float64), float(law[i])) for i in SHOWN] for law in laws
+            [Cell(seen[:, i], float(law[i])) for i in SHOWN] for law in laws
         ]
     cells = [cell for own, _ in made.values() for cell in own]
     assert max(cell.precision for cell in cells) <= PRECISION

@@ -7,11 +7,10 @@ same loops must reject.
 import numpy as np
 import pytest
 import stored
-from check_references import quick_compilation  # noqa: F401
+from check_references import quick_compilation, seen_of  # noqa: F401
 from scipy.stats import norm
 
-from icl_stl import devices, profile
-from icl_stl.lab import solvable
+from icl_stl import profile
 from icl_stl.problems import Categorical, Gaussian, GaussianMean
 from icl_stl.regimes import AccumulateFresh, Augment, FreshReal, Replace
 
@@ -24,15 +23,7 @@ CLEAR = 0.1
 
 def margins(problem, regime, seed):
     """Margins of loops, and exact ones, over the threshold: by definition."""
-    measure = solvable.measurements(problem, regime, one_step=False)
-    seen = devices.many(
-        lambda _, key: solvable.loop(problem, regime, N, LAST, key, measure),
-        None,
-        RUNS,
-        seed=seed,
-        batch=2500,
-    )
-    seen = {name: np.asarray(values, np.float64) for name, values in seen.items()}
+    seen = seen_of(problem, regime, N, LAST, seed, RUNS, batch=2500)
     known = profile.expected(problem, regime, N, LAST)
     names = {"excess": "excess", "variance": "variance", "symbols_left": "support"}
     own = {to: seen[name] for name, to in names.items() if name in seen}

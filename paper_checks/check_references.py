@@ -26,7 +26,7 @@ from icl_stl import devices, references
 from icl_stl.lab import solvable
 from icl_stl.lab.experiments import Loops
 from icl_stl.learners.attention import summaries
-from icl_stl.problems import PROBLEMS, Bernoulli, GaussianMean, Ols, expected_excess
+from icl_stl.problems import PROBLEMS, Bernoulli, GaussianMean, Ols, Problem, expected_excess
 from icl_stl.references import attention, bernoulli
 from icl_stl.regimes import (
     Accumulate,
@@ -109,6 +109,18 @@ def simulated(
         batch=solvable.batch_size(known, regime, n, LAST),
     )
     return jax.tree.map(lambda leaf: leaf.astype(np.float64), seen)
+
+
+def seen_of(
+    problem: Problem, regime: Regime, n: int, last: int, seed: int, runs: int, batch: int = 4000
+) -> dict[str, np.ndarray]:
+    """What is observed of many loops without one-step errors: `[R, G + 1]` by name, in float64."""
+    of = problem, regime, n, last
+    measure = solvable.measurements(problem, regime, one_step=False)
+    found = devices.many(
+        lambda _, key: solvable.loop(*of, key, measure), None, runs, seed=seed, batch=batch
+    )
+    return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
 
 @pytest.fixture

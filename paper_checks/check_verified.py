@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import stored
-from check_references import PRECISION, Cell, quick_compilation  # noqa: F401
+from check_references import PRECISION, Cell, quick_compilation, seen_of  # noqa: F401
 
-from icl_stl import devices, references
-from icl_stl.lab import solvable
+from icl_stl import references
 from icl_stl.learners import ols
 from icl_stl.loops import self_consume
 from icl_stl.problems import Categorical, Gaussian, GaussianMean, expected_excess, expected_quality
@@ -21,15 +20,6 @@ N, LAST, RUNS = 16, 3, 24_000
 PLAIN, BIASED = Gaussian(), Gaussian(unbiased=True, sampling_bias=0.8)
 FITTED = [(PLAIN, Replace(2.0)), (PLAIN, Augment(0.4, 0.7)), (BIASED, Replace())]
 FITTED += [(BIASED, Augment(0.5)), (BIASED, FreshReal(2.0))]
-
-
-def seen_of(problem, regime, n, last, seed):
-    """What is observed of many loops: `[R, G + 1]` by name."""
-    of = problem, regime, n, last
-    measure = solvable.measurements(problem, regime, one_step=False)
-    run = lambda _, key: solvable.loop(*of, key, measure)  # noqa: E731
-    found = devices.many(run, None, RUNS, seed=seed, batch=4000)
-    return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
 
 def recorded(ledger, name, cells, wrong, fine=PRECISION):
@@ -47,7 +37,7 @@ def test_a_normal_law_by_its_own_confidence(ledger) -> None:
     cells, wrong = [], []
     for seed, (problem, inner) in enumerate(FITTED):
         regime = Verified(inner, "confidence", 0.7)
-        seen = seen_of(problem, regime, N, LAST, seed)
+        seen = seen_of(problem, regime, N, LAST, seed, RUNS)
         for own, one in ((cells, regime), (wrong, inner)):
             of = problem, one, N, LAST
             laws = {"excess": expected_excess(*of), **expected_quality(*of)}
@@ -59,14 +49,14 @@ def test_a_normal_law_by_its_own_confidence(ledger) -> None:
 def test_a_mean_near_its_verifier(ledger) -> None:
     """Statement 124, exactly in generation 1, to first order later."""
     regime = Verified(keep="region", keep_radius=0.8, keep_centre=(0.3,))
-    seen = seen_of(GaussianMean(), regime, N, 1, 9)["excess"][:, 1]
+    seen = seen_of(GaussianMean(), regime, N, 1, 9, RUNS)["excess"][:, 1]
     known = expected_excess(GaussianMean(), regime, N, 1)[1]
     wrong = references.region_path(N, N, 1, 1.0, 0.8, 0.0, 1)[1]
     seen = seen[np.isfinite(seen)]  # a row at least was kept
     cells = [Cell(seen, known)], [Cell(seen, wrong)]
     recorded(ledger, "124 a mean, generation 1; control: no bias", *cells)
     n = 800
-    seen = seen_of(GaussianMean(), Verified(keep="region", keep_centre=(0.02,)), n, 3, 10)
+    seen = seen_of(GaussianMean(), Verified(keep="region", keep_centre=(0.02,)), n, 3, 10, RUNS)
     path = references.region_path(n, n, 1, 1.0, 1.0, 0.02, 3)
     ratio = seen["excess"].mean(0) / path
     assert np.abs(ratio - 1).max() < 0.04
@@ -78,7 +68,7 @@ def test_an_oracle(ledger) -> None:
     """Statement 125: the shift of the share of wrong rows."""
     p, phi, psi = 0.55, 0.9, 0.4
     regime = Verified(keep="oracle", keep_symbols=(0,), keep_right=phi, keep_wrong=psi)
-    seen = seen_of(Categorical((1 - p, p)), regime, N, 1, 11)["excess"][:, 1]
+    seen = seen_of(Categorical((1 - p, p)), regime, N, 1, 11, RUNS)["excess"][:, 1]
     known = references.oracle_fit(p, N, N, phi, psi).error
     wrong = references.oracle_fit(p, N, N, psi, phi).error
     cells = [Cell(seen, 2 * known)], [Cell(seen, 2 * wrong)]
@@ -91,7 +81,7 @@ def test_what_is_not_seen(ledger) -> None:
     cells, wrong, law = [], [], np.array([0.6, 0.4])
     for seed, inner in enumerate((AccumulateFresh(2.0), Augment(0.5))):
         regime = Verified(inner, "part", keep_symbols=(0,))
-        seen = seen_of(Categorical(tuple(law)), regime, 2 * N, 4, 20 + seed)["drift"]
+        seen = seen_of(Categorical(tuple(law)), regime, 2 * N, 4, 20 + seed, RUNS)["drift"]
         path = references.law_part(law, [1, 0], real_shares(inner, 2 * N, 4)[1:])
         cells += [Cell(seen[:, i], path[i, 0] - law[0]) for i in (1, 2, 4)]
         wrong += [Cell(seen[:, i], law[1] * (1 - 0.5**i)) for i in (2, 4)]

@@ -9,6 +9,20 @@ from icl_stl.regimes.base import Regime, Step
 from icl_stl.regimes.replace import Replace
 
 
+def surest(key: Any, far: Any, there: Any, rate: Any) -> Any:
+    """Which of the candidates that are `there` are the share `rate` of least `far`: a mask, `[N]`.
+
+    round(rate count) of them, at least one; of equal ones by lot.
+    """
+    far = jnp.where(there, far, jnp.inf)
+    count = jnp.maximum(jnp.round(rate * jnp.sum(there)), 1).astype(jnp.int32)
+    edge = jnp.sort(far)[count - 1]
+    lot = jax.random.uniform(jax.random.fold_in(key, 1), far.shape)
+    lot = jnp.where(there & (far == edge), lot, jnp.inf)  # equal ones
+    left = count - jnp.sum(far < edge)
+    return (far < edge) | (lot <= jnp.sort(lot)[left - 1])
+
+
 @dataclass(frozen=True)
 class Selecting(Regime):
     """The rows of another regime, of which the synthetic ones are weighed by a rule.

@@ -1,13 +1,13 @@
 """Synthetic rows that a verifier keeps."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from icl_stl.config import one_of, require
 from icl_stl.lazily import jax, jnp
 from icl_stl.regimes.base import Step
-from icl_stl.regimes.selecting import Selecting
+from icl_stl.regimes.selecting import Selecting, surest
 
 __all__ = ["Verified"]
 
@@ -73,28 +73,18 @@ class Verified(Selecting):
         require(bool(self.keep_centre), "keep_centre", self.keep_centre, "one number or several")
         inside = isfinite(self.keep_radius) and self.keep_radius > 0
         require(inside, "keep_radius", self.keep_radius, "a positive number")
-        for own in fields(self):
-            rules = RULES.get(own.name, (self.keep,))
-            fine = self.keep in rules or getattr(self, own.name) == own.default
-            require(fine, "keep", self.keep, f"{' or '.join(rules)} where {own.name} is given")
+        for name, rules in RULES.items():
+            fine = self.keep in rules or getattr(self, name) == getattr(type(self), name)
+            require(fine, "keep", self.keep, f"{' or '.join(rules)} where {name} is given")
 
     def weigh(self, step: Step, rows: Any, there: Any) -> Any:
         if self.keep == "confidence":
-            return self._surest(step, rows, there)
+            return surest(step.key, -step.log_density(rows), there, self.keep_rate)
         right = self._seen(rows) if self.keep == "part" else self._right(rows)
         if self.keep == "oracle":
             lot = jax.random.uniform(jax.random.fold_in(step.key, 1), right.shape)
             right = lot < jnp.where(right, self.keep_right, self.keep_wrong)
         return right
-
-    def _surest(self, step: Step, rows: Any, there: Any) -> Any:
-        far = jnp.where(there, -step.log_density(rows), jnp.inf)
-        count = jnp.maximum(jnp.round(self.keep_rate * jnp.sum(there)), 1).astype(jnp.int32)
-        edge = jnp.sort(far)[count - 1]
-        lot = jax.random.uniform(jax.random.fold_in(step.key, 1), far.shape)
-        lot = jnp.where(there & (far == edge), lot, jnp.inf)  # equal ones
-        left = count - jnp.sum(far < edge)
-        return (far < edge) | (lot <= jnp.sort(lot)[left - 1])
 
     def _right(self, rows: Any) -> Any:
         if jnp.issubdtype(jax.tree.leaves(rows)[0].dtype, jnp.integer):

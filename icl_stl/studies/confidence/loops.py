@@ -16,6 +16,7 @@ from icl_stl.loops import Generation, generation_keys, next_generation, start_of
 from icl_stl.measure import observation
 from icl_stl.problems import InContext
 from icl_stl.regimes import Replace, Selecting, Step
+from icl_stl.regimes.selecting import surest
 from icl_stl.studies.confidence.experiments import FilteredLoops
 
 
@@ -28,9 +29,7 @@ class Filtered(Selecting):
 
     def weigh(self, step: Step, rows: Any, there: Any) -> Any:
         lot = jax.random.uniform(jax.random.fold_in(step.key, 1), there.shape)
-        score = jnp.where(there, jnp.where(self.own, step.log_density(rows), lot), -jnp.inf)
-        rank = jnp.argsort(jnp.argsort(-score))
-        return rank < jnp.round(self.rate * jnp.sum(there))
+        return surest(step.key, -jnp.where(self.own, step.log_density(rows), lot), there, self.rate)
 
 
 def _run(experiment: FilteredLoops, key: PRNGKeyArray) -> dict[str, Any]:
